@@ -1,0 +1,218 @@
+"""What a cohort is: subjects, their groups, and the file of each session's scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.errors import CohortError, VolumeError, suggest
+from harmbench.method import Direction, NoProgress, Progress
+from harmbench.storage import file_key
+from harmbench.volume import Step, Volume, read, require_same_grid
+
+__all__ = ["Cohort", "Rescale", "Scan", "load_scan", "rescale_volume", "validate"]
+
+Rescale = Literal["none", "percentile"]
+
+_CLIP_PERCENTILES = (0.1, 99.9)
+_RANGE_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One session of one subject on disk; `mask` is a brain mask on the same grid, if there is one."""
+
+    subject: str
+    session: str
+    path: Path
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The scans that a benchmark runs on.
+
+    Attributes:
+        name: `phantom`, `manifest` or `bids`.
+        description: one sentence for reports; says so when the scans are simulated.
+        simulated: whether the scans are simulated.
+        groups: subject to group (`HC`, `MS`, ...), in the cohort's order.
+        scans: one entry per (subject, session).
+        citation: what to cite where results are shown.
+    """
+
+    name: str
+    description: str
+    simulated: bool
+    groups: Mapping[str, str]
+    scans: Mapping[tuple[str, str], Scan]
+    citation: str = ""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """All subjects, in the cohort's order."""
+        return tuple(self.groups)
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """All session labels, sorted."""
+        return tuple(sorted({session for _, session in self.scans}))
+
+    def directions(
+        self, source: str | None = None, target: str | None = None, which: str = "both"
+    ) -> tuple[Direction, ...]:
+        """Choose the directions to run.
+
+        Args:
+            source, target: sessions; may be left out where the cohort has exactly two.
+            which: `both`, or one direction such as `3T-to-1.5T`.
+
+        Raises:
+            CohortError: a session is unknown, or more than two leave the choice open.
+        """
+        sessions = self.sessions
+        if which != "both":
+            options = {str(Direction(a, b)): Direction(a, b) for a in sessions for b in sessions if a != b}
+            if which not in options:
+                raise CohortError(f"unknown direction '{which}'; {suggest(which, ['both', *options])}")
+            return (options[which],)
+        for label in (source, target):
+            if label is not None and label not in sessions:
+                raise CohortError(f"unknown session '{label}'; {suggest(label, sessions)}")
+        if len(sessions) == 2:
+            source = source or next(s for s in sessions if s != target)
+            target = target or next(s for s in sessions if s != source)
+        if source is None or target is None:
+            raise CohortError(
+                f"the cohort has the sessions {', '.join(sessions)}: choose two with --source and --target"
+            )
+        if source == target:
+            raise CohortError(f"source and target are the same session '{source}'")
+        direction = Direction(source, target)
+        return (direction, direction.reverse)
+
+
+def rescale_volume(volume: Volume, rescale: Rescale, mask: NDArray[Any] | None = None) -> Volume:
+    """Bring intensities into [0, 1].
+
+    `none` leaves the volume as it is. `percentile` clips at the 0.1st and 99.9th percentiles of the
+    brain (`mask`, or the voxels above 0) and scales that range to [0, 1], as the paper does (Durrer
+    et al. 2023, Sec. 3); voxels outside the brain become 0.
+
+    Raises:
+        VolumeError: the brain is empty or constant.
+    """
+    if rescale == "none":
+        return volume
+    brain = volume.data > 0 if mask is None else mask.astype(bool)
+    if not brain.any():
+        raise VolumeError("no voxel is above 0: there is nothing to scale")
+    low, high = np.percentile(volume.data[brain], _CLIP_PERCENTILES)
+    if high <= low:
+        raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
+    scaled = np.clip((volume.data - low) / (high - low), 0, 1) * brain
+    step = Step("rescale", {"percentiles": _CLIP_PERCENTILES, "low": float(low), "high": float(high)})
+    return volume.with_data(scaled.astype(np.float32), step)
+
+
+def load_scan(scan: Scan, rescale: Rescale = "none") -> Volume:
+    """Read a scan and bring it into [0, 1] as `rescale` says.
+
+    Raises:
+        VolumeError: the file cannot be read or scaled.
+    """
+    volume = read(scan.path)
+    mask = read(scan.mask, kind="label").data if scan.mask is not None else None
+    if mask is not None and mask.shape != volume.shape:
+        raise VolumeError(f"{scan.mask}: the mask has shape {mask.shape}, the scan {volume.shape}")
+    try:
+        return rescale_volume(volume, rescale, mask)
+    except VolumeError as error:
+        raise VolumeError(f"{scan.path}: {error}") from error
+
+
+def validate(
+    cohort: Cohort,
+    sessions: Sequence[str],
+    rescale: Rescale = "none",
+    progress: Progress | None = None,
+    workers: int = 2,
+) -> dict[tuple[str, str], str]:
+    """Check every scan that a run would touch, and return each file's SHA-256.
+
+    Both sessions present, readable, finite, same grid and affine per pair, intensities in [0, 1]
+    (or a rescale asked for), something above 0.
+
+    Raises:
+        CohortError: lists all problems of all subjects in one message.
+    """
+    progress = progress or NoProgress()
+    problems: list[str] = []
+    keys: dict[tuple[str, str], str] = {}
+
+    def check(subject: str) -> tuple[list[str], dict[tuple[str, str], str]]:
+        return _check_subject(cohort, subject, sessions, rescale)
+
+    subjects = cohort.subjects
+    with ThreadPoolExecutor(workers) as pool:
+        for done, (found, file_keys) in enumerate(pool.map(check, subjects), start=1):
+            problems += found
+            keys |= file_keys
+            progress("validate", done, len(subjects))
+    if problems:
+        many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+        raise CohortError(f"the cohort cannot be used, {many}:", problems)
+    return keys
+
+
+def _check_subject(
+    cohort: Cohort, subject: str, sessions: Sequence[str], rescale: Rescale
+) -> tuple[list[str], dict[tuple[str, str], str]]:
+    problems: list[str] = []
+    keys: dict[tuple[str, str], str] = {}
+    volumes: dict[str, Volume] = {}
+    for session in sessions:
+        scan = cohort.scans.get((subject, session))
+        if scan is None:
+            has = ", ".join(s for who, s in cohort.scans if who == subject) or "none"
+            problems.append(f"subject {subject}: session {session} is missing (it has {has})")
+            continue
+        try:
+            # The scale is judged on the values as they are, so a NaN is seen before any rescaling.
+            volume = read(scan.path)
+            problem = _check_values(volume, rescale)
+            if problem is None:
+                volumes[session] = load_scan(scan, rescale)
+                keys[subject, session] = file_key(scan.path)
+        except VolumeError as error:
+            problem = str(error).removeprefix(f"{scan.path}: ")
+        if problem is not None:
+            problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
+    if len(volumes) == 2:
+        (one, first), (two, second) = volumes.items()
+        try:
+            require_same_grid(first, second, (f"session {one}", f"session {two}"))
+        except VolumeError as error:
+            problems.append(f"subject {subject}: {error}; both scans of a pair must share one grid")
+    return problems, keys
+
+
+def _check_values(volume: Volume, rescale: Rescale) -> str | None:
+    bad = int(np.size(volume.data) - np.count_nonzero(np.isfinite(volume.data)))
+    if bad:
+        return f"{bad} voxels are NaN or infinite"
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if high <= 0:
+        return "no voxel is above 0"
+    if rescale == "none" and (low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK):
+        return (
+            f"intensities from {low:.4g} to {high:.4g}, expected 0 to 1: "
+            "prepare the scans, or ask for data.rescale=percentile"
+        )
+    return None

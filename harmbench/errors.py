@@ -1,0 +1,104 @@
+"""Every error that harmbench raises on purpose.
+
+```
+HarmbenchError
+├── ConfigError            a setting is unknown, of the wrong type or out of range
+├── VolumeError            a file is not a readable 3D image, or two volumes do not fit together
+├── CohortError            a cohort is incomplete or inconsistent; lists every problem found
+├── FoldError              the folds cannot be made, or a subject would be on both sides
+├── MethodError            a method is unknown, cannot be loaded or breaks the contract
+│   └── TrainingError      training cannot go on (loss is not finite, checkpoint does not fit)
+├── SegmentationError      a volume cannot be segmented
+│   └── UnavailableError   a segmenter's software is not installed
+├── MetricError            arrays that cannot be scored together
+├── RunError               a run folder cannot be used
+└── ReportError            there is nothing to report, or a run folder is unreadable
+```
+
+A message says what is wrong, where, and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "CohortError",
+    "ConfigError",
+    "FoldError",
+    "HarmbenchError",
+    "MethodError",
+    "MetricError",
+    "ReportError",
+    "RunError",
+    "SegmentationError",
+    "TrainingError",
+    "UnavailableError",
+    "VolumeError",
+    "suggest",
+]
+
+
+class HarmbenchError(Exception):
+    """Base of all errors that harmbench raises on purpose."""
+
+
+class ConfigError(HarmbenchError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class VolumeError(HarmbenchError):
+    """A file is not a readable 3D image, or two volumes do not fit together."""
+
+
+class CohortError(HarmbenchError):
+    """A cohort is incomplete or inconsistent.
+
+    Attributes:
+        problems: every problem found, one sentence each.
+    """
+
+    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n  - ".join([summary, *self.problems]))
+
+
+class FoldError(HarmbenchError):
+    """The folds cannot be made, or a subject would be on both sides of a split."""
+
+
+class MethodError(HarmbenchError):
+    """A method is unknown, cannot be loaded or breaks the contract."""
+
+
+class TrainingError(MethodError):
+    """Training cannot go on: the loss is not finite or a checkpoint does not fit."""
+
+
+class SegmentationError(HarmbenchError):
+    """A volume cannot be segmented."""
+
+
+class UnavailableError(SegmentationError):
+    """The software of a segmenter is not installed."""
+
+
+class MetricError(HarmbenchError):
+    """Arrays that cannot be scored together."""
+
+
+class RunError(HarmbenchError):
+    """A run folder cannot be used."""
+
+
+class ReportError(HarmbenchError):
+    """There is nothing to report, or a run folder is unreadable."""
+
+
+def suggest(name: str, allowed: Iterable[str]) -> str:
+    """Say which names are allowed, the nearest one first: `did you mean 'dm'? allowed: ...`."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}allowed: {', '.join(names)}"

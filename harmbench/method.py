@@ -1,0 +1,237 @@
+"""The contract of a harmonization method, and how methods are found.
+
+A method learns from pairs of training subjects and maps a source volume to the target contrast. It
+never sees a test subject's target: the signature has no room for it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from zlib import crc32
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+from harmbench.errors import ConfigError, MethodError, suggest
+from harmbench.volume import Volume
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Direction",
+    "Method",
+    "NoProgress",
+    "Pair",
+    "Progress",
+    "Settings",
+    "Task",
+    "available_methods",
+    "load_method",
+    "make_settings",
+]
+
+ENTRY_POINT_GROUP = "harmbench.methods"
+
+
+class Settings(BaseModel):
+    """Base of a method's settings: frozen, and unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Direction:
+    """An ordered pair of sessions: map `source` to the contrast of `target`."""
+
+    source: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.source}-to-{self.target}"
+
+    @property
+    def reverse(self) -> Direction:
+        """The other way round."""
+        return Direction(self.target, self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both scans of one training subject, on one grid."""
+
+    subject: str
+    group: str
+    source: Volume
+    target: Volume
+
+
+class Progress(Protocol):
+    """Receives the progress of long work."""
+
+    def __call__(self, stage: str, done: int, total: int, **values: float) -> None:
+        """Report that `done` of `total` steps of `stage` are finished; `values` such as loss."""
+
+
+class NoProgress:
+    """A progress reporter that reports nothing."""
+
+    def __call__(self, stage: str, done: int, total: int, **values: float) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a method is asked to do in one cell.
+
+    Attributes:
+        direction: from which session to which.
+        fold: number of the held-out fold, from 0.
+        seed: seed of every random number that the method draws.
+        device: torch device name, `cpu` or `cuda`.
+        folder: where checkpoints may be kept, so that an interrupted `fit` can go on; `None`
+            where nothing may be kept.
+        progress: told about long work.
+    """
+
+    direction: Direction
+    fold: int = 0
+    seed: int = 0
+    device: str = "cpu"
+    folder: Path | None = None
+    progress: Progress = field(default_factory=NoProgress)
+
+
+class Method(ABC):
+    """A harmonization method. A subclass needs `harmonize`; one that learns adds the rest.
+
+    Class attributes:
+        Config: the settings, a subclass of `Settings`.
+        title: name for tables and figures.
+        reference: citation of the method's source.
+
+    Args:
+        config: an instance of `Config`, or `None` for its defaults.
+    """
+
+    Config: ClassVar[type[BaseModel]] = Settings
+    title: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
+
+    def __init__(self, config: BaseModel | None = None) -> None:
+        self.config: Any = self.Config() if config is None else config
+
+    def fit(self, pairs: Sequence[Pair], task: Task) -> None:  # noqa: B027
+        """Learn from the training subjects.
+
+        `pairs` loads a pair's volumes when it is indexed: go through it once rather than keep all
+        pairs alive. A fit that is interrupted and called again with the same `task.folder` goes on
+        from its last checkpoint and ends in the same place.
+        """
+
+    @abstractmethod
+    def harmonize(self, source: Volume, task: Task) -> Volume:
+        """Return `source` in the target contrast: same shape and affine, finite values in [0, 1].
+
+        Use `source.with_data(...)`. The same seed gives the same output.
+        """
+
+    def save(self, folder: Path) -> None:  # noqa: B027
+        """Write what `fit` learned into `folder`, without pickles."""
+
+    @classmethod
+    def load(cls, folder: Path, config: BaseModel | None = None) -> Self:  # noqa: ARG003
+        """Return the method as `save` left it."""
+        return cls(config)
+
+    def parameter_counts(self) -> Mapping[str, int]:
+        """Number of trainable parameters of each network; empty for a method without any."""
+        return {}
+
+
+def available_methods() -> dict[str, EntryPoint]:
+    """Return the installed methods by name, without importing them."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def load_method(name: str) -> type[Method]:
+    """Import a method: an installed name, or `path/to/file.py:Class`.
+
+    Raises:
+        MethodError: the name is unknown, the file or class is missing, or the import fails.
+    """
+    if ":" in name and ".py" in name:
+        return _from_file(name)
+    methods = available_methods()
+    if name not in methods:
+        raise MethodError(f"unknown method '{name}'; {suggest(name, methods)}; or FILE.py:CLASS")
+    try:
+        found = methods[name].load()
+    except (ImportError, AttributeError) as error:
+        raise MethodError(f"method '{name}' cannot be imported: {error}") from error
+    return _checked(found, name)
+
+
+def _from_file(name: str) -> type[Method]:
+    file_name, _, class_name = name.rpartition(":")
+    path = Path(file_name).resolve()
+    if not path.is_file():
+        raise MethodError(f"method '{name}': no such file {file_name}")
+    module_name = f"harmbench_file_{path.stem}_{crc32(str(path).encode()):x}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise MethodError(f"method '{name}': {file_name} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        # Registered before it runs: dataclasses and pydantic look their module up while it does.
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise MethodError(f"method '{name}': importing {file_name} failed: {error}") from error
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Method) and not inspect.isabstract(value)
+    }
+    if class_name not in classes:
+        raise MethodError(f"{file_name}: no method '{class_name}'; {suggest(class_name, classes)}")
+    return _checked(classes[class_name], name)
+
+
+def _checked(found: Any, name: str) -> type[Method]:
+    if not (inspect.isclass(found) and issubclass(found, Method)):
+        raise MethodError(f"method '{name}' is {found!r}, not a subclass of harmbench.method.Method")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise MethodError(f"method '{name}' does not define {missing}")
+    return found
+
+
+def make_settings(method: type[Method], values: Mapping[str, Any], name: str) -> BaseModel:
+    """Validate a method's settings.
+
+    Raises:
+        ConfigError: names every setting that is unknown (with the nearest valid name) or invalid.
+    """
+    allowed = set(method.Config.model_fields)
+    unknown = [key for key in values if key not in allowed]
+    if unknown:
+        lines = [f"methods.{name}.{key}: unknown setting; {suggest(key, allowed)}" for key in unknown]
+        raise ConfigError("\n".join(lines))
+    try:
+        return method.Config.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [
+            f"methods.{name}.{'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})"
+            for item in error.errors()
+        ]
+        raise ConfigError("\n".join(lines)) from error

@@ -1,0 +1,81 @@
+"""The tidy results table: one row per method, direction, fold, seed, subject, metric and tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harmbench.errors import ReportError
+from harmbench.storage import atomic
+
+__all__ = ["COLUMNS", "STATUSES", "merge", "read_results", "table", "write_results"]
+
+COLUMNS = (
+    "method",
+    "direction",
+    "fold",
+    "seed",
+    "subject",
+    "group",
+    "segmenter",
+    "metric",
+    "tissue",
+    "value",
+    "unit",
+    "status",
+)
+
+STATUSES = {
+    "ok": "measured",
+    "empty": "a tissue class is missing from one segmentation; the value is the metric's penalty",
+    "undefined": "the metric has no value for these volumes",
+    "segmentation_failed": "the volume could not be segmented; the value is missing",
+    "failed": "the cell failed; the value is missing, the cell's log says why",
+}
+
+_IDENTITY = [c for c in COLUMNS if c not in {"value", "unit", "status", "group"}]
+_TEXT = ["method", "direction", "subject", "group", "segmenter", "metric", "tissue", "unit", "status"]
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make a results table from rows, with all columns in order."""
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    return frame.astype({"value": float, "fold": int, "seed": int})
+
+
+def write_results(frame: pd.DataFrame, path: Path) -> None:
+    """Write a results table as CSV, atomically, in a fixed row order, values at full precision."""
+    ordered = frame[list(COLUMNS)].sort_values(_IDENTITY, kind="stable")
+    with atomic(path) as temporary:
+        ordered.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read a results table.
+
+    Raises:
+        ReportError: the file is missing, or lacks a column.
+    """
+    if not path.is_file():
+        raise ReportError(f"{path}: no such file; is this the folder of a finished run?")
+    texts = dict.fromkeys(_TEXT, str)
+    try:
+        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ReportError(f"{path}: not a results table ({error})") from error
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise ReportError(f"{path}: not a results table, columns missing: {', '.join(missing)}")
+    return frame[list(COLUMNS)]
+
+
+def merge(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables together; where two hold the same measurement, the later one counts."""
+    found = [frame for frame in frames if len(frame)]
+    if not found:
+        return table([])
+    whole = pd.concat(found, ignore_index=True)
+    return whole.drop_duplicates(_IDENTITY, keep="last", ignore_index=True)

@@ -1,0 +1,54 @@
+"""The protocol of a tissue segmenter."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from harmbench.errors import SegmentationError
+from harmbench.volume import Volume
+
+__all__ = ["TISSUES", "Segmenter", "check_segmentable"]
+
+TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
+"""Tissue classes and their labels, in the order of rising T1-weighted intensity; 0 is background."""
+
+
+class Segmenter(Protocol):
+    """Splits a skull-stripped T1-weighted volume into CSF, grey and white matter.
+
+    `name` stands in every results row; `version` names the software and is part of the key of every
+    segmentation.
+    """
+
+    name: str
+
+    @property
+    def version(self) -> str:
+        """Software and version; raises `UnavailableError` where it is not installed."""
+        ...
+
+    def segment(self, volume: Volume) -> Volume:
+        """Return labels (0 background, 1 CSF, 2 GM, 3 WM) on the grid of `volume`.
+
+        `volume` is skull-stripped with intensities in [0, 1]; its brain is where it is above 0.
+
+        Raises:
+            SegmentationError: the volume cannot be segmented; the message says why.
+        """
+        ...
+
+
+def check_segmentable(volume: Volume) -> None:
+    """Raise `SegmentationError` for a volume that no three-class segmenter can work on."""
+    data = volume.data
+    if not np.isfinite(data).all():
+        raise SegmentationError("the volume has NaN or infinite voxels")
+    if data.min() < 0:
+        raise SegmentationError(f"the volume has negative voxels (minimum {data.min():.4g})")
+    brain = data[data > 0]
+    if not brain.size:
+        raise SegmentationError("the volume has no voxel above 0")
+    if np.unique(brain[:: max(1, brain.size // 100_000)]).size < 3 and np.unique(brain).size < 3:
+        raise SegmentationError("the brain has fewer than three different intensities")

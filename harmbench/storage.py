@@ -1,0 +1,97 @@
+"""Files that are either old or new, never half; and keys that say what produced them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+__all__ = ["atomic", "code_key", "file_key", "key_of", "read_json", "write_json", "write_text"]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` and rename it onto `path` when the block succeeds.
+
+    The temporary name keeps the suffixes of `path`, since image writers choose a format by them.
+    A block that raises, or a process that is killed, leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(path.suffixes[-2:])
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; a result is as readable as any other file of its owner.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; `None` where the file is absent."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def key_of(*parts: Any) -> str:
+    """SHA-256 (hexadecimal) of JSON-like values, independent of the order of mapping keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_key(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def code_key(*modules: ModuleType) -> str:
+    """SHA-256 of what modules *do*: their syntax trees without comments and docstrings.
+
+    A package counts with all Python files in its folder, so that an edit anywhere in a method's
+    folder makes its results stale while reformatting does not.
+    """
+    files: list[Path] = []
+    for module in modules:
+        if module.__file__ is None:
+            continue
+        path = Path(module.__file__)
+        files += sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    return key_of([_without_docstrings(tree) for tree in trees])
+
+
+def _without_docstrings(tree: ast.Module) -> str:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

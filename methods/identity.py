@@ -1,0 +1,14 @@
+"""The untreated source: the paper's *Original* row."""
+
+from harmbench.method import Method, Task
+from harmbench.volume import Volume
+
+
+class Identity(Method):
+    """Return the source unchanged, so that every score says how far apart the scanners are."""
+
+    title = "Original"
+
+    def harmonize(self, source: Volume, task: Task) -> Volume:
+        """Return `source` itself."""
+        return source
