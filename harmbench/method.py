@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from zlib import crc32
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
@@ -209,7 +209,9 @@ def _from_file(name: str) -> type[Method]:
 
 def _checked(found: Any, name: str) -> type[Method]:
     if not (inspect.isclass(found) and issubclass(found, Method)):
-        raise MethodError(f"method '{name}' is {found!r}, not a subclass of harmbench.method.Method")
+        raise MethodError(
+            f"method '{name}' is {found!r}, not a subclass of harmbench.method.Method"
+        )
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise MethodError(f"method '{name}' does not define {missing}")
@@ -225,7 +227,9 @@ def make_settings(method: type[Method], values: Mapping[str, Any], name: str) ->
     allowed = set(method.Config.model_fields)
     unknown = [key for key in values if key not in allowed]
     if unknown:
-        lines = [f"methods.{name}.{key}: unknown setting; {suggest(key, allowed)}" for key in unknown]
+        lines = [
+            f"methods.{name}.{key}: unknown setting; {suggest(key, allowed)}" for key in unknown
+        ]
         raise ConfigError("\n".join(lines))
     try:
         return method.Config.model_validate(dict(values))

@@ -37,7 +37,17 @@ STATUSES = {
 }
 
 _IDENTITY = [c for c in COLUMNS if c not in {"value", "unit", "status", "group"}]
-_TEXT = ["method", "direction", "subject", "group", "segmenter", "metric", "tissue", "unit", "status"]
+_TEXT = [
+    "method",
+    "direction",
+    "subject",
+    "group",
+    "segmenter",
+    "metric",
+    "tissue",
+    "unit",
+    "status",
+]
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -141,7 +141,9 @@ class RunFolder:
         for path in self.root.glob("cells/*/*/fold-*/seed-*/cell.json"):
             record = read_json(path)
             direction = Direction(record["source"], record["target"])
-            found.append((Cell(record["method"], direction, record["fold"], record["seed"]), record))
+            found.append(
+                (Cell(record["method"], direction, record["fold"], record["seed"]), record)
+            )
         yield from sorted(found, key=lambda item: item[0])
 
     def read_record(self) -> dict[str, Any]:

@@ -78,9 +78,13 @@ class Cohort:
         """
         sessions = self.sessions
         if which != "both":
-            options = {str(Direction(a, b)): Direction(a, b) for a in sessions for b in sessions if a != b}
+            options = {
+                str(Direction(a, b)): Direction(a, b) for a in sessions for b in sessions if a != b
+            }
             if which not in options:
-                raise CohortError(f"unknown direction '{which}'; {suggest(which, ['both', *options])}")
+                raise CohortError(
+                    f"unknown direction '{which}'; {suggest(which, ['both', *options])}"
+                )
             return (options[which],)
         for label in (source, target):
             if label is not None and label not in sessions:
@@ -117,7 +121,9 @@ def rescale_volume(volume: Volume, rescale: Rescale, mask: NDArray[Any] | None =
     if high <= low:
         raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
     scaled = np.clip((volume.data - low) / (high - low), 0, 1) * brain
-    step = Step("rescale", {"percentiles": _CLIP_PERCENTILES, "low": float(low), "high": float(high)})
+    step = Step(
+        "rescale", {"percentiles": _CLIP_PERCENTILES, "low": float(low), "high": float(high)}
+    )
     return volume.with_data(scaled.astype(np.float32), step)
 
 

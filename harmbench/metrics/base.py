@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Better", "Metric", "Score", "Scope"]
+__all__ = ["Better", "Metric", "Scope", "Score"]
 
 Better = Literal["lower", "higher", "zero", "none"]
 Scope = Literal["image", "tissue"]
