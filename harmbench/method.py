@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 from typing_extensions import Self
 
-from harmbench.errors import ConfigError, MethodError, suggest
+from harmbench.errors import MethodError, suggest
+from harmbench.settings import Settings, validated
 from harmbench.volume import Volume
 
 __all__ = [
@@ -38,12 +39,6 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "harmbench.methods"
-
-
-class Settings(BaseModel):
-    """Base of a method's settings: frozen, and unknown names are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,6 +110,8 @@ class Method(ABC):
         Config: the settings, a subclass of `Settings`.
         title: name for tables and figures.
         reference: citation of the method's source.
+        quick_settings: settings with which `fit` and `harmonize` take seconds on tiny volumes, for
+            the contract test.
 
     Args:
         config: an instance of `Config`, or `None` for its defaults.
@@ -123,6 +120,7 @@ class Method(ABC):
     Config: ClassVar[type[BaseModel]] = Settings
     title: ClassVar[str] = ""
     reference: ClassVar[str] = ""
+    quick_settings: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -218,24 +216,10 @@ def _checked(found: Any, name: str) -> type[Method]:
     return found
 
 
-def make_settings(method: type[Method], values: Mapping[str, Any], name: str) -> BaseModel:
-    """Validate a method's settings.
+def make_settings(method: type[Method], values: Mapping[str, Any], label: str) -> BaseModel:
+    """Validate a method's settings; `label` is its name in the configuration.
 
     Raises:
         ConfigError: names every setting that is unknown (with the nearest valid name) or invalid.
     """
-    allowed = set(method.Config.model_fields)
-    unknown = [key for key in values if key not in allowed]
-    if unknown:
-        lines = [
-            f"methods.{name}.{key}: unknown setting; {suggest(key, allowed)}" for key in unknown
-        ]
-        raise ConfigError("\n".join(lines))
-    try:
-        return method.Config.model_validate(dict(values))
-    except ValidationError as error:
-        lines = [
-            f"methods.{name}.{'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})"
-            for item in error.errors()
-        ]
-        raise ConfigError("\n".join(lines)) from error
+    return validated(method.Config, values, f"methods.{label}")

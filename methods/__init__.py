@@ -1,0 +1,1 @@
+"""The built-in harmonization methods: one file or folder each."""

@@ -1,1 +1,5 @@
 """Where scans come from: the simulated cohort, a CSV manifest, a BIDS folder."""
+
+from harmbench.cohorts.base import Cohort, Scan, load_scan, validate
+
+__all__ = ["Cohort", "Scan", "load_scan", "validate"]

@@ -1,0 +1,40 @@
+"""Tissue segmentation behind one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harmbench.errors import SegmentationError, UnavailableError, suggest
+from harmbench.segmentation.atropos import Atropos
+from harmbench.segmentation.base import TISSUES, Segmenter
+from harmbench.segmentation.fast import Fast
+
+__all__ = ["AUTO", "SEGMENTERS", "TISSUES", "Segmenter", "make_segmenter"]
+
+SEGMENTERS: Mapping[str, Callable[[], Segmenter]] = {"fast": Fast, "atropos": Atropos}
+
+AUTO = ("fast", "atropos")
+"""What the choice `auto` tries, in this order."""
+
+
+def make_segmenter(name: str) -> Segmenter:
+    """Make a segmenter by name; `auto` takes the first of `AUTO` that is installed.
+
+    Raises:
+        SegmentationError: the name is unknown.
+        UnavailableError: its software is not installed.
+    """
+    if name != "auto" and name not in SEGMENTERS:
+        raise SegmentationError(
+            f"unknown segmenter '{name}'; {suggest(name, ['auto', *SEGMENTERS])}"
+        )
+    reasons = []
+    for candidate in AUTO if name == "auto" else (name,):
+        segmenter = SEGMENTERS[candidate]()
+        try:
+            _ = segmenter.version
+        except UnavailableError as error:
+            reasons.append(str(error))
+        else:
+            return segmenter
+    raise UnavailableError("; ".join(reasons))

@@ -1,0 +1,73 @@
+"""A cohort from a CSV file: `subject,group,session,path[,mask]`, paths relative to the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from harmbench.cohorts.base import Cohort, Scan
+from harmbench.errors import CohortError, suggest
+
+__all__ = ["read_manifest"]
+
+_REQUIRED = ("subject", "group", "session", "path")
+_OPTIONAL = ("mask",)
+
+
+def read_manifest(path: Path) -> Cohort:
+    """Read a manifest.
+
+    Raises:
+        CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
+            a subject's session stands there twice, a subject has two groups, a file is absent.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise CohortError(f"{path}: not a readable CSV file ({error})") from error
+    frame.columns = frame.columns.str.strip()
+    missing = [column for column in _REQUIRED if column not in frame.columns]
+    unknown = [c for c in frame.columns if c not in (*_REQUIRED, *_OPTIONAL)]
+    if missing or unknown:
+        problems = [f"column '{column}' is missing" for column in missing]
+        problems += [
+            f"column '{c}' is unknown; {suggest(c, _REQUIRED + _OPTIONAL)}" for c in unknown
+        ]
+        raise CohortError(f"{path} is not a manifest:", problems)
+    if frame.empty:
+        raise CohortError(f"{path} lists no scan")
+    problems = []
+    groups: dict[str, str] = {}
+    scans: dict[tuple[str, str], Scan] = {}
+    for line, row in enumerate(frame.to_dict("records"), start=2):
+        values = {str(key): str(value).strip() for key, value in row.items()}
+        empty = [column for column in _REQUIRED if not values[column]]
+        if empty:
+            problems.append(f"line {line}: {', '.join(empty)} is empty")
+            continue
+        subject, session = values["subject"], values["session"]
+        if (subject, session) in scans:
+            problems.append(f"line {line}: subject {subject}, session {session} is listed twice")
+            continue
+        if groups.setdefault(subject, values["group"]) != values["group"]:
+            problems.append(
+                f"line {line}: subject {subject} is in group {values['group']} and in {groups[subject]}"
+            )
+        image = path.parent / values["path"]
+        mask = path.parent / values["mask"] if values.get("mask") else None
+        problems += [
+            f"line {line}: no such file {file}"
+            for file in (image, mask)
+            if file is not None and not file.is_file()
+        ]
+        scans[subject, session] = Scan(subject, session, image.resolve(), mask and mask.resolve())
+    if problems:
+        raise CohortError(f"{path} cannot be used:", problems)
+    return Cohort(
+        name="manifest",
+        description=f"{len(groups)} subjects listed in {path.name}",
+        simulated=False,
+        groups=groups,
+        scans=scans,
+    )

@@ -1,0 +1,199 @@
+"""The experiment: everything a run depends on, as frozen validated settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from harmbench.cohorts.base import Cohort, Rescale
+from harmbench.cohorts.bids import BidsSettings, read_bids
+from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.errors import CohortError, ConfigError
+from harmbench.method import Progress
+from harmbench.settings import Settings, validated
+from harmbench.storage import write_text
+
+__all__ = [
+    "DataSettings",
+    "Experiment",
+    "FoldSettings",
+    "ScoringSettings",
+    "load_experiment",
+    "open_cohort",
+    "write_experiment",
+]
+
+
+class DataSettings(Settings):
+    """Which scans to run on."""
+
+    path: Path | None = Field(
+        None, description="a manifest (.csv) or a BIDS folder; unset: the simulated cohort"
+    )
+    source: str | None = Field(None, description="session to map from, where there are several")
+    target: str | None = Field(None, description="session to map to")
+    direction: str = Field("both", description="`both`, or one such as `3T-to-1.5T`")
+    rescale: Rescale = Field(
+        "none",
+        description="`none`: scans are in [0, 1] already; `percentile`: clip at the brain's 0.1st "
+        "and 99.9th percentiles and scale to [0, 1]",
+    )
+    phantom: PhantomSettings = Field(
+        default_factory=PhantomSettings, description="the simulated cohort"
+    )
+    bids: BidsSettings = Field(default_factory=BidsSettings, description="how to read a BIDS folder")
+
+
+class FoldSettings(Settings):
+    """Cross-validation."""
+
+    k: int = Field(4, ge=2, description="number of folds")
+    seed: int = Field(0, ge=0, description="seed of the shuffle")
+    run: str = Field("all", description="which folds to run: `all`, `2`, or `0,2`")
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return ",".join(str(part) for part in value)
+        return str(value) if isinstance(value, int) else value
+
+
+class ScoringSettings(Settings):
+    """How harmonized volumes are finished, segmented and scored."""
+
+    segmenter: str = Field("auto", description="`auto`, or one of the installed segmenters")
+    surface_backend: Literal["edt", "medpy"] = Field(
+        "edt", description="what computes surface distances"
+    )
+    mask_background: bool = Field(
+        True,
+        description="set a harmonized volume to 0 where its skull-stripped source is 0: the same "
+        "for every method, and without a look at the target",
+    )
+    stacking_axis: Literal[0, 1, 2] = Field(
+        0, description="axis along which slices are stacked (0: sagittal slices), for the stripe index"
+    )
+
+
+class Experiment(Settings):
+    """One benchmark, from cohort to scores."""
+
+    name: str = Field("benchmark", description="title of the report")
+    data: DataSettings = Field(default_factory=DataSettings, description="which scans to run on")
+    folds: FoldSettings = Field(default_factory=FoldSettings, description="cross-validation")
+    methods: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="label: settings; `uses: NAME` in the settings runs a method under another label",
+    )
+    controls: tuple[str, ...] = Field(
+        ("identity", "histogram_matching"), description="methods that every run includes"
+    )
+    ceiling: bool = Field(True, description="score the reference against itself as a control")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one cell for each")
+    scoring: ScoringSettings = Field(default_factory=ScoringSettings, description="how to score")
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
+    jobs: int = Field(1, ge=1, description="cells that run at the same time")
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _empty_settings(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {label: {} if own is None else own for label, own in value.items()}
+        return value
+
+    def all_methods(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return label to (method name, settings), controls first."""
+        labels = dict.fromkeys([*self.controls, *self.methods])
+        found = {}
+        for label in labels:
+            settings = dict(self.methods.get(label, {}))
+            found[label] = (str(settings.pop("uses", label)), settings)
+        return found
+
+
+def load_experiment(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """Make an experiment from a YAML file, `a.b=c` overrides and already parsed changes, in order.
+
+    A relative `data.path` in the file is relative to the file's folder.
+
+    Args:
+        path: the YAML file; defaults where `None`.
+        overrides: such as `methods.dm.iterations=1000`; values are read as YAML.
+        changes: dotted name to value.
+
+    Raises:
+        ConfigError: the file is not readable YAML, or a name or value is not valid.
+    """
+    values: dict[str, Any] = _read_yaml(path) if path is not None else {}
+    data = values.get("data")
+    if path is not None and isinstance(data, dict) and data.get("path"):
+        data["path"] = path.parent / str(data["path"])
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"'{override}': an override is NAME=VALUE, as in folds.k=4")
+        try:
+            _put(values, name.strip(), yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"'{override}': the value is not YAML ({error})") from error
+    for name, value in (changes or {}).items():
+        _put(values, name, value)
+    return validated(Experiment, values)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
+    return values
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    place = values
+    for parent in parents:
+        inner = place.get(parent)
+        if not isinstance(inner, dict):
+            inner = place[parent] = {}
+        place = inner
+    place[last] = value
+
+
+def write_experiment(experiment: Experiment, path: Path) -> None:
+    """Write resolved settings as YAML that `load_experiment` reads back."""
+    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(path, text)
+
+
+def open_cohort(data: DataSettings, progress: Progress | None = None, jobs: int = 2) -> Cohort:
+    """Open the cohort that `data` describes; the simulated one is made if it is not there yet.
+
+    Raises:
+        CohortError: the path does not exist, is neither a manifest nor a BIDS folder, or its
+            contents are not usable.
+    """
+    if data.path is None:
+        return make_phantom(data.phantom, progress=progress, jobs=jobs)
+    path = data.path.expanduser()
+    if path.is_dir():
+        return read_bids(path, data.bids)
+    if path.is_file():
+        return read_manifest(path)
+    raise CohortError(f"{path}: no such file or folder; data is a manifest (.csv) or a BIDS folder")
