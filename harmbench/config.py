@@ -9,44 +9,21 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from harmbench.cohorts.base import Cohort, Rescale
-from harmbench.cohorts.bids import BidsSettings, read_bids
-from harmbench.cohorts.manifest import read_manifest
-from harmbench.cohorts.phantom import PhantomSettings, make_phantom
-from harmbench.errors import CohortError, ConfigError
-from harmbench.method import Progress
+from harmbench.cohorts.data import DataSettings
+from harmbench.errors import ConfigError, MethodError, suggest
+from harmbench.method import available_methods
 from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
 
 __all__ = [
-    "DataSettings",
     "Experiment",
     "FoldSettings",
     "ScoringSettings",
     "load_experiment",
-    "open_cohort",
+    "parse_overrides",
+    "select_methods",
     "write_experiment",
 ]
-
-
-class DataSettings(Settings):
-    """Which scans to run on."""
-
-    path: Path | None = Field(
-        None, description="a manifest (.csv) or a BIDS folder; unset: the simulated cohort"
-    )
-    source: str | None = Field(None, description="session to map from, where there are several")
-    target: str | None = Field(None, description="session to map to")
-    direction: str = Field("both", description="`both`, or one such as `3T-to-1.5T`")
-    rescale: Rescale = Field(
-        "none",
-        description="`none`: scans are in [0, 1] already; `percentile`: clip at the brain's 0.1st "
-        "and 99.9th percentiles and scale to [0, 1]",
-    )
-    phantom: PhantomSettings = Field(
-        default_factory=PhantomSettings, description="the simulated cohort"
-    )
-    bids: BidsSettings = Field(default_factory=BidsSettings, description="how to read a BIDS folder")
 
 
 class FoldSettings(Settings):
@@ -77,7 +54,8 @@ class ScoringSettings(Settings):
         "for every method, and without a look at the target",
     )
     stacking_axis: Literal[0, 1, 2] = Field(
-        0, description="axis along which slices are stacked (0: sagittal slices), for the stripe index"
+        0,
+        description="axis along which slices are stacked (0: sagittal slices), for the stripe index",
     )
 
 
@@ -138,17 +116,27 @@ def load_experiment(
     data = values.get("data")
     if path is not None and isinstance(data, dict) and data.get("path"):
         data["path"] = path.parent / str(data["path"])
+    for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
+        _put(values, name, value)
+    return validated(Experiment, values)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` texts, the values as YAML.
+
+    Raises:
+        ConfigError: there is no `=`, or a value is not YAML.
+    """
+    found: dict[str, Any] = {}
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name.strip():
             raise ConfigError(f"'{override}': an override is NAME=VALUE, as in folds.k=4")
         try:
-            _put(values, name.strip(), yaml.safe_load(text))
+            found[name.strip()] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"'{override}': the value is not YAML ({error})") from error
-    for name, value in (changes or {}).items():
-        _put(values, name, value)
-    return validated(Experiment, values)
+    return found
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -176,24 +164,42 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
     place[last] = value
 
 
+def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
+    """Keep the methods that `names` lists, and add those that the experiment does not have yet.
+
+    Args:
+        experiment: its settings of the named methods are kept.
+        names: labels of the experiment, installed methods, `FILE.py:CLASS` (labelled by the class),
+            or `all`: every method of the experiment, or every installed one where it has none.
+
+    Raises:
+        MethodError: a name is neither in the experiment nor an installed method.
+        ConfigError: there is no method to run.
+    """
+    installed = available_methods()
+    known = dict(experiment.methods)
+    chosen: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if name == "all":
+            chosen |= known or {own: {} for own in installed}
+        elif ":" in name:
+            label = name.rpartition(":")[2]
+            chosen[label] = {**known.get(label, {}), "uses": name}
+        elif name in known or name in installed:
+            chosen[name] = known.get(name, {})
+        else:
+            allowed = {*known, *installed, "all"}
+            raise MethodError(
+                f"unknown method '{name}'; {suggest(name, allowed)}; or FILE.py:CLASS"
+            )
+    if not names:
+        chosen = known
+    if not chosen and not experiment.controls:
+        raise ConfigError("no method to run: name some under methods, or with --method")
+    return experiment.model_copy(update={"methods": chosen})
+
+
 def write_experiment(experiment: Experiment, path: Path) -> None:
     """Write resolved settings as YAML that `load_experiment` reads back."""
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(path, text)
-
-
-def open_cohort(data: DataSettings, progress: Progress | None = None, jobs: int = 2) -> Cohort:
-    """Open the cohort that `data` describes; the simulated one is made if it is not there yet.
-
-    Raises:
-        CohortError: the path does not exist, is neither a manifest nor a BIDS folder, or its
-            contents are not usable.
-    """
-    if data.path is None:
-        return make_phantom(data.phantom, progress=progress, jobs=jobs)
-    path = data.path.expanduser()
-    if path.is_dir():
-        return read_bids(path, data.bids)
-    if path.is_file():
-        return read_manifest(path)
-    raise CohortError(f"{path}: no such file or folder; data is a manifest (.csv) or a BIDS folder")

@@ -84,7 +84,9 @@ def choose_folds(text: str, k: int) -> tuple[int, ...]:
     chosen = [part.strip() for part in text.split(",")]
     bad = [part for part in chosen if not part.isdigit() or int(part) >= k]
     if bad:
-        raise FoldError(f"no such fold: {_listed(bad)}; choose all, or from 0 to {k - 1}: 0,{k - 1}")
+        raise FoldError(
+            f"no such fold: {_listed(bad)}; choose all, or from 0 to {k - 1}: 0,{k - 1}"
+        )
     return tuple(sorted({int(part) for part in chosen}))
 
 

@@ -6,6 +6,7 @@ never sees a test subject's target: the signature has no room for it.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import sys
@@ -22,6 +23,7 @@ from typing_extensions import Self
 
 from harmbench.errors import MethodError, suggest
 from harmbench.settings import Settings, validated
+from harmbench.storage import code_files, code_key
 from harmbench.volume import Volume
 
 __all__ = [
@@ -36,9 +38,12 @@ __all__ = [
     "available_methods",
     "load_method",
     "make_settings",
+    "method_code",
 ]
 
 ENTRY_POINT_GROUP = "harmbench.methods"
+
+_SHARED_MODULES = ("harmbench.slices", "harmbench.training")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -174,6 +179,21 @@ def load_method(name: str) -> type[Method]:
     except (ImportError, AttributeError) as error:
         raise MethodError(f"method '{name}' cannot be imported: {error}") from error
     return _checked(found, name)
+
+
+def method_code(name: str) -> str:
+    """SHA-256 of a method's code: its module or package, and the shared modules that it imports.
+
+    Args:
+        name: as for `load_method`, which must have succeeded.
+    """
+    if ":" in name and ".py" in name:
+        module = sys.modules[_from_file(name).__module__]
+    else:
+        module = importlib.import_module(available_methods()[name].module)
+    text = "".join(file.read_text(encoding="utf-8") for file in code_files(module))
+    shared = [importlib.import_module(name) for name in _SHARED_MODULES if name in text]
+    return code_key(module, *shared)
 
 
 def _from_file(name: str) -> type[Method]:

@@ -13,7 +13,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["atomic", "code_key", "file_key", "key_of", "read_json", "write_json", "write_text"]
+__all__ = [
+    "atomic",
+    "code_files",
+    "code_key",
+    "file_key",
+    "key_of",
+    "read_json",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -25,7 +34,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -79,14 +88,17 @@ def code_key(*modules: ModuleType) -> str:
     A package counts with all Python files in its folder, so that an edit anywhere in a method's
     folder makes its results stale while reformatting does not.
     """
-    files: list[Path] = []
-    for module in modules:
-        if module.__file__ is None:
-            continue
-        path = Path(module.__file__)
-        files += sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    files = [file for module in modules for file in code_files(module)]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     return key_of([_without_docstrings(tree) for tree in trees])
+
+
+def code_files(module: ModuleType) -> list[Path]:
+    """Return the Python files of a module, or of everything in a package's folder."""
+    if module.__file__ is None:
+        return []
+    path = Path(module.__file__)
+    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 
 def _without_docstrings(tree: ast.Module) -> str:

@@ -1,0 +1,5 @@
+"""Where cells run."""
+
+from harmbench.executors.local import Died, LocalExecutor
+
+__all__ = ["Died", "LocalExecutor"]

@@ -1,0 +1,333 @@
+"""One cell, start to end: fit, harmonize, segment, score.
+
+Every stage's output carries a key of what produced it. A stage whose key is current is skipped, so
+a killed run goes on where it stopped and an edit redoes what hangs on it, and no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import harmbench.metrics
+from harmbench.bench import Bench, LazyPairs
+from harmbench.meter import Meter
+from harmbench.method import (
+    Method,
+    NoProgress,
+    Progress,
+    Task,
+    load_method,
+    make_settings,
+    method_code,
+)
+from harmbench.results import merge, read_results, table, write_results
+from harmbench.runs import Cell, CellFolder
+from harmbench.scoring import finish_volume, missing_rows, score_rows, segment_to_file
+from harmbench.segmentation import make_segmenter
+from harmbench.storage import code_key, key_of, read_json, write_json
+from harmbench.volume import Volume, read, write
+
+__all__ = ["CEILING", "abandon_cell", "run_cell", "segment_input"]
+
+CEILING = "target"
+"""Label of the control that scores the reference against itself."""
+
+log = logging.getLogger(__name__)
+
+
+def run_cell(bench: Bench, cell: Cell, progress: Progress) -> dict[str, Any]:
+    """Run one cell and return its record; never raises for a failure of the method.
+
+    A failure is kept: the record's status is `failed`, the log has the traceback, and every test
+    subject without a result gets rows with the status `failed`.
+    """
+    return _CellRun(bench, cell, progress).run()
+
+
+def abandon_cell(bench: Bench, cell: Cell, reason: str) -> dict[str, Any]:
+    """Record a cell whose process died: its record and its rows say so."""
+    return _CellRun(bench, cell, NoProgress()).abandon(reason)
+
+
+class _CellRun:
+    """The state of one cell while it runs: its folder, its record, its rows."""
+
+    def __init__(self, bench: Bench, cell: Cell, progress: Progress) -> None:
+        self.bench, self.cell, self.progress = bench, cell, progress
+        self.folder: CellFolder = bench.folder.cell(cell)
+        self.train = bench.folds.train(cell.fold)
+        self.test = bench.folds.test(cell.fold)
+        self.errors: list[str] = []
+        before = read_json(self.folder.record) or {}
+        self.record: dict[str, Any] = {
+            "method": cell.method,
+            "source": cell.direction.source,
+            "target": cell.direction.target,
+            "fold": cell.fold,
+            "seed": cell.seed,
+            "subjects": list(self.test),
+            "segmenter": bench.segmenter,
+            "device": bench.device,
+            "rescale": bench.experiment.data.rescale,
+            "mask_background": bench.experiment.scoring.mask_background,
+            "status": "running",
+            "error": "",
+            "keys": before.get("keys", {}),
+            "stages": before.get("stages", {}),
+            "clipped": before.get("clipped", {}),
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Run the stages in order."""
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        with _logged(self.folder.log):
+            log.info("start %s: train %s, test %s", self.cell, self.train, self.test)
+            try:
+                method = None if self.cell.method == CEILING else self._fit()
+                self._harmonize_and_score(method)
+            except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
+                self._failed("fit", error)
+            self._close()
+        return self.record
+
+    def abandon(self, reason: str) -> dict[str, Any]:
+        """Close the cell as failed without running it."""
+        self.folder.root.mkdir(parents=True, exist_ok=True)
+        with _logged(self.folder.log):
+            self.errors.append(reason)
+            log.error("%s", reason)
+            self._close()
+        return self.record
+
+    def _close(self) -> None:
+        self._write_failed_rows()
+        self.record["status"] = "failed" if self.errors else "ok"
+        self.record["error"] = "; ".join(dict.fromkeys(self.errors))
+        write_json(self.folder.record, self.record)
+        log.info("end %s: %s", self.cell, self.record["status"])
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self.errors.append(f"{what}: {error or type(error).__name__}")
+        log.error("%s failed\n%s", what, "".join(traceback.format_exception(error)))
+
+    def _task(self, folder: Path | None) -> Task:
+        cell = self.cell
+        return Task(
+            direction=cell.direction,
+            fold=cell.fold,
+            seed=cell.seed,
+            device=self.bench.device,
+            folder=folder,
+            progress=self.progress,
+        )
+
+    def _fit(self) -> Method:
+        uses, values = self.bench.experiment.all_methods()[self.cell.method]
+        kind = load_method(uses)
+        settings = make_settings(kind, values, self.cell.method)
+        way = self.cell.direction
+        keys = self.bench.input_keys
+        learned_from = [(s, keys[s, way.source], keys[s, way.target]) for s in self.train]
+        key = key_of(
+            "fit",
+            method_code(uses),
+            settings.model_dump(mode="json"),
+            [str(way), self.cell.seed],
+            learned_from,
+        )
+        self.record |= {"uses": uses, "settings": settings.model_dump(mode="json")}
+        if self.record["keys"].get("fit") == key and self.folder.model.is_dir():
+            log.info("fit is current")
+            return kind.load(self.folder.model, settings)
+        # What hangs on the old model goes first: a run killed from here on leaves nothing stale.
+        self.record |= {"keys": {}, "stages": {}, "clipped": {}}
+        self.folder.scores.unlink(missing_ok=True)
+        write_json(self.folder.record, self.record)
+        _keep_only_checkpoints_of(self.folder.training, key)
+        method = kind(settings)
+        pairs = LazyPairs(self.bench.folder, self.train, self.bench.groups, way)
+        with Meter() as meter:
+            method.fit(pairs, self._task(self.folder.training))
+            _save(method, self.folder.model)
+        self.record["keys"]["fit"] = key
+        self._measured("fit", meter, count=1)
+        return method
+
+    def _measured(self, stage: str, meter: Meter, count: int) -> None:
+        # Stages that go subject by subject add up over subjects, also across interrupted runs.
+        old = self.record["stages"].get(stage, {"wall_s": 0.0, "peak_memory_mb": 0.0, "count": 0})
+        self.record["stages"][stage] = {
+            "wall_s": round(old["wall_s"] + meter.wall_s, 3),
+            "peak_memory_mb": round(max(old["peak_memory_mb"], meter.peak_memory_mb), 1),
+            "count": old["count"] + count,
+        }
+        write_json(self.folder.record, self.record)
+
+    def _harmonize_and_score(self, method: Method | None) -> None:
+        for done, subject in enumerate(self.test):
+            self.progress("subjects", done, len(self.test))
+            try:
+                self._subject(method, subject)
+            except Exception as error:  # noqa: BLE001 - the other subjects go on
+                self._failed(f"subject {subject}", error)
+        self.progress("subjects", len(self.test), len(self.test))
+
+    def _subject(self, method: Method | None, subject: str) -> None:
+        source_key = self.bench.input_keys[subject, self.cell.direction.source]
+        target_key = self.bench.input_keys[subject, self.cell.direction.target]
+        scoring = self.bench.experiment.scoring
+        made = key_of(
+            "harmonize",
+            self.record["keys"].get("fit"),
+            source_key if method else target_key,
+            scoring.mask_background,
+        )
+        scored = key_of(
+            "score",
+            made,
+            [source_key, target_key],
+            scoring.model_dump(mode="json"),
+            make_segmenter(self.bench.segmenter).version,
+            code_key(harmbench.metrics),
+        )
+        keys = self.record["keys"]
+        # The ceiling leaves no volume: the reference is on disk already.
+        stored = method is None or self.folder.volume(subject).is_file()
+        if keys.get(f"harmonize {subject}") != made or not stored:
+            if method is not None:
+                self._harmonize(method, subject)
+            keys[f"harmonize {subject}"] = made
+            keys.pop(f"score {subject}", None)
+        if keys.get(f"score {subject}") != scored or not self._has_rows(subject):
+            self._score(subject, stored=method is not None)
+            keys[f"score {subject}"] = scored
+            write_json(self.folder.record, self.record)
+
+    def _harmonize(self, method: Method, subject: str) -> None:
+        source = self.bench.folder.input_volume(subject, self.cell.direction.source)
+        with Meter() as meter:
+            output = method.harmonize(source, self._task(None))
+            masked = self.bench.experiment.scoring.mask_background
+            finished, clipped = finish_volume(output, source, mask_background=masked)
+        if clipped:
+            log.info("subject %s: %.3g %% of voxels were outside [0, 1]", subject, 100 * clipped)
+        self.record["clipped"][subject] = clipped
+        write(finished, self.folder.volume(subject))
+        self._measured("harmonize", meter, count=1)
+
+    def _score(self, subject: str, *, stored: bool) -> None:
+        folder, way = self.bench.folder, self.cell.direction
+        source = folder.input_volume(subject, way.source)
+        reference = folder.input_volume(subject, way.target)
+        harmonized = read(self.folder.volume(subject)) if stored else reference
+        segmenter = make_segmenter(self.bench.segmenter)
+        inputs = [
+            folder.input_labels(subject, session, segmenter.name)
+            for session in (way.target, way.source)
+        ]
+        with Meter() as meter:
+            labels = (
+                segment_to_file(
+                    harmonized, self.folder.labels(subject, segmenter.name), segmenter, inputs
+                )
+                if stored
+                else segment_to_file(reference, inputs[0], segmenter)
+            )
+            reference_labels = segment_to_file(reference, inputs[0], segmenter)
+        self._measured("segment", meter, count=1)
+        for found in (labels, reference_labels):
+            if isinstance(found, str):
+                log.warning("subject %s: %s", subject, found)
+        with Meter() as meter:
+            rows = score_rows(
+                harmonized,
+                reference,
+                source,
+                labels if isinstance(labels, Volume) else None,
+                reference_labels if isinstance(reference_labels, Volume) else None,
+                stacking_axis=self.bench.experiment.scoring.stacking_axis,
+                surface_backend=self.bench.experiment.scoring.surface_backend,
+            )
+        self._add_rows(subject, rows)
+        self._measured("score", meter, count=1)
+
+    def _rows(self) -> pd.DataFrame:
+        return read_results(self.folder.scores) if self.folder.scores.is_file() else table([])
+
+    def _has_rows(self, subject: str) -> bool:
+        rows = self._rows()
+        rows = rows[rows["subject"] == subject]
+        return bool(len(rows)) and not (rows["status"] == "failed").any()
+
+    def _add_rows(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        shared = {
+            "method": self.cell.method,
+            "direction": str(self.cell.direction),
+            "fold": self.cell.fold,
+            "seed": self.cell.seed,
+            "subject": subject,
+            "group": self.bench.groups[subject],
+            "segmenter": self.bench.segmenter,
+        }
+        kept = self._rows()
+        kept = kept[kept["subject"] != subject]
+        write_results(merge([kept, table([{**shared, **row} for row in rows])]), self.folder.scores)
+
+    def _write_failed_rows(self) -> None:
+        done = {s for s in self.test if f"score {s}" in self.record["keys"] and self._has_rows(s)}
+        for subject in self.test:
+            if subject not in done:
+                self._add_rows(subject, missing_rows("failed"))
+                self.record["keys"].pop(f"score {subject}", None)
+
+
+def _save(method: Method, folder: Path) -> None:
+    """Save a model so that its folder is there complete or not at all."""
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    method.save(fresh)
+    fresh.rename(folder)
+
+
+def _keep_only_checkpoints_of(folder: Path, key: str) -> None:
+    """Remove checkpoints that another configuration, data set or code version left."""
+    if (read_json(folder / "key.json") or {}).get("fit") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / "key.json", {"fit": key})
+
+
+def segment_input(bench: Bench, item: tuple[str, str], progress: Progress) -> None:
+    """Segment one real scan; its labels are shared by all methods and directions."""
+    subject, session = item
+    progress("segment", 0, 1)
+    segmenter = make_segmenter(bench.segmenter)
+    volume = bench.folder.input_volume(subject, session)
+    segment_to_file(volume, bench.folder.input_labels(subject, session, segmenter.name), segmenter)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Append what harmbench logs to a cell's file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("harmbench")
+    before = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        handler.close()

@@ -1,0 +1,429 @@
+"""The command line: each command is a few lines over the public API.
+
+Modules are imported inside the commands, so that `--help` answers before torch, nibabel and pandas
+are loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harmbench.errors import ConfigError, HarmbenchError, suggest
+
+__all__ = ["app", "main"]
+
+_EPILOG = (
+    "Exit codes: 0 success; 1 the work ended but a cell or check failed; 2 wrong usage or input, "
+    "nothing was done; 3 an error in harmbench itself; 130 interrupted. "
+    "`--debug`, anywhere, shows tracebacks."
+)
+
+app = typer.Typer(
+    name="harmbench",
+    help="A benchmark of MRI contrast harmonization methods.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", "-c", help="A YAML file, or a built-in one: demo, paper."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting: a.b=c (repeatable).", metavar="NAME=VALUE"),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="A manifest (.csv) or a BIDS folder; without it, the simulated cohort."),
+]
+Rescaling = Annotated[
+    str | None,
+    typer.Option(help="none: scans are in [0, 1]; percentile: clip and scale each scan's brain."),
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+SegmenterName = Annotated[
+    str | None, typer.Option("--segmenter", help="auto, or a segmenter that `doctor` lists.")
+]
+_DEFAULT_OUT = Path("harmbench-run")
+
+
+@app.command()
+def run(
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="A method, FILE.py:CLASS, or all (repeatable)."),
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="all, or fold numbers: 0,2.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds.")] = None,
+    direction: Annotated[str | None, typer.Option(help="both, or SOURCE-to-TARGET.")] = None,
+    data: Data = None,
+    source: Annotated[str | None, typer.Option(help="Session to map from.")] = None,
+    target: Annotated[str | None, typer.Option(help="Session to map to.")] = None,
+    rescale: Rescaling = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = _DEFAULT_OUT,
+    seed: Annotated[int | None, typer.Option(help="Seed of the methods.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
+    device: Device = None,
+    segmenter: SegmenterName = None,
+) -> None:
+    """Train, harmonize, segment and score: every cell that is not current.
+
+    A run that was stopped goes on where it was; several runs into one folder add up.
+
+    Examples:
+    - `harmbench run --config demo`
+
+    - `harmbench run --method dm --fold all --jobs 2`
+
+    - `harmbench run --method my_method.py:MyMethod --data scans.csv --rescale percentile`
+    """
+    from harmbench.config import load_experiment, select_methods
+    from harmbench.grid import run_experiment
+
+    changes = {
+        "folds.run": fold,
+        "folds.k": folds,
+        "data.path": data,
+        "data.source": source,
+        "data.target": target,
+        "data.direction": direction,
+        "data.rescale": rescale,
+        "seeds": None if seed is None else [seed],
+        "jobs": jobs,
+        "device": device,
+        "scoring.segmenter": segmenter,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    experiment = load_experiment(_config_path(config), overrides or (), given)
+    summary = run_experiment(select_methods(experiment, method or ()), out, say=_say)
+    done = summary.cells - len(summary.failed)
+    _say(f"{done} of {summary.cells} cells are done: {summary.out / 'results.csv'}")
+    _say(f"next: harmbench report {summary.out}")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Report folder.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject shown in slice panels.")] = None,
+) -> None:
+    """Write tables, figures and one self-contained page from stored results.
+
+    Examples:
+    - `harmbench report`
+
+    - `harmbench report runs/dm runs/pgan --out comparison`
+    """
+    from harmbench.progress import Display
+    from harmbench.report import make_report
+
+    with Display("report", 1) as display:
+        page = make_report(runs or [_DEFAULT_OUT], out, progress=display, lead_subject=subject)
+    _say(f"report: {page}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path(
+        "harmbench-demo"
+    ),
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
+) -> None:
+    """Run the benchmark on a small simulated cohort and report: minutes on two cores."""
+    from harmbench.config import load_experiment
+    from harmbench.grid import run_experiment
+
+    changes = {} if jobs is None else {"jobs": jobs}
+    summary = run_experiment(load_experiment(_config_path("demo"), (), changes), out, say=_say)
+    report([out])
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, or FILE.py:CLASS.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods; with a name, its settings, source and parameter counts."""
+    from harmbench.method import available_methods, load_method
+
+    if name is None:
+        rows = []
+        for label, point in available_methods().items():
+            kind = load_method(label)
+            row = {"method": label, "title": kind.title, "class": point.value}
+            rows.append({**row, "reference": kind.reference})
+        _table(rows, as_json)
+        return
+    kind = load_method(name)
+    settings = [
+        {
+            "setting": key,
+            "default": field.get_default(call_default_factory=True),
+            "description": field.description or "",
+        }
+        for key, field in kind.Config.model_fields.items()
+    ]
+    counts = dict(kind().parameter_counts())
+    if as_json:
+        described = {"method": name, "title": kind.title, "reference": kind.reference}
+        _print_json({**described, "parameters": counts, "settings": settings})
+        return
+    print(f"{name}: {kind.title}\nsource: {kind.reference or '-'}")
+    print("parameters: " + (", ".join(f"{k} {v:,}" for k, v in counts.items()) or "none"))
+    _table(settings, as_json)
+
+
+@app.command()
+def metrics(as_json: Json = False) -> None:
+    """List the metrics with unit, range and the direction that is better."""
+    from dataclasses import asdict
+
+    from harmbench.metrics.suite import METRICS
+
+    _table([asdict(metric) for metric in METRICS.values()], as_json)
+
+
+@app.command(name="new-method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="Such as my_method.")],
+    folder: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
+) -> None:
+    """Write a working method adapter and its test, to start from."""
+    from harmbench.scaffold import new_method as write_method
+
+    adapter, test, cls = write_method(name, folder)
+    print(f"wrote {adapter} and {test}; next:")
+    print(f"  harmbench check-method {adapter}:{cls}")
+    print(f"  harmbench run --method {adapter}:{cls} --config demo")
+
+
+@app.command(name="check-method")
+def check_method(
+    name: Annotated[str, typer.Argument(help="A method, or FILE.py:CLASS.")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Run the contract's tests on a method: grid, range, seed, save and load, resume.
+
+    Example: `harmbench check-method my_method.py:MyMethod --set degree=2`
+    """
+    from harmbench.config import parse_overrides
+    from harmbench.contract import check_method as check
+    from harmbench.method import load_method
+
+    checks = check(load_method(name), parse_overrides(overrides or ()))
+    rows = [
+        {"check": c.name, "result": "passed" if c.passed else "FAILED", "detail": c.detail}
+        for c in checks
+    ]
+    _table(rows, as_json)
+    raise typer.Exit(0 if all(c.passed for c in checks) else 1)
+
+
+@app.command()
+def cohort(
+    data: Data = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a simulated cohort.")
+    ] = None,
+    rescale: Rescaling = None,
+    as_json: Json = False,
+) -> None:
+    """Make the simulated cohort, or inspect one: subjects, groups, sessions, and every problem.
+
+    Examples:
+    - `harmbench cohort --set data.phantom.subjects=8 --set data.phantom.spacing_mm=2 --out sim`
+
+    - `harmbench cohort --data scans.csv`
+    """
+    from harmbench.cohorts.data import describe_cohort
+    from harmbench.config import load_experiment
+    from harmbench.progress import Display
+
+    given = {"data.path": data, "data.rescale": rescale}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = load_experiment(_config_path(config), overrides or (), given).data
+    with Display("cohort", 1) as display:
+        rows = describe_cohort(settings, out, display)
+    _table(rows, as_json)
+
+
+@app.command()
+def segment(
+    scan: Annotated[Path, typer.Argument(help="A skull-stripped scan.", metavar="IN.nii.gz")],
+    labels: Annotated[Path, typer.Argument(help="Where labels go.", metavar="OUT.nii.gz")],
+    segmenter: SegmenterName = "auto",
+    rescale: Rescaling = "none",
+    as_json: Json = False,
+) -> None:
+    """Segment one scan into CSF (1), grey matter (2) and white matter (3).
+
+    Example: `harmbench segment brain.nii.gz labels.nii.gz --segmenter atropos`
+    """
+    from harmbench.outside import segment_scan
+
+    _table(segment_scan(scan, labels, segmenter or "auto", _rescale(rescale)), as_json)
+
+
+@app.command()
+def score(
+    volume: Annotated[Path, typer.Option(help="Harmonized volume, or a folder of them.")],
+    reference: Annotated[Path, typer.Option(help="Real target scan, or a folder of them.")],
+    source: Annotated[Path | None, typer.Option(help="What was harmonized.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV file.")] = None,
+    segmenter: SegmenterName = "auto",
+    rescale: Rescaling = "none",
+    stacking_axis: Annotated[int, typer.Option(min=0, max=2, help="Slices' axis.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Score volumes that any tool produced, with every metric of a run.
+
+    Folders are paired by file name.
+
+    Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
+    """
+    from harmbench.outside import find_triples, score_all
+
+    triples = find_triples(volume, reference, source)
+    frame = score_all(
+        triples, segmenter or "auto", _rescale(rescale), stacking_axis=stacking_axis, out=out
+    )
+    _table(frame.to_dict("records"), as_json)
+
+
+@app.command()
+def apply(
+    cell: Annotated[Path, typer.Argument(help="A cell's folder in a run folder.")],
+    scans: Annotated[list[Path], typer.Argument(help="Scans in the source contrast.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where outputs go.")] = Path(),
+    device: Device = "auto",
+) -> None:
+    """Harmonize new scans with the model of a finished cell.
+
+    Example: `harmbench apply harmbench-run/cells/dm/3T-to-1.5T/fold-0/seed-0 scan.nii.gz --out new`
+    """
+    from harmbench.outside import apply_method, load_cell
+    from harmbench.progress import Display
+    from harmbench.training import resolve_device
+
+    with Display("apply", len(scans)) as display:
+        trained = load_cell(cell, str(resolve_device(device or "auto")), display)
+        written = apply_method(trained, scans, out)
+    for path in written:
+        print(path)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this installation can do: FSL, GPU, methods, versions."""
+    from dataclasses import asdict
+
+    from harmbench.doctor import examine
+
+    findings = examine()
+    _table([asdict(finding) for finding in findings], as_json)
+    raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)
+
+
+def _config_path(config: str | None) -> Path | None:
+    """Return the file of a built-in configuration's name, or the path as it is."""
+    if config is None:
+        return None
+    from importlib.resources import files
+
+    built_in = Path(str(files("harmbench.configs") / f"{config}.yaml"))
+    return built_in if "/" not in config and built_in.is_file() else Path(config)
+
+
+def _rescale(text: str | None) -> Any:
+    from typing import get_args
+
+    from harmbench.cohorts.base import Rescale
+
+    allowed = get_args(Rescale)
+    if text not in allowed:
+        raise ConfigError(f"rescale '{text}'; {suggest(str(text), allowed)}")
+    return text
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Any) -> None:
+    from math import isfinite
+
+    def plain(item: Any) -> Any:
+        # JSON has no NaN or infinity.
+        if isinstance(item, float) and not isfinite(item):
+            return None
+        if isinstance(item, Mapping):
+            return {str(key): plain(own) for key, own in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(own) for own in item]
+        return item
+
+    print(json.dumps(plain(value), indent=2, default=str))
+
+
+def _table(rows: Iterable[Mapping[Any, Any]], as_json: bool) -> None:
+    """Print rows as a table for people, or as JSON."""
+    found: Sequence[Mapping[Any, Any]] = list(rows)
+    if as_json:
+        _print_json(found)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in found[0] if found else ():
+        table.add_column(str(name), overflow="fold")
+    for row in found:
+        cells = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
+        table.add_row(*cells)
+    console = Console()
+    # Off a terminal nothing wraps: another program may read the lines.
+    width = console.width if console.is_terminal else 240
+    Console(width=width, markup=False, highlight=False).print(table)
+
+
+def main() -> None:
+    """Run the command line; errors that harmbench raises on purpose become one readable line."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except HarmbenchError as error:
+        _fail(error, f"error: {error}", 2, debug)
+    except KeyboardInterrupt as error:
+        _fail(error, "interrupted; the same command goes on from here", 130, debug)
+    except Exception as error:  # noqa: BLE001 - the last door
+        text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+        _fail(error, text, 3, debug)
+
+
+def _fail(error: BaseException, text: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    _say(text)
+    sys.exit(code)

@@ -1,0 +1,106 @@
+"""Which scans a run is on: settings, opening, and a look at what is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from harmbench.cohorts.base import Cohort, Rescale, load_scan, validate
+from harmbench.cohorts.bids import BidsSettings, read_bids
+from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.errors import CohortError
+from harmbench.method import Progress
+from harmbench.settings import Settings
+
+__all__ = ["DataSettings", "describe_cohort", "open_cohort"]
+
+
+class DataSettings(Settings):
+    """Which scans to run on."""
+
+    path: Path | None = Field(
+        None, description="a manifest (.csv) or a BIDS folder; unset: the simulated cohort"
+    )
+    source: str | None = Field(None, description="session to map from, where there are several")
+    target: str | None = Field(None, description="session to map to")
+    direction: str = Field("both", description="`both`, or one such as `3T-to-1.5T`")
+    rescale: Rescale = Field(
+        "none",
+        description="`none`: scans are in [0, 1] already; `percentile`: clip at the brain's 0.1st "
+        "and 99.9th percentiles and scale to [0, 1]",
+    )
+    phantom: PhantomSettings = Field(
+        default_factory=PhantomSettings, description="the simulated cohort"
+    )
+    bids: BidsSettings = Field(
+        default_factory=BidsSettings, description="how to read a BIDS folder"
+    )
+
+
+def open_cohort(
+    data: DataSettings,
+    progress: Progress | None = None,
+    jobs: int = 2,
+    folder: Path | None = None,
+) -> Cohort:
+    """Open the cohort that `data` describes; the simulated one is made if it is not there yet.
+
+    Args:
+        data: which scans.
+        progress: told about the making of the simulated cohort.
+        jobs: processes that make it.
+        folder: where the simulated cohort goes; the cache where `None`.
+
+    Raises:
+        CohortError: the path does not exist, is neither a manifest nor a BIDS folder, or its
+            contents are not usable.
+    """
+    if data.path is None:
+        return make_phantom(data.phantom, folder, progress=progress, jobs=jobs)
+    path = data.path.expanduser()
+    if path.is_dir():
+        return read_bids(path, data.bids)
+    if path.is_file():
+        return read_manifest(path)
+    raise CohortError(f"{path}: no such file or folder; data is a manifest (.csv) or a BIDS folder")
+
+
+def describe_cohort(
+    data: DataSettings, folder: Path | None = None, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Open and check a cohort, and describe its scans.
+
+    Returns:
+        One row per scan: subject, group, session, shape, spacing_mm, brain_ml (voxels above 0),
+        mean (of those voxels), path.
+
+    Raises:
+        CohortError: lists every problem.
+    """
+    workers = os.cpu_count() or 1
+    cohort = open_cohort(data, progress, workers, folder)
+    raw = cohort.simulated and data.path is None and data.phantom.product == "raw"
+    if not raw:
+        validate(cohort, cohort.sessions, data.rescale, progress, workers)
+    rows = []
+    for (subject, session), scan in sorted(cohort.scans.items()):
+        volume = load_scan(scan, data.rescale)
+        brain = volume.data[volume.data > 0]
+        x, y, z = volume.spacing_mm
+        rows.append(
+            {
+                "subject": subject,
+                "group": cohort.groups[subject],
+                "session": session,
+                "shape": "x".join(map(str, volume.shape)),
+                "spacing_mm": f"{x:.3g}x{y:.3g}x{z:.3g}",
+                "brain_ml": round(brain.size * x * y * z / 1000),
+                "mean": float(brain.mean()),
+                "path": str(scan.path),
+            }
+        )
+    return rows

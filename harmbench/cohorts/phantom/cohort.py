@@ -1,0 +1,221 @@
+"""Make the simulated cohort: subjects in parallel processes, cached on disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.cohorts import phantom
+from harmbench.cohorts.base import Cohort, Scan, rescale_volume
+from harmbench.cohorts.phantom import dataset
+from harmbench.cohorts.phantom.anatomy import Anatomy, field_of_view, make_anatomy
+from harmbench.cohorts.phantom.atlas import load_atlas
+from harmbench.cohorts.phantom.fields import Grid
+from harmbench.cohorts.phantom.physics import PROTOCOLS
+from harmbench.cohorts.phantom.scanner import SCANNERS, contrast, draw_tissues, prepared_scan
+from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
+from harmbench.errors import CohortError
+from harmbench.method import NoProgress, Progress
+from harmbench.storage import code_key, key_of, write_json
+from harmbench.volume import Volume, write
+
+__all__ = ["cache_folder", "make_phantom"]
+
+CACHE_VARIABLE = "HARMBENCH_CACHE"
+
+
+def cache_folder(settings: PhantomSettings) -> Path:
+    """Folder where a cohort is kept: below `$HARMBENCH_CACHE` or the user's cache folder.
+
+    It does not depend on the number of subjects, so that 40 subjects take over the 4 made before.
+    """
+    base = os.environ.get(CACHE_VARIABLE)
+    if not base:
+        import platformdirs
+
+        base = platformdirs.user_cache_dir("harmbench")
+    return Path(base) / f"phantom-{_key(settings)[:16]}"
+
+
+def make_phantom(
+    settings: PhantomSettings,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    jobs: int | None = None,
+) -> Cohort:
+    """Make the simulated cohort, or what is missing of it, and return it.
+
+    Subjects that are on disk and undamaged are kept. The bytes of a subject depend on the seed, the
+    voxel size and the product alone.
+
+    Args:
+        settings: which cohort.
+        folder: where to keep it; by default `cache_folder(settings)`.
+        progress: told after each subject (stage `phantom`).
+        jobs: number of processes, each of about 0.7 GB at 1 mm; by default one per core, at most 4.
+
+    Raises:
+        CohortError: the folder holds something else, `jobs` is below 1, or a process died.
+    """
+    if jobs is not None and jobs < 1:
+        raise CohortError(f"jobs is {jobs}, allowed: 1 or more")
+    progress = progress or NoProgress()
+    root = (folder or cache_folder(settings)).absolute()
+    dataset.write_description(root, settings, _key(settings))
+    dataset.sweep(root)
+    everyone = make_subjects(settings.seed)
+    subjects = everyone[: settings.subjects]
+    missing = [subject for subject in subjects if not dataset.intact(root, subject.label)]
+    done = len(subjects) - len(missing)
+    progress("phantom", done, len(subjects))
+    _make_all(missing, settings, root, progress, jobs or min(4, os.cpu_count() or 1), done)
+    dataset.write_participants(root, everyone)
+    return _cohort(settings, root, subjects)
+
+
+def _key(settings: PhantomSettings) -> str:
+    return key_of(settings.model_dump(exclude={"subjects"}), code_key(phantom))
+
+
+def _make_all(
+    missing: Sequence[Subject],
+    settings: PhantomSettings,
+    root: Path,
+    progress: Progress,
+    jobs: int,
+    done: int,
+) -> None:
+    total = done + len(missing)
+    if min(jobs, len(missing)) <= 1:
+        for subject in missing:
+            make_subject(subject, settings, root)
+            done += 1
+            progress("phantom", done, total)
+        return
+    # Fresh processes rather than forked ones: forking a process that has threads can hang.
+    with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(make_subject, subject, settings, root) for subject in missing]
+        try:
+            for future in as_completed(waiting):
+                future.result()
+                done += 1
+                progress("phantom", done, total)
+        except BrokenProcessPool as error:
+            raise CohortError(
+                f"a process died while making the cohort in {root}, perhaps for want of memory; "
+                f"try fewer jobs than {jobs} (finished subjects are kept)"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> None:
+    """Make one subject's files below `root`, all or none."""
+    with tempfile.TemporaryDirectory(
+        prefix=f".new-{subject.label}-", dir=root, ignore_cleanup_errors=True
+    ) as temporary:
+        made = Path(temporary)
+        row = _make_prepared(subject, settings, made)
+        dataset.publish(made, root, subject, row)
+
+
+def _make_prepared(subject: Subject, settings: PhantomSettings, made: Path) -> dict[str, Any]:
+    grid = field_of_view(settings.spacing_mm)
+    anatomy = make_anatomy(subject, load_atlas(), grid)
+    for number, (session, protocol) in enumerate(PROTOCOLS.items()):
+        tissues = draw_tissues(subject.tissue_generator(), session)
+        image = contrast(anatomy, protocol, tissues)
+        generator = subject.session_generator(number)
+        scan, mask = prepared_scan(generator, anatomy, image, SCANNERS[session])
+        whole_mask = _embed(mask, anatomy, grid)
+        volume = Volume(_embed(scan, anatomy, grid), grid.affine)
+        path = made / dataset.scan_path(subject.label, session, "prepared")
+        write(rescale_volume(volume, "percentile", whole_mask), path)
+        write_json(
+            path.with_name(path.name.replace(".nii.gz", ".json")),
+            dataset.sidecar(protocol, settings),
+        )
+        write(
+            Volume(whole_mask, grid.affine, kind="label"),
+            made / dataset.mask_path(subject.label, session),
+        )
+    return _write_truth(subject, anatomy, grid, made)
+
+
+def _write_truth(
+    subject: Subject, anatomy: Anatomy, grid: Grid, made: Path
+) -> dict[str, Any]:
+    """Write the truth on the prepared grid, and return the subject's row of participants.tsv."""
+    brain = anatomy.brain
+    shares = anatomy.fractions
+    merged = {
+        "CSF": shares["CSF"],
+        "GM": shares["GM"] + shares["DGM"],
+        "WM": shares["WM"] + shares["LESION"],
+    }
+    labels = (np.stack(list(merged.values())).argmax(0) + 1) * brain
+    images = {"dseg": labels.astype(np.uint8), "lesion": (shares["LESION"] > 0.5) & brain}
+    for name, values in images.items():
+        volume = Volume(_embed(values, anatomy, grid), grid.affine, kind="label")
+        write(volume, made / dataset.truth_path(subject.label, name))
+    millilitres = grid.spacing_mm**3 / 1000
+    row: dict[str, Any] = {
+        "participant_id": subject.label,
+        "group": subject.group,
+        "age": subject.age,
+        "sex": subject.sex,
+        "lesion_load_ml": round(float(shares["LESION"].sum()) * millilitres, 2),
+        "brain_ml": round(float(brain.sum()) * millilitres, 1),
+    }
+    for name, values in merged.items():
+        inside = values * brain
+        row[f"{name.lower()}_ml"] = round(float(inside.sum(dtype=np.float64)) * millilitres, 1)
+        volume = Volume(_embed(inside, anatomy, grid), grid.affine)
+        write(volume, made / dataset.truth_path(subject.label, name))
+    return row
+
+
+def _embed(values: NDArray[Any], anatomy: Anatomy, grid: Grid) -> NDArray[Any]:
+    """Put the values of the anatomy's box into a volume of zeros on the whole grid."""
+    whole = np.zeros(grid.shape, dtype=values.dtype)
+    place = tuple(
+        slice(a, a + n) for a, n in zip(anatomy.offset, anatomy.grid.shape, strict=True)
+    )
+    whole[place] = values
+    return whole
+
+
+def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) -> Cohort:
+    scans = {
+        (subject.label, session): Scan(
+            subject.label,
+            session,
+            root / dataset.scan_path(subject.label, session, settings.product),
+            root / dataset.mask_path(subject.label, session),
+        )
+        for subject in subjects
+        for session in PROTOCOLS
+    }
+    return Cohort(
+        name="phantom",
+        description=(
+            f"SIMULATED scans of {len(subjects)} people who do not exist, at 1.5 T and 3 T "
+            f"({settings.product}, {settings.spacing_mm:g} mm, seed {settings.seed})"
+        ),
+        simulated=True,
+        groups={subject.label: subject.group for subject in subjects},
+        scans=scans,
+        citation=(
+            "Simulated with harmbench from the ICBM152 2009a atlas (Fonov et al., NeuroImage 2011); "
+            "protocols and demographics after Durrer et al., MIDL 2023."
+        ),
+    )

@@ -1,0 +1,216 @@
+"""The simulated cohort on disk: names, sidecars, checksums; subjects appear whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from harmbench.cohorts.phantom.physics import PROTOCOLS, Protocol
+from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject
+from harmbench.errors import CohortError
+from harmbench.storage import file_key, read_json, write_json, write_text
+
+__all__ = [
+    "SESSION_FOLDERS",
+    "intact",
+    "mask_path",
+    "publish",
+    "record",
+    "scan_path",
+    "sidecar",
+    "truth_path",
+    "write_description",
+    "write_participants",
+]
+
+# BIDS labels are alphanumeric, so 1.5T cannot stand in a folder's name.
+SESSION_FOLDERS = {"1.5T": "ses-1p5T", "3T": "ses-3T"}
+
+_COLUMNS = (
+    "participant_id",
+    "group",
+    "age",
+    "sex",
+    "lesion_load_ml",
+    "brain_ml",
+    "csf_ml",
+    "gm_ml",
+    "wm_ml",
+)
+_STALE_SECONDS = 24 * 3600
+
+
+def scan_path(subject: str, session: str, product: str) -> Path:
+    """Path of a T1-weighted scan below the dataset's root."""
+    middle = "_desc-prepared" if product == "prepared" else ""
+    return _anat(subject, session) / f"{_stem(subject, session)}{middle}_T1w.nii.gz"
+
+
+def mask_path(subject: str, session: str) -> Path:
+    """Path of a session's brain mask below the dataset's root."""
+    return _anat(subject, session) / f"{_stem(subject, session)}_desc-brain_mask.nii.gz"
+
+
+def truth_path(subject: str, name: str, session: str | None = None) -> Path:
+    """Path of a truth image below the dataset's root.
+
+    Args:
+        subject: label of the subject.
+        name: `dseg`, `lesion`, `biasfield`, or the tissue whose share of each voxel is meant.
+        session: session on whose grid it lies; `None` where the sessions share one.
+    """
+    endings = {
+        "dseg": "desc-truth_dseg",
+        "lesion": "label-lesion_desc-truth_mask",
+        "biasfield": "desc-truth_biasfield",
+    }
+    ending = endings.get(name, f"label-{name}_desc-truth_probseg")
+    return _anat(subject, session) / f"{_stem(subject, session)}_{ending}.nii.gz"
+
+
+def _anat(subject: str, session: str | None) -> Path:
+    return Path(subject, *([SESSION_FOLDERS[session]] if session else []), "anat")
+
+
+def _stem(subject: str, session: str | None) -> str:
+    return f"{subject}_{SESSION_FOLDERS[session]}" if session else subject
+
+
+def sidecar(protocol: Protocol, settings: PhantomSettings) -> dict[str, Any]:
+    """Describe a simulated scan with the fields that BIDS has for real ones (times in seconds)."""
+    return {
+        "Simulated": True,
+        "Manufacturer": "none (simulated)",
+        "ManufacturersModelName": f"simulation of {protocol.model}",
+        "MagneticFieldStrength": protocol.field_t,
+        "MRAcquisitionType": "3D",
+        "PulseSequenceType": "MPRAGE",
+        "RepetitionTime": protocol.tr_ms / 1000,
+        "InversionTime": protocol.ti_ms / 1000,
+        "EchoTime": protocol.te_ms / 1000,
+        "FlipAngle": protocol.flip_deg,
+        "PixelBandwidth": protocol.bandwidth_hz,
+        "NonlinearGradientCorrection": protocol.distortion_corrected,
+        "SkullStripped": settings.product == "prepared",
+    }
+
+
+def write_description(root: Path, settings: PhantomSettings, key: str) -> None:
+    """Write `dataset_description.json`.
+
+    Raises:
+        CohortError: the folder holds something else.
+    """
+    path = root / "dataset_description.json"
+    found = read_json(path)
+    if found is not None:
+        if found.get("Key") == key:
+            return
+        raise CohortError(
+            f"{root}: holds other data ({found.get('Name', 'unnamed')}, key {found.get('Key')}); "
+            "a simulated cohort is made in an empty folder or in its own"
+        )
+    if root.is_dir() and any(root.iterdir()):
+        raise CohortError(f"{root}: not empty and not a simulated cohort; choose another folder")
+    values = settings.model_dump(exclude={"subjects"})
+    write_json(
+        path,
+        {
+            "Name": "harmbench phantom (SIMULATED scans, no real people)",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative" if settings.product == "prepared" else "raw",
+            "License": "CC0",
+            "GeneratedBy": [
+                {"Name": "harmbench", "Version": version("harmbench"), "Description": str(values)}
+            ],
+            "Key": key,
+        },
+    )
+
+
+def record(root: Path, subject: str) -> Path:
+    """Path of the list of a subject's files with their SHA-256."""
+    return root / subject / f"{subject}_record.json"
+
+
+def intact(root: Path, subject: str) -> bool:
+    """Whether all files of a subject are there, with the bytes that they were written with."""
+    try:
+        found = read_json(record(root, subject))
+        files = dict(found["files"])
+    except (ValueError, TypeError, KeyError):
+        return False
+    return bool(files) and all(
+        (root / name).is_file() and file_key(root / name) == key for name, key in files.items()
+    )
+
+
+def publish(made: Path, root: Path, subject: Subject, row: Mapping[str, Any]) -> None:
+    """Move a finished subject from the folder `made` into the dataset, in one rename.
+
+    Another process may have made the same subject meanwhile; the one that is there stays, unless it
+    is damaged.
+    """
+    source = made / subject.label
+    files = {
+        str(path.relative_to(made)): file_key(path)
+        for path in sorted(source.rglob("*"))
+        if path.is_file()
+    }
+    write_json(record(made, subject.label), {"participant": dict(row), "files": files})
+    target = root / subject.label
+    for _ in range(10):
+        try:
+            source.rename(target)
+        except OSError:
+            if intact(root, subject.label):
+                return
+            discard(target)
+        else:
+            return
+    raise CohortError(f"{target}: cannot be replaced; another process keeps writing there")
+
+
+def discard(folder: Path) -> None:
+    """Take a folder out of the dataset in one rename, then delete it."""
+    grave = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
+    try:
+        folder.rename(grave / folder.name)
+    except FileNotFoundError:
+        pass
+    finally:
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+def sweep(root: Path) -> None:
+    """Delete what killed processes left behind a day or more ago."""
+    for pattern in (".new-*", ".old-*"):
+        for path in root.glob(pattern):
+            try:
+                stale = time.time() - path.stat().st_mtime > _STALE_SECONDS
+            except FileNotFoundError:
+                continue
+            if stale:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def write_participants(root: Path, subjects: Iterable[Subject]) -> None:
+    """Write `participants.tsv` with one row per subject that is on disk."""
+    lines = ["\t".join(_COLUMNS)]
+    for subject in subjects:
+        found = read_json(record(root, subject.label))
+        if found is not None:
+            row = cast(dict[str, Any], found["participant"])
+            lines.append("\t".join(str(row[column]) for column in _COLUMNS))
+    text = "\n".join(lines) + "\n"
+    path = root / "participants.tsv"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+assert set(SESSION_FOLDERS) == set(PROTOCOLS)

@@ -1,0 +1,1 @@
+"""How well a harmonized volume matches the real scan: images, histograms, tissues, structure."""

@@ -1,0 +1,119 @@
+"""What all metrics ask of their arrays, checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harmbench.errors import MetricError
+
+__all__ = [
+    "Array",
+    "Box",
+    "Mask",
+    "Spacing",
+    "bounding_box",
+    "check_axis",
+    "check_images",
+    "check_mask",
+    "check_masks",
+    "check_spacing",
+    "select",
+]
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+Box = tuple[slice, ...]
+
+
+def check_images(images: Mapping[str, Array], mask: Array | None = None) -> tuple[Array, ...]:
+    """Return the named volumes as floating-point arrays, ready to be scored together.
+
+    float32 and float64 arrays are returned as they are, other real numbers as float64.
+
+    Args:
+        images: name for messages to volume, shape (x, y, z).
+        mask: where the volumes will be compared, shape (x, y, z), bool; `None`: everywhere.
+
+    Raises:
+        MetricError: a volume is not 3D, empty, not real-valued or not finite, the shapes differ,
+            or the mask does not fit.
+    """
+    checked = tuple(_check_image(image, name) for name, image in images.items())
+    arrays = dict(images) if mask is None else {**images, "mask": mask}
+    _check_shapes(arrays)
+    if mask is not None:
+        check_mask(mask)
+    return checked
+
+
+def check_masks(masks: Mapping[str, Array]) -> None:
+    """Raise `MetricError` unless the named masks are boolean, 3D, not empty and of one shape."""
+    for name, mask in masks.items():
+        check_mask(mask, name)
+    _check_shapes(masks)
+
+
+def check_mask(mask: Array, name: str = "mask") -> None:
+    """Raise `MetricError` unless `mask` is a boolean array with three non-empty axes."""
+    _check_axes(mask, name)
+    # An integer mask would be taken for indices, and a label map for a mask of all its tissues.
+    if mask.dtype != np.bool_:
+        raise MetricError(f"{name} has dtype {mask.dtype}; a mask is bool")
+
+
+def check_spacing(spacing_mm: Sequence[float]) -> Spacing:
+    """Return the voxel spacing as three floats.
+
+    Raises:
+        MetricError: there are not three, or one is not a positive finite number.
+    """
+    values = tuple(float(value) for value in spacing_mm)
+    if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
+        raise MetricError(f"spacing_mm is {values}; expected three positive lengths in mm")
+    return values[0], values[1], values[2]
+
+
+def check_axis(axis: int, name: str = "stacking_axis") -> None:
+    """Raise `MetricError` unless `axis` is 0, 1 or 2."""
+    if axis not in (0, 1, 2):
+        raise MetricError(f"{name} is {axis}; allowed: 0, 1, 2")
+
+
+def bounding_box(mask: Mask) -> Box:
+    """Return the smallest box that holds all voxels of `mask`, which has at least one."""
+    box: Box = ndimage.find_objects(mask.view(np.uint8))[0]
+    return box
+
+
+def select(image: Array, mask: Mask | None) -> Array:
+    """Return the voxels of `image` in `mask` (all of them for `None`), shape (n,)."""
+    return image.ravel() if mask is None else image[mask]
+
+
+def _check_image(image: Array, name: str) -> Array:
+    _check_axes(image, name)
+    if image.dtype.kind not in "fiub":
+        raise MetricError(f"{name} has dtype {image.dtype}; expected real numbers")
+    if image.dtype not in (np.float32, np.float64):
+        image = image.astype(np.float64)
+    bad = image.size - int(np.count_nonzero(np.isfinite(image)))
+    if bad:
+        raise MetricError(f"{name} has {bad} voxels that are NaN or infinite; expected none")
+    return image
+
+
+def _check_axes(array: Array, name: str) -> None:
+    if array.ndim != 3 or array.size == 0:
+        raise MetricError(f"{name} has shape {array.shape}; expected three non-empty axes")
+
+
+def _check_shapes(arrays: Mapping[str, Array]) -> None:
+    if len({array.shape for array in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise MetricError(f"shapes differ: {shapes}; arrays scored together share one grid")

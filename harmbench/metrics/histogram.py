@@ -1,0 +1,160 @@
+"""How alike two distributions of intensity are.
+
+Histograms have 255 bins over the fixed range [0, 1], the same for every image, so that counts of
+different images, methods and subjects can be compared; values outside are clipped first. A `mask`
+restricts a comparison to its voxels; over an empty mask every metric is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.metrics.arrays import Array, Mask, check_images, select
+from harmbench.metrics.base import Metric
+
+__all__ = [
+    "AHD",
+    "AHD_NORMALIZED",
+    "BINS",
+    "WASSERSTEIN",
+    "ahd",
+    "ahd_normalized",
+    "bin_indices",
+    "histogram",
+    "wasserstein",
+]
+
+BINS = 255
+"""Number of histogram bins (Durrer et al. 2023, Sec. 4)."""
+
+AHD = Metric(
+    name="ahd",
+    title="AHD (whole volume)",
+    unit="voxels",
+    lower=0,
+    upper=math.inf,
+    better="lower",
+    scope="image",
+    description="Sum over 255 bins of the absolute difference of voxel counts, background included "
+    "(Durrer et al. 2023, Eq. 7).",
+)
+AHD_NORMALIZED = Metric(
+    name="ahd_normalized",
+    title="AHD, normalized (brain)",
+    unit="1",
+    lower=0,
+    upper=1,
+    better="lower",
+    scope="image",
+    description="AHD in the reference's brain over twice its number of voxels, which is the total "
+    "variation distance of the two histograms: the share of voxels in the wrong bin.",
+)
+WASSERSTEIN = Metric(
+    name="wasserstein",
+    title="Wasserstein distance (brain)",
+    unit="1",
+    lower=0,
+    upper=math.inf,
+    better="lower",
+    scope="image",
+    description="How far intensities must move on average to turn one brain's distribution into the "
+    "other's (1-Wasserstein distance; Villani 2009, Chap. 6), in units of the intensity range.",
+)
+
+
+def bin_indices(image: Array, mask: Mask | None = None) -> NDArray[np.uint8]:
+    """Return the bin of each voxel, shape (n,), 0 to 254.
+
+    Bin i holds intensities from i/255 up to, but without, (i+1)/255; the last one holds 1 as well.
+    `image` has shape (x, y, z) and finite values; those outside [0, 1] count as 0 or 1.
+    """
+    values = np.clip(select(image, mask), 0, 1)
+    values *= BINS
+    indices: NDArray[np.uint8] = np.minimum(values, BINS - 1).astype(np.uint8)
+    return indices
+
+
+def histogram(image: Array, mask: Mask | None = None) -> NDArray[np.int64]:
+    """Count the voxels in each of 255 bins over [0, 1].
+
+    Args:
+        image: shape (x, y, z); values outside [0, 1] count as 0 or 1.
+        mask: the voxels to count, shape (x, y, z), bool; `None`: all.
+
+    Returns:
+        Counts, shape (255,).
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    (image,) = check_images({"image": image}, mask)
+    return _counts(image, mask)
+
+
+def ahd(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
+    """Absolute histogram difference: the sum over bins of |count - count of the reference|.
+
+    Raw counts of voxels, as in Durrer et al. 2023, Eq. 7, so that it grows with the volume; from 0
+    to twice the number of voxels. An empty mask gives NaN.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        mask: the voxels to count, shape (x, y, z), bool; `None`: all, background included.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    if mask is not None and not mask.any():
+        return math.nan
+    one, other = (_counts(image, mask) for image in images)
+    return float(np.abs(one - other).sum())
+
+
+def ahd_normalized(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
+    """AHD over twice the number of compared voxels: the total variation distance, in [0, 1].
+
+    0 for equal histograms, 1 for histograms without a bin in common. It does not grow with the
+    volume; over the whole volume, background that both images share dilutes it. An empty mask gives
+    NaN.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        mask: the voxels to count, shape (x, y, z), bool; `None`: all.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    voxels = harmonized.size if mask is None else int(np.count_nonzero(mask))
+    return ahd(harmonized, reference, mask) / (2 * voxels) if voxels else math.nan
+
+
+def wasserstein(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
+    """1-Wasserstein (earth mover's) distance of two distributions of intensity.
+
+    Both images have the same number of voxels n, so that the optimal transport pairs them by rank:
+    the mean of |x_(i) - y_(i)| over the sorted intensities (Villani 2009, Chap. 6). Exact, without
+    bins, and in units of intensity; values outside [0, 1] are not clipped. An empty mask gives NaN.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        mask: the voxels to compare, shape (x, y, z), bool; `None`: all.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    if mask is not None and not mask.any():
+        return math.nan
+    one, other = (np.sort(select(image, mask)) for image in images)
+    return float(np.mean(np.abs(one - other), dtype=np.float64))
+
+
+def _counts(image: Array, mask: Mask | None) -> NDArray[np.int64]:
+    return np.bincount(bin_indices(image, mask), minlength=BINS).astype(np.int64, copy=False)

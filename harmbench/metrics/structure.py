@@ -1,0 +1,204 @@
+"""Faults of generated volumes: changed anatomy, stripes between slices, hyperintense regions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harmbench.errors import MetricError
+from harmbench.metrics.arrays import (
+    Array,
+    Mask,
+    Spacing,
+    bounding_box,
+    check_axis,
+    check_images,
+    check_spacing,
+)
+from harmbench.metrics.base import Metric
+
+__all__ = [
+    "BRIGHT_PERCENTILE",
+    "BRIGHT_VOXEL_EXCESS",
+    "GRADIENT_CORRELATION",
+    "STRIPE_INDEX",
+    "bright_voxel_excess",
+    "gradient_correlation",
+    "stripe_index",
+]
+
+BRIGHT_PERCENTILE = 99.0
+"""Brain percentile of the reference above which a voxel is bright.
+
+Not the 99.9th: scans prepared as in Durrer et al. 2023 are clipped there, which makes it 1, and no
+voxel of a volume in [0, 1] could be brighter.
+"""
+
+GRADIENT_CORRELATION = Metric(
+    name="gradient_correlation",
+    title="Gradient correlation with the source",
+    unit="1",
+    lower=-1,
+    upper=1,
+    better="higher",
+    scope="image",
+    description="Pearson correlation of the gradient magnitudes of the harmonized volume and its "
+    "source inside the reference's brain: anatomy preserved (this project's definition).",
+)
+STRIPE_INDEX = Metric(
+    name="stripe_index",
+    title="Stripe index",
+    unit="1",
+    lower=0,
+    upper=math.inf,
+    better="lower",
+    scope="image",
+    description="Mean over slices of how far the slice's intensity difference to the reference is "
+    "off the mean of its two neighbours', in the brain (this project's definition).",
+)
+BRIGHT_VOXEL_EXCESS = Metric(
+    name="bright_voxel_excess",
+    title="Bright-voxel excess",
+    unit="%",
+    lower=-100,
+    upper=100,
+    better="zero",
+    scope="image",
+    description="Share of brain voxels above the 99th percentile of the reference's brain, minus "
+    "the reference's own share (this project's definition).",
+)
+
+
+def gradient_correlation(
+    harmonized: Array, source: Array, mask: Mask, *, spacing_mm: Sequence[float]
+) -> float:
+    """Pearson correlation of gradient magnitudes: are edges where the source has them?
+
+    Gradients are central differences in intensity per mm, taken at the brain voxels whose six face
+    neighbours are brain too: the outline that skull stripping gives every image would raise the
+    correlation. A linear change of contrast leaves it at 1; a change that differs between tissues
+    lowers it a little, and blur, noise or invented edges lower it more.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        source: what the method was given, same shape and range.
+        mask: the brain, shape (x, y, z), bool.
+        spacing_mm: distance between voxel centres along each axis.
+
+    Returns:
+        In [-1, 1]; NaN where the brain has no such voxel, or where the gradient magnitude of one
+        image is the same everywhere up to the rounding of float32 intensities.
+
+    Raises:
+        MetricError: the arrays do not fit together, are not finite, or the spacing is not positive.
+    """
+    images = check_images({"harmonized": harmonized, "source": source}, mask)
+    spacing = check_spacing(spacing_mm)
+    inner = ndimage.binary_erosion(mask)
+    if not inner.any():
+        return math.nan
+    box = bounding_box(mask)
+    inside = inner[box]
+    magnitudes = [_gradient_magnitudes(image[box], inside, spacing) for image in images]
+    for image, magnitude in zip(images, magnitudes, strict=True):
+        rounding = np.finfo(np.float32).eps * np.abs(image[box]).max() / min(spacing)
+        if magnitude.std() <= rounding:
+            return math.nan
+    return float(np.clip(np.corrcoef(magnitudes)[0, 1], -1, 1))
+
+
+def stripe_index(
+    harmonized: Array, reference: Array, mask: Mask, *, stacking_axis: int = 0
+) -> float:
+    """Mean offset of slices against their neighbours along the stacking axis.
+
+    A stripe is an offset that a slice has and its neighbours have not. With d = harmonized -
+    reference, i the slice, j the place in it, B_i the places that are brain in the slices i - 1, i
+    and i + 1, and n_i their number:
+
+        s_i = (1 / n_i) sum over j in B_i of d_ij - (d_(i-1)j + d_(i+1)j) / 2
+        index = (sum over i of n_i |s_i|) / (sum over i of n_i)
+
+    The second difference removes any error that changes linearly along the axis, such as a smooth
+    bias, whatever it does within slices; the mean over a slice removes noise and local errors; the
+    weights keep the few voxels of the outermost slices from counting like whole slices. One slice
+    off by a, among N slices of equal brain area, gives 2a / (N - 2), if it is neither of the first
+    two nor of the last two. The reference scores 0. Contrast left unharmonized scores above 0, since
+    anatomy varies from slice to slice: read it against the row of the untreated source.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        mask: the brain, shape (x, y, z), bool.
+        stacking_axis: the axis along which slices were stacked: 0, 1 or 2.
+
+    Returns:
+        At least 0, in units of the intensity range; NaN where no place is brain in three
+        consecutive slices.
+
+    Raises:
+        MetricError: the arrays do not fit together, are not finite, or the axis is not 0, 1 or 2.
+    """
+    check_axis(stacking_axis)
+    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    if not mask.any():
+        return math.nan
+    box = bounding_box(mask)
+    one, other = (np.moveaxis(image[box], stacking_axis, 0) for image in images)
+    brain = np.moveaxis(mask[box], stacking_axis, 0)
+    inside = brain[:-2] & brain[1:-1] & brain[2:]
+    voxels = np.count_nonzero(inside, axis=(1, 2))  # n_i, shape (slices - 2,)
+    if not voxels.sum():
+        return math.nan
+    difference = one - other
+    jumps = difference[1:-1] - (difference[:-2] + difference[2:]) / 2
+    sums = np.sum(jumps, axis=(1, 2), dtype=np.float64, where=inside)  # n_i s_i
+    return float(np.abs(sums).sum() / voxels.sum())
+
+
+def bright_voxel_excess(
+    harmonized: Array,
+    reference: Array,
+    mask: Mask,
+    *,
+    percentile: float = BRIGHT_PERCENTILE,
+) -> float:
+    """Percentage of brain voxels that are hyperintense, beyond what the reference has.
+
+    Bright is a voxel above the given percentile of the reference's brain. Positive: hyperintense
+    regions; negative: the brightest tissue is too dark, as after blurring.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        mask: the brain, shape (x, y, z), bool.
+        percentile: 0 to 100, of the reference's brain intensities.
+
+    Returns:
+        In percent of the brain voxels, -100 to 100; NaN for an empty mask.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite, or the percentile is not in
+            0 to 100.
+    """
+    if not 0 <= percentile <= 100:
+        raise MetricError(f"percentile is {percentile}; allowed: 0 to 100")
+    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    if not mask.any():
+        return math.nan
+    ours, theirs = (image[mask].astype(np.float64) for image in images)
+    threshold = np.percentile(theirs, percentile)
+    excess = int(np.count_nonzero(ours > threshold)) - int(np.count_nonzero(theirs > threshold))
+    return 100 * excess / ours.size
+
+
+def _gradient_magnitudes(image: Array, where: Mask, spacing: Spacing) -> NDArray[np.float64]:
+    """Gradient magnitude in intensity per mm at the voxels of `where`, shape (n,)."""
+    squares = np.zeros(int(np.count_nonzero(where)), dtype=np.float64)
+    for axis, step in enumerate(spacing):
+        squares += np.square(np.gradient(image, step, axis=axis)[where], dtype=np.float64)
+    return np.sqrt(squares)

@@ -1,0 +1,208 @@
+"""All metrics, in the order of tables, and the two functions that score a volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from harmbench.errors import MetricError
+from harmbench.metrics import histogram, image, overlap, structure, volumetry
+from harmbench.metrics.arrays import (
+    Array,
+    Mask,
+    Spacing,
+    check_axis,
+    check_images,
+    check_spacing,
+)
+from harmbench.metrics.base import Metric, Score
+from harmbench.segmentation.base import TISSUES
+
+__all__ = ["METRICS", "score_image", "score_tissues"]
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            image.MSE,
+            image.MSE_BRAIN,
+            image.PSNR,
+            image.PSNR_BRAIN,
+            image.SSIM,
+            image.SSIM_BRAIN,
+            image.NMI,
+            image.NMI_BRAIN,
+            histogram.AHD,
+            histogram.AHD_NORMALIZED,
+            histogram.WASSERSTEIN,
+            structure.GRADIENT_CORRELATION,
+            structure.STRIPE_INDEX,
+            structure.BRIGHT_VOXEL_EXCESS,
+            overlap.DICE,
+            overlap.HD,
+            overlap.HD95,
+            overlap.ASSD,
+            volumetry.VOLUME,
+            volumetry.VOLUME_DIFFERENCE,
+            volumetry.RELATIVE_VOLUME_DIFFERENCE,
+        )
+    }
+)
+"""Every metric's declaration by its name, in the order of tables."""
+
+
+def score_image(
+    harmonized: Array,
+    reference: Array,
+    source: Array | None,
+    mask: Mask,
+    *,
+    spacing_mm: Sequence[float],
+    stacking_axis: int = 0,
+) -> list[Score]:
+    """Compute all image metrics of one harmonized volume.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, shape (x, y, z), intensities in [0, 1].
+        source: what the method was given, shape (x, y, z), intensities in [0, 1]; `None` where it
+            is not known, which leaves `gradient_correlation` undefined.
+        mask: brain of the reference, shape (x, y, z), bool.
+        spacing_mm: distance between voxel centres along each axis.
+        stacking_axis: the axis along which slices were stacked: 0, 1 or 2.
+
+    Returns:
+        One score per image metric, in the order of `METRICS`. A metric without a value, such as a
+        brain metric over an empty mask, is NaN with the status `undefined`.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite, or the spacing or the axis is
+            out of range.
+    """
+    known = {} if source is None else {"source": source}
+    images = check_images({"harmonized": harmonized, "reference": reference, **known}, mask)
+    harmonized, reference = images[:2]
+    spacing = check_spacing(spacing_mm)
+    check_axis(stacking_axis)
+    anatomy = (
+        math.nan
+        if source is None
+        else structure.gradient_correlation(harmonized, images[2], mask, spacing_mm=spacing)
+    )
+    similarity = image.ssim_map(harmonized, reference)
+    values = {
+        image.MSE: image.mse(harmonized, reference),
+        image.MSE_BRAIN: image.mse(harmonized, reference, mask),
+        image.PSNR: image.psnr(harmonized, reference),
+        image.PSNR_BRAIN: image.psnr(harmonized, reference, mask),
+        image.SSIM: image.mean_ssim(similarity),
+        image.SSIM_BRAIN: image.mean_ssim(similarity, mask),
+        image.NMI: image.nmi(harmonized, reference),
+        image.NMI_BRAIN: image.nmi(harmonized, reference, mask),
+        histogram.AHD: histogram.ahd(harmonized, reference),
+        histogram.AHD_NORMALIZED: histogram.ahd_normalized(harmonized, reference, mask),
+        histogram.WASSERSTEIN: histogram.wasserstein(harmonized, reference, mask),
+        structure.GRADIENT_CORRELATION: anatomy,
+        structure.STRIPE_INDEX: structure.stripe_index(
+            harmonized, reference, mask, stacking_axis=stacking_axis
+        ),
+        structure.BRIGHT_VOXEL_EXCESS: structure.bright_voxel_excess(harmonized, reference, mask),
+    }
+    return [_score(metric, value) for metric, value in values.items()]
+
+
+def score_tissues(
+    labels: Array,
+    reference_labels: Array,
+    *,
+    spacing_mm: Sequence[float],
+    tissues: Mapping[str, int] = TISSUES,
+    backend: overlap.Backend = "edt",
+) -> list[Score]:
+    """Compute all tissue metrics of one segmentation against the reference's.
+
+    Args:
+        labels: segmentation of the harmonized volume, shape (x, y, z), whole numbers, 0 background.
+        reference_labels: segmentation of the reference, same shape.
+        spacing_mm: distance between voxel centres along each axis.
+        tissues: name to label of the classes to score.
+        backend: who computes surface distances, see `overlap.surface_distances`.
+
+    Returns:
+        For each tissue, one score per tissue metric in the order of `METRICS`. Where a tissue is
+        missing from one or both segmentations, Dice and distances are the values that `overlap`
+        documents, with the status `empty`; a relative difference to no volume is `undefined`.
+
+    Raises:
+        MetricError: a segmentation is not a 3D array of whole numbers or has a label that is
+            neither 0 nor in `tissues`; the shapes differ; `tissues` is empty, or has a label twice
+            or the background's; the spacing is not positive or the backend unknown.
+    """
+    _check_tissues(tissues)
+    for name, array in (("labels", labels), ("reference_labels", reference_labels)):
+        _check_labels(array, name, tissues)
+    if labels.shape != reference_labels.shape:
+        raise MetricError(
+            f"shapes differ: labels {labels.shape}, reference_labels {reference_labels.shape}"
+        )
+    spacing = check_spacing(spacing_mm)
+    overlap.check_backend(backend)
+    scores = []
+    for tissue, label in tissues.items():
+        mask, reference = labels == label, reference_labels == label
+        scores += _score_tissue(tissue, mask, reference, spacing, backend)
+    return scores
+
+
+def _score_tissue(
+    tissue: str, mask: Mask, reference: Mask, spacing: Spacing, backend: overlap.Backend
+) -> list[Score]:
+    distances = overlap.surface_distances(mask, reference, spacing_mm=spacing, backend=backend)
+    status = "ok" if mask.any() and reference.any() else "empty"
+    agreement = {
+        overlap.DICE: overlap.dice(mask, reference),
+        overlap.HD: distances.hd_mm,
+        overlap.HD95: distances.hd95_mm,
+        overlap.ASSD: distances.assd_mm,
+    }
+    # A missing tissue's volume is measured, 0 mm3: no penalty takes its place.
+    volumes = {
+        volumetry.VOLUME: volumetry.volume_mm3(mask, spacing_mm=spacing),
+        volumetry.VOLUME_DIFFERENCE: volumetry.volume_difference_mm3(
+            mask, reference, spacing_mm=spacing
+        ),
+        volumetry.RELATIVE_VOLUME_DIFFERENCE: volumetry.relative_volume_difference(mask, reference),
+    }
+    return [
+        *(_score(metric, value, tissue, status) for metric, value in agreement.items()),
+        *(_score(metric, value, tissue) for metric, value in volumes.items()),
+    ]
+
+
+def _score(metric: Metric, value: float, tissue: str = "", status: str = "ok") -> Score:
+    return Score(metric.name, value, tissue, "undefined" if math.isnan(value) else status)
+
+
+def _check_tissues(tissues: Mapping[str, int]) -> None:
+    if not tissues:
+        raise MetricError("tissues is empty; expected at least one name and label, such as GM: 2")
+    labels = list(tissues.values())
+    if 0 in labels or len(set(labels)) < len(labels):
+        raise MetricError(
+            f"tissues is {dict(tissues)}; every tissue needs a label of its own, and 0 is background"
+        )
+
+
+def _check_labels(labels: Array, name: str, tissues: Mapping[str, int]) -> None:
+    if labels.ndim != 3 or labels.size == 0:
+        raise MetricError(f"{name} has shape {labels.shape}; expected three non-empty axes")
+    if labels.dtype.kind not in "iu":
+        raise MetricError(f"{name} has dtype {labels.dtype}; labels are whole numbers")
+    known = {0, *tissues.values()}
+    unknown = sorted({int(label) for label in np.unique(labels)} - known)
+    if unknown:
+        named = ", ".join(f"{label} {tissue}" for tissue, label in tissues.items())
+        raise MetricError(f"{name} has unknown labels {unknown}; allowed: 0 background, {named}")

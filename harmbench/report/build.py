@@ -1,0 +1,94 @@
+"""From run folders to a report folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harmbench.method import NoProgress, Progress
+from harmbench.metrics.suite import METRICS
+from harmbench.report.figures import all_figures
+from harmbench.report.loading import load_evidence
+from harmbench.report.page import embed, write_page
+from harmbench.report.render import write_table
+from harmbench.report.style import style, write_figure
+from harmbench.report.tables import all_tables
+from harmbench.report.tables_run import cost_table, published_tables, status_table
+from harmbench.results import write_results
+from harmbench.storage import atomic
+
+__all__ = ["make_report"]
+
+
+def make_report(
+    runs: Sequence[Path],
+    out: Path | None = None,
+    progress: Progress | None = None,
+    lead_subject: str | None = None,
+) -> Path:
+    """Make tables, figures and a page from the results and volumes of one or more runs.
+
+    ```
+    OUT/
+      index.html     the page, self-contained
+      results.csv    merged tidy table
+      summary.csv    every statistic of every measure, by group
+      tables/        NAME.csv, NAME.md, NAME.tex; published-* hold the paper's numbers
+      figures/       NAME.png, and NAME.svg for line art
+    ```
+
+    Each file is written atomically, the page last; files of an earlier report that this one no
+    longer makes are removed from `tables/` and `figures/`.
+
+    Args:
+        runs: run folders of one cohort; where two measured the same, the later counts.
+        out: report folder, by default `report` in the first run folder.
+        progress: told about each step.
+        lead_subject: subject shown in image panels; by default the one with the median MSE of the
+            untreated source.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ReportError: a folder is not a run's, there are no results, the runs used different scans,
+            or the lead subject is unknown.
+    """
+    progress = progress or NoProgress()
+    progress("report: read", 0, 1)
+    evidence = load_evidence(runs, METRICS, lead_subject)
+    progress("report: read", 1, 1)
+    out = Path(runs[0]) / "report" if out is None else Path(out)
+    write_results(evidence.results, out / "results.csv")
+    with atomic(out / "summary.csv") as temporary:
+        evidence.summary.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    cost = cost_table(evidence)
+    tables = [*all_tables(evidence), *([cost] if cost else []), status_table(evidence)]
+    tables += published_tables(evidence)
+    written = []
+    for done, table in enumerate(tables, start=1):
+        written += write_table(table, out / "tables")
+        progress("report: tables", done, len(tables))
+    figures = []
+    with style():
+        for done, figure in enumerate(all_figures(evidence), start=1):
+            paths = write_figure(figure, out / "figures")
+            figures.append(embed(figure, paths[0]))
+            written += paths
+            progress("report: figures", done, done)
+    page = write_page(evidence, tables, figures, out / "index.html")
+    _remove_stale(out, set(written))
+    return page
+
+
+def _remove_stale(out: Path, written: set[Path]) -> None:
+    """Remove tables and figures of an earlier report, and nothing else."""
+    kinds = {
+        "tables": ("table-*", "published-table-*"),
+        "figures": ("figure-*",),
+    }
+    for folder, patterns in kinds.items():
+        for pattern in patterns:
+            for path in (out / folder).glob(pattern):
+                if path not in written:
+                    path.unlink()

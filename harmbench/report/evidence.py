@@ -1,0 +1,163 @@
+"""What a report is made from: the merged results of one or more run folders, and their volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harmbench.errors import RunError, VolumeError
+from harmbench.method import Direction
+from harmbench.metrics.base import Metric
+from harmbench.runs import Cell, CellFolder, RunFolder
+from harmbench.statistics import BASELINE, CEILING, subject_values
+from harmbench.volume import Volume, read
+
+__all__ = ["CellRecord", "Evidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellRecord:
+    """One cell on disk: where it lies and what its `cell.json` says."""
+
+    run: RunFolder
+    cell: Cell
+    record: Mapping[str, Any]
+
+    @property
+    def folder(self) -> CellFolder:
+        """Paths inside the cell's folder."""
+        return self.run.cell(self.cell)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the cell ended with an error."""
+        return bool(self.record.get("status", "ok") != "ok")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that tables, figures and the page are made from.
+
+    Attributes:
+        runs: the run folders, in the order given; the later counts.
+        records: `run.json` of each run.
+        results: merged tidy table.
+        summary: see `harmbench.statistics.summarize`.
+        metrics: declarations of all metrics in the results, in the order of tables; a metric that
+            is not declared gets a declaration without a better direction.
+        methods: method to title, in the order of tables: untreated first, ceiling last.
+        directions: in the order of tables: the paper's first.
+        groups: group to subjects, sorted.
+        segmenter: name of the segmenter that tissue tables show; empty without tissue scores.
+        cells: cells on disk by (method, direction), later runs first.
+        lead: subject that panels show.
+        lead_reason: why that one, for captions.
+        notes: what a reader should know about how the runs fit together.
+    """
+
+    runs: tuple[RunFolder, ...]
+    records: tuple[Mapping[str, Any], ...]
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    metrics: Mapping[str, Metric]
+    methods: Mapping[str, str]
+    directions: tuple[Direction, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    segmenter: str
+    cells: Mapping[tuple[str, Direction], tuple[CellRecord, ...]]
+    lead: str
+    lead_reason: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """`run.json` of the last run."""
+        return self.records[-1]
+
+    @property
+    def name(self) -> str:
+        """Names of the runs."""
+        names = [
+            str(r.get("name") or run.root.name)
+            for r, run in zip(self.records, self.runs, strict=True)
+        ]
+        return " + ".join(dict.fromkeys(names))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the scans are simulated."""
+        return bool(self.record.get("cohort", {}).get("simulated", False))
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Methods without the untreated source and the ceiling."""
+        return tuple(name for name in self.methods if name not in {BASELINE, CEILING})
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether the untreated source was scored."""
+        return BASELINE in self.methods
+
+    def rows(self, metric: str, tissue: str = "", group: str = "all") -> pd.DataFrame:
+        """Return the summary rows of one metric, tissue and group, of the segmenter shown."""
+        rows = self.summary
+        rows = rows[(rows["metric"] == metric) & (rows["tissue"] == tissue)]
+        rows = rows[rows["group"] == group]
+        mine: pd.DataFrame = rows[rows["segmenter"] == self.segmenter] if tissue else rows
+        return mine
+
+    def values(self, metric: str, tissue: str = "") -> pd.DataFrame:
+        """Return one row per method, direction and subject (mean over seeds) of one metric."""
+        rows = self.results
+        rows = rows[(rows["metric"] == metric) & (rows["tissue"] == tissue)]
+        return subject_values(rows[rows["segmenter"] == self.segmenter] if tissue else rows)
+
+    def has(self, metric: str) -> bool:
+        """Whether any row measures `metric`."""
+        return metric in self.metrics
+
+    def scan(self, subject: str, session: str) -> Volume | None:
+        """Read a real scan in [0, 1]; `None` where no run has it any more."""
+        for run in reversed(self.runs):
+            try:
+                return run.input_volume(subject, session)
+            except (RunError, VolumeError, FileNotFoundError):
+                continue
+        return None
+
+    def harmonized(self, method: str, direction: Direction, subject: str) -> Volume | None:
+        """Read a harmonized volume; `None` where no run has it."""
+        return _first(c.folder.volume(subject) for c in self._cells_of(method, direction, subject))
+
+    def scan_labels(self, subject: str, session: str) -> Volume | None:
+        """Read the tissue labels of a real scan; `None` where no run has them."""
+        runs = reversed(self.runs)
+        return _first((r.input_labels(subject, session, self.segmenter) for r in runs), "label")
+
+    def labels(self, method: str, direction: Direction, subject: str) -> Volume | None:
+        """Read the tissue labels of a harmonized volume; `None` where no run has them."""
+        cells = self._cells_of(method, direction, subject)
+        return _first((c.folder.labels(subject, self.segmenter) for c in cells), "label")
+
+    def failed(self, method: str, direction: Direction, subject: str) -> bool:
+        """Whether the cell that a subject was tested in failed, in the run that counts."""
+        return any(cell.failed for cell in list(self._cells_of(method, direction, subject))[:1])
+
+    def _cells_of(self, method: str, direction: Direction, subject: str) -> Iterator[CellRecord]:
+        for found in self.cells.get((method, direction), ()):
+            if subject in found.record.get("subjects", [subject]):
+                yield found
+
+
+def _first(paths: Iterator[Path], kind: Any = "intensity") -> Volume | None:
+    for path in paths:
+        if path.is_file():
+            try:
+                return read(path, kind)
+            except VolumeError:
+                continue
+    return None

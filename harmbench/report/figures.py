@@ -1,0 +1,63 @@
+"""Which figures a report holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
+from harmbench.report.agreement import agreement_plot
+from harmbench.report.evidence import Evidence
+from harmbench.report.loading import median_subject
+from harmbench.report.panels import segmentation_panels, slice_panels
+from harmbench.report.plots import histogram_plot, subject_plot
+from harmbench.report.style import Illustration
+from harmbench.segmentation.base import TISSUES
+
+__all__ = ["all_figures", "example_subjects"]
+
+
+def example_subjects(evidence: Evidence) -> list[tuple[str, str]]:
+    """Choose one (group, subject) per group: the lead subject, or that of the median MSE."""
+    found = []
+    for group, subjects in evidence.groups.items():
+        lead = evidence.lead if evidence.lead in subjects else None
+        found.append((group, lead or median_subject(evidence.results, subjects) or subjects[0]))
+    return found
+
+
+def all_figures(evidence: Evidence) -> Iterator[Illustration]:
+    """Make every figure that the results and stored volumes allow."""
+    examples = example_subjects(evidence)
+    candidates = [
+        *(slice_panels(evidence, d, evidence.lead) for d in evidence.directions),
+    ]
+    yield from (figure for figure in candidates if figure is not None)
+    for direction in evidence.directions:
+        histograms = histogram_plot(evidence, direction, examples)
+        if histograms is not None:
+            yield histograms
+    yield from _subject_plots(evidence)
+    for direction in evidence.directions:
+        agreement = agreement_plot(evidence, direction)
+        if agreement is not None:
+            yield agreement
+    for direction in evidence.directions:
+        overlays = segmentation_panels(evidence, direction, evidence.lead)
+        if overlays is not None:
+            yield overlays
+
+
+def _subject_plots(evidence: Evidence) -> Iterator[Illustration]:
+    def tissues(metric: str) -> list[tuple[str, str]]:
+        return [(metric, tissue) for tissue in TISSUES]
+
+    plots = (
+        ("image", "Image metrics per subject", [(name, "") for name in ("mse", "ahd", "ssim")]),
+        ("volume-differences", "Volume differences per subject", tissues(VOLUME_DIFFERENCE.name)),
+        ("dice", "Dice score per subject", tissues("dice")),
+        ("hd95", "HD95 per subject", tissues("hd95")),
+    )
+    for name, title, panels in plots:
+        plot = subject_plot(evidence, f"figure-subjects-{name}", title, panels)
+        if plot is not None:
+            yield plot

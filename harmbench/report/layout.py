@@ -1,0 +1,145 @@
+"""A table as data: headers, rows, cells and the numbers behind them, without any output format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harmbench.metrics.base import Better
+
+__all__ = ["Column", "Entry", "Head", "Row", "Table", "decimals_for", "exponent_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One header cell.
+
+    Attributes:
+        text: what the column or group of columns holds.
+        unit: its unit; empty or `1` for none.
+        exponent: power of ten that the numbers below are multiplied by.
+        better: which way is better, shown as an arrow.
+    """
+
+    text: str
+    unit: str = ""
+    exponent: int = 0
+    better: Better = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its headers from the top, and how its numbers are printed.
+
+    Numbers are divided by `10 ** exponent` and printed with `decimals`.
+    """
+
+    heads: tuple[Head, ...]
+    exponent: int = 0
+    decimals: int = 2
+
+    def format(self, value: float) -> str:
+        """Print a number; a missing one as a dash."""
+        if not math.isfinite(value):
+            return "\N{EN DASH}"
+        text = f"{value / 10**self.exponent:.{self.decimals}f}"
+        # A rounded -0.00 would claim a sign that the number does not show.
+        return text.removeprefix("-") if float(text) == 0 else text
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cell: a number with an interval around it, or text; `note` stands behind it."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    best: bool = False
+    note: str = ""
+    text: str = ""
+
+    def format(self, column: Column) -> str:
+        """Print the cell as plain text: `1.61 [1.50, 1.72]`."""
+        if self.text:
+            return self.text
+        shown = column.format(self.value)
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            shown += f" [{column.format(self.low)}, {column.format(self.high)}]"
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its labels (method, perhaps group), cells, and whether it is a control."""
+
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    control: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table of a report.
+
+    Attributes:
+        name: file name without suffix, such as `table-01-mse-ahd`.
+        title: such as `Table 1. MSE and AHD`.
+        caption: what is shown, how it was averaged, what bold and arrows mean.
+        labels: headers of the label columns.
+        columns: the other columns.
+        rows: rows in order.
+        data: raw numbers behind the table, tidy: one row per number or summary row.
+        published: whether the numbers are the paper's and not this run's.
+        section: where the page puts it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    labels: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    data: pd.DataFrame
+    published: bool = False
+    section: str = "more"
+
+    def header_rows(self) -> list[list[tuple[Head, int]]]:
+        """Give the header, one list per level, of (head, number of columns that it spans)."""
+        depth = max((len(column.heads) for column in self.columns), default=0)
+        levels: list[list[tuple[Head, int]]] = []
+        for level in range(depth):
+            spans: list[tuple[Head, int]] = []
+            previous: tuple[Head, ...] | None = None
+            for column in self.columns:
+                path = column.heads[: level + 1]
+                # Only headers under one parent are joined, and the lowest level never is.
+                if path == previous and level < depth - 1:
+                    spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+                else:
+                    spans.append((path[-1], 1))
+                previous = path
+            levels.append(spans)
+        return levels
+
+
+def exponent_for(values: Iterable[float]) -> int:
+    """Choose a power of ten for a column, so that its largest number has one to three digits.
+
+    Numbers from 0.1 to 9999 stay as they are.
+    """
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    if largest == 0 or 0.1 <= largest < 1e4:
+        return 0
+    return math.floor(math.log10(largest))
+
+
+def decimals_for(values: Iterable[float], exponent: int, digits: int = 3) -> int:
+    """Choose how many decimals show `digits` significant digits of a column's typical number."""
+    sizes = sorted(abs(v) / 10**exponent for v in values if math.isfinite(v) and v != 0)
+    if not sizes:
+        return 2
+    middle = sizes[len(sizes) // 2]
+    return min(max(digits - 1 - math.floor(math.log10(middle)), 0), 5)

@@ -1,0 +1,225 @@
+"""Reading run folders, checking that they fit together, and merging their results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harmbench.errors import ReportError, suggest
+from harmbench.method import Direction
+from harmbench.metrics.base import Metric
+from harmbench.report.evidence import CellRecord, Evidence
+from harmbench.report.published import DIRECTIONS
+from harmbench.results import merge, read_results
+from harmbench.runs import RunFolder
+from harmbench.statistics import BASELINE, CEILING, summarize
+
+__all__ = ["load_evidence", "median_subject"]
+
+_MEASUREMENT = ["method", "direction", "seed", "subject", "segmenter", "metric", "tissue"]
+_ORDER = (BASELINE, "histogram_matching", "deepharmony", "pgan", "dm")
+
+
+def load_evidence(
+    runs: Sequence[Path], metrics: Mapping[str, Metric], lead_subject: str | None = None
+) -> Evidence:
+    """Read and merge run folders.
+
+    Args:
+        runs: run folders of one cohort; where two measured the same, the later counts.
+        metrics: declarations by name, in the order of tables.
+        lead_subject: subject that panels show; `None` chooses the one with the median MSE of the
+            untreated source.
+
+    Raises:
+        ReportError: a folder is not a run's, there are no results, the runs used different scans,
+            or the lead subject is unknown.
+    """
+    if not runs:
+        raise ReportError("no run folder was given; name at least one")
+    folders = tuple(RunFolder(Path(run)) for run in runs)
+    records = tuple(folder.read_record() for folder in folders)
+    _require_same_cohort(folders, records)
+    results = merge(read_results(folder.results) for folder in folders)
+    if results.empty:
+        names = ", ".join(str(folder.root) for folder in folders)
+        raise ReportError(f"{names}: the results table has no rows; run some cells first")
+    # A run that split its subjects otherwise holds the same measurement under another fold.
+    results = results.drop_duplicates(_MEASUREMENT, keep="last", ignore_index=True)
+    declared = _declared(results, metrics)
+    lead, reason = _lead_subject(results, lead_subject)
+    return Evidence(
+        runs=folders,
+        records=records,
+        results=results,
+        summary=summarize(results, declared),
+        metrics=declared,
+        methods=_methods(results, records),
+        directions=_directions(results, records),
+        groups=_groups(results),
+        segmenter=_segmenter(results, records),
+        cells=_cells(folders),
+        lead=lead,
+        lead_reason=reason,
+        notes=_notes(folders, records, results),
+    )
+
+
+def _require_same_cohort(
+    folders: Sequence[RunFolder], records: Sequence[Mapping[str, Any]]
+) -> None:
+    first, *others = (record.get("cohort", {}) for record in records)
+    for folder, cohort in zip(folders[1:], others, strict=True):
+        for key in ("name", "simulated"):
+            if cohort.get(key) != first.get(key):
+                raise ReportError(
+                    f"{folder.root}: its cohort has {key} {cohort.get(key)!r}, {folders[0].root} "
+                    f"has {first.get(key)!r}; one report shows runs of one cohort"
+                )
+    seen: dict[tuple[str, str], tuple[str, Path]] = {}
+    for folder in folders:
+        if not folder.inputs.is_file():
+            continue
+        for row in folder.input_table().itertuples():
+            scan = (str(row.subject), str(row.session))
+            found = f"{row.sha256} {row.rescale}"
+            known, where = seen.setdefault(scan, (found, folder.root))
+            if known != found:
+                raise ReportError(
+                    f"subject {scan[0]}, session {scan[1]}: {where} and {folder.root} used different "
+                    "files or scalings; one report shows runs of the same scans"
+                )
+
+
+def _declared(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    present = results.groupby("metric", sort=True)[["unit", "tissue"]].max()
+    found = {name: metric for name, metric in metrics.items() if name in present.index}
+    for name, row in present.iterrows():
+        if name not in found:
+            found[str(name)] = Metric(
+                name=str(name),
+                title=str(name).replace("_", " "),
+                unit=str(row["unit"]) or "1",
+                lower=float("-inf"),
+                upper=float("inf"),
+                better="none",
+                scope="tissue" if row["tissue"] else "image",
+                description="Not declared by this version: no better direction is known.",
+            )
+    return found
+
+
+def _methods(results: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    known: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        known |= record.get("methods", {})
+    names = [*known, *sorted(set(results["method"]))]
+    ordered = [*_ORDER, *dict.fromkeys(names)]
+    present = set(results["method"])
+    ordered = [name for name in dict.fromkeys(ordered) if name in present and name != CEILING]
+    if CEILING in present:
+        ordered.append(CEILING)
+    default = {BASELINE: "Original", CEILING: "Target (ceiling)"}
+    titles = {
+        name: str(known.get(name, {}).get("title") or default.get(name, name)) for name in ordered
+    }
+    twice = {title for title, times in Counter(titles.values()).items() if times > 1}
+    return {n: f"{title} ({n})" if title in twice else title for n, title in titles.items()}
+
+
+def _directions(
+    results: pd.DataFrame, records: Sequence[Mapping[str, Any]]
+) -> tuple[Direction, ...]:
+    listed = [Direction(d["source"], d["target"]) for r in records for d in r["directions"]]
+    known = {str(direction): direction for direction in listed}
+    for text in sorted(set(results["direction"])):
+        if text not in known:
+            source, _, target = text.partition("-to-")
+            known[text] = Direction(source, target)
+    present = [name for name in [*DIRECTIONS, *known] if name in set(results["direction"])]
+    return tuple(known[name] for name in dict.fromkeys(present))
+
+
+def _groups(results: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    pairs = results[["group", "subject"]].drop_duplicates().sort_values(["group", "subject"])
+    return {str(g): tuple(part) for g, part in pairs.groupby("group", sort=True)["subject"]}
+
+
+def _segmenter(results: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> str:
+    """Name the last run's segmenter, or else the one with most rows."""
+    counts = results.loc[results["tissue"] != "", "segmenter"].value_counts()
+    for record in reversed(records):
+        name = str((record.get("segmenter") or {}).get("name", ""))
+        if name in counts.index:
+            return name
+    return str(counts.index[0]) if len(counts) else ""
+
+
+def _cells(
+    folders: Sequence[RunFolder],
+) -> dict[tuple[str, Direction], tuple[CellRecord, ...]]:
+    found: dict[tuple[str, Direction], list[CellRecord]] = {}
+    for folder in reversed(folders):
+        for cell, record in folder.cells():
+            key = (cell.method, cell.direction)
+            found.setdefault(key, []).append(CellRecord(folder, cell, record))
+    return {key: tuple(cells) for key, cells in found.items()}
+
+
+def _lead_subject(results: pd.DataFrame, wanted: str | None) -> tuple[str, str]:
+    subjects = sorted(set(results["subject"]))
+    if wanted is not None:
+        if wanted not in subjects:
+            raise ReportError(f"unknown subject '{wanted}'; {suggest(wanted, subjects)}")
+        return wanted, "chosen by the caller"
+    found = median_subject(results, subjects)
+    if found is None:
+        return subjects[0], "the first subject; there is no MSE of the untreated source"
+    return found, "the subject with the median MSE of the untreated source"
+
+
+def median_subject(results: pd.DataFrame, subjects: Sequence[str]) -> str | None:
+    """Return the subject with the (lower) median MSE of the untreated source, over directions."""
+    rows = results[(results["metric"] == "mse") & (results["method"] == BASELINE)]
+    rows = rows[rows["subject"].isin(list(subjects))]
+    means = rows.groupby("subject", sort=True)["value"].mean().dropna().sort_values(kind="stable")
+    return str(means.index[(len(means) - 1) // 2]) if len(means) else None
+
+
+def _notes(
+    folders: Sequence[RunFolder], records: Sequence[Mapping[str, Any]], results: pd.DataFrame
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    if BASELINE not in set(results["method"]):
+        notes.append(
+            "The untreated source (identity) was not scored, so differences to it are not shown."
+        )
+    if CEILING not in set(results["method"]):
+        notes.append("The reference was not scored against itself, so there is no ceiling row.")
+    names = sorted(set(results.loc[results["tissue"] != "", "segmenter"]))
+    if len(names) > 1:
+        shown = _segmenter(results, records)
+        notes.append(
+            f"Segmentations were made with {', '.join(names)}; tissue tables and figures show "
+            f"{shown} alone, the summary file holds all."
+        )
+    settings: dict[str, Any] = {}
+    for record, folder in zip(records, folders, strict=True):
+        for name, method in record.get("methods", {}).items():
+            mine = method.get("settings")
+            if settings.setdefault(name, mine) != mine:
+                notes.append(
+                    f"{name} was run with different settings in {folder.root.name} and an earlier "
+                    "run; where both measured the same, the later counts."
+                )
+    folds = results[["subject", "fold"]].drop_duplicates()
+    if len(folds) != folds["subject"].nunique():
+        notes.append(
+            "The runs split their subjects into different folds: read the spread over folds of "
+            "methods from different runs with care. Intervals over subjects are not affected."
+        )
+    return tuple(notes)

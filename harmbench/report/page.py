@@ -1,0 +1,181 @@
+"""The page: one self-contained HTML file, made from tables and figures that exist already."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from harmbench.metrics.base import Metric
+from harmbench.report.answer import caveats, headline, verdicts
+from harmbench.report.evidence import Evidence
+from harmbench.report.layout import Table
+from harmbench.report.published import SLIPS, applies_to
+from harmbench.report.render import ARROWS, head_text, unit_text
+from harmbench.report.shapes import direction_title
+from harmbench.report.style import Illustration
+from harmbench.results import STATUSES
+from harmbench.storage import write_text
+
+__all__ = ["EmbeddedFigure", "embed", "render_page", "write_page"]
+
+_MAX_WIDTH = 1700
+_IMAGE_QUALITY = 82
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedFigure:
+    """A figure as the page holds it: its image as a data address, and its texts."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    section: str
+    width: int
+    height: int
+    address: str
+
+
+def embed(illustration: Illustration, png: Path) -> EmbeddedFigure:
+    """Turn a PNG file into a data address: WebP, at most 1700 pixels wide.
+
+    Line art is compressed without loss, images with little; so that a page of sixteen figures stays
+    within a few megabytes.
+    """
+    with Image.open(png) as opened:
+        image = opened.convert("RGB")
+    if image.width > _MAX_WIDTH:
+        height = round(image.height * _MAX_WIDTH / image.width)
+        image = image.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=illustration.vector, quality=_IMAGE_QUALITY, method=4)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return EmbeddedFigure(
+        name=illustration.name,
+        title=illustration.title,
+        caption=illustration.caption,
+        alt=illustration.alt,
+        section=illustration.section,
+        width=image.width,
+        height=image.height,
+        address=f"data:image/webp;base64,{data}",
+    )
+
+
+def render_page(
+    evidence: Evidence, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]
+) -> str:
+    """Render the page as HTML."""
+    loader = jinja2.PackageLoader("harmbench.report", "templates")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["head"] = head_text
+    template = environment.get_template("page.html.j2")
+    answers = [
+        {"direction": direction_title(direction), "rows": judged, "headline": headline(judged)}
+        for direction in evidence.directions
+        for judged in [verdicts(evidence, direction)]
+    ]
+    return template.render(
+        evidence=evidence,
+        cohort=evidence.record.get("cohort", {}),
+        answers=answers,
+        caveats=caveats(evidence),
+        sections=_by_section(tables),
+        pictures=_by_section(figures),
+        metrics=[_metric_row(metric) for metric in evidence.metrics.values()],
+        statuses=STATUSES,
+        failures=_failures(evidence),
+        paper_applies=applies_to(str(direction) for direction in evidence.directions),
+        slips=SLIPS,
+        methods=_method_rows(evidence),
+        invocations=_invocations(evidence),
+    )
+
+
+def write_page(
+    evidence: Evidence, tables: Sequence[Table], figures: Sequence[EmbeddedFigure], path: Path
+) -> Path:
+    """Write the page atomically."""
+    write_text(path, render_page(evidence, tables, figures))
+    return path
+
+
+def _by_section(items: Sequence[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        found.setdefault(item.section, []).append(item)
+    return found
+
+
+def _metric_row(metric: Metric) -> dict[str, str]:
+    def bound(value: float) -> str:
+        return f"{value:g}" if math.isfinite(value) else ("∞" if value > 0 else "\N{MINUS SIGN}∞")
+
+    words = {"lower": "lower", "higher": "higher", "zero": "nearer to 0", "none": "no direction"}
+    return {
+        "title": metric.title,
+        "name": metric.name,
+        "unit": unit_text(metric.unit) or "none",
+        "range": f"{bound(metric.lower)} to {bound(metric.upper)}",
+        "better": f"{words[metric.better]} {ARROWS[metric.better]}".strip(),
+        "description": metric.description,
+    }
+
+
+def _failures(evidence: Evidence) -> list[dict[str, str]]:
+    """List the failed cells with the last line of their errors."""
+    found = []
+    for cells in evidence.cells.values():
+        for cell in cells:
+            if cell.failed:
+                error = str(cell.record.get("error") or "no message was recorded").strip()
+                found.append({"cell": str(cell.cell), "error": error.splitlines()[-1]})
+    return found
+
+
+def _method_rows(evidence: Evidence) -> list[dict[str, str]]:
+    found = []
+    for name, title in evidence.methods.items():
+        records: list[Mapping[str, Any]] = [
+            r.get("methods", {}).get(name, {}) for r in evidence.records
+        ]
+        last: Mapping[str, Any] = next((record for record in reversed(records) if record), {})
+        settings = last.get("settings") or {}
+        parameters = last.get("parameters") or {}
+        found.append(
+            {
+                "title": title,
+                "name": name,
+                "uses": str(last.get("uses", "")),
+                "reference": str(last.get("reference", "")),
+                "settings": ", ".join(
+                    f"{k} = {json.dumps(v)}" for k, v in sorted(settings.items())
+                ),
+                "parameters": ", ".join(f"{k}: {int(v):,}" for k, v in parameters.items()),
+            }
+        )
+    return found
+
+
+def _invocations(evidence: Evidence) -> list[dict[str, str]]:
+    keys = ("started", "finished", "version", "git", "device", "host")
+    return [
+        {key: str(entry.get(key, "")) for key in keys}
+        for record in evidence.records
+        for entry in record.get("invocations", [])
+    ]

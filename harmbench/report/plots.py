@@ -1,0 +1,250 @@
+"""Figures that show numbers: intensity histograms, and values per subject."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from harmbench.method import Direction
+from harmbench.metrics.base import Metric
+from harmbench.report.evidence import Evidence
+from harmbench.report.render import ARROWS, unit_text
+from harmbench.report.shapes import direction_title, short_title
+from harmbench.report.style import (
+    REFERENCE_COLOUR,
+    SOURCE_COLOUR,
+    Illustration,
+    group_handles,
+    group_markers,
+    method_colours,
+    new_figure,
+    say,
+)
+from harmbench.runs import file_label
+from harmbench.statistics import CEILING
+
+__all__ = ["BINS", "histogram_plot", "subject_plot"]
+
+BINS = 255
+"""Histogram bins over [0, 1] (paper, Appendix E)."""
+
+_PER_ROW = 4
+
+
+def histogram_plot(
+    evidence: Evidence, direction: Direction, subjects: Sequence[tuple[str, str]]
+) -> Illustration | None:
+    """Show brain intensities of source, reference and each method, one panel per method.
+
+    Args:
+        evidence: the merged runs.
+        direction: which direction.
+        subjects: (group, subject) pairs; each gets its own rows of panels.
+
+    Returns:
+        `None` where no scans can be read.
+    """
+    drawn = []
+    for group, subject in subjects:
+        counts = _histograms(evidence, direction, subject)
+        if counts is not None:
+            drawn.append((group, subject, counts))
+    methods = list(evidence.candidates)
+    if not drawn:
+        return None
+    columns = min(_PER_ROW, max(1, len(methods)))
+    lines = max(1, math.ceil(len(methods) / columns))
+    figure = new_figure(3.1 * columns + 0.6, 2.3 * lines * len(drawn) + 0.8)
+    axes = figure.subplots(lines * len(drawn), columns, squeeze=False, sharex=True, sharey="row")
+    colours = method_colours(list(evidence.methods))
+    centres = (np.arange(BINS) + 0.5) / BINS
+    for block, (group, subject, counts) in enumerate(drawn):
+        top = 1.15 * max(counts[key][2:-2].max() for key in ("source", "reference")) / 1e3
+        for place in range(lines * columns):
+            panel = axes[block * lines + place // columns, place % columns]
+            if place >= max(1, len(methods)):
+                panel.set_axis_off()
+                continue
+            method = methods[place] if methods else ""
+            panel.fill_between(
+                centres, counts["source"] / 1e3, color=SOURCE_COLOUR, alpha=0.4, lw=0
+            )
+            panel.plot(centres, counts["reference"] / 1e3, color=REFERENCE_COLOUR, lw=1.2)
+            if method in counts:
+                panel.plot(centres, counts[method] / 1e3, color=colours[method], lw=1.4)
+            elif method:
+                say(panel, "no volume")
+            panel.set_title(evidence.methods.get(method, "No method"), fontsize=9.5)
+            panel.set_ylim(0, top)
+            panel.set_xlim(0, 1)
+            if place % columns == 0:
+                panel.set_ylabel(f"{group} {subject}\nvoxels (1000)")
+    figure.supxlabel("Intensity (0 to 1)", fontsize=9)
+    handles: list[Any] = [
+        Patch(color=SOURCE_COLOUR, alpha=0.4, lw=0, label=f"Original ({direction.source})"),
+        Line2D([], [], color=REFERENCE_COLOUR, lw=1.4, label=f"Reference ({direction.target})"),
+    ]
+    handles += [
+        Line2D([], [], color=colours[name], lw=1.6, label=evidence.methods[name])
+        for name in methods
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(5, len(handles)))
+    who = " and ".join(f"{subject} ({group})" for group, subject, _ in drawn)
+    return Illustration(
+        name=f"figure-histograms-{file_label(str(direction))}",
+        title=f"Histograms, {direction_title(direction)}",
+        caption=(
+            f"Intensities of the brain (voxels where the reference is above 0) of {who}, in {BINS} "
+            "bins from 0 to 1: original, reference, and one method per panel. The height is set by "
+            "the original and the reference without their outermost bins; what rises above it is "
+            "cut. For each group the subject with the median MSE of the original is shown, the lead "
+            "subject for its own group."
+        ),
+        alt=f"Histograms of {who}: each method against the original and the reference.",
+        figure=figure,
+        vector=True,
+        section="histograms",
+    )
+
+
+def _histograms(
+    evidence: Evidence, direction: Direction, subject: str
+) -> dict[str, NDArray[np.int64]] | None:
+    """Count brain voxels per bin: source, reference, and each method with a volume."""
+    source = evidence.scan(subject, direction.source)
+    reference = evidence.scan(subject, direction.target)
+    if source is None or reference is None or source.shape != reference.shape:
+        return None
+    brain = reference.data > 0
+    volumes = {"source": source, "reference": reference}
+    for method in evidence.candidates:
+        volume = evidence.harmonized(method, direction, subject)
+        if volume is not None and volume.shape == reference.shape:
+            volumes[method] = volume
+    return {
+        name: np.histogram(np.clip(volume.data[brain], 0, 1), bins=BINS, range=(0, 1))[0]
+        for name, volume in volumes.items()
+    }
+
+
+def subject_plot(
+    evidence: Evidence, name: str, title: str, panels: Sequence[tuple[str, str]]
+) -> Illustration | None:
+    """Show one value per subject and method, with a box per method.
+
+    Args:
+        evidence: the merged runs.
+        name: file name without suffix.
+        title: heading.
+        panels: (metric, tissue) pairs, one row of panels each.
+
+    Returns:
+        `None` where none of the metrics was measured.
+    """
+    shown = [(metric, tissue) for metric, tissue in panels if evidence.has(metric)]
+    if not shown:
+        return None
+    methods = [m for m in evidence.methods if m != CEILING]
+    directions = evidence.directions
+    height = 0.36 * len(methods) + 0.75
+    figure = new_figure(1.6 + 3.9 * len(directions), height * len(shown) + 0.7)
+    axes = figure.subplots(len(shown), len(directions), squeeze=False, sharex="row", sharey=True)
+    colours = method_colours(methods)
+    for line, (metric, tissue) in enumerate(shown):
+        values = evidence.values(metric, tissue)
+        label = _value_label(evidence, metric, tissue)
+        for column, direction in enumerate(directions):
+            panel = axes[line, column]
+            rows = values[values["direction"] == str(direction)]
+            _strip(panel, rows, methods, colours, [*evidence.groups])
+            panel.set_xlabel(label)
+            panel.set_yticks(range(len(methods)), [evidence.methods[m] for m in methods])
+            panel.set_ylim(len(methods) - 0.45, -0.55)
+            panel.grid(visible=False, axis="y")
+            panel.xaxis.set_major_locator(MaxNLocator(5))
+            if line == 0:
+                panel.set_title(direction_title(direction))
+    if len(evidence.groups) > 1:
+        figure.legend(handles=group_handles(evidence.groups), loc="outside upper right", ncols=6)
+    return Illustration(
+        name=name,
+        title=title,
+        caption=(
+            "One point per subject (mean over seeds), its shape by group. Box: quartiles and median; "
+            "whiskers: furthest point within 1.5 times the box. Arrows in the axis labels: better "
+            "direction. Failed measurements have no point; their number stands in the tables."
+        ),
+        alt=f"{title}: one point per subject and a box per method, one column per direction.",
+        figure=figure,
+        vector=True,
+        section="subjects",
+    )
+
+
+def _value_label(evidence: Evidence, metric: str, tissue: str) -> str:
+    declared: Metric = evidence.metrics[metric]
+    unit = unit_text(declared.unit)
+    parts = (
+        short_title(evidence, metric),
+        tissue,
+        f"({unit})" if unit else "",
+        ARROWS[declared.better],
+    )
+    return " ".join(part for part in parts if part)
+
+
+def _strip(
+    panel: Axes,
+    rows: pd.DataFrame,
+    methods: Sequence[str],
+    colours: dict[str, str],
+    groups: Sequence[str],
+) -> None:
+    for place, method in enumerate(methods):
+        mine = rows[(rows["method"] == method) & rows["value"].notna()]
+        if mine.empty:
+            panel.text(
+                0.02,
+                place,
+                "no value",
+                transform=panel.get_yaxis_transform(),
+                va="center",
+                fontsize=8,
+            )
+            continue
+        panel.boxplot(
+            mine["value"].to_numpy(),
+            positions=[place],
+            orientation="horizontal",
+            widths=0.6,
+            showfliers=False,
+            manage_ticks=False,
+            medianprops={"color": "black", "lw": 1.4},
+            boxprops={"color": colours[method]},
+            whiskerprops={"color": colours[method]},
+            capprops={"color": colours[method]},
+        )
+        for group, marker in group_markers(groups).items():
+            part = mine[mine["group"] == group].sort_values("subject")
+            # Spread by rank and not by chance, so that a rerun draws the same figure.
+            offsets = 0.19 * np.sin(2.4 * np.arange(len(part)))
+            panel.scatter(
+                part["value"],
+                place + offsets,
+                s=13,
+                marker=marker,
+                facecolor=colours[method],
+                edgecolor="white",
+                linewidth=0.4,
+                alpha=0.85,
+                zorder=3,
+            )

@@ -1,0 +1,262 @@
+"""Tables of summary rows in three shapes: means, means with spread over folds, and intervals.
+
+In all of them methods are rows, and each measure (direction, metric, tissue) is one or more columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harmbench.method import Direction
+from harmbench.report.evidence import Evidence
+from harmbench.report.layout import Column, Entry, Head, Row, Table, decimals_for, exponent_for
+from harmbench.runs import file_label
+from harmbench.segmentation.base import TISSUES
+from harmbench.statistics import ALL, CEILING
+
+__all__ = [
+    "Measure",
+    "against",
+    "direction_title",
+    "fold_table",
+    "interval_table",
+    "list_measures",
+    "mean_columns",
+    "mean_table",
+    "short_title",
+]
+
+_SHORT = {"mse": "MSE", "ahd": "AHD", "dice": "Dice", "hd": "HD", "hd95": "HD95", "assd": "ASSD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What one group of columns shows."""
+
+    direction: Direction
+    metric: str
+    tissue: str = ""
+
+
+def short_title(evidence: Evidence, metric: str) -> str:
+    """Name a metric for a header: the usual abbreviation, or else its declared title."""
+    return _SHORT.get(metric, evidence.metrics[metric].title)
+
+
+def direction_title(direction: Direction) -> str:
+    """Print a direction: `3T to 1.5T`."""
+    return f"{direction.source} to {direction.target}"
+
+
+def list_measures(
+    evidence: Evidence, directions: Sequence[Direction], metrics: Sequence[str]
+) -> list[Measure]:
+    """List the measured (direction, metric, tissue), tissue metrics once per tissue."""
+    found = []
+    for direction in directions:
+        for name in metrics:
+            if not evidence.has(name):
+                continue
+            tissue_wise = evidence.metrics[name].scope == "tissue"
+            tissues = [*TISSUES] if tissue_wise else [""]
+            found += [Measure(direction, name, tissue) for tissue in tissues]
+    return found
+
+
+def against(evidence: Evidence, metrics: Sequence[str]) -> str:
+    """Say what was compared with what, for a caption."""
+    shown = [name for name in metrics if evidence.has(name)]
+    text = "Each method's output against the real target scan."
+    if any(evidence.metrics[name].scope == "tissue" for name in shown):
+        text += f" Tissues segmented with {evidence.segmenter}."
+    return text
+
+
+def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> pd.DataFrame:
+    rows = evidence.rows(measure.metric, measure.tissue, group)
+    picked: pd.DataFrame = rows[rows["direction"] == str(measure.direction)].set_index("method")
+    return picked
+
+
+def _heads(evidence: Evidence, measure: Measure, exponent: int) -> tuple[Head, ...]:
+    metric = evidence.metrics[measure.metric]
+    top = Head(direction_title(measure.direction))
+    title = short_title(evidence, measure.metric)
+    if measure.tissue:
+        # In a table of volumes and distances the unit belongs to the metric, not to the tissue.
+        return (
+            top,
+            Head(title, metric.unit, exponent, metric.better),
+            Head(measure.tissue),
+        )
+    return (top, Head(title, metric.unit, exponent, metric.better))
+
+
+def _note(row: pd.Series) -> str:
+    words = {
+        "n_failed": "failed",
+        "n_absent": "not run",
+        "n_undefined": "undefined",
+        "n_empty": "empty",
+    }
+    return ", ".join(f"{int(row[key])} {word}" for key, word in words.items() if row[key])
+
+
+def mean_columns(
+    evidence: Evidence, measures: Sequence[Measure], data: pd.DataFrame, digits: int
+) -> tuple[Column, ...]:
+    """Make one column per measure; all columns of a metric print their numbers in one format."""
+    columns = []
+    for measure in measures:
+        values = data.loc[data["metric"] == measure.metric, "fold_mean"].tolist()
+        # The ceiling's zeros and ones would decide the format of everything above them.
+        rest = data[(data["metric"] == measure.metric) & (data["method"] != CEILING)]
+        exponent = exponent_for(values)
+        decimals = decimals_for(rest["fold_mean"].tolist() or values, exponent, digits)
+        columns.append(Column(_heads(evidence, measure, exponent), exponent, decimals))
+    return tuple(columns)
+
+
+def mean_table(
+    evidence: Evidence,
+    name: str,
+    title: str,
+    caption: str,
+    measures: Sequence[Measure],
+    *,
+    group: str = ALL,
+    section: str = "metrics",
+    digits: int = 3,
+) -> Table:
+    """Methods as rows, one column per measure, best in bold."""
+    picked = [_pick(evidence, measure, group) for measure in measures]
+    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    rows = []
+    for method, label in evidence.methods.items():
+        entries = [_mean_entry(found, method) for found in picked]
+        rows.append(Row((label,), tuple(entries), method == CEILING))
+    return Table(
+        name=f"table-{name}",
+        title=f"Table {title}",
+        caption=caption,
+        labels=("Method",),
+        columns=mean_columns(evidence, measures, data, digits),
+        rows=tuple(rows),
+        data=data,
+        section=section,
+    )
+
+
+def _is_best(found: pd.DataFrame, method: str) -> bool:
+    """Whether a method ranks first among at least two."""
+    ranks = found["rank"]
+    return bool(ranks[method] == 1 and ranks.notna().sum() > 1)
+
+
+def _mean_entry(found: pd.DataFrame, method: str) -> Entry:
+    if method not in found.index:
+        return Entry(note="not run")
+    row = found.loc[method]
+    return Entry(float(row["fold_mean"]), best=_is_best(found, method), note=_note(row))
+
+
+def fold_table(
+    evidence: Evidence, name: str, title: str, caption: str, measures: Sequence[Measure]
+) -> Table:
+    """Mean, variance and SD over folds of each measure; the direction stands in the title."""
+    statistics = {"fold_mean": "mean", "fold_variance": "variance", "fold_sd": "SD"}
+    picked = [_pick(evidence, measure) for measure in measures]
+    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    columns = []
+    for measure in measures:
+        metric = evidence.metrics[measure.metric]
+        numbers = data[(data["metric"] == measure.metric) & (data["method"] != CEILING)]
+        label = f"{short_title(evidence, measure.metric)} {measure.tissue}".strip()
+        for key, word in statistics.items():
+            values = numbers[key].tolist()
+            exponent = exponent_for(values)
+            unit = _squared(metric.unit) if key == "fold_variance" else metric.unit
+            better = metric.better if key == "fold_mean" else "none"
+            heads = (Head(label), Head(word, unit, exponent, better))
+            digits = 4 if key == "fold_mean" else 3
+            columns.append(Column(heads, exponent, decimals_for(values, exponent, digits)))
+    rows = []
+    for method, title_of_method in evidence.methods.items():
+        entries = []
+        for found in picked:
+            mean = _mean_entry(found, method)
+            entries.append(mean)
+            known = method in found.index
+            spread = ("fold_variance", "fold_sd")
+            entries += [Entry(float(found[k][method])) if known else Entry() for k in spread]
+        rows.append(Row((title_of_method,), tuple(entries), method == CEILING))
+    return Table(
+        f"table-{name}",
+        f"Table {title}",
+        caption,
+        ("Method",),
+        tuple(columns),
+        tuple(rows),
+        data,
+        section="folds",
+    )
+
+
+def _squared(unit: str) -> str:
+    known = {"1": "1", "": "", "mm": "mm²", "mm3": "mm⁶", "mm^3": "mm⁶"}
+    return known.get(unit, f"{unit}²")
+
+
+def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence[Measure]) -> Table:
+    """Mean over subjects with its interval, and the paired change from the untreated source."""
+    picked = [_pick(evidence, measure) for measure in measures]
+    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    direction = measures[0].direction
+    columns: list[Column] = []
+    parts = {"mean": "mean", "difference": "change"} if evidence.has_baseline else {"mean": "mean"}
+    for measure in measures:
+        metric = evidence.metrics[measure.metric]
+        numbers = data[(data["metric"] == measure.metric) & (data["method"] != CEILING)]
+        exponent = exponent_for(numbers["mean"].tolist())
+        decimals = decimals_for(numbers["mean"].tolist(), exponent)
+        label = f"{short_title(evidence, measure.metric)} {measure.tissue}".strip()
+        for key, word in parts.items():
+            better = metric.better if key == "mean" else "none"
+            heads = (Head(label), Head(word, metric.unit, exponent, better))
+            columns.append(Column(heads, exponent, decimals))
+    rows = []
+    for method, label in evidence.methods.items():
+        entries = [_interval_entry(found, method, key) for found in picked for key in parts]
+        rows.append(Row((label,), tuple(entries), method == CEILING))
+    caption = (
+        f"{against(evidence, [m.metric for m in measures])} Mean over subjects with a 95 % BCa "
+        "bootstrap interval over subjects."
+    )
+    if evidence.has_baseline:
+        caption += (
+            " Change: paired difference to the untreated source in the same subjects; an interval "
+            "that excludes 0 speaks for a real change. Intervals are not corrected for the number "
+            "of comparisons."
+        )
+    return Table(
+        f"table-{name}-{file_label(str(direction))}",
+        f"Table {title} with intervals over subjects, {direction_title(direction)}",
+        caption,
+        ("Method",),
+        tuple(columns),
+        tuple(rows),
+        data,
+        section="intervals",
+    )
+
+
+def _interval_entry(found: pd.DataFrame, method: str, key: str) -> Entry:
+    if method not in found.index:
+        return Entry(note="not run" if key == "mean" else "")
+    row = found.loc[method]
+    bounds = ("low", "high") if key == "mean" else ("difference_low", "difference_high")
+    low, high = (float(row[bound]) for bound in bounds)
+    return Entry(float(row[key]), low, high, note=_note(row) if key == "mean" else "")

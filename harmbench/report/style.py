@@ -1,0 +1,151 @@
+"""How figures look: colours, fonts, sizes, and how they are written to files.
+
+Figures are made with matplotlib's object-oriented interface: `pyplot` and its global state are never
+touched, and style settings hold only inside `style()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harmbench.statistics import BASELINE, CEILING
+from harmbench.storage import atomic
+
+__all__ = [
+    "DPI",
+    "GROUP_MARKERS",
+    "OKABE_ITO",
+    "REFERENCE_COLOUR",
+    "SOURCE_COLOUR",
+    "Illustration",
+    "group_handles",
+    "group_markers",
+    "method_colours",
+    "new_figure",
+    "say",
+    "style",
+    "write_figure",
+]
+
+DPI = 160
+"""Resolution of PNG files."""
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A0A000")
+"""Categorical colours that people with a colour vision deficiency can tell apart.
+
+The set of Okabe & Ito (2008) without black, which marks the reference; its yellow, too pale for
+lines on white, is replaced by an olive, and a violet is added for an eighth method.
+"""
+
+REFERENCE_COLOUR = "#000000"
+SOURCE_COLOUR = "#8A8A8A"
+GROUP_MARKERS = ("o", "^", "s", "D", "v", "P")
+
+_SETTINGS: Mapping[str, object] = MappingProxyType(
+    {
+        "font.family": "DejaVu Sans",
+        "font.size": 9.0,
+        "axes.titlesize": 10.0,
+        "axes.labelsize": 9.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "grid.color": "#DDDDDD",
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "legend.fontsize": 9.0,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "svg.hashsalt": "harmbench",
+        "svg.fonttype": "path",
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Illustration:
+    """A figure with what the page says about it.
+
+    Attributes:
+        name: file name without suffix, such as `figure-slices-3T-to-1.5T`.
+        title: short heading.
+        caption: what is shown, of whom, in which units, and how to read it.
+        alt: description for readers who cannot see it.
+        figure: the drawing.
+        vector: whether an SVG is worth having (line art, no images).
+        section: where the page puts it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+    vector: bool
+    section: str
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Hold the style settings while figures are made and written."""
+    with mpl.rc_context(dict(_SETTINGS)):  # type: ignore[arg-type]
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of a size in inches, drawn by Agg, with constrained layout."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def method_colours(methods: Sequence[str]) -> dict[str, str]:
+    """Give each method a colour: grey for the untreated source, black for the ceiling."""
+    fixed = {BASELINE: SOURCE_COLOUR, CEILING: REFERENCE_COLOUR}
+    others = [name for name in methods if name not in fixed]
+    colours = {name: OKABE_ITO[place % len(OKABE_ITO)] for place, name in enumerate(others)}
+    return {name: fixed.get(name) or colours[name] for name in methods}
+
+
+def write_figure(illustration: Illustration, folder: Path) -> list[Path]:
+    """Write a figure as PNG and, for line art, as SVG too; each atomically, without dates."""
+    paths = [folder / f"{illustration.name}.png"]
+    with atomic(paths[0]) as temporary:
+        illustration.figure.savefig(temporary, format="png", dpi=DPI)
+    if illustration.vector:
+        paths.append(folder / f"{illustration.name}.svg")
+        with atomic(paths[1]) as temporary:
+            illustration.figure.savefig(temporary, format="svg", metadata={"Date": None})
+    return paths
+
+
+def say(panel: Axes, text: str) -> None:
+    """Write a remark, such as `no volume`, into a panel."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+    panel.text(*(0.5, 0.86, text), transform=panel.transAxes, ha="center", va="center", bbox=box)
+
+
+def group_markers(groups: Iterable[str]) -> dict[str, str]:
+    """Give each group of subjects a marker."""
+    return {g: GROUP_MARKERS[place % len(GROUP_MARKERS)] for place, g in enumerate(groups)}
+
+
+def group_handles(groups: Mapping[str, Sequence[str]]) -> list[Line2D]:
+    """Make legend entries: each group's marker, name and number of subjects."""
+    look: dict[str, Any] = {"color": "#555555", "lw": 0}
+    return [
+        Line2D([], [], marker=marker, label=f"{group} (n = {len(groups[group])})", **look)
+        for group, marker in group_markers(groups).items()
+    ]

@@ -1,0 +1,170 @@
+"""Which tables a report holds: those of the paper in its shapes, and those beyond it.
+
+Tables 1-3 and 6-13 carry the paper's numbers; tables from 14 on are this project's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+
+from harmbench.metrics.volumetry import (
+    RELATIVE_VOLUME_DIFFERENCE,
+    VOLUME,
+    VOLUME_DIFFERENCE,
+)
+from harmbench.report.evidence import Evidence
+from harmbench.report.layout import Table
+from harmbench.report.shapes import (
+    against,
+    direction_title,
+    fold_table,
+    interval_table,
+    list_measures,
+    mean_columns,
+    mean_table,
+)
+from harmbench.runs import file_label
+
+__all__ = ["all_tables"]
+
+BOLD = "Bold: best of the methods; arrows: better direction."
+MEAN = "Mean over each fold's subjects, then over folds."
+
+_STRUCTURE = ("gradient_correlation", "stripe_index", "bright_voxel_excess")
+_VOLUMES = (VOLUME.name, RELATIVE_VOLUME_DIFFERENCE.name)
+_VOLUME_DIFFERENCE = VOLUME_DIFFERENCE.name
+_OVERLAP = ("dice", "hd", "hd95", "assd")
+
+
+def all_tables(evidence: Evidence) -> Iterator[Table]:
+    """Make every table that the results allow, in the order of their numbers.
+
+    A table whose metrics were not measured is left out.
+    """
+    yield from _paper_tables(evidence)
+    yield from _paper_fold_tables(evidence)
+    yield from _metric_tables(evidence)
+    yield from _group_tables(evidence)
+    yield from _interval_tables(evidence)
+
+
+def _paper_tables(evidence: Evidence) -> Iterator[Table]:
+    shapes = (
+        ("01-mse-ahd", "1. MSE and AHD", ("mse", "ahd")),
+        ("02-volume-differences", "2. Absolute volume differences", (_VOLUME_DIFFERENCE,)),
+        ("03-dice-hd", "3. Dice score and Hausdorff distance", ("dice", "hd")),
+    )
+    for name, title, metrics in shapes:
+        measures = list_measures(evidence, evidence.directions, metrics)
+        if measures:
+            caption = f"{against(evidence, metrics)} {MEAN} {BOLD}"
+            yield mean_table(evidence, name, title, caption, measures, section="main")
+
+
+def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
+    """Tables 6-13: even numbers hold the first direction, odd ones the second."""
+    shapes = (
+        (6, "mse-ahd", "MSE and AHD", ("mse", "ahd")),
+        (8, "volume-differences", "Volume differences", (_VOLUME_DIFFERENCE,)),
+        (10, "dice", "Dice score", ("dice",)),
+        (12, "hd", "Hausdorff distance", ("hd",)),
+    )
+    for first, name, title, metrics in shapes:
+        for place, direction in enumerate(evidence.directions):
+            measures = list_measures(evidence, [direction], metrics)
+            if not measures:
+                continue
+            number = f"{first + min(place, 1):02d}" + (f"-{place + 1}" if place > 1 else "")
+            caption = (
+                f"{against(evidence, metrics)} {MEAN} Variance and SD (its square root) are taken "
+                f"over the folds' means and divide by the number of folds - 1. {BOLD}"
+            )
+            yield fold_table(
+                evidence,
+                f"{number}-{name}-folds-{file_label(str(direction))}",
+                f"{number.lstrip('0')}. {title} with the spread over folds, "
+                f"{direction_title(direction)}",
+                caption,
+                measures,
+            )
+
+
+def _metric_tables(evidence: Evidence) -> Iterator[Table]:
+    """Tables 14-19: every metric that was measured appears in one of them."""
+    image = [n for n, m in evidence.metrics.items() if m.scope == "image" and n not in _STRUCTURE]
+    counts = [n for n in image if n.startswith(("ahd", "wasserstein"))]
+    tissue = [n for n, m in evidence.metrics.items() if m.scope == "tissue"]
+    families = (
+        ("14-image-metrics", "14. Voxel-wise similarity", [n for n in image if n not in counts]),
+        ("15-intensity-distribution", "15. Intensity distribution", counts),
+        ("16-surface-distances", "16. Surface distances", ["hd95", "assd"]),
+        ("17-structure", "17. Anatomy, stripes and bright voxels", [*_STRUCTURE]),
+        ("18-volumes", "18. Volumes and signed differences", [*_VOLUMES]),
+        (
+            "19-other-tissue-metrics",
+            "19. Other tissue metrics",
+            [n for n in tissue if n not in {*_VOLUMES, _VOLUME_DIFFERENCE, *_OVERLAP}],
+        ),
+    )
+    for name, title, metrics in families:
+        for direction in evidence.directions:
+            measures = list_measures(evidence, [direction], metrics)
+            if measures:
+                caption = f"{against(evidence, metrics)} {MEAN} {BOLD}"
+                yield mean_table(
+                    evidence,
+                    f"{name}-{file_label(str(direction))}",
+                    f"{title}, {direction_title(direction)}",
+                    caption,
+                    measures,
+                )
+
+
+def _group_tables(evidence: Evidence) -> Iterator[Table]:
+    """Tables 20-22: the measures of Tables 1-3 for each group of subjects."""
+    if len(evidence.groups) < 2:
+        return
+    shapes = (
+        ("20-groups-mse-ahd", "20. MSE and AHD by group", ("mse", "ahd")),
+        ("21-groups-volume-differences", "21. Volume differences by group", (_VOLUME_DIFFERENCE,)),
+        ("22-groups-dice-hd95", "22. Dice and HD95 by group", ("dice", "hd95")),
+    )
+    sizes = ", ".join(f"{group} n = {len(who)}" for group, who in evidence.groups.items())
+    for name, title, metrics in shapes:
+        measures = list_measures(evidence, evidence.directions, metrics)
+        if not measures:
+            continue
+        caption = f"{against(evidence, metrics)} {MEAN} {sizes}. Bold: best within a group."
+        tables = [
+            mean_table(evidence, name, title, caption, measures, group=group, section="groups")
+            for group in evidence.groups
+        ]
+        rows = [
+            replace(row, labels=(*row.labels, group))
+            for group, table in zip(evidence.groups, tables, strict=True)
+            for row in table.rows
+        ]
+        data = pd.concat([table.data for table in tables], ignore_index=True)
+        # Columns of the groups share one format, so that their numbers can be compared.
+        columns = mean_columns(evidence, measures, data, 3)
+        yield replace(
+            tables[0], labels=("Method", "Group"), columns=columns, rows=tuple(rows), data=data
+        )
+
+
+def _interval_tables(evidence: Evidence) -> Iterator[Table]:
+    """Tables 23-26: means over subjects, and differences to the untreated source."""
+    families = (
+        ("23-intervals-mse-ahd", "23. MSE and AHD", ("mse", "mse_brain", "ahd")),
+        ("24-intervals-volume-differences", "24. Volume differences", (_VOLUME_DIFFERENCE,)),
+        ("25-intervals-dice", "25. Dice score", ("dice",)),
+        ("26-intervals-hd95", "26. HD95", ("hd95",)),
+    )
+    for name, title, metrics in families:
+        for direction in evidence.directions:
+            measures = list_measures(evidence, [direction], metrics)
+            if measures:
+                yield interval_table(evidence, name, title, measures)

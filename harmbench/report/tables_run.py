@@ -1,0 +1,194 @@
+"""Tables about the run itself (cost, status), and the paper's numbers as tables of the same shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harmbench.report.evidence import CellRecord, Evidence
+from harmbench.report.layout import Column, Entry, Head, Row, Table, decimals_for
+from harmbench.report.published import CITATION, MARK, TABLES, TITLES, PublishedTable, applies_to
+from harmbench.report.shapes import direction_title, short_title
+from harmbench.statistics import CEILING
+
+__all__ = ["cost_table", "published_tables", "status_table"]
+
+_STAGES = {"fit": "cell", "harmonize": "volume", "segment": "volume", "score": "volume"}
+
+
+def cost_table(evidence: Evidence) -> Table | None:
+    """Wall time and peak memory of each method's cells; `None` where no cell has recorded any."""
+    rows: list[Row] = []
+    numbers: list[dict[str, Any]] = []
+    for method in evidence.methods:
+        cells = [c for (name, _), found in evidence.cells.items() if name == method for c in found]
+        costs = _costs(cells)
+        if costs:
+            parameters = _parameters(evidence, method)
+            numbers.append({"method": method, "cells": len(cells), **costs, **parameters})
+    if not numbers:
+        return None
+    data = pd.DataFrame(numbers)
+    keys = {
+        "parameters": Head("Parameters"),
+        "cells": Head("Cells"),
+        **{f"{s}_s": Head(f"{s.capitalize()} per {unit}", "s") for s, unit in _STAGES.items()},
+        "peak_memory_mb": Head("Peak memory", "MB"),
+    }
+    shown = {key: head for key, head in keys.items() if key in data and data[key].notna().any()}
+    whole = {"parameters", "cells", "peak_memory_mb"}
+    columns = tuple(
+        Column((head,), 0, 0 if key in whole else min(decimals_for(data[key].tolist(), 0), 2))
+        for key, head in shown.items()
+    )
+    for record in data.to_dict("records"):
+        method = str(record["method"])
+        entries = tuple(Entry(float(record[key])) for key in shown)
+        rows.append(Row((evidence.methods[method],), entries, method == CEILING))
+    caption = (
+        "Mean wall time of the recorded stages, and the highest peak memory of any stage. Times "
+        "hold for the machine and load of this run (see Provenance) and are no speed comparison "
+        "of the methods as such."
+    )
+    name, title = "table-27-run-cost", "Table 27. Cost of this run"
+    return Table(name, title, caption, ("Method",), columns, tuple(rows), data, section="cost")
+
+
+def _costs(cells: Sequence[CellRecord]) -> dict[str, float]:
+    """Mean seconds per stage (per cell or per subject), and the highest peak memory."""
+    found: dict[str, float] = {}
+    peaks: list[float] = []
+    for stage, unit in _STAGES.items():
+        seconds = 0.0
+        units = 0
+        for cell in cells:
+            entry: Mapping[str, Any] = (cell.record.get("stages") or {}).get(stage) or {}
+            if entry.get("wall_s") is not None:
+                seconds += float(entry["wall_s"])
+                units += 1 if unit == "cell" else max(1, len(cell.record.get("subjects", [])))
+            if entry.get("peak_memory_mb") is not None:
+                peaks.append(float(entry["peak_memory_mb"]))
+        if units:
+            found[f"{stage}_s"] = seconds / units
+    if peaks:
+        found["peak_memory_mb"] = max(peaks)
+    return found
+
+
+def _parameters(evidence: Evidence, method: str) -> dict[str, int]:
+    for record in reversed(evidence.records):
+        counts = record.get("methods", {}).get(method, {}).get("parameters") or {}
+        if counts:
+            return {"parameters": sum(int(count) for count in counts.values())}
+    return {}
+
+
+def status_table(evidence: Evidence) -> Table:
+    """Cells and measurements of each method by how they ended; failures are never left out."""
+    measured = {
+        "n_ok": "Measured",
+        "n_empty": "Empty class",
+        "n_undefined": "Undefined",
+        "n_failed": "Failed",
+        "n_absent": "Not run",
+    }
+    summary = evidence.summary[evidence.summary["group"] == "all"]
+    totals = summary.groupby(["method", "direction"])[list(measured)].sum()
+    rows: list[Row] = []
+    numbers: list[dict[str, Any]] = []
+    for method, title in evidence.methods.items():
+        for direction in evidence.directions:
+            cells = evidence.cells.get((method, direction), ())
+            key = (method, str(direction))
+            counts = [len(cells), sum(cell.failed for cell in cells)]
+            known = totals.loc[key].tolist() if key in totals.index else [0] * len(measured)
+            counts += [int(number) for number in known]
+            entries = tuple(Entry(float(number)) for number in counts)
+            labels = (title, direction_title(direction))
+            rows.append(Row(labels, entries, method == CEILING))
+            names = ("cells", "cells_failed", *measured)
+            numbers.append(
+                {
+                    "method": method,
+                    "direction": str(direction),
+                    **dict(zip(names, counts, strict=True)),
+                }
+            )
+    columns = tuple(
+        [Column((Head("Cells"), Head(text)), decimals=0) for text in ("all", "failed")]
+        + [Column((Head("Measurements"), Head(text)), decimals=0) for text in measured.values()]
+    )
+    caption = (
+        "A cell is one method, direction, fold and seed; a measurement is one metric (and tissue) "
+        "of one subject. Empty class: a tissue is missing from one segmentation and the value is "
+        "the metric's penalty. Failed: the cell or the segmentation failed and there is no value. "
+        "Not run: another method has a value for this subject, this one has no row."
+    )
+    return Table(
+        "table-28-status",
+        "Table 28. What was run, and how it ended",
+        caption,
+        ("Method", "Direction"),
+        columns,
+        tuple(rows),
+        pd.DataFrame(numbers),
+        section="status",
+    )
+
+
+def published_tables(evidence: Evidence) -> Iterator[Table]:
+    """The paper's tables in the shape of the run's; none where the directions differ."""
+    if not applies_to(str(direction) for direction in evidence.directions):
+        return
+    run = {str(direction) for direction in evidence.directions}
+    for table in TABLES.values():
+        if run & {column.direction for column in table.columns}:
+            yield _published(evidence, table)
+
+
+def _published(evidence: Evidence, source: PublishedTable) -> Table:
+    columns: list[Column] = []
+    for column in source.columns:
+        start, _, end = column.direction.partition("-to-")
+        metric = evidence.metrics.get(column.metric)
+        title = short_title(evidence, column.metric) if metric else column.metric
+        unit, better = (metric.unit, metric.better) if metric else ("", "none")
+        heads = [Head(f"{start} to {end}"), Head(title, unit, column.exponent, better)]
+        if column.tissue:
+            heads.append(Head(column.tissue))
+        columns.append(Column(tuple(heads), column.exponent))
+    rows = []
+    numbers = []
+    for method, texts in source.rows.items():
+        spreads = source.spreads.get(method, ())
+        entries = []
+        for place, text in enumerate(texts):
+            shown = f"{text} [±{spreads[place]}]" if spreads else text
+            entries.append(Entry(best=place in source.best[method], text=shown))
+            at = source.columns[place]
+            number = {
+                "table": source.number,
+                "method": method,
+                "direction": at.direction,
+                "metric": at.metric,
+                "tissue": at.tissue,
+                "mean": float(f"{text}e{at.exponent}"),
+            }
+            if spreads:
+                number["printed_as_variance"] = float(f"{spreads[place]}e{at.exponent}")
+            numbers.append({**number, "source": MARK})
+        rows.append(Row((TITLES[method],), tuple(entries)))
+    spread = " Behind ±: what the paper calls the variance over folds." if source.spreads else ""
+    return Table(
+        f"published-table-{source.number:02d}",
+        f"Table {source.number} {MARK}",
+        f"Numbers of the paper, not of this run: {MARK}.{spread} {CITATION}",
+        ("Method",),
+        tuple(columns),
+        tuple(rows),
+        pd.DataFrame(numbers),
+        published=True,
+        section="main" if source.number < 4 else "folds",
+    )

@@ -1,0 +1,257 @@
+"""The diffusion model of Durrer et al. 2023 as a method: fit, harmonize, save, load."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from harmbench.methods.dm.diffusion import Chain, diffusion_loss
+from harmbench.methods.dm.network import Denoiser
+from harmbench.methods.dm.sampling import sample, sampling_timesteps
+from harmbench.methods.dm.settings import DiffusionSettings
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import Self
+
+from harmbench.errors import MethodError
+from harmbench.method import Method, Pair, Task
+from harmbench.slices import Window, foreground, training_slices
+from harmbench.storage import key_of, read_json, write_json
+from harmbench.training import (
+    Checkpoints,
+    LossLog,
+    autocast,
+    batch_order,
+    load_weights,
+    parameter_count,
+    place,
+    random_generator,
+    resolve_device,
+    save_weights,
+    seeded,
+    update_average,
+)
+from harmbench.volume import Step, Volume
+
+__all__ = ["DiffusionModel"]
+
+_ADVICE = "try a lower learning_rate, or precision float32"
+
+
+class DiffusionModel(Method):
+    """A denoising diffusion model that is guided by the source slice.
+
+    Args:
+        config: its settings; `None` for the paper's.
+    """
+
+    Config: ClassVar[type[DiffusionSettings]] = DiffusionSettings
+    title = "DM"
+    reference = (
+        "Durrer A, Wolleb J, Bieder F, Sinnecker T, Weigel M, Sandkühler R, Granziera C, "
+        "Yaldizli Ö, Cattin PC. Diffusion models for contrast harmonization of magnetic resonance "
+        "images. MIDL 2023."
+    )
+
+    config: DiffusionSettings
+
+    def __init__(self, config: DiffusionSettings | None = None) -> None:
+        super().__init__(config)
+        self._network: Denoiser | None = None
+        self._plane = (1, 1)  # rows and columns of the training slices
+
+    def fit(self, pairs: Sequence[Pair], task: Task) -> None:
+        """Train the network on all slices of the training subjects.
+
+        Raises:
+            TrainingError: there is nothing to learn from, or the loss is not finite.
+            MethodError: the device is not there.
+        """
+        config = self.config
+        device = resolve_device(task.device)
+        slices = training_slices(
+            pairs,
+            axis=config.axis,
+            multiple=config.multiple,
+            crop=config.crop == "auto",
+            margin=config.margin,
+            skip_empty=config.skip_empty_slices,
+        )
+        sources, targets = torch.from_numpy(slices.source), torch.from_numpy(slices.target)
+        order = batch_order(len(slices), config.batch_size, task.seed)
+        visited = sampling_timesteps(config) if config.train_timesteps == "sampling" else None
+        chain = Chain.from_settings(config, device, visited)
+
+        with seeded(task.seed, "weights"):
+            network = Denoiser(config)
+        network = place(network, device).train()
+        average = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+
+        folder = task.folder
+        key = key_of(config.training_key, slices.key, task.seed)
+        path = None if folder is None else folder / "checkpoint.safetensors"
+        checkpoints = Checkpoints(path, key, config.checkpoint_minutes, config.checkpoint_every)
+        networks, optimizers = {"raw": network, "average": average}, {"adam": optimizer}
+        done = checkpoints.restore(networks, optimizers)
+        log = LossLog(None if folder is None else folder / "loss.csv", done, _ADVICE)
+
+        for step in range(done + 1, config.iterations + 1):
+            chosen = order(step - 1)
+            source = _to_network(sources[chosen], device)
+            image = _to_network(targets[chosen], device)
+            generator = random_generator(device, task.seed, "noise", step)
+            index = torch.randint(len(chain), (len(chosen),), generator=generator, device=device)
+            noise = torch.randn(image.shape, generator=generator, device=device)
+            noisy = chain.add_noise(image, noise, index)
+
+            with autocast(device, config.precision):
+                output, position = network(noisy, source, chain.timesteps[index])
+            losses = diffusion_loss(
+                chain,
+                config,
+                image=image,
+                noise=noise,
+                index=index,
+                output=output,
+                position=position,
+            )
+
+            optimizer.param_groups[0]["lr"] = _learning_rate(config, step)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(losses["loss"])
+            optimizer.step()
+            update_average(average, network, _decay(config, step))
+
+            log.add(step, **losses)
+            last = step == config.iterations
+            keep = last or checkpoints.due(step)
+            if keep or step % config.log_every == 0:
+                means = log.flush()
+                if keep:
+                    checkpoints.save(step, networks, optimizers)
+                task.progress("train dm", step, config.iterations, **means)
+
+        self._network = (average if config.use_ema else network).eval()
+        self._plane = slices.plane
+
+    def harmonize(self, source: Volume, task: Task) -> Volume:
+        """Sample every slice of `source` in the target contrast and stack them.
+
+        Voxels outside the source's brain are 0. The noise depends on the seed, the volume and the
+        slice, not on the batch size.
+
+        Raises:
+            MethodError: the method was not fitted, or the device is not there.
+        """
+        config = self.config
+        device = resolve_device(task.device)
+        network = place(self._fitted(), device)
+        brain = foreground(source.data)
+        crop = config.crop == "auto"
+        window = Window.around(
+            brain if crop else np.ones_like(brain),
+            config.axis,
+            multiple=config.multiple,
+            at_least=self._plane if crop else (1, 1),
+        )
+        stack = window.cut(source.data)
+        used = window.cut(brain).any(axis=(1, 2))
+        chosen = np.flatnonzero(used if config.skip_empty_slices else np.ones_like(used))
+        result = np.zeros_like(stack)
+        for first in range(0, len(chosen), config.sampling_batch):
+            batch = chosen[first : first + config.sampling_batch]
+            condition = _to_network(torch.from_numpy(stack[batch]), device)
+            result[batch] = self._mean_sample(network, condition, batch, source.key, task.seed)
+            task.progress("harmonize dm", first + len(batch), len(chosen))
+        data = np.where(brain, window.paste(result, source.shape), np.float32(0))
+        parameters = {
+            "sampler": config.sampler,
+            "steps": config.sampling_steps,
+            "samples": config.samples,
+            "seed": task.seed,
+            "averaged_weights": config.use_ema,
+        }
+        return source.with_data(data, Step("dm", parameters))
+
+    def _mean_sample(
+        self,
+        network: Denoiser,
+        condition: Tensor,
+        numbers: NDArray[np.intp],
+        volume_key: str,
+        seed: int,
+    ) -> NDArray[np.float32]:
+        """Average the samples of slices, in [0, 1]: (batch, 1, rows, columns) to (batch, rows, columns)."""
+        total = torch.zeros_like(condition)
+        for repeat in range(self.config.samples):
+            generators = [
+                random_generator(condition.device, seed, volume_key, repeat, int(number))
+                for number in numbers
+            ]
+            total += sample(network, condition, self.config, generators).clamp(-1, 1)
+        mean = (total / self.config.samples + 1) / 2
+        return np.asarray(mean[:, 0].cpu().numpy(), dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights that sampling uses (safetensors) and the settings (JSON).
+
+        Raises:
+            MethodError: the method was not fitted.
+        """
+        save_weights(self._fitted(), folder / "model.safetensors")
+        values = {"settings": self.config.model_dump(), "plane": self._plane}
+        write_json(folder / "model.json", values)
+
+    @classmethod
+    def load(cls, folder: Path, config: DiffusionSettings | None = None) -> Self:  # type: ignore[override]
+        """Read what `save` wrote. `config` may sample in another way, but not change the network.
+
+        Raises:
+            MethodError: files are missing or damaged, or `config` describes another network.
+        """
+        values = read_json(folder / "model.json")
+        if values is None:
+            raise MethodError(f"{folder}: no model.json; was the method fitted and saved?")
+        saved = DiffusionSettings.model_validate(values["settings"])
+        if config is not None and config.network_key != saved.network_key:
+            raise MethodError(f"{folder}: saved with other settings of network or noising process")
+        method = cls(config or saved)
+        method._network = Denoiser(method.config).eval()
+        method._plane = (values["plane"][0], values["plane"][1])
+        load_weights(method._network, folder / "model.safetensors")
+        return method
+
+    def parameter_counts(self) -> Mapping[str, int]:
+        """Number of trainable parameters of the network that the settings describe."""
+        with torch.device("meta"):
+            return {"network": parameter_count(Denoiser(self.config))}
+
+    def _fitted(self) -> Denoiser:
+        if self._network is None:
+            raise MethodError("dm was not fitted: call fit, or load a saved model")
+        return self._network
+
+
+def _to_network(slices: Tensor, device: torch.device) -> Tensor:
+    """(batch, rows, columns) in [0, 1] to (batch, 1, rows, columns) in [-1, 1] on `device`."""
+    return slices[:, None].to(device) * 2 - 1
+
+
+def _learning_rate(config: DiffusionSettings, step: int) -> float:
+    """Learning rate of `step`, from 1."""
+    if config.learning_rate_schedule == "constant":
+        return config.learning_rate
+    return 0.5 * config.learning_rate * (1 + math.cos(math.pi * (step - 1) / config.iterations))
+
+
+def _decay(config: DiffusionSettings, step: int) -> float:
+    """Decay of the weights' average at `step`, from 1."""
+    return (
+        min(config.ema_decay, (1 + step) / (10 + step)) if config.ema_warmup else config.ema_decay
+    )

@@ -1,0 +1,311 @@
+"""The diffusion model as a method, on one small simulated pair."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from harmbench.methods.dm import DiffusionModel, DiffusionSettings
+
+from harmbench.errors import ConfigError, MethodError, TrainingError
+from harmbench.method import Direction, Pair, Task, load_method, make_settings
+from harmbench.volume import Volume
+
+SMALL = {
+    "channels": 16,
+    "norm_groups": 4,
+    "levels": 2,
+    "blocks_per_level": 1,
+    "prediction": "sample",
+    "learning_rate": 2e-3,
+    "learning_rate_schedule": "cosine",
+    "iterations": 120,
+    "ema_decay": 0.95,
+    "ema_warmup": True,
+    "sampler": "ddim",
+    "sampling_steps": 4,
+}
+TINY = SMALL | {"channels": 4, "norm_groups": 2, "iterations": 6, "log_every": 2, "batch_size": 2}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small convolutions are fastest on one thread, and busy machines don't slow them down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def task(folder=None, seed=0, progress=None):
+    extra = {} if progress is None else {"progress": progress}
+    return Task(Direction("3T", "1.5T"), folder=folder, seed=seed, **extra)
+
+
+def make_pair(shape=(16, 26, 30), shift=(0, 0, 0), subject="a"):
+    """An ellipsoid with smooth waves in it, and the same with its contrast inverted."""
+    x, y, z = np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
+    waves = (np.sin(5 * x) + np.cos(6 * y) + np.sin(4 * z + 2 * x)) / 3
+    brain = x**2 + y**2 + z**2 < 1
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = shift
+    source = np.where(brain, 0.5 + 0.4 * waves, 0).astype(np.float32)
+    target = np.where(brain, 0.5 - 0.4 * waves, 0).astype(np.float32)
+    return Pair(subject, "HC", Volume(source, affine), Volume(target, affine))
+
+
+def fitted(folder=None, seed=0, progress=None, **settings):
+    method = DiffusionModel(DiffusionSettings(**(TINY | settings)))
+    method.fit([make_pair()], task(folder, seed, progress))
+    return method
+
+
+def mse(one, other):
+    return float(np.mean((one.data - other.data) ** 2))
+
+
+def weights(method, folder):
+    method.save(folder)
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_the_paper_s_network_has_11_402_370_parameters():
+    assert DiffusionModel().parameter_counts() == {"network": 11_402_370}
+
+
+def test_it_is_found_by_name():
+    assert load_method("dm").__name__ == "DiffusionModel"
+
+
+def test_it_learns_to_invert_a_contrast(tmp_path):
+    pair = make_pair()
+    method = DiffusionModel(DiffusionSettings(**SMALL))
+    method.fit([pair], task(tmp_path))
+    result = method.harmonize(pair.source, task())
+    assert mse(result, pair.target) < 0.1 * mse(pair.source, pair.target)
+    brain = pair.source.data > 0
+    assert np.corrcoef(result.data[brain], pair.target.data[brain])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"learned_variance": False}])
+def test_the_output_keeps_the_contract(changes):
+    pair = make_pair(shift=(3, -7, 11))
+    method = fitted(sampler="ddpm", **changes)
+    before = pair.source.key
+    result = method.harmonize(pair.source, task())
+    assert result.shape == pair.source.shape
+    np.testing.assert_array_equal(result.affine, pair.source.affine)
+    assert result.data.dtype == np.float32
+    assert np.isfinite(result.data).all()
+    assert result.data.min() >= 0
+    assert result.data.max() <= 1
+    assert pair.source.key == before
+    assert (result.data[pair.source.data == 0] == 0).all()
+    assert len(np.unique(result.data[pair.source.data > 0])) > 100
+    step = result.history[-1]
+    assert step.name == "dm"
+    assert step.parameters["sampler"] == "ddpm"
+    assert step.parameters["steps"] == 4
+    assert step.parameters["seed"] == 0
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmsolver++", "unipc"])
+def test_the_batch_size_does_not_change_the_samples(sampler):
+    source = make_pair().source
+    method = fitted(sampler=sampler)
+    one = method.harmonize(source, task())
+    method.config = method.config.model_copy(update={"sampling_batch": 1})
+    eight = method.harmonize(source, task())
+    np.testing.assert_allclose(one.data, eight.data, atol=1e-4)
+
+
+def test_samples_depend_on_the_seed_alone():
+    source = make_pair().source
+    method = fitted(sampler="ddpm")
+    one = method.harmonize(source, task(seed=1))
+    torch.manual_seed(99)
+    np.testing.assert_array_equal(one.data, method.harmonize(source, task(seed=1)).data)
+    assert mse(one, method.harmonize(source, task(seed=2))) > 1e-5
+
+
+def test_the_mean_of_samples_varies_less():
+    source = make_pair().source
+    method = fitted(sampler="ddpm")
+
+    def spread(samples):
+        method.config = method.config.model_copy(update={"samples": samples})
+        return mse(method.harmonize(source, task(seed=1)), method.harmonize(source, task(seed=2)))
+
+    assert spread(8) < 0.4 * spread(1)
+
+
+def test_brains_larger_than_those_of_training_are_sampled_whole():
+    method = fitted()
+    source = make_pair(shape=(10, 40, 50)).source
+    result = method.harmonize(source, task())
+    brain = source.data > 0
+    assert (result.data[brain] > 0).mean() > 0.9
+    assert (result.data[~brain] == 0).all()
+
+
+def test_where_the_brain_lies_in_the_volume_does_not_matter():
+    source = make_pair().source
+    moved = Volume(np.pad(source.data, ((0, 0), (5, 0), (0, 9))), source.affine)
+    method = fitted()
+    method.config = method.config.model_copy(update={"sampler": "ddim", "sampling_steps": 1})
+    # Only the noise, which depends on the volume, differs: as much as between two seeds.
+    here = method.harmonize(source, task())
+    there = method.harmonize(moved, task()).data[:, 5:, :-9]
+    other = method.harmonize(source, task(seed=5))
+    assert np.mean((here.data - there) ** 2) < 2 * mse(here, other) + 1e-6
+
+
+@pytest.mark.parametrize("changes", [{"crop": "none"}, {"skip_empty_slices": False}, {"axis": 2}])
+def test_slices_can_be_cut_in_other_ways(changes):
+    source = make_pair(shape=(9, 13, 11)).source
+    result = fitted(**changes).harmonize(source, task())
+    assert result.shape == source.shape
+    assert (result.data[source.data == 0] == 0).all()
+
+
+def test_an_empty_volume_stays_empty():
+    source = Volume(np.zeros((3, 8, 8), dtype=np.float32), np.eye(4))
+    assert not fitted().harmonize(source, task()).data.any()
+
+
+class Kill:
+    """A progress reporter that ends the run after some step of training."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, stage, done, total, **values):
+        if stage == "train dm" and done >= self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("changes", [{}, {"learned_variance": False, "precision": "bf16"}])
+def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes):
+    whole = fitted(tmp_path / "whole", **changes)
+
+    method = DiffusionModel(DiffusionSettings(**(TINY | {"checkpoint_every": 2} | changes)))
+    with pytest.raises(KeyboardInterrupt):
+        method.fit([make_pair()], task(tmp_path / "parts", progress=Kill(4)))
+    seen = []
+    again = DiffusionModel(method.config)
+    again.fit([make_pair()], task(tmp_path / "parts", progress=lambda *a, **_: seen.append(a)))
+
+    assert seen == [("train dm", 6, 6)]
+    assert weights(again, tmp_path / "a") == weights(whole, tmp_path / "b")
+    curves = [(tmp_path / part / "loss.csv").read_text() for part in ("parts", "whole")]
+    assert curves[0] == curves[1]
+    assert [line.split(",")[0] for line in curves[0].splitlines()] == ["step", "2", "4", "6"]
+
+
+@pytest.mark.parametrize("change", ["seed", "data", "settings"])
+def test_a_checkpoint_of_another_training_is_not_used(tmp_path, change):
+    fitted(tmp_path)
+    pair = make_pair(shape=(8, 20, 20)) if change == "data" else make_pair()
+    config = DiffusionSettings(**(TINY | ({"learning_rate": 1e-3} if change == "settings" else {})))
+    seed = 1 if change == "seed" else 0
+    resumed, fresh = DiffusionModel(config), DiffusionModel(config)
+    resumed.fit([pair], task(tmp_path, seed))
+    fresh.fit([pair], task(None, seed))
+    assert weights(resumed, tmp_path / "a") == weights(fresh, tmp_path / "b")
+
+
+def test_sampling_in_another_way_needs_no_new_training(tmp_path):
+    config = DiffusionSettings(**TINY)
+    other = config.model_copy(update={"sampler": "unipc", "sampling_batch": 3, "log_every": 1})
+    assert other.training_key == config.training_key
+    tied = config.model_copy(update={"train_timesteps": "sampling"})
+    assert tied.model_copy(update={"sampling_steps": 2}).training_key != tied.training_key
+
+
+def test_a_method_survives_saving(tmp_path):
+    source = make_pair().source
+    method = fitted()
+    method.save(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
+    before = method.harmonize(source, task()).data
+    loaded = DiffusionModel.load(tmp_path)
+    assert loaded.config == method.config
+    np.testing.assert_array_equal(loaded.harmonize(source, task()).data, before)
+
+
+def test_a_saved_method_can_sample_in_another_way_but_is_one_network(tmp_path):
+    fitted().save(tmp_path)
+    config = DiffusionSettings(**(TINY | {"sampler": "dpmsolver++", "sampling_steps": 2}))
+    loaded = DiffusionModel.load(tmp_path, config)
+    assert loaded.harmonize(make_pair().source, task()).history[-1].parameters["steps"] == 2
+    for other in ({"channels": 8}, {"prediction": "v"}):
+        with pytest.raises(MethodError, match="other settings"):
+            DiffusionModel.load(tmp_path, DiffusionSettings(**(TINY | other)))
+    with pytest.raises(MethodError, match=r"no model\.json"):
+        DiffusionModel.load(tmp_path / "nowhere")
+
+
+def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path):
+    averaged, last = fitted(), fitted(use_ema=False)
+    assert weights(averaged, tmp_path / "a") != weights(last, tmp_path / "b")
+    # Without memory the average is the last weights.
+    forgetful = fitted(ema_decay=0.0)
+    assert weights(forgetful, tmp_path / "c") == weights(last, tmp_path / "b")
+
+
+def test_a_method_that_was_not_fitted_says_so(tmp_path):
+    method = DiffusionModel()
+    with pytest.raises(MethodError, match="not fitted"):
+        method.harmonize(make_pair().source, task())
+    with pytest.raises(MethodError, match="not fitted"):
+        method.save(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_leaves_no_checkpoint(tmp_path):
+    pair = make_pair()
+    source = copy.deepcopy(pair.source.data)
+    source[8] = np.nan
+    bad = Pair("a", "HC", Volume(source, pair.source.affine), pair.target)
+    method = DiffusionModel(DiffusionSettings(**(TINY | {"batch_size": 16})))
+    with pytest.raises(TrainingError, match=r"not finite at step \d; try a lower learning_rate"):
+        method.fit([bad], task(tmp_path))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_pairs_are_loaded_once():
+    class Lazy:
+        loaded = 0
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            if index >= 2:
+                raise IndexError(index)
+            self.loaded += 1
+            return make_pair(subject=str(index))
+
+    pairs = Lazy()
+    DiffusionModel(DiffusionSettings(**TINY)).fit(pairs, task())
+    assert pairs.loaded == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": 100}, "multiple of norm_groups"),
+        ({"sampling_steps": 2000}, "at most timesteps"),
+        ({"zero_terminal_snr": True}, "needs prediction 'v' or 'sample'"),
+        ({"beta_start": 0.5}, "beta_end must not be below"),
+        ({"sampler": "euler"}, "ddpm"),
+        ({"ema_decay": 1.0}, "less than 1"),
+        ({"iteration": 5}, "did you mean 'iterations'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        make_settings(DiffusionModel, values, "dm")
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in DiffusionSettings.model_fields.values())

@@ -1,0 +1,336 @@
+"""The noising process, the loss and the samplers against closed forms."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from harmbench.methods.dm.diffusion import Chain, diffusion_loss, variational_bound
+from harmbench.methods.dm.sampling import make_scheduler, sample, sampling_timesteps
+from harmbench.methods.dm.settings import DiffusionSettings
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from harmbench.training import random_generator
+
+CPU = torch.device("cpu")
+PREDICTIONS = ["epsilon", "v", "sample"]
+SAMPLERS = ["ddpm", "ddim", "dpmsolver++", "unipc"]
+SHAPE = (3, 1, 4, 5)
+
+
+def normal(name, shape=SHAPE):
+    return torch.randn(shape, generator=random_generator(CPU, name))
+
+
+def picture():
+    return normal("image").clamp(-1, 1)
+
+
+def chain_of(timesteps=None, **settings):
+    return Chain.from_settings(DiffusionSettings(**settings), CPU, timesteps)
+
+
+def at(t):
+    return torch.full((SHAPE[0],), t)
+
+
+class Oracle(nn.Module):
+    """A network that knows the image and answers exactly."""
+
+    def __init__(self, image, config):
+        super().__init__()
+        self.image, self.config = image, config
+        self.chain = Chain.from_settings(config, CPU)
+        self.asked = []
+
+    def forward(self, noisy, source, timestep):
+        self.asked.append(int(timestep[0]))
+        signal = self.chain.signal[timestep][:, None, None, None]
+        noise = self.chain.noise[timestep][:, None, None, None]
+        epsilon = (noisy - signal * self.image) / noise
+        goal = self.chain.goal(self.image, epsilon, timestep, self.config.prediction)
+        return goal, torch.zeros_like(goal) if self.config.learned_variance else None
+
+
+def test_the_schedule_is_the_linear_one():
+    chain = chain_of()
+    product = 1.0
+    for t in range(1000):
+        beta = 1e-4 + (0.02 - 1e-4) * t / 999
+        product *= 1 - beta
+        if t in (0, 1, 499, 999):
+            assert float(chain.beta[t]) == pytest.approx(beta, rel=1e-5)
+            assert float(chain.alpha_bar[t]) == pytest.approx(product, rel=1e-5)
+    assert float(chain.alpha_bar[-1]) == pytest.approx(4.0e-5, rel=0.02)
+
+
+def test_noising_in_one_go_has_the_moments_of_noising_step_by_step():
+    mean, variance = 1.0, 0.0
+    for t, beta in enumerate(chain_of().beta.tolist()):
+        mean, variance = mean * math.sqrt(1 - beta), variance * (1 - beta) + beta
+        if t in (0, 10, 600):
+            one = torch.ones(1, 1, 1, 1)
+            chain, index = chain_of(), torch.tensor([t])
+            drift = chain.add_noise(one, 0 * one, index)
+            assert float(drift) == pytest.approx(mean, rel=1e-4)
+            spread = chain.add_noise(0 * one, one, index)
+            assert float(spread) ** 2 == pytest.approx(variance, rel=1e-4)
+
+
+@pytest.mark.parametrize("timesteps", [None, [9, 249, 499, 749, 999]])
+@pytest.mark.parametrize("position", [1, 2, 4])
+def test_the_posterior_is_that_of_bayes_rule(timesteps, position):
+    chain = chain_of(timesteps)
+    image, noisy = picture(), normal("noisy")
+    before, beta = float(chain.alpha_bar[position - 1]), float(chain.beta[position])
+    # q(x_{i-1} | x_i, x_0) is proportional to q(x_i | x_{i-1}) q(x_{i-1} | x_0): two Gaussians.
+    variance = 1 / ((1 - beta) / beta + 1 / (1 - before))
+    mean = variance * (
+        math.sqrt(1 - beta) * noisy / beta + math.sqrt(before) * image / (1 - before)
+    )
+    torch.testing.assert_close(
+        chain.posterior_mean(image, noisy, at(position)), mean, rtol=1e-3, atol=1e-4
+    )
+    got = float(chain.posterior_log_variance[position])
+    assert got == pytest.approx(math.log(variance), rel=1e-3)
+
+
+def test_a_shorter_chain_is_a_noising_process_of_its_own():
+    chosen = [99, 499, 999]
+    short, whole = chain_of(chosen), chain_of()
+    assert short.timesteps.tolist() == chosen
+    torch.testing.assert_close(short.alpha_bar, whole.alpha_bar[chosen])
+    torch.testing.assert_close((1 - short.beta).cumprod(0), short.alpha_bar)
+    assert (
+        Chain.from_settings(DiffusionSettings(), CPU, [999, 99, 499]).timesteps.tolist() == chosen
+    )
+
+
+def test_the_learned_variance_lies_between_its_bounds():
+    chain = chain_of()
+    for t in (1, 500, 999):
+        low = chain.log_variance(-torch.ones(SHAPE), at(t))
+        high = chain.log_variance(torch.ones(SHAPE), at(t))
+        middle = chain.log_variance(torch.zeros(SHAPE), at(t))
+        alpha_bar, before = float(chain.alpha_bar[t]), float(chain.alpha_bar[t - 1])
+        beta = 1 - alpha_bar / before
+        tilde = beta * (1 - before) / (1 - alpha_bar)
+        assert float(low.mean()) == pytest.approx(math.log(tilde), rel=1e-3)
+        assert float(high.mean()) == pytest.approx(math.log(beta), rel=1e-3)
+        torch.testing.assert_close(middle, (low + high) / 2)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_the_network_should_predict_stands_for_the_image(prediction):
+    chain = chain_of()
+    image, noise, index = picture(), normal("noise"), torch.tensor([0, 300, 999])
+    noisy = chain.add_noise(image, noise, index)
+    goal = chain.goal(image, noise, index, prediction)
+    back = chain.image(goal, noisy, index, prediction)
+    torch.testing.assert_close(back, image, rtol=1e-3, atol=1e-4)
+
+
+def test_the_velocity_is_the_derivative_along_the_circle():
+    chain, image, noise = chain_of(), picture(), normal("noise")
+    angle = math.acos(float(chain.signal[400]))
+    ahead = math.cos(angle + 1e-3) * image + math.sin(angle + 1e-3) * noise
+    behind = math.cos(angle - 1e-3) * image + math.sin(angle - 1e-3) * noise
+    velocity = chain.goal(image, noise, at(400), "v")
+    torch.testing.assert_close(velocity, (ahead - behind) / 2e-3, rtol=1e-3, atol=1e-3)
+
+
+def test_the_bound_is_the_divergence_of_two_gaussians():
+    chain, t = chain_of(), 321
+    image, noisy, mean = picture(), normal("noisy"), normal("mean")
+    log_variance = chain.log_variance(normal("position"), at(t))
+    terms = variational_bound(
+        chain, image=image, noisy=noisy, index=at(t), mean=mean, log_variance=log_variance
+    )
+    posterior = Normal(
+        chain.posterior_mean(image, noisy, at(t)), (chain.posterior_log_variance[t] / 2).exp()
+    )
+    expected = kl_divergence(posterior, Normal(mean, (log_variance / 2).exp()))
+    torch.testing.assert_close(
+        terms, expected.mean(dim=(1, 2, 3)) / math.log(2), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_bound_of_the_true_posterior_is_zero():
+    chain, image, noisy = chain_of(), picture(), normal("noisy")
+    index = torch.tensor([1, 500, 999])
+    terms = variational_bound(
+        chain,
+        image=image,
+        noisy=noisy,
+        index=index,
+        mean=chain.posterior_mean(image, noisy, index),
+        log_variance=chain.log_variance(-torch.ones(SHAPE), index),
+    )
+    torch.testing.assert_close(terms, torch.zeros(3), rtol=0, atol=1e-5)
+
+
+def test_the_first_step_is_scored_by_the_likelihood_of_a_grey_level():
+    chain = chain_of()
+    image = torch.tensor([-1.0, -0.2, 0.35, 1.0]).reshape(1, 1, 2, 2)
+    mean = torch.tensor([-0.99, -0.19, 0.35, 0.98]).reshape(1, 1, 2, 2)
+    log_variance = torch.full_like(mean, math.log(0.01**2))
+    terms = variational_bound(
+        chain,
+        image=image,
+        noisy=image,
+        index=torch.tensor([0]),
+        mean=mean,
+        log_variance=log_variance,
+    )
+    expected, half = 0.0, 1 / 255
+    for x, m in zip(image.flatten().tolist(), mean.flatten().tolist(), strict=True):
+        model = Normal(torch.tensor(m, dtype=torch.float64), 0.01)
+        upper = 1.0 if x == 1 else float(model.cdf(torch.tensor(x + half, dtype=torch.float64)))
+        lower = 0.0 if x == -1 else float(model.cdf(torch.tensor(x - half, dtype=torch.float64)))
+        expected -= math.log2(upper - lower) / 4
+    assert float(terms) == pytest.approx(expected, rel=1e-3)
+
+
+def losses_of(config, chain, index, output, position):
+    return diffusion_loss(
+        chain,
+        config,
+        image=picture(),
+        noise=normal("noise"),
+        index=index,
+        output=output,
+        position=position,
+    )
+
+
+def test_the_loss_is_the_squared_error_plus_the_weighted_bound():
+    config = DiffusionSettings()
+    chain, index = chain_of(), torch.tensor([0, 40, 990])
+    output, position = normal("output").requires_grad_(), normal("position").requires_grad_()
+    losses = losses_of(config, chain, index, output, position)
+    expected = ((output - normal("noise")) ** 2).mean()
+    torch.testing.assert_close(losses["simple"], expected)
+    # 0.001 * L_vlb, and L_vlb counts each of the 1000 steps: one step's term counts once.
+    torch.testing.assert_close(losses["loss"], losses["simple"] + losses["vlb"])
+
+
+def test_the_bound_trains_the_variance_alone():
+    output, position = normal("output").requires_grad_(), normal("position").requires_grad_()
+    losses = losses_of(
+        DiffusionSettings(), chain_of(), torch.tensor([0, 40, 990]), output, position
+    )
+    gradients = torch.autograd.grad(losses["vlb"], (output, position), allow_unused=True)
+    assert gradients[0] is None
+    assert gradients[1].abs().sum() > 0
+
+
+def test_without_learned_variance_the_loss_is_the_squared_error():
+    losses = losses_of(DiffusionSettings(), chain_of(), at(5), normal("output"), None)
+    assert list(losses) == ["loss"]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_weighted_errors_are_the_same_in_every_parametrization(prediction):
+    """An error of the image, put into any parametrization, costs min(SNR, gamma) times its square."""
+    gamma, chain, index = 5.0, chain_of(), torch.tensor([30, 300, 800])
+    image, noise = picture(), normal("noise")
+    noisy = chain.add_noise(image, noise, index)
+    wrong = image + 0.1 * normal("error")
+    noise_of_wrong = (noisy - chain.signal[index][:, None, None, None] * wrong) / chain.noise[
+        index
+    ][:, None, None, None]
+    output = chain.goal(wrong, noise_of_wrong, index, prediction)
+    config = DiffusionSettings(prediction=prediction, min_snr_gamma=gamma)
+    loss = losses_of(config, chain, index, output, None)["loss"]
+    snr = chain.alpha_bar[index] / (1 - chain.alpha_bar[index])
+    expected = (snr.clamp(max=gamma) * ((wrong - image) ** 2).mean(dim=(1, 2, 3))).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_finds_the_image_that_an_oracle_knows(sampler, prediction):
+    config = DiffusionSettings(sampler=sampler, prediction=prediction, sampling_steps=12)
+    oracle = Oracle(picture(), config)
+    generators = [random_generator(CPU, "sampling", number) for number in range(SHAPE[0])]
+    found = sample(oracle, torch.zeros(SHAPE), config, generators)
+    torch.testing.assert_close(found, oracle.image, rtol=0, atol=2e-3)
+    assert oracle.asked == sampling_timesteps(config)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_starts_from_pure_noise_with_a_rescaled_schedule(sampler):
+    config = DiffusionSettings(
+        sampler=sampler, prediction="v", sampling_steps=6, zero_terminal_snr=True
+    )
+    oracle = Oracle(picture(), config)
+    assert float(oracle.chain.alpha_bar[-1]) == 0
+    generators = [random_generator(CPU, "sampling", number) for number in range(SHAPE[0])]
+    found = sample(oracle, torch.zeros(SHAPE), config, generators)
+    torch.testing.assert_close(found, oracle.image, rtol=0, atol=2e-3)
+    assert oracle.asked[0] == 999
+
+
+def test_ddim_takes_the_steps_of_the_reference_implementation():
+    config = DiffusionSettings(sampler="ddim", sampling_steps=10)
+    ours = make_scheduler(config)
+    theirs = DDIMScheduler(
+        beta_start=1e-4,
+        beta_end=0.02,
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    theirs.set_timesteps(10)
+    assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+    x = y = normal("start")
+    for t in theirs.timesteps.tolist():
+        guess = picture() + 0.3 * normal(f"guess {t}")  # a network that changes its mind
+        x = ours.step(guess, t, x).prev_sample
+        y = theirs.step(guess, t, y).prev_sample
+    torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-4)
+
+
+def test_the_paper_visits_every_timestep():
+    assert sampling_timesteps(DiffusionSettings()) == list(range(999, -1, -1))
+
+
+def test_few_steps_start_from_pure_noise():
+    config = DiffusionSettings(sampler="ddim", sampling_steps=5)
+    assert sampling_timesteps(config) == [999, 799, 599, 399, 199]
+
+
+@pytest.mark.parametrize("t", [1, 250, 999])
+@pytest.mark.parametrize("position", [-1.0, 0.3])
+def test_ancestral_steps_draw_from_the_posterior(t, position):
+    chain, scheduler = chain_of(), make_scheduler(DiffusionSettings())
+    image, noisy = picture(), normal("noisy")
+    output = torch.cat((image, torch.full(SHAPE, position)), dim=1)
+    got = scheduler.step(output, t, noisy, generator=random_generator(CPU, "step")).prev_sample
+    noise = torch.randn(SHAPE, generator=random_generator(CPU, "step"))
+    spread = (chain.log_variance(torch.full(SHAPE, position), at(t)) / 2).exp()
+    expected = chain.posterior_mean(image, noisy, at(t)) + spread * noise
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_fixed_variance_is_that_of_the_posterior():
+    chain, t = chain_of(), 600
+    scheduler = make_scheduler(DiffusionSettings(learned_variance=False))
+    image, noisy = picture(), normal("noisy")
+    got = scheduler.step(image, t, noisy, generator=random_generator(CPU, "step")).prev_sample
+    noise = torch.randn(SHAPE, generator=random_generator(CPU, "step"))
+    spread = (chain.posterior_log_variance[t] / 2).exp()
+    expected = chain.posterior_mean(image, noisy, at(t)) + spread * noise
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_clipping_keeps_the_image_in_range():
+    config = DiffusionSettings(sampler="ddim", sampling_steps=3)
+    oracle = Oracle(3 * torch.ones(SHAPE), config)
+    generators = [random_generator(CPU, number) for number in range(SHAPE[0])]
+    found = sample(oracle, torch.zeros(SHAPE), config, generators)
+    assert float(found.max()) == 1
+    free = config.model_copy(update={"clip_x0": False})
+    found = sample(oracle, torch.zeros(SHAPE), free, generators)
+    torch.testing.assert_close(found, oracle.image, rtol=0, atol=0.05)

@@ -1,0 +1,287 @@
+import copy
+import logging
+from collections import Counter
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from harmbench import training
+from harmbench.errors import MethodError, TrainingError
+from harmbench.training import (
+    Checkpoints,
+    LossLog,
+    autocast,
+    batch_order,
+    load_weights,
+    parameter_count,
+    place,
+    random_generator,
+    resolve_device,
+    save_weights,
+    seeded,
+    update_average,
+)
+
+CPU = torch.device("cpu")
+
+
+def network(seed=0):
+    with seeded(seed):
+        return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 1, 3))
+
+
+def same(one, other):
+    first, second = one.state_dict(), other.state_dict()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def train(net, optimizer, first, last):
+    for step in range(first, last + 1):
+        x = torch.randn(2, 1, 8, 8, generator=random_generator(CPU, 0, step))
+        optimizer.zero_grad()
+        torch.autograd.backward((net(x) ** 2).mean())
+        optimizer.step()
+
+
+def test_devices_are_resolved_and_unknown_ones_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto") == CPU
+    with pytest.raises(MethodError, match=r"'cuda' was asked for, but torch sees 0 GPUs"):
+        resolve_device("cuda")
+    for name in ("gpu", "meta"):
+        with pytest.raises(MethodError, match="allowed: auto, cpu, cuda"):
+            resolve_device(name)
+
+
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto").type == "cuda"
+
+
+def test_a_gpu_number_beyond_the_last_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(MethodError, match="torch sees 1 GPU"):
+        resolve_device("cuda:1")
+
+
+def test_random_numbers_depend_on_every_seed_and_on_nothing_else():
+    def draw(*seeds):
+        return torch.randn(4, generator=random_generator(CPU, *seeds))
+
+    torch.manual_seed(5)
+    one = draw(1, "noise", 7)
+    torch.manual_seed(6)
+    assert torch.equal(one, draw(1, "noise", 7))
+    for seeds in [(2, "noise", 7), (1, "order", 7), (1, "noise", 8)]:
+        assert not torch.equal(one, draw(*seeds))
+
+
+def test_seeding_leaves_the_global_generator_as_it_was():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    with seeded(1):
+        inside = torch.rand(2)
+    assert torch.equal(torch.rand(2), expected)
+    assert not torch.equal(inside, expected)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (3, 8), (5, 5)])
+def test_every_sample_comes_once_per_epoch(count, batch_size):
+    order = batch_order(count, batch_size, seed=0)
+    steps = [order(step).tolist() for step in range(count)]
+    assert all(len(batch) == batch_size for batch in steps)
+    seen = [index for batch in steps for index in batch]
+    for first in range(0, len(seen), count):
+        assert sorted(seen[first : first + count]) == list(range(count))
+    assert set(Counter(seen).values()) == {batch_size}
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    order = batch_order(50, 4, seed=0)
+    ahead = order(40)
+    assert torch.equal(order(0), batch_order(50, 4, seed=0)(0))
+    assert torch.equal(ahead, batch_order(50, 4, seed=0)(40))
+    assert not torch.equal(order(0), batch_order(50, 4, seed=1)(0))
+
+
+def test_placing_a_network_keeps_its_function():
+    net = network().eval()
+    x = torch.randn(2, 1, 9, 9, generator=random_generator(CPU, 0))
+    before = net(x)
+    assert place(net, CPU) is net
+    assert net[2].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(net(x), before)
+
+
+def test_autocast_computes_in_the_precision_asked_for():
+    linear = nn.Linear(4, 4)
+    for precision, dtype in [("bf16", torch.bfloat16), ("float32", torch.float32)]:
+        with autocast(CPU, precision):
+            assert linear(torch.ones(1, 4)).dtype == dtype
+
+
+def test_the_average_moves_by_one_minus_decay():
+    net, average = network(0), network(1)
+    expected = [
+        0.9 * a + 0.1 * b for a, b in zip(average.parameters(), net.parameters(), strict=True)
+    ]
+    update_average(average, net, decay=0.9)
+    torch.testing.assert_close(list(average.parameters()), expected)
+
+
+def test_only_trainable_parameters_are_counted():
+    net = nn.Linear(3, 2)
+    assert parameter_count(net) == 8
+    net.bias.requires_grad_(False)
+    assert parameter_count(net) == 6
+
+
+def test_weights_survive_saving(tmp_path):
+    net, other = place(network(0), CPU), network(1)
+    save_weights(net, tmp_path / "model.safetensors")
+    load_weights(other, tmp_path / "model.safetensors")
+    assert same(net, other)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(MethodError, match="no such file"):
+        load_weights(network(), path)
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(MethodError, match="damaged"):
+        load_weights(network(), path)
+    save_weights(nn.Linear(2, 2), path)
+    with pytest.raises(MethodError, match="another network"):
+        load_weights(network(), path)
+
+
+def test_the_loss_curve_holds_means_since_the_row_before(tmp_path):
+    path = tmp_path / "loss.csv"
+    log = LossLog(path, start=0, advice="")
+    for step, loss in enumerate([1.0, 2.0, 6.0, 5.0], start=1):
+        log.add(step, loss=torch.tensor(loss), simple=torch.tensor(2 * loss))
+        if step in (3, 4):
+            means = log.flush()
+    assert means == {"loss": 5.0, "simple": 10.0}
+    assert path.read_text() == "step,loss,simple\n3,3,6\n4,5,10\n"
+    assert log.flush() == {}
+
+
+def test_a_resumed_loss_curve_has_no_row_twice_and_no_half_row(tmp_path):
+    path = tmp_path / "loss.csv"
+    path.write_text("step,loss\n10,1\n20,2\n30,3\n40,")
+    log = LossLog(path, start=20, advice="")
+    log.add(30, loss=torch.tensor(4.0))
+    log.flush()
+    assert path.read_text() == "step,loss\n10,1\n20,2\n30,4\n"
+
+
+def test_a_fresh_run_starts_a_fresh_loss_curve(tmp_path):
+    path = tmp_path / "loss.csv"
+    path.write_text("step,loss\n10,1\n")
+    LossLog(path, start=0, advice="")
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_its_step(bad):
+    log = LossLog(None, start=0, advice="try a lower learning_rate")
+    for step, loss in [(7, 1.0), (8, bad), (9, bad)]:
+        log.add(step, loss=torch.tensor(1.0), vlb=torch.tensor(loss))
+    with pytest.raises(TrainingError, match=r"at step 8; try a lower learning_rate"):
+        log.flush()
+
+
+def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tmp_path):
+    whole = network()
+    train(whole, torch.optim.Adam(whole.parameters(), lr=0.01), 1, 6)
+
+    first = network()
+    optimizer = torch.optim.Adam(first.parameters(), lr=0.01)
+    train(first, optimizer, 1, 4)
+    path = tmp_path / "checkpoint.safetensors"
+    Checkpoints(path, "key", minutes=1).save(4, {"net": first}, {"adam": optimizer})
+
+    second = network(seed=9)
+    optimizer = torch.optim.Adam(second.parameters(), lr=0.01)
+    step = Checkpoints(path, "key", minutes=1).restore({"net": second}, {"adam": optimizer})
+    assert step == 4
+    train(second, optimizer, 5, 6)
+
+    assert same(whole, second)
+
+
+def test_checkpoints_of_several_networks_are_kept_apart(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    nets = {"generator": network(0), "critic": network(1)}
+    optimizers = {name: torch.optim.Adam(net.parameters()) for name, net in nets.items()}
+    Checkpoints(path, "key", minutes=1).save(3, nets, optimizers)
+    others = {"generator": network(2), "critic": network(3)}
+    fresh = {name: torch.optim.Adam(net.parameters()) for name, net in others.items()}
+    assert Checkpoints(path, "key", minutes=1).restore(others, fresh) == 3
+    assert all(same(nets[name], others[name]) for name in nets)
+
+
+def test_a_checkpoint_with_another_key_is_not_resumed(tmp_path, caplog):
+    path = tmp_path / "checkpoint.safetensors"
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters())
+    Checkpoints(path, "one", minutes=1).save(3, {"net": net}, {"adam": optimizer})
+    other = network(1)
+    before = copy.deepcopy(other)
+    with caplog.at_level(logging.WARNING):
+        assert Checkpoints(path, "two", minutes=1).restore({"net": other}, {}) == 0
+    assert same(other, before)
+    assert "other settings or data" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_not_resumed(tmp_path, caplog):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"\x00" * 100)
+    with caplog.at_level(logging.WARNING):
+        assert Checkpoints(path, "key", minutes=1).restore({"net": network()}, {}) == 0
+    assert "damaged checkpoint" in caplog.text
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    net = network()
+    checkpoints = Checkpoints(path, "key", minutes=1)
+    checkpoints.save(1, {"net": net}, {})
+    before = path.read_bytes()
+
+    def interrupted(tensors, file, metadata):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(2, {"net": net}, {})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert load_file(path)
+
+
+def test_checkpoints_are_due_by_steps_and_by_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoints = Checkpoints(path, "key", minutes=2, every=5)
+    assert [step for step in range(1, 11) if checkpoints.due(step)] == [5, 10]
+    now[0] = 120.0
+    assert checkpoints.due(11)
+    checkpoints.save(11, {"net": network()}, {})
+    assert not checkpoints.due(12)
+
+
+def test_nothing_is_kept_without_a_folder():
+    checkpoints = Checkpoints(None, "key", minutes=1, every=1)
+    assert not checkpoints.due(1)
+    checkpoints.save(1, {"net": network()}, {})
+    assert checkpoints.restore({"net": network()}, {}) == 0
