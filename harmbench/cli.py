@@ -17,7 +17,22 @@ import typer
 
 from harmbench.errors import ConfigError, HarmbenchError, suggest
 
-__all__ = ["app", "main"]
+__all__ = [
+    "app",
+    "apply",
+    "check_method",
+    "cohort",
+    "demo",
+    "doctor",
+    "main",
+    "methods",
+    "metrics",
+    "new_method",
+    "report",
+    "run",
+    "score",
+    "segment",
+]
 
 _EPILOG = (
     "Exit codes: 0 success; 1 the work ended but a cell or check failed; 2 wrong usage or input, "

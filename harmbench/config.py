@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from harmbench.cohorts.data import DataSettings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.method import available_methods
+from harmbench.metrics.overlap import Backend
 from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
 
@@ -45,7 +46,7 @@ class ScoringSettings(Settings):
     """How harmonized volumes are finished, segmented and scored."""
 
     segmenter: str = Field("auto", description="`auto`, or one of the installed segmenters")
-    surface_backend: Literal["edt", "medpy"] = Field(
+    surface_backend: Backend = Field(
         "edt", description="what computes surface distances"
     )
     mask_background: bool = Field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harmbench import __version__
-from harmbench.cohorts.phantom import cache_folder
+from harmbench.cohorts.phantom import PhantomSettings, cache_folder
 from harmbench.errors import HarmbenchError, UnavailableError
 from harmbench.method import available_methods, load_method
 from harmbench.provenance import package_versions
@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
             findings.append(Finding(f"method {name}", "ok", size))
         except HarmbenchError as error:
             findings.append(Finding(f"method {name}", "broken", str(error)))
-    folder = cache_folder()
+    folder = cache_folder(PhantomSettings()).parent
     existing = folder
     while not existing.exists():
         existing = existing.parent

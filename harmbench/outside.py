@@ -13,6 +13,7 @@ import pandas as pd
 from harmbench.cohorts.base import Rescale, rescale_volume
 from harmbench.errors import CohortError, HarmbenchError, RunError, VolumeError
 from harmbench.method import Direction, Method, Progress, Task, load_method, make_settings
+from harmbench.metrics.overlap import Backend
 from harmbench.progress import Display
 from harmbench.runs import CellFolder
 from harmbench.scoring import finish_volume, score_rows
@@ -90,7 +91,7 @@ def score_triple(
     rescale: Rescale = "none",
     *,
     stacking_axis: int = 0,
-    surface_backend: str = "edt",
+    surface_backend: Backend = "edt",
 ) -> pd.DataFrame:
     """Compute every metric of one volume made elsewhere.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ReportError(f"{path}: no such file; is this the folder of a finished run?")
-    texts = dict.fromkeys(_TEXT, str)
+    texts: dict[Hashable, type[str]] = dict.fromkeys(_TEXT, str)
     try:
         frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
     except (ValueError, pd.errors.ParserError) as error:

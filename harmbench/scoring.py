@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harmbench.errors import MethodError, SegmentationError, VolumeError
+from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.segmentation import TISSUES, Segmenter
 from harmbench.storage import code_key, key_of, read_json, write_json
@@ -105,7 +106,7 @@ def score_rows(
     reference_labels: Volume | None,
     *,
     stacking_axis: int = 0,
-    surface_backend: str = "edt",
+    surface_backend: Backend = "edt",
 ) -> list[dict[str, Any]]:
     """Compute every metric of one harmonized volume.
 

@@ -86,7 +86,7 @@ def fold_statistics(frame: pd.DataFrame, ddof: int = 1) -> pd.DataFrame:
     values = subject_values(frame)
     per_fold = values.groupby([*MEASURE, "fold"], sort=True)["value"].mean()
     over = per_fold.groupby(level=MEASURE, sort=True)
-    return pd.DataFrame(
+    statistics: pd.DataFrame = pd.DataFrame(
         {
             "fold_mean": over.mean(),
             "fold_variance": over.var(ddof=ddof),
@@ -94,6 +94,7 @@ def fold_statistics(frame: pd.DataFrame, ddof: int = 1) -> pd.DataFrame:
             "folds": over.count(),
         }
     )
+    return statistics
 
 
 def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
@@ -115,7 +116,8 @@ def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
             "n_failed": status.isin(_FAILED) | (missing & (status != "undefined")),
         }
     ).astype(int)
-    counts = pd.concat([frame[MEASURE], flags], axis=1).groupby(MEASURE, sort=True).sum()
+    keyed = pd.concat([frame[MEASURE], flags], axis=1)
+    counts: pd.DataFrame = keyed.groupby(MEASURE, sort=True).sum()
     present = frame.groupby(MEASURE, sort=True)["subject"].nunique()
     expected = _by_place(frame, present.index)
     counts["n_absent"] = expected - present
@@ -125,8 +127,10 @@ def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
 def _by_place(frame: pd.DataFrame, index: pd.Index) -> pd.Series:
     """Give each measure the number of subjects that any method has where it stands."""
     found = frame.groupby(_PLACE, sort=True)["subject"].nunique()
-    where = index.droplevel("method")
-    return pd.Series(found.reindex(where).fillna(0).to_numpy().astype(int), index=index)
+    where = pd.MultiIndex.from_frame(index.to_frame(index=False)[_PLACE])
+    numbers = found.reindex(where).fillna(0).to_numpy().astype(int)
+    expected: pd.Series = pd.Series(numbers, index=index)
+    return expected
 
 
 def bootstrap(
@@ -165,7 +169,7 @@ def bootstrap(
             sample = values[np.ix_(pattern, columns)]
             low[columns], high[columns] = _interval(sample, confidence, resamples, seed, kind)
     filled = pd.DataFrame(values, columns=wide.columns)
-    return pd.DataFrame(
+    intervals: pd.DataFrame = pd.DataFrame(
         {
             "n": observed.sum(axis=0),
             "mean": filled.mean().to_numpy(),
@@ -175,6 +179,7 @@ def bootstrap(
         },
         index=wide.columns,
     )
+    return intervals
 
 
 def _interval(
@@ -205,7 +210,9 @@ def _bca_levels(
     """Quantile levels of the BCa interval, shape (2, columns)."""
     squares = (deviation**2).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        below = ((means < 0).mean(axis=0) + (means <= 0).mean(axis=0)) / 2
+        # A resample that draws each subject once ties with the sample, but for rounding.
+        tie = 1e-12 * np.sqrt(squares)
+        below = ((means < -tie).mean(axis=0) + (means <= tie).mean(axis=0)) / 2
         bias = norm.ppf(below)
         # For the mean the jackknife is closed: leaving out i moves it by -deviation_i / (n - 1).
         acceleration = (deviation**3).sum(axis=0) / (6 * squares**1.5)
@@ -216,10 +223,12 @@ def _bca_levels(
 
 
 def _wide(values: pd.DataFrame) -> pd.DataFrame:
-    wide = values.pivot_table(
-        index="subject", columns=MEASURE, values="value", aggfunc="mean", dropna=False
+    """Turn subject values into one row per subject and one column per measure with any value."""
+    measured = values[values["value"].notna()]
+    wide: pd.DataFrame = measured.pivot_table(
+        index="subject", columns=MEASURE, values="value", aggfunc="mean"
     )
-    return wide.loc[:, wide.notna().any()]
+    return wide
 
 
 def paired_bootstrap(
@@ -253,10 +262,12 @@ def paired_bootstrap(
     both = both[both["value"].notna()]
     if both.empty:
         empty = pd.MultiIndex.from_arrays([[]] * len(MEASURE), names=MEASURE)
-        return pd.DataFrame(columns=names, index=empty, dtype=float)
+        none: pd.DataFrame = pd.DataFrame(columns=names, index=empty, dtype=float)
+        return none
     found = bootstrap(_wide(both), **settings)  # type: ignore[arg-type]
     taken = found[["n", "mean", "low", "high"]].to_numpy()
-    return pd.DataFrame(taken, columns=names, index=found.index)
+    paired: pd.DataFrame = pd.DataFrame(taken, columns=names, index=found.index)
+    return paired
 
 
 def rank_methods(summary: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.Series:
@@ -295,7 +306,7 @@ def summarize(
     Groups are `ALL` and, where there are at least two, each group of subjects.
 
     Args:
-        frame: results table.
+        frame: results table with at least one row.
         metrics: declarations by name, for ranks.
         ddof: see `fold_statistics`.
         baseline: the method that paired differences are taken to.
@@ -306,8 +317,6 @@ def summarize(
         every subject that any method was), those of `fold_statistics`, `bootstrap`,
         `paired_bootstrap` and `count_measurements`.
     """
-    if frame.empty:
-        return pd.DataFrame(columns=_SUMMARY)
     magnitude = frozenset(name for name, metric in metrics.items() if metric.better == "zero")
     groups = sorted(set(frame["group"]))
     parts = []
@@ -325,4 +334,5 @@ def summarize(
         parts.append(whole.reset_index().assign(group=group))
     summary = pd.concat(parts, ignore_index=True)
     summary["rank"] = rank_methods(summary, metrics)
-    return summary.reindex(columns=_SUMMARY)
+    ordered: pd.DataFrame = summary[_SUMMARY]
+    return ordered

@@ -19,7 +19,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -83,7 +85,7 @@ def seeded(*seeds: int | str) -> Iterator[None]:
         yield
 
 
-def batch_order(count: int, batch_size: int, seed: int) -> Callable[[int], Tensor]:
+def batch_order(count: int, batch_size: int, seed: int) -> Callable[[int], NDArray[np.int64]]:
     """Return the function from step (from 0) to the (batch_size,) indices of its samples.
 
     Steps walk through one shuffled list of all `count` samples after another, so every sample is
@@ -91,13 +93,13 @@ def batch_order(count: int, batch_size: int, seed: int) -> Callable[[int], Tenso
     """
 
     @lru_cache(maxsize=2)
-    def shuffled(epoch: int) -> Tensor:
+    def shuffled(epoch: int) -> NDArray[np.int64]:
         generator = random_generator(torch.device("cpu"), seed, "order", epoch)
-        return torch.randperm(count, generator=generator)
+        return np.asarray(torch.randperm(count, generator=generator).numpy())
 
-    def indices(step: int) -> Tensor:
+    def indices(step: int) -> NDArray[np.int64]:
         positions = range(step * batch_size, (step + 1) * batch_size)
-        return torch.stack([shuffled(p // count)[p % count] for p in positions])
+        return np.array([shuffled(p // count)[p % count] for p in positions])
 
     return indices
 
@@ -280,14 +282,24 @@ class Checkpoints:
         for name, network in networks.items():
             network.load_state_dict(_under(tensors, f"network/{name}/"))
         for name, optimizer in optimizers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for path, tensor in _under(tensors, f"optimizer/{name}/").items():
-                index, _, field = path.partition("/")
-                state.setdefault(int(index), {})[field] = tensor
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            _load_optimizer(optimizer, _under(tensors, f"optimizer/{name}/"))
         _log.info("%s: resuming after step %d", self._path, header["step"])
         return int(header["step"])
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        index, _, field = path.partition("/")
+        like = parameters[int(index)]
+        # Fused optimizers walk through memory, so a state must lie there as its parameter does
+        # (channels-last, say); files hold contiguous tensors.
+        same = tensor.shape == like.shape
+        value = torch.empty_like(like, device="cpu").copy_(tensor) if same else tensor
+        state.setdefault(int(index), {})[field] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

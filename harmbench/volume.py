@@ -177,7 +177,9 @@ def read(path: Path | str, kind: Kind = "intensity") -> Volume:
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise VolumeError(f"{path}: damaged or truncated file ({error})") from error
-    except (ImageFileError, HeaderDataError, ValueError, OSError) as error:
+    except ImageFileError as error:
+        raise VolumeError(f"{path}: not an image that nibabel knows, or a damaged one") from error
+    except (HeaderDataError, ValueError, OSError) as error:
         raise VolumeError(f"{path}: not a readable image ({error})") from error
     values = values.reshape(shape[:3])
     try:

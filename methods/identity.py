@@ -3,6 +3,8 @@
 from harmbench.method import Method, Task
 from harmbench.volume import Volume
 
+__all__ = ["Identity"]
+
 
 class Identity(Method):
     """Return the source unchanged, so that every score says how far apart the scanners are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -94,7 +95,8 @@ def agreement_plot(evidence: Evidence, direction: Direction) -> Illustration | N
             _agreement(panel, mine, colours[method], groups)
             panel.set_title(f"{tissue}: {_limits_text(mine)}", fontsize=8, loc="left", pad=3)
             if column == 0:
-                panel.set_ylabel(f"{evidence.methods[method]}\ndifference (ml)")
+                panel.set_ylabel(textwrap.fill(evidence.methods[method], 20))
+    figure.supylabel("Method minus reference (ml)", fontsize=9)
     figure.supxlabel("Mean of the method's and the reference's volume (ml)", fontsize=9)
     if len(groups) > 1:
         figure.legend(handles=group_handles(evidence.groups), loc="outside upper right", ncols=6)
@@ -127,7 +129,7 @@ def _agreement(panel: Axes, rows: pd.DataFrame, colour: str, groups: Sequence[st
         panel.scatter(
             mean,
             difference,
-            s=14,
+            s=18,
             marker=marker,
             facecolor=colour,
             edgecolor="white",
@@ -149,5 +151,7 @@ def _limits_text(rows: pd.DataFrame) -> str:
     bias, low, high = bland_altman(
         rows["value"].to_numpy() / 1e3, rows["value_reference"].to_numpy() / 1e3
     )
-    limits = f", limits {low:+.2g} to {high:+.2g}" if math.isfinite(low) else ""
-    return f"bias {bias:+.2g}{limits}"
+    largest = max(abs(part) for part in (bias, low, high) if math.isfinite(part))
+    decimals = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
+    limits = f", limits {low:+.{decimals}f} to {high:+.{decimals}f}" if math.isfinite(low) else ""
+    return f"bias {bias:+.{decimals}f}{limits}"

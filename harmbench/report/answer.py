@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +30,10 @@ MAIN_MEASURES = (
 """Metric and tissue of the paper's main results."""
 
 _FEW = 10
+_FEWEST = 6
+"""Pairs below which nothing is called clear: with five, all differences of one sign still have a
+probability of 2 / 2**5 = 6 % by chance."""
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,9 @@ class Verdict:
         change: paired difference to the untreated source with its interval, as text; empty where
             the untreated source is best itself or was not scored.
         runner_up: the next method; empty where there is none.
-        clear: whether the interval of the paired difference to the runner-up excludes 0.
+        pairs: subjects that both the best and the runner-up were measured on.
+        clear: whether the interval of the paired difference to the runner-up excludes 0, with at
+            least six pairs.
     """
 
     measure: str
@@ -50,7 +57,17 @@ class Verdict:
     value: str
     change: str
     runner_up: str
+    pairs: int
     clear: bool
+
+    @property
+    def lead(self) -> str:
+        """Say how sure the lead is: `yes`, `no`, `tie`, or that there are too few subjects."""
+        if len(self.best) > 1 or not self.runner_up:
+            return "tie"
+        if self.pairs < _FEWEST:
+            return f"too few subjects ({self.pairs})"
+        return "yes" if self.clear else "no"
 
 
 def verdicts(evidence: Evidence, direction: Direction) -> list[Verdict]:
@@ -70,14 +87,18 @@ def _verdict(
     evidence: Evidence, direction: Direction, metric: str, tissue: str, rows: pd.DataFrame
 ) -> Verdict:
     declared = evidence.metrics[metric]
-    exponent = exponent_for(rows["mean"].tolist())
-    decimals = decimals_for(rows["mean"].tolist(), exponent)
     label = f"{short_title(evidence, metric)} {tissue}".strip()
-    column = Column((Head(label, declared.unit, exponent, declared.better),), exponent, decimals)
     ordered = rows.sort_values("rank", kind="stable")
     best = [str(name) for name in ordered.index[ordered["rank"] == 1]]
     others = [str(name) for name in ordered.index[ordered["rank"] > 1]]
-    first = ordered.loc[best[0]]
+    first = ordered.loc[[best[0]]].to_dict("records")[0]
+    shown = [first["mean"], first["difference"]]
+    exponent = exponent_for(shown)
+    decimals = decimals_for(shown, exponent)
+    pairs, clear = 0, False
+    if len(best) == 1 and others:
+        pairs, clear = _separated(evidence, direction, metric, tissue, best[0], others[0])
+    column = Column((Head(label, declared.unit, exponent, declared.better),), exponent, decimals)
     change = ""
     if BASELINE not in best and math.isfinite(first["difference"]):
         change = _interval(
@@ -89,14 +110,19 @@ def _verdict(
         value=_interval(column, first, "mean", "low", "high"),
         change=change,
         runner_up=evidence.methods[others[0]] if others else "",
-        clear=len(best) == 1
-        and bool(others)
-        and _separated(evidence, direction, metric, tissue, best[0], others[0]),
+        pairs=pairs,
+        clear=clear,
     )
 
 
 def _interval(
-    column: Column, row: pd.Series, value: str, low: str, high: str, *, signed: bool = False
+    column: Column,
+    row: Mapping[Hashable, Any],
+    value: str,
+    low: str,
+    high: str,
+    *,
+    signed: bool = False,
 ) -> str:
     number = float(row[value])
     text = ("+" if signed and number > 0 else "") + column.format(number)
@@ -107,8 +133,8 @@ def _interval(
 
 def _separated(
     evidence: Evidence, direction: Direction, metric: str, tissue: str, best: str, other: str
-) -> bool:
-    """Whether the interval of the paired difference between two methods excludes 0."""
+) -> tuple[int, bool]:
+    """Count pairs, and say whether the interval of their mean difference excludes 0."""
     frame = evidence.results
     frame = frame[(frame["metric"] == metric) & (frame["tissue"] == tissue)]
     frame = frame[(frame["direction"] == str(direction)) & frame["method"].isin([best, other])]
@@ -117,28 +143,29 @@ def _separated(
     magnitude = frozenset({metric}) if evidence.metrics[metric].better == "zero" else frozenset()
     found = paired_bootstrap(frame, best, magnitude)
     if found.empty:
-        return False
+        return 0, False
+    pairs = int(found["n_pairs"].iloc[0])
     low, high = float(found["difference_low"].iloc[0]), float(found["difference_high"].iloc[0])
-    return low > 0 or high < 0
+    return pairs, pairs >= _FEWEST and (low > 0 or high < 0)
 
 
 def headline(judged: Sequence[Verdict]) -> str:
-    """Sum up one direction in a sentence or two; empty where nothing was judged."""
+    """Sum up one direction in two sentences."""
     if not judged:
-        return "There is nothing to compare: fewer than two methods were measured."
-    wins = Counter(name for verdict in judged for name in verdict.best)
-    ranked = sorted(wins.items(), key=lambda item: -item[1])
+        return "There is nothing to compare: fewer than two methods were measured on all subjects."
     many = len(judged)
-    parts = [
-        f"{name} is best on {count} of {many} measures" if place == 0 else f"{name} on {count}"
-        for place, (name, count) in enumerate(ranked)
-    ]
+    wins = Counter(name for verdict in judged for name in verdict.best).most_common()
+    parts = [f"{name} on {count}" for name, count in wins[1:_NAMED]]
+    if len(wins) > _NAMED:
+        parts.append(f"{len(wins) - _NAMED} more on fewer or as many")
+    text = f"{wins[0][0]} is best on {wins[0][1]} of {many} measures"
+    text += f" ({', '.join(parts)})." if parts else "."
+    if all(verdict.pairs < _FEWEST for verdict in judged):
+        return f"{text} There are too few subjects to call a lead clear."
     clear = sum(verdict.clear for verdict in judged)
-    text = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1] + "."
-    leads = "None of these leads is" if clear == 0 else f"{clear} of these {many} leads are"
-    if clear == 1:
-        leads = f"1 of these {many} leads is"
-    return f"{text} {leads} clear of the runner-up."
+    if clear == 0:
+        return f"{text} No lead is clear of the runner-up."
+    return f"{text} {clear} of these {many} leads {'is' if clear == 1 else 'are'} clear of the runner-up."
 
 
 def caveats(evidence: Evidence) -> list[str]:

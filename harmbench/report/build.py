@@ -7,9 +7,11 @@ from pathlib import Path
 
 from harmbench.method import NoProgress, Progress
 from harmbench.metrics.suite import METRICS
+from harmbench.report.evidence import Evidence
 from harmbench.report.figures import all_figures
+from harmbench.report.layout import Table
 from harmbench.report.loading import load_evidence
-from harmbench.report.page import embed, write_page
+from harmbench.report.page import EmbeddedFigure, embed, write_page
 from harmbench.report.render import write_table
 from harmbench.report.style import style, write_figure
 from harmbench.report.tables import all_tables
@@ -62,23 +64,38 @@ def make_report(
     write_results(evidence.results, out / "results.csv")
     with atomic(out / "summary.csv") as temporary:
         evidence.summary.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    tables, written = _write_tables(evidence, out / "tables", progress)
+    figures, drawn = _write_figures(evidence, out / "figures", progress)
+    page = write_page(evidence, tables, figures, out / "index.html")
+    _remove_stale(out, {*written, *drawn})
+    return page
+
+
+def _write_tables(
+    evidence: Evidence, folder: Path, progress: Progress
+) -> tuple[list[Table], list[Path]]:
     cost = cost_table(evidence)
     tables = [*all_tables(evidence), *([cost] if cost else []), status_table(evidence)]
     tables += published_tables(evidence)
-    written = []
+    written: list[Path] = []
     for done, table in enumerate(tables, start=1):
-        written += write_table(table, out / "tables")
+        written += write_table(table, folder)
         progress("report: tables", done, len(tables))
-    figures = []
+    return tables, written
+
+
+def _write_figures(
+    evidence: Evidence, folder: Path, progress: Progress
+) -> tuple[list[EmbeddedFigure], list[Path]]:
+    figures: list[EmbeddedFigure] = []
+    written: list[Path] = []
     with style():
         for done, figure in enumerate(all_figures(evidence), start=1):
-            paths = write_figure(figure, out / "figures")
+            paths = write_figure(figure, folder)
             figures.append(embed(figure, paths[0]))
             written += paths
             progress("report: figures", done, done)
-    page = write_page(evidence, tables, figures, out / "index.html")
-    _remove_stale(out, set(written))
-    return page
+    return figures, written
 
 
 def _remove_stale(out: Path, written: set[Path]) -> None:

@@ -33,9 +33,14 @@ class CellRecord:
         return self.run.cell(self.cell)
 
     @property
+    def status(self) -> str:
+        """How the cell ended: `ok`, `failed`, or `running` where it has not ended."""
+        return str(self.record.get("status", "ok"))
+
+    @property
     def failed(self) -> bool:
         """Whether the cell ended with an error."""
-        return bool(self.record.get("status", "ok") != "ok")
+        return self.status == "failed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +151,13 @@ class Evidence:
     def failed(self, method: str, direction: Direction, subject: str) -> bool:
         """Whether the cell that a subject was tested in failed, in the run that counts."""
         return any(cell.failed for cell in list(self._cells_of(method, direction, subject))[:1])
+
+    def counted_cells(self, method: str, direction: Direction) -> tuple[CellRecord, ...]:
+        """Return the cells of a method and direction; where runs share one, the later run's."""
+        found: dict[Cell, CellRecord] = {}
+        for record in self.cells.get((method, direction), ()):
+            found.setdefault(record.cell, record)
+        return tuple(found.values())
 
     def _cells_of(self, method: str, direction: Direction, subject: str) -> Iterator[CellRecord]:
         for found in self.cells.get((method, direction), ()):

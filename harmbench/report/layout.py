@@ -137,9 +137,13 @@ def exponent_for(values: Iterable[float]) -> int:
 
 
 def decimals_for(values: Iterable[float], exponent: int, digits: int = 3) -> int:
-    """Choose how many decimals show `digits` significant digits of a column's typical number."""
+    """Choose how many decimals a column's numbers get, at most 5.
+
+    Its median shows `digits` significant digits; one more decimal is spent on its smallest number.
+    """
     sizes = sorted(abs(v) / 10**exponent for v in values if math.isfinite(v) and v != 0)
     if not sizes:
         return 2
-    middle = sizes[len(sizes) // 2]
-    return min(max(digits - 1 - math.floor(math.log10(middle)), 0), 5)
+    typical = digits - 1 - math.floor(math.log10(sizes[len(sizes) // 2]))
+    smallest = 1 - math.floor(math.log10(sizes[0]))
+    return min(max(typical, min(smallest, typical + 1), 0), 5)

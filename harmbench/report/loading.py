@@ -48,6 +48,8 @@ def load_evidence(
     if results.empty:
         names = ", ".join(str(folder.root) for folder in folders)
         raise ReportError(f"{names}: the results table has no rows; run some cells first")
+    # Image metrics don't depend on the segmenter: under two names they would be two measures.
+    results.loc[results["tissue"] == "", "segmenter"] = ""
     # A run that split its subjects otherwise holds the same measurement under another fold.
     results = results.drop_duplicates(_MEASUREMENT, keep="last", ignore_index=True)
     declared = _declared(results, metrics)

@@ -138,13 +138,13 @@ def _metric_row(metric: Metric) -> dict[str, str]:
 
 
 def _failures(evidence: Evidence) -> list[dict[str, str]]:
-    """List the failed cells with the last line of their errors."""
+    """List the failed cells with their errors."""
     found = []
-    for cells in evidence.cells.values():
-        for cell in cells:
+    for method, direction in evidence.cells:
+        for cell in evidence.counted_cells(method, direction):
             if cell.failed:
                 error = str(cell.record.get("error") or "no message was recorded").strip()
-                found.append({"cell": str(cell.cell), "error": error.splitlines()[-1]})
+                found.append({"cell": str(cell.cell), "error": error[:500]})
     return found
 
 

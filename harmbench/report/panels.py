@@ -5,14 +5,16 @@ One row per volume, the reference first; see `harmbench.report.views` for planes
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -38,7 +40,8 @@ TISSUE_COLOURS: Mapping[str, str] = MappingProxyType(
 readers with a red-green colour vision deficiency."""
 
 _DISAGREEMENT = "#CC00CC"
-_BLANK = "#F2F2F2"
+_BLANK = "#EEEEEE"
+_ZERO = to_hex(colormaps["RdBu_r"](0.5))
 
 _ROW_INCHES = 1.95
 
@@ -70,7 +73,7 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
         else:
             volume = evidence.harmonized(method, direction, subject)
         failed = evidence.failed(method, direction, subject)
-        rows.append(_Shown(_wrap(title), volume, "failed" if failed else "no volume"))
+        rows.append(_Shown(textwrap.fill(title, 16), volume, "failed" if failed else "no volume"))
     first = rows[0].volume
     return [
         row
@@ -78,15 +81,6 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
         else replace(row, volume=None, missing="other grid")
         for row in rows
     ]
-
-
-def _wrap(title: str, width: int = 16) -> str:
-    lines = [""]
-    for word in title.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
 
 
 def _prepare(axes: Axes, view: View, height_mm: float, colour: str) -> None:
@@ -120,11 +114,12 @@ def _letters(axes: Axes, view: View) -> None:
 
 
 def _grid(
-    rows: Sequence[_Shown], planes: Sequence[View], blocks: tuple[str, str]
+    rows: Sequence[_Shown], planes: Sequence[View], blocks: tuple[str, str], ground: str
 ) -> tuple[Figure, Array]:
     """Make a figure with one row per volume and two blocks of planes, and label it.
 
-    The first row is the reference, whose second block stays empty.
+    The first row is the reference, whose second block stays empty but for its headers; `ground` is
+    the colour behind the images of the second block.
     """
     height_mm = max(view.size_mm[1] for view in planes)
     widths = [view.size_mm[0] / height_mm for view in planes]
@@ -140,7 +135,7 @@ def _grid(
     for place, row in enumerate(rows):
         shown = row.volume is not None
         for column, view in enumerate([*planes, *planes]):
-            colour = "black" if column < count else _BLANK
+            colour = "black" if column < count else ground
             _prepare(axes[place, column], view, height_mm, colour if shown else _BLANK)
             if place == 0 and column >= count:
                 axes[place, column].set_facecolor("none")
@@ -152,8 +147,19 @@ def _grid(
         )
     for block, name in enumerate(blocks):
         for column, view in enumerate(planes):
-            # The second block starts one row lower: there is no difference to itself.
-            axes[block, block * count + column].set_title(f"{name}\n{view.plane}", fontsize=9)
+            panel = axes[0, block * count + column]
+            text = f"{name}\n{view.plane}"
+            if block == 0:
+                panel.set_title(text, fontsize=9)
+            else:
+                # There is no difference to itself: the headers stand in the empty panels.
+                panel.text(
+                    *(0.5, 0.03, text),
+                    transform=panel.transAxes,
+                    ha="center",
+                    va="bottom",
+                    fontsize=9,
+                )
     return figure, axes
 
 
@@ -168,7 +174,7 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
         return None
     planes = views(reference.data > 0, reference.spacing_mm)
     limit = _difference_limit(reference, [row.volume for row in rows[1:]])
-    figure, axes = _grid(rows, planes, ("Image", "Difference"))
+    figure, axes = _grid(rows, planes, ("Image", "Difference"), _ZERO)
     grey = shades = None
     for place, row in enumerate(rows):
         images, differences = axes[place, :3], axes[place, 3:]
@@ -255,7 +261,7 @@ def segmentation_panels(
     if reference is None or under is None or not reference.same_grid(under):
         return None
     planes = views(reference.data > 0, reference.spacing_mm)
-    figure, axes = _grid(rows, planes, ("Tissue labels", "Disagreement"))
+    figure, axes = _grid(rows, planes, ("Tissue labels", "Disagreement"), "black")
     tissues = ListedColormap([TISSUE_COLOURS[name] for name in TISSUES])
     wrong = ListedColormap([_DISAGREEMENT])
     for place, (row, image) in enumerate(zip(rows, images, strict=True)):
@@ -265,8 +271,7 @@ def segmentation_panels(
         differs = np.where(row.volume.data != reference.data, 1.0, np.nan)
         own = image.volume if image.volume is not None else under
         for column, view in enumerate(planes):
-            _show(axes[place, column], own.data, view, cmap="gray", vmin=0, vmax=1)
-            settings = {"cmap": tissues, "vmin": 1, "vmax": len(TISSUES), "alpha": 0.75}
+            settings = {"cmap": tissues, "vmin": 1, "vmax": len(TISSUES)}
             _show(axes[place, column], labels, view, **settings)
             if place == 0:
                 _letters(axes[place, column], view)
@@ -280,9 +285,9 @@ def segmentation_panels(
         name=f"figure-segmentations-{file_label(str(direction))}",
         title=f"Segmentations, {direction_title(direction)}",
         caption=(
-            f"Subject {subject}, segmented with {evidence.segmenter}. Left: labels over the image "
-            "that was segmented. Right: voxels whose class differs from the reference's. Same "
-            "slices and convention as the images above."
+            f"Subject {subject}, segmented with {evidence.segmenter}. Left: tissue labels. "
+            "Right: voxels whose class differs from the reference's, over the image that was "
+            "segmented. Same convention as the images above."
         ),
         alt=(
             f"Tissue labels of subject {subject} in three planes for the reference, the original "

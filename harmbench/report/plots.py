@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -27,7 +29,6 @@ from harmbench.report.style import (
     group_markers,
     method_colours,
     new_figure,
-    say,
 )
 from harmbench.runs import file_label
 from harmbench.statistics import CEILING
@@ -38,6 +39,8 @@ BINS = 255
 """Histogram bins over [0, 1] (paper, Appendix E)."""
 
 _PER_ROW = 4
+
+Counts = dict[str, NDArray[np.int64]]
 
 
 def histogram_plot(
@@ -57,57 +60,25 @@ def histogram_plot(
     for group, subject in subjects:
         counts = _histograms(evidence, direction, subject)
         if counts is not None:
-            drawn.append((group, subject, counts))
-    methods = list(evidence.candidates)
+            drawn.append((f"{subject} ({group})", counts))
     if not drawn:
         return None
-    columns = min(_PER_ROW, max(1, len(methods)))
-    lines = max(1, math.ceil(len(methods) / columns))
-    figure = new_figure(3.1 * columns + 0.6, 2.3 * lines * len(drawn) + 0.8)
-    axes = figure.subplots(lines * len(drawn), columns, squeeze=False, sharex=True, sharey="row")
-    colours = method_colours(list(evidence.methods))
-    centres = (np.arange(BINS) + 0.5) / BINS
-    for block, (group, subject, counts) in enumerate(drawn):
-        top = 1.15 * max(counts[key][2:-2].max() for key in ("source", "reference")) / 1e3
-        for place in range(lines * columns):
-            panel = axes[block * lines + place // columns, place % columns]
-            if place >= max(1, len(methods)):
-                panel.set_axis_off()
-                continue
-            method = methods[place] if methods else ""
-            panel.fill_between(
-                centres, counts["source"] / 1e3, color=SOURCE_COLOUR, alpha=0.4, lw=0
-            )
-            panel.plot(centres, counts["reference"] / 1e3, color=REFERENCE_COLOUR, lw=1.2)
-            if method in counts:
-                panel.plot(centres, counts[method] / 1e3, color=colours[method], lw=1.4)
-            elif method:
-                say(panel, "no volume")
-            panel.set_title(evidence.methods.get(method, "No method"), fontsize=9.5)
-            panel.set_ylim(0, top)
-            panel.set_xlim(0, 1)
-            if place % columns == 0:
-                panel.set_ylabel(f"{group} {subject}\nvoxels (1000)")
-    figure.supxlabel("Intensity (0 to 1)", fontsize=9)
+    figure = _histogram_grid(evidence, drawn)
     handles: list[Any] = [
         Patch(color=SOURCE_COLOUR, alpha=0.4, lw=0, label=f"Original ({direction.source})"),
         Line2D([], [], color=REFERENCE_COLOUR, lw=1.4, label=f"Reference ({direction.target})"),
     ]
-    handles += [
-        Line2D([], [], color=colours[name], lw=1.6, label=evidence.methods[name])
-        for name in methods
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(5, len(handles)))
-    who = " and ".join(f"{subject} ({group})" for group, subject, _ in drawn)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    who = " and ".join(label for label, _ in drawn)
     return Illustration(
         name=f"figure-histograms-{file_label(str(direction))}",
         title=f"Histograms, {direction_title(direction)}",
         caption=(
             f"Intensities of the brain (voxels where the reference is above 0) of {who}, in {BINS} "
-            "bins from 0 to 1: original, reference, and one method per panel. The height is set by "
-            "the original and the reference without their outermost bins; what rises above it is "
-            "cut. For each group the subject with the median MSE of the original is shown, the lead "
-            "subject for its own group."
+            "bins from 0 to 1: original, reference, and in colour the method that a panel names. "
+            "The height is set by the original and the reference without their outermost bins; "
+            "what rises above it is cut. For each group the subject with the median MSE of the "
+            "original is shown, the lead subject for its own group."
         ),
         alt=f"Histograms of {who}: each method against the original and the reference.",
         figure=figure,
@@ -116,9 +87,46 @@ def histogram_plot(
     )
 
 
-def _histograms(
-    evidence: Evidence, direction: Direction, subject: str
-) -> dict[str, NDArray[np.int64]] | None:
+def _histogram_grid(evidence: Evidence, drawn: Sequence[tuple[str, Counts]]) -> Figure:
+    """Draw one block of rows per subject, and in it one panel per method."""
+    # Without any method a single panel shows the original and the reference.
+    methods = [*evidence.candidates] or [""]
+    columns = min(_PER_ROW, len(methods))
+    lines = math.ceil(len(methods) / columns)
+    figure = new_figure(3.1 * columns + 0.6, 2.3 * lines * len(drawn) + 0.8)
+    axes = figure.subplots(lines * len(drawn), columns, squeeze=False, sharex=True, sharey="row")
+    colours = method_colours([*evidence.methods])
+    for block, (subject, counts) in enumerate(drawn):
+        panels = axes[block * lines : (block + 1) * lines].ravel()
+        for panel in panels[len(methods) :]:
+            panel.set_axis_off()
+        for place, (panel, method) in enumerate(zip(panels, methods, strict=False)):
+            _histogram(panel, counts, method, colours.get(method, ""))
+            title = evidence.methods.get(method, "")
+            title += " (no volume)" if method and method not in counts else ""
+            panel.set_title(textwrap.fill(title, 28), fontsize=9.5)
+            if block == len(drawn) - 1 and place + columns >= len(methods):
+                panel.tick_params(labelbottom=True)
+            if place % columns == 0:
+                panel.set_ylabel(f"{subject}\nvoxels (1000)")
+    figure.supxlabel("Intensity (0 to 1)", fontsize=9)
+    return figure
+
+
+def _histogram(panel: Axes, counts: Counts, method: str, colour: str) -> None:
+    """Draw the source as an area, the reference and one method as lines."""
+    centres = (np.arange(BINS) + 0.5) / BINS
+    panel.fill_between(centres, counts["source"] / 1e3, color=SOURCE_COLOUR, alpha=0.4, lw=0)
+    panel.plot(centres, counts["reference"] / 1e3, color=REFERENCE_COLOUR, lw=1.2)
+    if method in counts:
+        panel.plot(centres, counts[method] / 1e3, color=colour, lw=1.4)
+    top = max(counts[key][2:-2].max() for key in ("source", "reference"))
+    panel.set_ylim(0, 1.15 * max(top, 1) / 1e3)
+    panel.set_xlim(0, 1)
+    panel.set_xticks([0.2, 0.4, 0.6, 0.8])
+
+
+def _histograms(evidence: Evidence, direction: Direction, subject: str) -> Counts | None:
     """Count brain voxels per bin: source, reference, and each method with a volume."""
     source = evidence.scan(subject, direction.source)
     reference = evidence.scan(subject, direction.target)
@@ -159,6 +167,7 @@ def subject_plot(
     figure = new_figure(1.6 + 3.9 * len(directions), height * len(shown) + 0.7)
     axes = figure.subplots(len(shown), len(directions), squeeze=False, sharex="row", sharey=True)
     colours = method_colours(methods)
+    names = [textwrap.fill(evidence.methods[method], 22) for method in methods]
     for line, (metric, tissue) in enumerate(shown):
         values = evidence.values(metric, tissue)
         label = _value_label(evidence, metric, tissue)
@@ -167,7 +176,7 @@ def subject_plot(
             rows = values[values["direction"] == str(direction)]
             _strip(panel, rows, methods, colours, [*evidence.groups])
             panel.set_xlabel(label)
-            panel.set_yticks(range(len(methods)), [evidence.methods[m] for m in methods])
+            panel.set_yticks(range(len(methods)), names)
             panel.set_ylim(len(methods) - 0.45, -0.55)
             panel.grid(visible=False, axis="y")
             panel.xaxis.set_major_locator(MaxNLocator(5))
@@ -210,7 +219,7 @@ def _strip(
     groups: Sequence[str],
 ) -> None:
     for place, method in enumerate(methods):
-        mine = rows[(rows["method"] == method) & rows["value"].notna()]
+        mine = rows[(rows["method"] == method) & rows["value"].notna()].sort_values("subject")
         if mine.empty:
             panel.text(
                 0.02,
@@ -234,9 +243,10 @@ def _strip(
             capprops={"color": colours[method]},
         )
         for group, marker in group_markers(groups).items():
-            part = mine[mine["group"] == group].sort_values("subject")
-            # Spread by rank and not by chance, so that a rerun draws the same figure.
-            offsets = 0.19 * np.sin(2.4 * np.arange(len(part)))
+            in_group = (mine["group"] == group).to_numpy()
+            part = mine[in_group]
+            # Spread by place and not by chance, so that a rerun draws the same figure.
+            offsets = 0.19 * np.sin(2.4 * np.arange(len(mine)))[in_group]
             panel.scatter(
                 part["value"],
                 place + offsets,

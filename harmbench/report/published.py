@@ -41,9 +41,9 @@ DIRECTIONS = ("3T-to-1.5T", "1.5T-to-3T")
 """The paper's directions, in the paper's order."""
 
 TITLES: Mapping[str, str] = MappingProxyType(
-    {"identity": "Original", "deepharmony": "DH", "pgan": "pGAN", "dm": "DM (ours)"}
+    {"identity": "Original", "deepharmony": "DH", "pgan": "pGAN", "dm": "DM"}
 )
-"""The paper's row names by method."""
+"""The paper's row names by method (DM is the one it proposes)."""
 
 SLIPS = (
     "The GM volume difference of pGAN for 3 T to 1.5 T is printed as 1.14e4 in Table 2 and as "

@@ -5,12 +5,14 @@ In all of them methods are rows, and each measure (direction, metric, tissue) is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from harmbench.method import Direction
+from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Column, Entry, Head, Row, Table, decimals_for, exponent_for
 from harmbench.runs import file_label
@@ -29,7 +31,15 @@ __all__ = [
     "short_title",
 ]
 
-_SHORT = {"mse": "MSE", "ahd": "AHD", "dice": "Dice", "hd": "HD", "hd95": "HD95", "assd": "ASSD"}
+_SHORT = {
+    VOLUME_DIFFERENCE.name: "Volume difference",
+    "mse": "MSE",
+    "ahd": "AHD",
+    "dice": "Dice",
+    "hd": "HD",
+    "hd95": "HD95",
+    "assd": "ASSD",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,11 @@ def against(evidence: Evidence, metrics: Sequence[str]) -> str:
     text = "Each method's output against the real target scan."
     if any(evidence.metrics[name].scope == "tissue" for name in shown):
         text += f" Tissues segmented with {evidence.segmenter}."
+    if "gradient_correlation" in shown:
+        text += (
+            " The gradient correlation compares with the source instead: the original has 1 by "
+            "construction."
+        )
     return text
 
 
@@ -95,7 +110,13 @@ def _heads(evidence: Evidence, measure: Measure, exponent: int) -> tuple[Head, .
     return (top, Head(title, metric.unit, exponent, metric.better))
 
 
-def _note(row: pd.Series) -> str:
+def _record(found: pd.DataFrame, method: str) -> dict[Hashable, Any]:
+    """Return a method's row."""
+    rows: list[dict[Hashable, Any]] = found.loc[[method]].to_dict("records")
+    return rows[0]
+
+
+def _note(row: Mapping[Hashable, Any]) -> str:
     words = {
         "n_failed": "failed",
         "n_absent": "not run",
@@ -159,7 +180,7 @@ def _is_best(found: pd.DataFrame, method: str) -> bool:
 def _mean_entry(found: pd.DataFrame, method: str) -> Entry:
     if method not in found.index:
         return Entry(note="not run")
-    row = found.loc[method]
+    row = _record(found, method)
     return Entry(float(row["fold_mean"]), best=_is_best(found, method), note=_note(row))
 
 
@@ -256,7 +277,7 @@ def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence
 def _interval_entry(found: pd.DataFrame, method: str, key: str) -> Entry:
     if method not in found.index:
         return Entry(note="not run" if key == "mean" else "")
-    row = found.loc[method]
+    row = _record(found, method)
     bounds = ("low", "high") if key == "mean" else ("difference_low", "difference_high")
     low, high = (float(row[bound]) for bound in bounds)
     return Entry(float(row[key]), low, high, note=_note(row) if key == "mean" else "")

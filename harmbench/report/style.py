@@ -121,13 +121,18 @@ def method_colours(methods: Sequence[str]) -> dict[str, str]:
 
 def write_figure(illustration: Illustration, folder: Path) -> list[Path]:
     """Write a figure as PNG and, for line art, as SVG too; each atomically, without dates."""
+    figure = illustration.figure
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    # The layout is found once; left on, it would be searched again for every file.
+    figure.set_layout_engine("none")
     paths = [folder / f"{illustration.name}.png"]
     with atomic(paths[0]) as temporary:
-        illustration.figure.savefig(temporary, format="png", dpi=DPI)
+        figure.savefig(temporary, format="png", dpi=DPI)
     if illustration.vector:
         paths.append(folder / f"{illustration.name}.svg")
         with atomic(paths[1]) as temporary:
-            illustration.figure.savefig(temporary, format="svg", metadata={"Date": None})
+            figure.savefig(temporary, format="svg", metadata={"Date": None})
     return paths
 
 

@@ -30,7 +30,7 @@ from harmbench.runs import file_label
 
 __all__ = ["all_tables"]
 
-BOLD = "Bold: best of the methods; arrows: better direction."
+BOLD = "Bold: best of the methods that were measured on all subjects; arrows: better direction."
 MEAN = "Mean over each fold's subjects, then over folds."
 
 _STRUCTURE = ("gradient_correlation", "stripe_index", "bright_voxel_excess")
@@ -137,7 +137,10 @@ def _group_tables(evidence: Evidence) -> Iterator[Table]:
         measures = list_measures(evidence, evidence.directions, metrics)
         if not measures:
             continue
-        caption = f"{against(evidence, metrics)} {MEAN} {sizes}. Bold: best within a group."
+        caption = (
+            f"{against(evidence, metrics)} {MEAN} {sizes}. Bold: best within a group, of the "
+            "methods that were measured on all its subjects."
+        )
         tables = [
             mean_table(evidence, name, title, caption, measures, group=group, section="groups")
             for group in evidence.groups

@@ -11,7 +11,7 @@ from harmbench.report.evidence import CellRecord, Evidence
 from harmbench.report.layout import Column, Entry, Head, Row, Table, decimals_for
 from harmbench.report.published import CITATION, MARK, TABLES, TITLES, PublishedTable, applies_to
 from harmbench.report.shapes import direction_title, short_title
-from harmbench.statistics import CEILING
+from harmbench.statistics import ALL, CEILING
 
 __all__ = ["cost_table", "published_tables", "status_table"]
 
@@ -23,7 +23,7 @@ def cost_table(evidence: Evidence) -> Table | None:
     rows: list[Row] = []
     numbers: list[dict[str, Any]] = []
     for method in evidence.methods:
-        cells = [c for (name, _), found in evidence.cells.items() if name == method for c in found]
+        cells = [c for d in evidence.directions for c in evidence.counted_cells(method, d)]
         costs = _costs(cells)
         if costs:
             parameters = _parameters(evidence, method)
@@ -35,7 +35,7 @@ def cost_table(evidence: Evidence) -> Table | None:
         "parameters": Head("Parameters"),
         "cells": Head("Cells"),
         **{f"{s}_s": Head(f"{s.capitalize()} per {unit}", "s") for s, unit in _STAGES.items()},
-        "peak_memory_mb": Head("Peak memory", "MB"),
+        "peak_memory_mb": Head("Peak memory", "MiB"),
     }
     shown = {key: head for key, head in keys.items() if key in data and data[key].notna().any()}
     whole = {"parameters", "cells", "peak_memory_mb"}
@@ -57,7 +57,7 @@ def cost_table(evidence: Evidence) -> Table | None:
 
 
 def _costs(cells: Sequence[CellRecord]) -> dict[str, float]:
-    """Mean seconds per stage (per cell or per subject), and the highest peak memory."""
+    """Mean seconds per stage (per fit or per volume), and the highest peak memory."""
     found: dict[str, float] = {}
     peaks: list[float] = []
     for stage, unit in _STAGES.items():
@@ -67,7 +67,8 @@ def _costs(cells: Sequence[CellRecord]) -> dict[str, float]:
             entry: Mapping[str, Any] = (cell.record.get("stages") or {}).get(stage) or {}
             if entry.get("wall_s") is not None:
                 seconds += float(entry["wall_s"])
-                units += 1 if unit == "cell" else max(1, len(cell.record.get("subjects", [])))
+                subjects = len(cell.record.get("subjects", []))
+                units += int(entry.get("count") or (1 if unit == "cell" else max(1, subjects)))
             if entry.get("peak_memory_mb") is not None:
                 peaks.append(float(entry["peak_memory_mb"]))
         if units:
@@ -94,21 +95,21 @@ def status_table(evidence: Evidence) -> Table:
         "n_failed": "Failed",
         "n_absent": "Not run",
     }
-    summary = evidence.summary[evidence.summary["group"] == "all"]
+    ended = ("failed", "running")
+    summary = evidence.summary[evidence.summary["group"] == ALL]
     totals = summary.groupby(["method", "direction"])[list(measured)].sum()
     rows: list[Row] = []
     numbers: list[dict[str, Any]] = []
     for method, title in evidence.methods.items():
         for direction in evidence.directions:
-            cells = evidence.cells.get((method, direction), ())
+            cells = evidence.counted_cells(method, direction)
             key = (method, str(direction))
-            counts = [len(cells), sum(cell.failed for cell in cells)]
-            known = totals.loc[key].tolist() if key in totals.index else [0] * len(measured)
-            counts += [int(number) for number in known]
+            counts = [len(cells), *(sum(c.status == s for c in cells) for s in ended)]
+            counts += [int(totals[name].get(key, 0)) for name in measured]
             entries = tuple(Entry(float(number)) for number in counts)
             labels = (title, direction_title(direction))
             rows.append(Row(labels, entries, method == CEILING))
-            names = ("cells", "cells_failed", *measured)
+            names = ("cells", *(f"cells_{status}" for status in ended), *measured)
             numbers.append(
                 {
                     "method": method,
@@ -117,11 +118,12 @@ def status_table(evidence: Evidence) -> Table:
                 }
             )
     columns = tuple(
-        [Column((Head("Cells"), Head(text)), decimals=0) for text in ("all", "failed")]
+        [Column((Head("Cells"), Head(text)), decimals=0) for text in ("all", *ended)]
         + [Column((Head("Measurements"), Head(text)), decimals=0) for text in measured.values()]
     )
     caption = (
-        "A cell is one method, direction, fold and seed; a measurement is one metric (and tissue) "
+        "A cell is one method, direction, fold and seed; one that is running was not finished when this "
+        "page was made. A measurement is one metric (and tissue) "
         "of one subject. Empty class: a tissue is missing from one segmentation and the value is "
         "the metric's penalty. Failed: the cell or the segmentation failed and there is no value. "
         "Not run: another method has a value for this subject, this one has no row."

@@ -58,6 +58,8 @@ class Atropos:
                     x=ants.from_numpy(brain.astype(np.float32), spacing=spacing),
                     i=_START,
                     m=_MARKOV_FIELD,
+                    # Off: Atropos draws another random seed each time unless told not to.
+                    r=0,
                 )
             except Exception as error:
                 raise SegmentationError(f"Atropos failed: {error}") from error

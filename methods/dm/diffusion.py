@@ -167,12 +167,10 @@ def variational_bound(
 def diffusion_loss(
     chain: Chain,
     config: DiffusionSettings,
-    *,
     image: Tensor,
     noise: Tensor,
     index: Tensor,
-    output: Tensor,
-    position: Tensor | None,
+    answer: tuple[Tensor, Tensor | None],
 ) -> dict[str, Tensor]:
     """Return the scalar losses: `loss` = `simple` + vlb_weight * S * `vlb`, S steps in the chain.
 
@@ -186,9 +184,10 @@ def diffusion_loss(
         image: target slices in [-1, 1], shape (batch, 1, rows, columns).
         noise: the noise that was added, same shape.
         index: (batch,) positions in the chain.
-        output: the network's prediction, shape of `image`.
-        position: its position of the log-variance; `None` where the variance isn't learned.
+        answer: the network's prediction and its position of the log-variance, shape of `image`;
+            the latter `None` where the variance isn't learned.
     """
+    output, position = answer
     goal = chain.goal(image, noise, index, config.prediction)
     error = ((output - goal) ** 2).mean(dim=(1, 2, 3))
     simple = (chain.weight(index, config.prediction, config.min_snr_gamma) * error).mean()

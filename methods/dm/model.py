@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
-from harmbench.slices import Window, foreground, training_slices
+from harmbench.slices import TrainingSlices, Window, foreground, training_slices
 from harmbench.storage import key_of, read_json, write_json
 from harmbench.training import (
     Checkpoints,
@@ -71,56 +71,42 @@ class DiffusionModel(Method):
         Raises:
             TrainingError: there is nothing to learn from, or the loss is not finite.
             MethodError: the device is not there.
+            VolumeError: source and target of a pair lie on different grids.
         """
         config = self.config
         device = resolve_device(task.device)
-        slices = training_slices(
-            pairs,
-            axis=config.axis,
-            multiple=config.multiple,
-            crop=config.crop == "auto",
-            margin=config.margin,
-            skip_empty=config.skip_empty_slices,
-        )
-        sources, targets = torch.from_numpy(slices.source), torch.from_numpy(slices.target)
+        slices = _slices(pairs, config)
         order = batch_order(len(slices), config.batch_size, task.seed)
         visited = sampling_timesteps(config) if config.train_timesteps == "sampling" else None
         chain = Chain.from_settings(config, device, visited)
 
         with seeded(task.seed, "weights"):
-            network = Denoiser(config)
-        network = place(network, device).train()
+            network = place(Denoiser(config), device).train()
         average = copy.deepcopy(network).requires_grad_(requires_grad=False)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        state = ({"raw": network, "average": average}, {"adam": optimizer})
 
-        folder = task.folder
-        key = key_of(config.training_key, slices.key, task.seed)
-        path = None if folder is None else folder / "checkpoint.safetensors"
-        checkpoints = Checkpoints(path, key, config.checkpoint_minutes, config.checkpoint_every)
-        networks, optimizers = {"raw": network, "average": average}, {"adam": optimizer}
-        done = checkpoints.restore(networks, optimizers)
-        log = LossLog(None if folder is None else folder / "loss.csv", done, _ADVICE)
+        checkpoints = Checkpoints(
+            None if task.folder is None else task.folder / "checkpoint.safetensors",
+            key_of(config.training_key, slices.key, task.seed),
+            config.checkpoint_minutes,
+            config.checkpoint_every,
+        )
+        done = checkpoints.restore(*state)
+        log = LossLog(None if task.folder is None else task.folder / "loss.csv", done, _ADVICE)
 
         for step in range(done + 1, config.iterations + 1):
             chosen = order(step - 1)
-            source = _to_network(sources[chosen], device)
-            image = _to_network(targets[chosen], device)
+            source = _to_network(slices.source[chosen], device)
+            image = _to_network(slices.target[chosen], device)
             generator = random_generator(device, task.seed, "noise", step)
             index = torch.randint(len(chain), (len(chosen),), generator=generator, device=device)
             noise = torch.randn(image.shape, generator=generator, device=device)
             noisy = chain.add_noise(image, noise, index)
 
             with autocast(device, config.precision):
-                output, position = network(noisy, source, chain.timesteps[index])
-            losses = diffusion_loss(
-                chain,
-                config,
-                image=image,
-                noise=noise,
-                index=index,
-                output=output,
-                position=position,
-            )
+                answer = network(noisy, source, chain.timesteps[index])
+            losses = diffusion_loss(chain, config, image, noise, index, answer)
 
             optimizer.param_groups[0]["lr"] = _learning_rate(config, step)
             optimizer.zero_grad(set_to_none=True)
@@ -129,15 +115,14 @@ class DiffusionModel(Method):
             update_average(average, network, _decay(config, step))
 
             log.add(step, **losses)
-            last = step == config.iterations
-            keep = last or checkpoints.due(step)
+            keep = step == config.iterations or checkpoints.due(step)
             if keep or step % config.log_every == 0:
-                means = log.flush()
+                means = log.flush()  # stops here if a loss isn't finite, before it is kept
                 if keep:
-                    checkpoints.save(step, networks, optimizers)
+                    checkpoints.save(step, *state)
                 task.progress("train dm", step, config.iterations, **means)
 
-        self._network = (average if config.use_ema else network).eval()
+        self._network = _frozen(average if config.use_ema else network)
         self._plane = slices.plane
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
@@ -166,7 +151,7 @@ class DiffusionModel(Method):
         result = np.zeros_like(stack)
         for first in range(0, len(chosen), config.sampling_batch):
             batch = chosen[first : first + config.sampling_batch]
-            condition = _to_network(torch.from_numpy(stack[batch]), device)
+            condition = _to_network(stack[batch], device)
             result[batch] = self._mean_sample(network, condition, batch, source.key, task.seed)
             task.progress("harmonize dm", first + len(batch), len(chosen))
         data = np.where(brain, window.paste(result, source.shape), np.float32(0))
@@ -222,9 +207,10 @@ class DiffusionModel(Method):
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of network or noising process")
         method = cls(config or saved)
-        method._network = Denoiser(method.config).eval()
+        network = Denoiser(method.config)
+        load_weights(network, folder / "model.safetensors")
+        method._network = _frozen(network)
         method._plane = (values["plane"][0], values["plane"][1])
-        load_weights(method._network, folder / "model.safetensors")
         return method
 
     def parameter_counts(self) -> Mapping[str, int]:
@@ -238,9 +224,25 @@ class DiffusionModel(Method):
         return self._network
 
 
-def _to_network(slices: Tensor, device: torch.device) -> Tensor:
+def _frozen(network: Denoiser) -> Denoiser:
+    """Make a network ready for sampling: convolutions round differently for weights that learn."""
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def _slices(pairs: Sequence[Pair], config: DiffusionSettings) -> TrainingSlices:
+    return training_slices(
+        pairs,
+        axis=config.axis,
+        multiple=config.multiple,
+        crop=config.crop == "auto",
+        margin=config.margin,
+        skip_empty=config.skip_empty_slices,
+    )
+
+
+def _to_network(slices: NDArray[np.float32], device: torch.device) -> Tensor:
     """(batch, rows, columns) in [0, 1] to (batch, 1, rows, columns) in [-1, 1] on `device`."""
-    return slices[:, None].to(device) * 2 - 1
+    return torch.from_numpy(slices)[:, None].to(device) * 2 - 1
 
 
 def _learning_rate(config: DiffusionSettings, step: int) -> float:

@@ -193,15 +193,8 @@ def test_the_first_step_is_scored_by_the_likelihood_of_a_grey_level():
 
 
 def losses_of(config, chain, index, output, position):
-    return diffusion_loss(
-        chain,
-        config,
-        image=picture(),
-        noise=normal("noise"),
-        index=index,
-        output=output,
-        position=position,
-    )
+    answer = (output, position)
+    return diffusion_loss(chain, config, picture(), normal("noise"), index, answer)
 
 
 def test_the_loss_is_the_squared_error_plus_the_weighted_bound():

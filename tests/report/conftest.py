@@ -169,7 +169,12 @@ def _cell(
         "status": "failed" if failed else "ok",
         "error": "TrainingError: the loss is not finite" if failed else "",
         "subjects": list(members),
-        "stages": {} if failed else {"fit": {"wall_s": 10.0, "peak_memory_mb": 500.0}},
+        "stages": {}
+        if failed
+        else {
+            "fit": {"wall_s": 10.0, "peak_memory_mb": 500.0, "count": 1},
+            "score": {"wall_s": 6.0, "peak_memory_mb": 300.0, "count": 4},
+        },
     }
     write_json(folder.cell(cell).record, record)
     return rows
@@ -211,3 +216,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return build_run(tmp_path / folder, Spec(**fields))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run with everything in it, pGAN failed in fold 1; read-only."""
+    subjects = [f"s{number}" for number in range(8)]
+    spec = Spec(subjects=subjects, failed=frozenset({("pgan", 1)}))
+    return build_run(tmp_path_factory.mktemp("finished") / "run", spec)

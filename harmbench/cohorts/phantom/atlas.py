@@ -41,6 +41,7 @@ _INNER_CSF: tuple[Ellipsoid, ...] = (
 )
 
 _DETAIL_MM = 3.0
+_MARGIN = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,10 +78,18 @@ def load_atlas() -> Atlas:
     """Read the maps that nilearn ships (no network) and derive the regions."""
     from nilearn import datasets
 
-    gm, grid = _ras(datasets.load_mni152_gm_template(resolution=1))
-    wm, _ = _ras(datasets.load_mni152_wm_template(resolution=1))
-    mask, _ = _ras(datasets.load_mni152_brain_mask(resolution=1))
-    wm, gm = wm * mask, gm * mask
+    mask, whole = _ras(datasets.load_mni152_brain_mask(resolution=1))
+    gm, wm = (
+        _ras(load(resolution=1))[0] * mask
+        for load in (datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
+    )
+    where = np.argwhere(mask)
+    first = np.maximum(where.min(0) - _MARGIN, 0)
+    last = np.minimum(where.max(0) + 1 + _MARGIN, mask.shape)
+    (a, b, c), (d, e, f) = first.tolist(), last.tolist()
+    grid = whole.crop((a, b, c), (d, e, f))
+    box = (slice(a, d), slice(b, e), slice(c, f))
+    mask, gm, wm = mask[box], gm[box], wm[box]
     csf = np.clip(mask - gm - wm, 0, 1)
     inner = _region(grid, _INNER_CSF, 2.0)
     lateral = _largest((csf > 0.5) & (_region(grid, _LATERAL_VENTRICLES, 0.5) > 0.5), 2)
@@ -111,7 +120,8 @@ def _ras(image: Any) -> tuple[Floats, Grid]:
         raise ValueError("the template's axes are expected along RAS with one spacing")
     x, y, z = (float(v) for v in affine[:3, 3])
     data = np.asarray(image.dataobj, dtype=np.float32)
-    return data, Grid(data.shape, spacing, (x, y, z))
+    nx, ny, nz = data.shape
+    return data, Grid((nx, ny, nz), spacing, (x, y, z))
 
 
 def _region(grid: Grid, ellipsoids: tuple[Ellipsoid, ...], edge_mm: float) -> Floats:
@@ -120,9 +130,7 @@ def _region(grid: Grid, ellipsoids: tuple[Ellipsoid, ...], edge_mm: float) -> Fl
     best = np.full(grid.shape, -np.inf, dtype=np.float32)
     for (cx, cy, cz), (rx, ry, rz) in ellipsoids:
         for side in (1, -1):
-            r = np.sqrt(
-                ((x - side * cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2
-            )
+            r = np.sqrt(((x - side * cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2)
             best = np.maximum(best, (1 - r) * min(rx, ry, rz))
     return np.clip(best / edge_mm + 0.5, 0, 1).astype(np.float32)
 

@@ -9,24 +9,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from harmbench.cohorts import phantom
-from harmbench.cohorts.base import Cohort, Scan, rescale_volume
+from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
-from harmbench.cohorts.phantom.anatomy import Anatomy, field_of_view, make_anatomy
-from harmbench.cohorts.phantom.atlas import load_atlas
-from harmbench.cohorts.phantom.fields import Grid
 from harmbench.cohorts.phantom.physics import PROTOCOLS
-from harmbench.cohorts.phantom.scanner import SCANNERS, contrast, draw_tissues, prepared_scan
+from harmbench.cohorts.phantom.subject_files import write_subject
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
 from harmbench.errors import CohortError
 from harmbench.method import NoProgress, Progress
-from harmbench.storage import code_key, key_of, write_json
-from harmbench.volume import Volume, write
+from harmbench.storage import code_key, key_of
 
 __all__ = ["cache_folder", "make_phantom"]
 
@@ -124,74 +116,14 @@ def make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> Non
         prefix=f".new-{subject.label}-", dir=root, ignore_cleanup_errors=True
     ) as temporary:
         made = Path(temporary)
-        row = _make_prepared(subject, settings, made)
+        row = write_subject(subject, settings, made)
         dataset.publish(made, root, subject, row)
 
 
-def _make_prepared(subject: Subject, settings: PhantomSettings, made: Path) -> dict[str, Any]:
-    grid = field_of_view(settings.spacing_mm)
-    anatomy = make_anatomy(subject, load_atlas(), grid)
-    for number, (session, protocol) in enumerate(PROTOCOLS.items()):
-        tissues = draw_tissues(subject.tissue_generator(), session)
-        image = contrast(anatomy, protocol, tissues)
-        generator = subject.session_generator(number)
-        scan, mask = prepared_scan(generator, anatomy, image, SCANNERS[session])
-        whole_mask = _embed(mask, anatomy, grid)
-        volume = Volume(_embed(scan, anatomy, grid), grid.affine)
-        path = made / dataset.scan_path(subject.label, session, "prepared")
-        write(rescale_volume(volume, "percentile", whole_mask), path)
-        write_json(
-            path.with_name(path.name.replace(".nii.gz", ".json")),
-            dataset.sidecar(protocol, settings),
-        )
-        write(
-            Volume(whole_mask, grid.affine, kind="label"),
-            made / dataset.mask_path(subject.label, session),
-        )
-    return _write_truth(subject, anatomy, grid, made)
-
-
-def _write_truth(
-    subject: Subject, anatomy: Anatomy, grid: Grid, made: Path
-) -> dict[str, Any]:
-    """Write the truth on the prepared grid, and return the subject's row of participants.tsv."""
-    brain = anatomy.brain
-    shares = anatomy.fractions
-    merged = {
-        "CSF": shares["CSF"],
-        "GM": shares["GM"] + shares["DGM"],
-        "WM": shares["WM"] + shares["LESION"],
-    }
-    labels = (np.stack(list(merged.values())).argmax(0) + 1) * brain
-    images = {"dseg": labels.astype(np.uint8), "lesion": (shares["LESION"] > 0.5) & brain}
-    for name, values in images.items():
-        volume = Volume(_embed(values, anatomy, grid), grid.affine, kind="label")
-        write(volume, made / dataset.truth_path(subject.label, name))
-    millilitres = grid.spacing_mm**3 / 1000
-    row: dict[str, Any] = {
-        "participant_id": subject.label,
-        "group": subject.group,
-        "age": subject.age,
-        "sex": subject.sex,
-        "lesion_load_ml": round(float(shares["LESION"].sum()) * millilitres, 2),
-        "brain_ml": round(float(brain.sum()) * millilitres, 1),
-    }
-    for name, values in merged.items():
-        inside = values * brain
-        row[f"{name.lower()}_ml"] = round(float(inside.sum(dtype=np.float64)) * millilitres, 1)
-        volume = Volume(_embed(inside, anatomy, grid), grid.affine)
-        write(volume, made / dataset.truth_path(subject.label, name))
-    return row
-
-
-def _embed(values: NDArray[Any], anatomy: Anatomy, grid: Grid) -> NDArray[Any]:
-    """Put the values of the anatomy's box into a volume of zeros on the whole grid."""
-    whole = np.zeros(grid.shape, dtype=values.dtype)
-    place = tuple(
-        slice(a, a + n) for a, n in zip(anatomy.offset, anatomy.grid.shape, strict=True)
-    )
-    whole[place] = values
-    return whole
+def _mask(subject: Subject, session: str, settings: PhantomSettings) -> Path:
+    if settings.product == "prepared":
+        return dataset.mask_path(subject.label, session)
+    return dataset.truth_path(subject.label, "brain", session)
 
 
 def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) -> Cohort:
@@ -200,7 +132,7 @@ def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) 
             subject.label,
             session,
             root / dataset.scan_path(subject.label, session, settings.product),
-            root / dataset.mask_path(subject.label, session),
+            root / _mask(subject, session, settings),
         )
         for subject in subjects
         for session in PROTOCOLS

@@ -10,19 +10,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from harmbench.cohorts.phantom.physics import PROTOCOLS, Protocol
-from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject
+from harmbench.cohorts.phantom.physics import Protocol
+from harmbench.cohorts.phantom.subjects import PhantomSettings, Product, Subject
 from harmbench.errors import CohortError
 from harmbench.storage import file_key, read_json, write_json, write_text
 
 __all__ = [
     "SESSION_FOLDERS",
+    "beside",
+    "discard",
     "intact",
     "mask_path",
     "publish",
     "record",
     "scan_path",
     "sidecar",
+    "sweep",
+    "transform_path",
     "truth_path",
     "write_description",
     "write_participants",
@@ -45,14 +49,19 @@ _COLUMNS = (
 _STALE_SECONDS = 24 * 3600
 
 
-def scan_path(subject: str, session: str, product: str) -> Path:
+def scan_path(subject: str, session: str, product: Product) -> Path:
     """Path of a T1-weighted scan below the dataset's root."""
     middle = "_desc-prepared" if product == "prepared" else ""
     return _anat(subject, session) / f"{_stem(subject, session)}{middle}_T1w.nii.gz"
 
 
+def beside(image: Path) -> Path:
+    """Path of the JSON sidecar of an image."""
+    return image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+
+
 def mask_path(subject: str, session: str) -> Path:
-    """Path of a session's brain mask below the dataset's root."""
+    """Path of a prepared session's brain mask below the dataset's root."""
     return _anat(subject, session) / f"{_stem(subject, session)}_desc-brain_mask.nii.gz"
 
 
@@ -61,16 +70,23 @@ def truth_path(subject: str, name: str, session: str | None = None) -> Path:
 
     Args:
         subject: label of the subject.
-        name: `dseg`, `lesion`, `biasfield`, or the tissue whose share of each voxel is meant.
+        name: `dseg`, `lesion`, `brain`, `biasfield`, or the tissue (`CSF`, `GM`, `WM`) whose share
+            of each voxel is meant.
         session: session on whose grid it lies; `None` where the sessions share one.
     """
     endings = {
         "dseg": "desc-truth_dseg",
         "lesion": "label-lesion_desc-truth_mask",
+        "brain": "label-brain_desc-truth_mask",
         "biasfield": "desc-truth_biasfield",
     }
     ending = endings.get(name, f"label-{name}_desc-truth_probseg")
     return _anat(subject, session) / f"{_stem(subject, session)}_{ending}.nii.gz"
+
+
+def transform_path(subject: str, session: str) -> Path:
+    """Path of a raw session's true rigid transforms below the dataset's root."""
+    return _anat(subject, session) / f"{_stem(subject, session)}_desc-truth_transforms.json"
 
 
 def _anat(subject: str, session: str | None) -> Path:
@@ -81,7 +97,7 @@ def _stem(subject: str, session: str | None) -> str:
     return f"{subject}_{SESSION_FOLDERS[session]}" if session else subject
 
 
-def sidecar(protocol: Protocol, settings: PhantomSettings) -> dict[str, Any]:
+def sidecar(protocol: Protocol, product: Product) -> dict[str, Any]:
     """Describe a simulated scan with the fields that BIDS has for real ones (times in seconds)."""
     return {
         "Simulated": True,
@@ -96,7 +112,7 @@ def sidecar(protocol: Protocol, settings: PhantomSettings) -> dict[str, Any]:
         "FlipAngle": protocol.flip_deg,
         "PixelBandwidth": protocol.bandwidth_hz,
         "NonlinearGradientCorrection": protocol.distortion_corrected,
-        "SkullStripped": settings.product == "prepared",
+        "SkullStripped": product == "prepared",
     }
 
 
@@ -211,6 +227,3 @@ def write_participants(root: Path, subjects: Iterable[Subject]) -> None:
     path = root / "participants.tsv"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-assert set(SESSION_FOLDERS) == set(PROTOCOLS)

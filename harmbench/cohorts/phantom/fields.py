@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Grid", "Nodes", "exponentiate", "jacobian_determinants", "random_nodes"]
+__all__ = ["Grid", "Nodes", "exponentiate", "jacobian_determinants", "node_grid", "random_nodes"]
 
 Floats = NDArray[np.float32]
 Triple = tuple[int, int, int]
@@ -47,7 +47,8 @@ class Grid:
 
     def axis(self, number: int) -> NDArray[np.float64]:
         """Positions of the voxel centres along an axis, in mm."""
-        return self.start_mm[number] + self.spacing_mm * np.arange(self.shape[number])
+        steps = np.arange(self.shape[number], dtype=np.float64)
+        return np.asarray(self.start_mm[number] + self.spacing_mm * steps)
 
     def refined(self, factor: int) -> Grid:
         """Return the grid of the same box with each voxel cut into `factor`^3."""
@@ -106,9 +107,7 @@ class Nodes:
 def node_grid(box: Grid, spacing_mm: float) -> Grid:
     """Return the grid of nodes that covers a box with two nodes to spare on each side."""
     low = [box.start_mm[a] - 2 * spacing_mm for a in range(3)]
-    count = [
-        int(np.ceil((box.shape[a] - 1) * box.spacing_mm / spacing_mm)) + 5 for a in range(3)
-    ]
+    count = [int(np.ceil((box.shape[a] - 1) * box.spacing_mm / spacing_mm)) + 5 for a in range(3)]
     return Grid((count[0], count[1], count[2]), spacing_mm, (low[0], low[1], low[2]))
 
 
@@ -169,4 +168,4 @@ def jacobian_determinants(displacement: Floats, spacing_mm: float) -> Floats:
         rows[axis][axis] = rows[axis][axis] + 1
     (a, b, c), (d, e, f), (g, h, i) = rows
     found = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    return found.astype(np.float32)
+    return np.asarray(found, dtype=np.float32)

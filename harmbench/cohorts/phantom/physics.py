@@ -10,6 +10,7 @@ import numpy as np
 
 __all__ = [
     "CLASSES",
+    "INFLOW",
     "PROTOCOLS",
     "TISSUES",
     "Protocol",
@@ -19,7 +20,11 @@ __all__ = [
 ]
 
 CLASSES = ("CSF", "GM", "DGM", "WM", "LESION")
-"""What a voxel can hold; deep grey matter and lesions have relaxation times of their own."""
+"""Tissues; deep grey matter and lesions have relaxation times of their own."""
+
+INFLOW = 1.3
+"""Signal of arterial blood relative to white matter: fresh spins are brighter than any steady state
+of Mz; the number is an assumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class Protocol:
         bandwidth_hz: readout bandwidth per pixel.
         dead_time_ms: what an echo takes beside its readout (excitation, encoding, spoiling).
         readouts: echoes per inversion.
-        voxel_mm: acquired voxel: sagittal slice thickness, then field of view / matrix.
+        voxel_mm: acquired voxel along R, A, S: slice thickness, then field of view / matrix.
+        matrix: voxels along R, A, S.
         model: manufacturer's name of the scanner.
         distortion_corrected: whether the scanner undoes the gradients' nonlinearity.
     """
@@ -49,6 +55,7 @@ class Protocol:
     dead_time_ms: float
     readouts: int
     voxel_mm: tuple[float, float, float]
+    matrix: tuple[int, int, int]
     model: str
     distortion_corrected: bool
 
@@ -88,6 +95,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             dead_time_ms=0.5,
             readouts=176,
             voxel_mm=(1.0, 250 / 256, 234 / 240),
+            matrix=(176, 256, 240),
             model="Magnetom Avanto",
             distortion_corrected=False,
         ),
@@ -102,6 +110,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             dead_time_ms=2.93,
             readouts=176,
             voxel_mm=(1.0, 256 / 256, 240 / 240),
+            matrix=(176, 256, 240),
             model="Magnetom Skyra fit",
             distortion_corrected=True,
         ),

@@ -12,9 +12,25 @@ from scipy import ndimage
 
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
 from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
-from harmbench.cohorts.phantom.physics import CLASSES, TISSUES, Protocol, Tissue, tissue_signal
+from harmbench.cohorts.phantom.physics import (
+    CLASSES,
+    INFLOW,
+    TISSUES,
+    Protocol,
+    Tissue,
+    tissue_signal,
+)
 
-__all__ = ["SCANNERS", "Scanner", "contrast", "draw_tissues", "prepared_scan"]
+__all__ = [
+    "SCANNERS",
+    "Scanner",
+    "contrast",
+    "draw_tissues",
+    "gradient_distortion",
+    "log_bias",
+    "prepared_scan",
+    "rician",
+]
 
 Floats = NDArray[np.float32]
 
@@ -50,10 +66,10 @@ class Scanner:
 SCANNERS: Mapping[str, Scanner] = MappingProxyType(
     {
         "1.5T": Scanner(
-            snr=16,
+            snr=15,
             blur_voxels=0.5,
             bias_sd=0.05,
-            bias_left=0.3,
+            bias_left=0.35,
             registration_mm=0.35,
             shift_mm=0.15,
             turn_deg=0.15,
@@ -61,10 +77,10 @@ SCANNERS: Mapping[str, Scanner] = MappingProxyType(
             distortion_left=0.25,
         ),
         "3T": Scanner(
-            snr=32,
+            snr=30,
             blur_voxels=0.4,
             bias_sd=0.10,
-            bias_left=0.3,
+            bias_left=0.35,
             registration_mm=0.0,
             shift_mm=0.0,
             turn_deg=0.0,
@@ -113,6 +129,7 @@ def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]
             above = tissue_signal(protocol, tissues[name], 1.02) / white
             below = tissue_signal(protocol, tissues[name], 0.98) / white
             slope += np.float32((above - below) / 0.04) * anatomy.fractions[name]
+    image += np.float32(INFLOW) * anatomy.fractions["BLOOD"]
     return image + slope * anatomy.t1_deviation
 
 
@@ -179,9 +196,7 @@ def _misregistration(generator: np.random.Generator, grid: Grid, scanner: Scanne
     """Displacement (3, nx, ny, nz) in mm that registration has left."""
     shift = scanner.shift_mm * generator.standard_normal(3)
     turn = np.deg2rad(scanner.turn_deg) * generator.standard_normal(3)
-    local = [
-        random_nodes(generator, grid, _NODE_MM, _MISREGISTRATION_SCALE_MM) for _ in range(3)
-    ]
+    local = [random_nodes(generator, grid, _NODE_MM, _MISREGISTRATION_SCALE_MM) for _ in range(3)]
     x, y, z = np.ix_(*(grid.axis(a).astype(np.float32) for a in range(3)))
     points = np.stack(np.broadcast_arrays(x, y, z)).astype(np.float32)
     found = gradient_distortion(points, scanner.distortion_mm * scanner.distortion_left)

@@ -19,25 +19,31 @@ Product = Literal["prepared", "raw"]
 COHORT_SIZE = 40
 _CONTROLS = 22
 
-_COHORT_STREAM, _ANATOMY_STREAM, _TISSUE_STREAM, _SESSION_STREAM = range(4)
+_COHORT_STREAM, _ANATOMY_STREAM, _TISSUE_STREAM, _SESSION_STREAM, _HEAD_STREAM = range(5)
 
 
 class PhantomSettings(Settings):
-    """Settings of the simulated cohort.
+    """Settings of the simulated cohort."""
 
-    Attributes:
-        subjects: how many of the 40 subjects; fewer are always the first of them.
-        spacing_mm: isotropic voxel size. The prepared volumes have 160 x 224 x 224 voxels at 1 mm
-            and the same field of view otherwise; raw volumes have the protocol's voxels times this.
-        seed: seed of the whole cohort.
-        product: `prepared` (skull-stripped, in [0, 1], aligned) or `raw` (with a head around the
-            brain, in scanner units, each session on its scanner's own grid).
-    """
-
-    subjects: int = Field(default=COHORT_SIZE, ge=1, le=COHORT_SIZE)
-    spacing_mm: float = Field(default=1.0, ge=0.8, le=4.0)
-    seed: int = Field(default=0, ge=0)
-    product: Product = "prepared"
+    subjects: int = Field(
+        COHORT_SIZE,
+        ge=1,
+        le=COHORT_SIZE,
+        description="how many of the 40 subjects; fewer are always the first of them",
+    )
+    spacing_mm: float = Field(
+        1.0,
+        ge=0.8,
+        le=4.0,
+        description="isotropic voxel size; prepared volumes have 160x224x224 voxels at 1 mm and "
+        "the same field of view otherwise, raw ones the protocol's voxels times this",
+    )
+    seed: int = Field(0, ge=0, description="seed of the whole cohort")
+    product: Product = Field(
+        "prepared",
+        description="`prepared` (skull-stripped, in [0, 1], aligned) or `raw` (with a head around "
+        "the brain, in scanner units, each session on its scanner's own grid)",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,10 @@ class Subject:
         """Return the random numbers of the relaxation times, the same for all sessions."""
         return _generator(self.seed, _TISSUE_STREAM, self.number)
 
+    def head_generator(self) -> np.random.Generator:
+        """Return the random numbers of skull and scalp, the same for all sessions."""
+        return _generator(self.seed, _HEAD_STREAM, self.number)
+
     def session_generator(self, session: int) -> np.random.Generator:
         """Return the random numbers of one session's scan."""
         return _generator(self.seed, _SESSION_STREAM, self.number, session)
@@ -88,7 +98,9 @@ def make_subjects(seed: int) -> tuple[Subject, ...]:
     sexes = {"HC": ["F"] * 11 + ["M"] * 11, "MS": ["F"] * 14 + ["M"] * 4}
     people = {
         group: list(
-            zip(generator.permutation(ages[group]), generator.permutation(sexes[group]), strict=True)
+            zip(
+                generator.permutation(ages[group]), generator.permutation(sexes[group]), strict=True
+            )
         )
         for group in ("HC", "MS")
     }

@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TYPES := build/types
+JOBS ?= 2
+
+.PHONY: demo test lint types bench clean
+
+# The environment is made once, and again when its requirements change.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24" "setuptools>=77"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/harmbench demo --out runs/demo --jobs $(JOBS)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest --numprocesses $(JOBS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(MAKE) types
+
+# methods/ is installed as harmbench.methods: mypy sees a tree in which it lies there.
+types: $(VENV)/installed
+	rm -rf $(TYPES)
+	mkdir -p $(TYPES)
+	cp -rs "$(CURDIR)/harmbench" $(TYPES)/harmbench
+	cp -rs "$(CURDIR)/methods" $(TYPES)/harmbench/methods
+	cd $(TYPES) && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p harmbench
+
+bench: $(VENV)/installed
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf build runs .mypy_cache .pytest_cache .ruff_cache

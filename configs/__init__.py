@@ -1,0 +1,1 @@
+"""Ready-made experiments, installed as harmbench.configs: `harmbench run --config NAME`."""

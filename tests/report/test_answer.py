@@ -1,0 +1,69 @@
+"""The short answer: who is best, and when a lead counts as clear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harmbench.method import Direction
+from harmbench.metrics.suite import METRICS
+from harmbench.report.answer import MAIN_MEASURES, Verdict, headline, verdicts
+from harmbench.report.loading import load_evidence
+
+MakeRun = Callable[..., Path]
+FORTH = Direction("3T", "1.5T")
+
+
+def verdict(*best: str, pairs: int = 40, clear: bool = False, runner_up: str = "X") -> Verdict:
+    return Verdict("MSE", best, "1", "", runner_up, pairs, clear)
+
+
+def test_all_main_measures_are_judged(finished_run: Path) -> None:
+    judged = verdicts(load_evidence([finished_run], METRICS), FORTH)
+    assert len(judged) == len(MAIN_MEASURES) == 8
+    assert judged[0].best == ("DM",)
+    assert judged[0].runner_up == "Original"  # pGAN failed on two subjects
+    assert judged[0].measure.startswith("MSE (")
+    assert judged[0].measure.endswith("↓")
+
+
+def test_a_large_consistent_difference_is_clear(finished_run: Path) -> None:
+    first = verdicts(load_evidence([finished_run], METRICS), FORTH)[0]
+    assert (first.pairs, first.clear, first.lead) == (8, True, "yes")
+    assert first.change.startswith("-")
+
+
+def test_few_subjects_are_never_clear(make_run: MakeRun) -> None:
+    evidence = load_evidence([make_run(volumes=False)], METRICS)
+    first = verdicts(evidence, FORTH)[0]
+    assert (first.pairs, first.clear) == (4, False)
+    assert first.lead == "too few subjects (4)"
+
+
+def test_equal_methods_tie(make_run: MakeRun) -> None:
+    gammas = {"identity": 1.0, "dm": 0.7, "pgan": 0.7}
+    evidence = load_evidence([make_run(gammas=gammas, volumes=False)], METRICS)
+    first = verdicts(evidence, FORTH)[0]
+    assert first.best == ("DM", "pGAN")
+    assert first.lead == "tie"
+
+
+@pytest.mark.parametrize(
+    ("judged", "text"),
+    [
+        ([], "There is nothing to compare: fewer than two methods were measured on all subjects."),
+        (
+            [verdict("A", clear=True), verdict("A"), verdict("B")],
+            "A is best on 2 of 3 measures (B on 1). 1 of these 3 leads is clear of the runner-up.",
+        ),
+        ([verdict("A")], "A is best on 1 of 1 measures. No lead is clear of the runner-up."),
+        (
+            [verdict("A", pairs=3)],
+            "A is best on 1 of 1 measures. There are too few subjects to call a lead clear.",
+        ),
+    ],
+)
+def test_headlines(judged: list[Verdict], text: str) -> None:
+    assert headline(judged) == text

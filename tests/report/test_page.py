@@ -1,0 +1,181 @@
+"""The report folder and its page, from end to end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from harmbench.errors import ReportError
+from harmbench.method import Direction
+from harmbench.metrics.suite import METRICS
+from harmbench.report import make_report
+from harmbench.report.loading import load_evidence
+from harmbench.report.page import render_page
+from harmbench.report.tables import all_tables
+from harmbench.report.tables_run import published_tables, status_table
+from harmbench.results import read_results, write_results
+
+MakeRun = Callable[..., Path]
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes and text, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self._open or self._open[-1] not in {"style", "script"}:
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def page_of(run: Path) -> Page:
+    """The page without figures, which takes no time."""
+    evidence = load_evidence([run], METRICS)
+    tables = [*all_tables(evidence), status_table(evidence), *published_tables(evidence)]
+    return Page(render_page(evidence, tables, []))
+
+
+@pytest.fixture(scope="module")
+def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
+    page = make_report([finished_run], out)
+    assert page == out / "index.html"
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page((report / "index.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_stands_alone(report: Path, page: Page) -> None:
+    links = [a.get("href") or "" for a in [*page.all("a"), *page.all("link")]]
+    assert all(link.startswith("#") for link in links)
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    assert {link[1:] for link in links} <= targets
+    images = [image["src"] or "" for image in page.all("img")]
+    assert images
+    assert all(image.startswith("data:image/webp;base64,") for image in images)
+    assert (report / "index.html").stat().st_size < 10e6
+
+
+def test_the_page_is_accessible(page: Page) -> None:
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(head.get("scope") for head in page.all("th"))
+    assert len(page.all("h1")) == 1
+
+
+def test_simulated_data_is_said_first(page: Page) -> None:
+    assert "Simulated data" in page.text
+    assert page.text.index("Simulated data") < page.text.index("Answer")
+    assert "Blobs & shells <for tests>." in page.text
+
+
+def test_the_answer_comes_before_tables_and_names_its_limits(page: Page) -> None:
+    assert "DM is best on" in page.text
+    assert page.text.index("DM is best on") < page.text.index("Table 1.")
+    assert "n = 8 subjects (4 HC, 4 MS), 4 folds, 1 training seed" in page.text
+    assert "fewer than 10 subjects" in page.text
+    assert "Not ranked on some measures, because of missing values: pGAN." in page.text
+
+
+def test_failures_are_listed(page: Page) -> None:
+    assert "pgan 3T-to-1.5T fold 1 seed 0" in page.text
+    assert "TrainingError: the loss is not finite" in page.text
+
+
+def test_published_numbers_are_set_apart(page: Page) -> None:
+    blocks = [a for a in page.all("div") if a.get("class") == "published"]
+    assert len(blocks) == 11
+    assert page.text.count("Table 1 as published by Durrer et al. 2023, other data") == 1
+
+
+def test_metrics_are_explained(page: Page) -> None:
+    for name in ("mse", "dice", "stripe_index"):
+        assert METRICS[name].description in page.text
+
+
+def test_files_beside_the_page(report: Path) -> None:
+    assert len(read_results(report / "results.csv")) > 0
+    assert (report / "summary.csv").is_file()
+    assert (report / "tables" / "table-01-mse-ahd.csv").is_file()
+    assert (report / "tables" / "published-table-01.tex").is_file()
+    pictures = {path.name for path in (report / "figures").iterdir()}
+    assert {"figure-slices-3T-to-1.5T.png", "figure-histograms-1.5T-to-3T.svg"} <= pictures
+    assert not list(report.rglob(".*"))
+
+
+def test_a_rerun_replaces_its_own_files_alone(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(subjects=("s1", "s2"), directions=[Direction("3T", "1.5T")], volumes=False)
+    frame = read_results(run / "results.csv")
+    write_results(frame[frame["metric"].isin(["mse", "ahd"])], run / "results.csv")
+    calls: list[str] = []
+
+    def progress(stage: str, done: int, total: int, **values: float) -> None:
+        assert done <= total
+        calls.append(stage)
+
+    page = make_report([run], progress=progress)
+    assert page == run / "report" / "index.html"
+    assert {"report: read", "report: tables", "report: figures"} <= set(calls)
+    first = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+    stale = page.parent / "tables" / "table-99-old.csv"
+    foreign = page.parent / "tables" / "notes.txt"
+    for path in (stale, foreign):
+        path.write_text("x")
+    make_report([run])
+    assert not stale.exists()
+    assert foreign.read_text() == "x"
+    assert all(path.read_bytes() == content for path, content in first.items())
+
+
+def test_real_data_shows_its_citation_and_no_badge(make_run: MakeRun) -> None:
+    page = page_of(make_run(simulated=False, volumes=False))
+    assert "Simulated data" not in page.text
+    assert "Data: Lesjak et al. 2018" in page.text
+
+
+def test_other_directions_have_no_published_numbers(make_run: MakeRun) -> None:
+    page = page_of(make_run(directions=[Direction("T1w", "ceT1w")], volumes=False))
+    assert "they do not apply to this run" in page.text
+    assert "as published by" not in page.text
+
+
+def test_one_method_alone(make_run: MakeRun) -> None:
+    page = page_of(make_run(gammas={"dm": 0.7}, ceiling=False, volumes=False))
+    assert "There is nothing to compare" in page.text
+    assert "The untreated source (identity) was not scored" in page.text
+    assert "Change from original" not in page.text
+
+
+def test_errors_leave_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ReportError):
+        make_report([tmp_path / "nothing"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,119 @@
+"""Tables as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harmbench.report.layout import Column, Entry, Head, Row, Table
+from harmbench.report.render import head_text, latex_escape, to_latex, to_markdown, write_table
+
+
+def example(**changes: object) -> Table:
+    fields: dict[str, object] = {
+        "name": "table-01-mse-ahd",
+        "title": "Table 1. MSE & AHD",
+        "caption": "100 % of_them | see ~note~.",
+        "labels": ("Method",),
+        "columns": (
+            Column((Head("3T to 1.5T"), Head("MSE", "1", -3, "lower")), -3, 2),
+            Column((Head("3T to 1.5T"), Head("Volume", "mm3", 4, "none")), 4, 2),
+            Column((Head("1.5T to 3T"), Head("bias", "%", 0, "zero")), 0, 1),
+        ),
+        "rows": (
+            Row(("Original",), (Entry(1.85e-3), Entry(3.72e4), Entry(-5.0))),
+            Row(
+                ("a|b_c*",),
+                (Entry(1.5e-3, 1e-3, 2e-3, best=True), Entry(note="2 failed"), Entry(0)),
+            ),
+        ),
+        "data": pd.DataFrame({"method": ["identity"], "fold_mean": [0.00185123456789]}),
+    }
+    return Table(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("head", "text"),
+    [
+        (Head("MSE", "1", -3, "lower"), "MSE (\N{MULTIPLICATION SIGN}10⁻³) ↓"),
+        (Head("Volume", "mm3", 4), "Volume (\N{MULTIPLICATION SIGN}10⁴ mm³)"),
+        (Head("Dice", "1", 0, "higher"), "Dice ↑"),
+        (Head("bias", "%", 0, "zero"), "bias (%) →0"),
+        (Head("CSF"), "CSF"),
+    ],
+)
+def test_headers_say_scale_unit_and_direction(head: Head, text: str) -> None:
+    assert head_text(head) == text
+
+
+def test_markdown_is_a_pipe_table_with_the_best_in_bold() -> None:
+    lines = to_markdown(example()).splitlines()
+    assert lines[0] == "**Table 1. MSE & AHD**"
+    grid = lines[2:6]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in grid}) == 1
+    assert grid[0].split("|")[2].strip() == "3T to 1.5T / MSE (\N{MULTIPLICATION SIGN}10⁻³) ↓"
+    assert "a\\|b_c\\*" in grid[3]
+    assert "**1.50 [1.00, 2.00]**" in grid[3]
+    assert "\N{EN DASH} (2 failed)" in grid[3]
+    assert "**1.85**" not in grid[2]
+
+
+def test_latex_escapes_and_rules() -> None:
+    text = to_latex(example())
+    assert (
+        r"\caption{Table 1. MSE \& AHD. 100 \% of\_them | see \textasciitilde{}note\textasciitilde{}.}"
+        in text
+    )
+    assert r"\multicolumn{2}{c}{3T to 1.5T} & 1.5T to 3T \\" in text
+    assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}" in text
+    assert r"MSE ($\times$10$^{-3}$) $\downarrow$" in text
+    assert r"\textbf{1.50 {[}1.00, 2.00{]}}" in text
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count(rf"\{rule}") == 1
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:-1]
+    assert all(len(re.findall(r"(?<!\\)&", line)) == 3 for line in [*body] if line)
+    assert text.isascii()
+
+
+def test_latex_braces_and_environments_are_balanced() -> None:
+    text = to_latex(example(columns=example().columns * 3, rows=()))
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    assert begun == ended[::-1]
+    assert r"\resizebox{\textwidth}{!}{%" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a_b%&#$", r"a\_b\%\&\#\$"),
+        ("{x}^~\\", r"\{x\}\textasciicircum{}\textasciitilde{}\textbackslash{}"),
+        ("10⁻¹²", "10$^{-12}$"),
+        ("mm³", "mm$^{3}$"),
+        ("1\N{EN DASH}2", "1--2"),
+    ],
+)
+def test_latex_escape(text: str, escaped: str) -> None:
+    assert latex_escape(text) == escaped
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(tmp_path: Path) -> None:
+    head = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
+    (tmp_path / "t.tex").write_text(f"{head}\n{to_latex(example())}\\end{{document}}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_files(tmp_path: Path) -> None:
+    paths = write_table(example(), tmp_path)
+    assert [path.name for path in paths] == [f"table-01-mse-ahd.{s}" for s in ("csv", "md", "tex")]
+    assert paths[0].read_text() == "method,fold_mean\nidentity,0.00185123457\n"
+    assert sorted(tmp_path.iterdir()) == sorted(paths)

@@ -1,0 +1,118 @@
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from harmbench.config import (
+    Experiment,
+    load_experiment,
+    parse_overrides,
+    select_methods,
+    write_experiment,
+)
+from harmbench.errors import ConfigError, MethodError
+from harmbench.method import load_method, make_settings
+
+CONFIGS = sorted(Path(str(files("harmbench.configs"))).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_loads(path: Path) -> None:
+    experiment = load_experiment(path)
+    for label, (uses, settings) in experiment.all_methods().items():
+        make_settings(load_method(uses), settings, label)
+
+
+def test_there_are_shipped_configurations() -> None:
+    assert {"demo", "paper"} <= {path.stem for path in CONFIGS}
+
+
+def test_file_then_overrides_then_flags(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("folds: {k: 5, seed: 3}\nmethods: {dm: {iterations: 10}}\njobs: 2\n")
+    experiment = load_experiment(
+        path, ["folds.seed=4", "methods.dm.batch_size=2", "jobs=3"], {"jobs": 7}
+    )
+    assert (experiment.folds.k, experiment.folds.seed, experiment.jobs) == (5, 4, 7)
+    assert experiment.methods == {"dm": {"iterations": 10, "batch_size": 2}}
+
+
+def test_unknown_keys_show_the_nearest_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("fold: {k: 5}\nscoring: {segmentor: fast}\ndata: {phantom: {subject: 3}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    text = str(caught.value)
+    assert "fold: unknown setting; did you mean 'folds'?" in text
+    assert "scoring.segmentor: unknown setting; did you mean 'segmenter'?" in text
+    assert "data.phantom.subject: unknown setting; did you mean 'subjects'?" in text
+
+
+def test_bad_values_name_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"folds\.k: .*greater than or equal to 2.*got 1"):
+        load_experiment(overrides=["folds.k=1"])
+    with pytest.raises(ConfigError, match=r"data\.phantom\.subjects: .*got 41"):
+        load_experiment(overrides=["data.phantom.subjects=41"])
+
+
+def test_bad_method_settings_show_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"methods\.hm\.landmark: unknown.*'landmarks'"):
+        make_settings(load_method("histogram_matching"), {"landmark": 3}, "hm")
+
+
+def test_overrides_are_yaml() -> None:
+    assert parse_overrides(["a.b=1e-3", "c=[1, 2]", "d=null", "e=x=y"]) == {
+        "a.b": "1e-3",
+        "c": [1, 2],
+        "d": None,
+        "e": "x=y",
+    }
+    with pytest.raises(ConfigError, match="NAME=VALUE"):
+        parse_overrides(["a.b"])
+    with pytest.raises(ConfigError, match="not YAML"):
+        parse_overrides(["a=[1"])
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_experiment(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="expected a mapping"):
+        load_experiment(tmp_path / "list.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_experiment(tmp_path / "bad.yaml")
+
+
+def test_data_path_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("data: {path: scans.csv}\n")
+    assert load_experiment(tmp_path / "a.yaml").data.path == tmp_path / "scans.csv"
+
+
+def test_written_settings_read_back_the_same(tmp_path: Path) -> None:
+    experiment = load_experiment(overrides=["methods.dm.iterations=3", "seeds=[1, 2]"])
+    write_experiment(experiment, tmp_path / "a.yaml")
+    assert load_experiment(tmp_path / "a.yaml") == experiment
+
+
+def test_controls_come_first_and_labels_may_differ_from_methods() -> None:
+    experiment = Experiment(methods={"dm_small": {"uses": "dm", "iterations": 5}})
+    assert experiment.all_methods() == {
+        "identity": ("identity", {}),
+        "histogram_matching": ("histogram_matching", {}),
+        "dm_small": ("dm", {"iterations": 5}),
+    }
+
+
+def test_selecting_methods() -> None:
+    experiment = Experiment(methods={"dm": {"iterations": 5}, "dm2": {"uses": "dm"}})
+    assert select_methods(experiment, ["dm"]).methods == {"dm": {"iterations": 5}}
+    assert select_methods(experiment, []).methods == experiment.methods
+    assert select_methods(experiment, ["all"]).methods == experiment.methods
+    assert set(select_methods(Experiment(), ["all"]).methods) >= {"identity", "dm"}
+    chosen = select_methods(experiment, ["x/my.py:Mine"])
+    assert chosen.methods == {"Mine": {"uses": "x/my.py:Mine"}}
+    with pytest.raises(MethodError, match="unknown method 'dn'; did you mean 'dm"):
+        select_methods(experiment, ["dn"])
+    with pytest.raises(ConfigError, match="no method to run"):
+        select_methods(Experiment(controls=()), [])

@@ -1,0 +1,337 @@
+"""Runs from cohort to results on tiny volumes, with failures, kills and reruns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmbench.cell import CEILING
+from harmbench.config import load_experiment
+from harmbench.errors import CohortError, ConfigError, FoldError, HarmbenchError, RunError
+from harmbench.grid import Summary, make_cells, run_experiment
+from harmbench.method import Direction
+from harmbench.metrics.suite import METRICS
+from harmbench.results import read_results
+from harmbench.runs import RunFolder
+from harmbench.storage import read_json
+from harmbench.volume import Volume, read, write
+
+pytestmark = pytest.mark.usefixtures("thresholds")
+
+ADAPTER = '''
+import json
+from pathlib import Path
+
+from pydantic import Field
+
+from harmbench.method import Method, Settings
+
+CALLS = Path(__file__).with_name("calls.txt")
+
+
+class TricksSettings(Settings):
+    gain: float = Field(1.0)
+    fail: str = ""
+
+
+class Tricks(Method):
+    """Fails where it is told to, and notes what it was asked to do."""
+
+    Config = TricksSettings
+
+    def _note(self, what):
+        with CALLS.open("a") as file:
+            file.write(what + "\\n")
+
+    def fit(self, pairs, task):
+        self._note("fit " + str(task.direction) + " " + str(task.fold))
+        assert all(pair.source.same_grid(pair.target) for pair in pairs)
+        (task.folder / "subjects.json").write_text(json.dumps([p.subject for p in pairs]))
+        if self.config.fail == "fit":
+            raise ValueError("no gradient")
+
+    def harmonize(self, source, task):
+        self._note("harmonize")
+        if self.config.fail == "harmonize" and source.data[3, 12, 10] > 0.5:
+            raise ValueError("too bright")
+        if self.config.fail == "dark":
+            return source.with_data(source.data * 0.1)
+        return source.with_data(source.data * self.config.gain)
+'''
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    path = tmp_path / "tricks.py"
+    path.write_text(ADAPTER)
+    return path
+
+
+@pytest.fixture
+def start(make_manifest, adapter: Path, tmp_path: Path) -> Callable[..., Summary]:
+    """Run an experiment on four tiny subjects in two folds."""
+    manifest = make_manifest(4)
+
+    def run(*overrides: str, out: str = "out", **tricks: object) -> Summary:
+        methods = {"tricks": {"uses": f"{adapter}:Tricks", **tricks}} if tricks else {}
+        changes = {"data.path": manifest, "methods": methods, "folds.k": 2}
+        defaults = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]"]
+        experiment = load_experiment(None, [*defaults, *overrides], changes)
+        if any(override.startswith("folds.k") for override in overrides):
+            del changes["folds.k"]
+            experiment = load_experiment(None, [*defaults, *overrides], changes)
+        return run_experiment(experiment, tmp_path / out, say=lambda _: None)
+
+    return run
+
+
+def _calls(adapter: Path) -> list[str]:
+    path = adapter.with_name("calls.txt")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_whole_run(start, tmp_path: Path) -> None:
+    summary = start()
+    assert (summary.cells, dict(summary.failed)) == (8, {})
+    results = read_results(tmp_path / "out" / "results.csv")
+    # Two methods (identity and the ceiling), two directions, four subjects.
+    per_volume = sum(3 if m.scope == "tissue" else 1 for m in METRICS.values())
+    assert len(results) == 2 * 2 * 4 * per_volume
+    assert set(results["status"]) <= {"ok", "empty", "undefined"}
+    assert results.groupby(["method", "direction"])["subject"].nunique().eq(4).all()
+    ceiling = results[results["method"] == CEILING].set_index("metric")["value"]
+    assert (ceiling["mse"] == 0).all()
+    assert (ceiling["dice"] == 1).all()
+    units = dict(zip(results["metric"], results["unit"], strict=True))
+    assert units == {name: METRICS[name].unit for name in units}
+
+
+def test_original_scores_equal_a_direct_calculation(start, tmp_path: Path) -> None:
+    start()
+    results = read_results(tmp_path / "out" / "results.csv")
+    folder = RunFolder(tmp_path / "out")
+    for subject in ("s0", "s3"):
+        source, target = (folder.input_volume(subject, s).data for s in "AB")
+        rows = results[(results["subject"] == subject) & (results["method"] == "identity")]
+        both = rows[rows["metric"] == "mse"].set_index("direction")["value"]
+        expected = float(np.mean((source.astype(float) - target) ** 2))
+        assert both["A-to-B"] == pytest.approx(expected, rel=1e-6)
+        assert both["B-to-A"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_train_and_test_subjects_never_meet(start, adapter: Path, tmp_path: Path) -> None:
+    start(gain=1.0)
+    folder = RunFolder(tmp_path / "out")
+    seen = 0
+    for cell, record in folder.cells():
+        if cell.method == "tricks":
+            trained = read_json(folder.cell(cell).training / "subjects.json")
+            assert not set(trained) & set(record["subjects"])
+            assert len(trained) + len(record["subjects"]) == 4
+            seen += 1
+    assert seen == 4
+
+
+def test_outputs_lie_on_their_scan(start, tmp_path: Path) -> None:
+    start(gain=0.5)
+    folder = RunFolder(tmp_path / "out")
+    for cell, record in folder.cells():
+        for subject in record["subjects"] if cell.method != CEILING else ():
+            source = folder.input_volume(subject, cell.direction.source)
+            assert folder.harmonized(cell, subject).same_grid(source)
+
+
+def test_a_current_run_does_nothing_again(start, adapter: Path, tmp_path: Path) -> None:
+    start(gain=1.0)
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    calls = len(_calls(adapter))
+    start(gain=1.0)
+    assert len(_calls(adapter)) == calls
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
+def test_other_settings_redo_what_hangs_on_them(start, adapter: Path, tmp_path: Path) -> None:
+    start(gain=1.0)
+    first = read_results(tmp_path / "out" / "results.csv")
+    calls = len(_calls(adapter))
+    start(gain=0.5)
+    assert len(_calls(adapter)) == 2 * calls
+    second = read_results(tmp_path / "out" / "results.csv")
+    changed = (first["value"] - second["value"]).abs() > 0
+    assert set(first["method"][changed]) == {"tricks"}
+    start("scoring.surface_backend=medpy", gain=0.5)
+    assert len(_calls(adapter)) == 2 * calls, "rescoring fits nothing"
+
+
+def test_edited_code_is_run_again(start, adapter: Path) -> None:
+    start(gain=1.0)
+    calls = len(_calls(adapter))
+    adapter.write_text("# a comment changes nothing\n" + ADAPTER)
+    start(gain=1.0)
+    assert len(_calls(adapter)) == calls
+
+
+def test_a_failed_fit_is_rows_and_the_others_go_on(start, tmp_path: Path) -> None:
+    summary = start(fail="fit")
+    assert len(summary.failed) == 4
+    assert all("no gradient" in reason for reason in summary.failed.values())
+    results = read_results(tmp_path / "out" / "results.csv")
+    failed = results[results["method"] == "tricks"]
+    ok = results[results["method"] == "identity"]
+    assert (failed["status"] == "failed").all()
+    assert failed["value"].isna().all()
+    assert len(failed) == len(ok)
+    assert set(ok["status"]) <= {"ok", "empty", "undefined"}
+    folder = RunFolder(tmp_path / "out")
+    cell = next(cell for cell, _ in folder.cells() if cell.method == "tricks")
+    log = folder.cell(cell).log.read_text()
+    assert "Traceback" in log
+    assert "ValueError: no gradient" in log
+
+
+def test_a_failed_cell_is_tried_again(start, tmp_path: Path) -> None:
+    start(fail="fit")
+    assert not start(gain=1.0).failed
+    results = read_results(tmp_path / "out" / "results.csv")
+    assert not (results["status"] == "failed").any()
+
+
+def test_one_failing_subject_costs_its_own_rows_only(start, tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    scan = read(folder / "s2_A.nii.gz")
+    bright = scan.data.copy()
+    bright[3, 12, 10] = 0.9
+    for name in ("s0", "s1", "s3"):
+        other = read(folder / f"{name}_A.nii.gz")
+        dim = other.data.copy()
+        dim[3, 12, 10] = 0.2
+        write(Volume(dim, other.affine), folder / f"{name}_A.nii.gz")
+    write(Volume(bright, scan.affine), folder / "s2_A.nii.gz")
+    start("data.direction=A-to-B", fail="harmonize")
+    results = read_results(tmp_path / "out" / "results.csv")
+    rows = results[results["method"] == "tricks"]
+    assert set(rows["subject"]) == {"s0", "s1", "s2", "s3"}
+    assert set(rows["subject"][rows["status"] == "failed"]) == {"s2"}
+
+
+def test_a_failed_segmentation_keeps_the_image_scores(start, tmp_path: Path) -> None:
+    assert not start(fail="dark").failed
+    results = read_results(tmp_path / "out" / "results.csv")
+    rows = results[results["method"] == "tricks"]
+    tissue = rows["tissue"] != ""
+    assert (rows["status"][tissue] == "segmentation_failed").all()
+    assert rows["value"][tissue].isna().all()
+    assert rows["value"][rows["metric"] == "mse"].notna().all()
+
+
+def test_runs_into_one_folder_add_up(start, tmp_path: Path) -> None:
+    start("folds.run=0", "data.direction=A-to-B")
+    start("folds.run=1", "data.direction=A-to-B")
+    start("data.direction=B-to-A", gain=0.7)
+    results = read_results(tmp_path / "out" / "results.csv")
+    counts = results.groupby(["method", "direction"])["subject"].nunique().to_dict()
+    assert counts == {
+        ("identity", "A-to-B"): 4,
+        ("identity", "B-to-A"): 4,
+        (CEILING, "A-to-B"): 4,
+        (CEILING, "B-to-A"): 4,
+        ("tricks", "B-to-A"): 4,
+    }
+    record = RunFolder(tmp_path / "out").read_record()
+    assert set(record["methods"]) == {"identity", "tricks", CEILING}
+    assert len(record["invocations"]) == 3
+
+
+def test_other_data_or_folds_need_another_folder(start, tmp_path: Path) -> None:
+    start()
+    with pytest.raises(RunError, match="other subjects or folds"):
+        start("folds.seed=5")
+    scan = read(tmp_path / "scans" / "s0_A.nii.gz")
+    write(scan.with_data(scan.data * 0.9), tmp_path / "scans" / "s0_A.nii.gz")
+    with pytest.raises(RunError, match=r"other scans.*1 changed: s0 A"):
+        start()
+
+
+def test_jobs_in_processes_give_the_same_results(start, tmp_path: Path) -> None:
+    start("scoring.segmenter=atropos", "jobs=1", out="one")
+    start("scoring.segmenter=atropos", "jobs=2", out="two")
+    one, two = (read_results(tmp_path / name / "results.csv") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "tricks", "error", "message"),
+    [
+        (["folds.k=5"], {}, FoldError, "5 folds of 4 subjects: choose from 2 to 4"),
+        (["folds.run=7"], {}, FoldError, "no such fold: '7'"),
+        (["scoring.segmenter=fasst"], {}, HarmbenchError, "unknown segmenter 'fasst'"),
+        (["data.direction=A-to-C"], {}, CohortError, "unknown direction 'A-to-C'"),
+        ([], {"gian": 1}, ConfigError, "methods.tricks.gian: unknown.*'gain'"),
+        ([], {"uses": "nothing"}, HarmbenchError, "unknown method 'nothing'"),
+    ],
+)
+def test_bad_requests_write_nothing(start, tmp_path, overrides, tricks, error, message) -> None:
+    with pytest.raises(error, match=message):
+        start(*overrides, **tricks)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_scans_write_nothing(start, tmp_path: Path) -> None:
+    (tmp_path / "scans" / "s1_B.nii.gz").write_bytes(b"no image")
+    with pytest.raises(CohortError, match="subject s1, session B"):
+        start()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_that_stands_twice_is_a_leak(start, tmp_path: Path) -> None:
+    copy = (tmp_path / "scans" / "s0_A.nii.gz").read_bytes()
+    (tmp_path / "scans" / "s1_A.nii.gz").write_bytes(copy)
+    with pytest.raises(CohortError, match="subject s1, session A is the same file as subject s0"):
+        start()
+
+
+def test_unusable_run_folders(start, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        start(out="file/run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("")
+    with pytest.raises(RunError, match="neither empty nor a run folder"):
+        start(out="full")
+
+
+def test_the_record_says_what_was_done(start, tmp_path: Path) -> None:
+    start(gain=0.5)
+    folder = RunFolder(tmp_path / "out")
+    record = folder.read_record()
+    assert record["methods"]["tricks"]["settings"] == {"gain": 0.5, "fail": ""}
+    assert record["segmenter"] == {"name": "thresholds", "version": "1"}
+    invocation = record["invocations"][0]
+    assert {"started", "finished", "packages", "host", "device", "git", "python"} <= set(invocation)
+    assert load_experiment(folder.config).methods["tricks"]["gain"] == 0.5
+    cell, cell_record = next((c, r) for c, r in folder.cells() if c.method == "tricks")
+    assert set(cell_record["stages"]) == {"fit", "harmonize", "segment", "score"}
+    for stage in cell_record["stages"].values():
+        assert stage["wall_s"] >= 0
+        assert stage["peak_memory_mb"] > 10
+    assert folder.cell(cell).root.is_dir()
+
+
+def test_half_written_files_are_swept(start, tmp_path: Path) -> None:
+    start()
+    litter = tmp_path / "out" / "segmentations" / ".tmp-abc.nii.gz"
+    litter.write_text("half")
+    start()
+    assert not litter.exists()
+
+
+def test_cells_are_the_product_controls_first() -> None:
+    experiment = load_experiment(overrides=["methods.dm={}", "seeds=[1, 2]"])
+    cells = make_cells(experiment, [Direction("a", "b")], (0, 2))
+    assert [c.method for c in cells[::4]] == [CEILING, "identity", "histogram_matching", "dm"]
+    assert len(cells) == 4 * 1 * 2 * 2
+    assert len({c.path for c in cells}) == len(cells)

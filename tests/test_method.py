@@ -1,0 +1,65 @@
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import harmbench.method
+from harmbench.errors import MethodError
+from harmbench.method import Direction, Method, available_methods, load_method, method_code
+from harmbench.scaffold import new_method
+
+
+def test_built_in_methods_are_found() -> None:
+    assert {"identity", "histogram_matching", "dm"} <= set(available_methods())
+    for name in available_methods():
+        assert issubclass(load_method(name), Method)
+
+
+def test_unknown_names_show_the_nearest() -> None:
+    with pytest.raises(MethodError, match="unknown method 'identiti'; did you mean 'identity'"):
+        load_method("identiti")
+
+
+def test_a_file_beside_the_package(tmp_path: Path) -> None:
+    adapter, _, cls = new_method("mine", tmp_path)
+    assert load_method(f"{adapter}:{cls}").__name__ == "Mine"
+    assert load_method(f"{adapter}:{cls}") is load_method(f"{adapter}:{cls}")
+    with pytest.raises(MethodError, match="no method 'Min'; did you mean 'Mine'"):
+        load_method(f"{adapter}:Min")
+    with pytest.raises(MethodError, match="no such file"):
+        load_method(f"{tmp_path}/none.py:Mine")
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
+    with pytest.raises(MethodError, match=r"importing .*broken\.py failed: No module named"):
+        load_method(f"{tmp_path}/broken.py:Mine")
+
+
+def test_entry_points_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {
+        "gone": EntryPoint("gone", "harmbench.nothing:X", "harmbench.methods"),
+        "odd": EntryPoint("odd", "harmbench.errors:suggest", "harmbench.methods"),
+        "abstract": EntryPoint("abstract", "harmbench.method:Method", "harmbench.methods"),
+    }
+    monkeypatch.setattr(harmbench.method, "available_methods", lambda: points)
+    for name, message in (
+        ("gone", "cannot be imported"),
+        ("odd", "not a subclass"),
+        ("abstract", "does not define harmonize"),
+    ):
+        with pytest.raises(MethodError, match=message):
+            load_method(name)
+
+
+def test_code_of_a_method_counts_what_it_shares(tmp_path: Path) -> None:
+    adapter, _, cls = new_method("mine", tmp_path)
+    load_method(f"{adapter}:{cls}")
+    alone = method_code(f"{adapter}:{cls}")
+    adapter.write_text(adapter.read_text() + "\nimport harmbench.slices\n")
+    shared = method_code(f"{adapter}:{cls}")
+    assert alone != shared
+    assert method_code("dm") != method_code("identity")
+
+
+def test_directions() -> None:
+    way = Direction("3T", "1.5T")
+    assert str(way) == "3T-to-1.5T"
+    assert way.reverse.reverse == way

@@ -1,0 +1,38 @@
+"""Public names stand in `__all__`, and nothing else does."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import harmbench.methods
+import pytest
+
+import harmbench
+
+
+def _modules() -> list[str]:
+    found = []
+    for package in (harmbench, harmbench.methods):
+        found += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    return sorted({name for name in found if not name.endswith("__main__")})
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_all_lists_what_the_module_defines(name: str) -> None:
+    module = importlib.import_module(name)
+    public = {
+        key
+        for key, value in vars(module).items()
+        if not key.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == name
+    }
+    listed = set(getattr(module, "__all__", ()))
+    assert public <= listed, f"not in __all__: {sorted(public - listed)}"
+    assert all(hasattr(module, key) for key in listed)
+
+
+def test_modules_are_found() -> None:
+    assert {"harmbench.volume", "harmbench.methods.identity"} <= set(_modules())
