@@ -200,17 +200,22 @@ class DiffusionModel(Method):
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        values = read_json(folder / "model.json")
-        if values is None:
-            raise MethodError(f"{folder}: no model.json; was the method fitted and saved?")
-        saved = DiffusionSettings.model_validate(values["settings"])
+        path = folder / "model.json"
+        try:
+            values = read_json(path)
+            if values is None:
+                raise MethodError(f"{path}: no such file; was the method fitted and saved?")
+            saved = DiffusionSettings.model_validate(values["settings"])
+            rows, columns = values["plane"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise MethodError(f"{path}: not the settings of a saved dm ({error})") from error
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of network or noising process")
         method = cls(config or saved)
         network = Denoiser(method.config)
         load_weights(network, folder / "model.safetensors")
         method._network = _frozen(network)
-        method._plane = (values["plane"][0], values["plane"][1])
+        method._plane = (int(rows), int(columns))
         return method
 
     def parameter_counts(self) -> Mapping[str, int]:

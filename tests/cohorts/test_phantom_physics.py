@@ -70,7 +70,7 @@ def test_signal_follows_proton_density_and_decays_with_echo_time():
 
 def test_train_that_does_not_fit_is_refused():
     protocol = replace(PROTOCOLS["3T"], readouts=400)
-    with pytest.raises(ValueError, match="400 readouts of 7.10 ms do not fit into TI 900"):
+    with pytest.raises(ValueError, match=r"400 readouts of 7\.10 ms do not fit into TI 900"):
         mprage_signal(protocol, 1000, 50, 1.0)
 
 

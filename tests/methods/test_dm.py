@@ -251,8 +251,12 @@ def test_a_saved_method_can_sample_in_another_way_but_is_one_network(tmp_path):
     for other in ({"channels": 8}, {"prediction": "v"}):
         with pytest.raises(MethodError, match="other settings"):
             DiffusionModel.load(tmp_path, DiffusionSettings(**(TINY | other)))
-    with pytest.raises(MethodError, match=r"no model\.json"):
+    with pytest.raises(MethodError, match=r"model\.json: no such file"):
         DiffusionModel.load(tmp_path / "nowhere")
+    for text in ("", "{}", '{"settings": {"channels": "many"}, "plane": [8, 8]}'):
+        (tmp_path / "model.json").write_text(text)
+        with pytest.raises(MethodError, match="not the settings of a saved dm"):
+            DiffusionModel.load(tmp_path)
 
 
 def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path):

@@ -243,8 +243,9 @@ def test_weighted_errors_are_the_same_in_every_parametrization(prediction):
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_finds_the_image_that_an_oracle_knows(sampler, prediction):
-    config = DiffusionSettings(sampler=sampler, prediction=prediction, sampling_steps=12)
+@pytest.mark.parametrize("steps", [1, 2, 12])
+def test_every_sampler_finds_the_image_that_an_oracle_knows(steps, sampler, prediction):
+    config = DiffusionSettings(sampler=sampler, prediction=prediction, sampling_steps=steps)
     oracle = Oracle(picture(), config)
     generators = [random_generator(CPU, "sampling", number) for number in range(SHAPE[0])]
     found = sample(oracle, torch.zeros(SHAPE), config, generators)

@@ -20,6 +20,7 @@ from harmbench.cohorts.phantom.warp import (
     brain_box,
     draw_traits,
     draw_warp,
+    keep_volume,
     sample,
     to_template,
 )
@@ -117,6 +118,7 @@ def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 
     generator = subject.anatomy_generator()
     traits = draw_traits(subject, generator)
     warp = draw_warp(generator, atlas, field, traits)
+    traits = keep_volume(atlas, warp, traits, field)
     folding = draw_folding(generator, field)
     deviation = random_nodes(generator, field, 6.0, 10.0)
     lesions = lesion_map(generator, atlas, traits.lesion_ml / float(np.prod(traits.scale)))

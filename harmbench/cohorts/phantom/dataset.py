@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harmbench.cohorts.phantom.physics import Protocol
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Product, Subject
@@ -156,14 +156,23 @@ def record(root: Path, subject: str) -> Path:
 
 def intact(root: Path, subject: str) -> bool:
     """Whether all files of a subject are there, with the bytes that they were written with."""
+    found = _read_record(root, subject)
+    return found is not None and all(
+        (root / name).is_file() and file_key(root / name) == key
+        for name, key in found["files"].items()
+    )
+
+
+def _read_record(root: Path, subject: str) -> dict[str, dict[str, Any]] | None:
+    """Read a subject's record; `None` where it is missing or damaged."""
     try:
         found = read_json(record(root, subject))
-        files = dict(found["files"])
-    except (ValueError, TypeError, KeyError):
-        return False
-    return bool(files) and all(
-        (root / name).is_file() and file_key(root / name) == key for name, key in files.items()
-    )
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    parts = found.get("files"), found.get("participant")
+    return found if all(isinstance(part, dict) and part for part in parts) else None
 
 
 def publish(made: Path, root: Path, subject: Subject, row: Mapping[str, Any]) -> None:
@@ -219,10 +228,9 @@ def write_participants(root: Path, subjects: Iterable[Subject]) -> None:
     """Write `participants.tsv` with one row per subject that is on disk."""
     lines = ["\t".join(_COLUMNS)]
     for subject in subjects:
-        found = read_json(record(root, subject.label))
+        found = _read_record(root, subject.label)
         if found is not None:
-            row = cast(dict[str, Any], found["participant"])
-            lines.append("\t".join(str(row[column]) for column in _COLUMNS))
+            lines.append("\t".join(str(found["participant"][column]) for column in _COLUMNS))
     text = "\n".join(lines) + "\n"
     path = root / "participants.tsv"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -43,9 +43,8 @@ def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> 
     outward = np.stack(
         np.gradient(ndimage.gaussian_filter(atlas.ventricle_distance, 1.5).astype(np.float32)), -1
     )
+    missing_mm3 = load_ml * 1000
     for _ in range(_MOST_LESIONS):
-        # Lesions follow white matter: a blob that crosses into cortex counts with its inner part.
-        missing_mm3 = load_ml * 1000 - float((found * (atlas.wm > 0.5)).sum())
         if missing_mm3 <= 0.02 * load_ml * 1000:
             break
         periventricular = generator.random() < _PERIVENTRICULAR_SHARE
@@ -55,18 +54,24 @@ def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> 
         radius = float(np.clip(median_mm * np.exp(0.45 * generator.standard_normal()), 1.3, 8.0))
         radius = min(radius, max(1.3, (missing_mm3 / 4.2) ** (1 / 3)))
         direction = outward[tuple(centre)] if periventricular else np.zeros(3, np.float32)
-        _add_blob(generator, found, centre, radius, direction)
+        missing_mm3 -= _add_blob(generator, found, atlas.wm, centre, radius, direction)
     return found
 
 
 def _add_blob(
     generator: np.random.Generator,
     found: Floats,
+    wm: Floats,
     centre: NDArray[np.intp],
     radius_mm: float,
     direction: Floats,
-) -> None:
-    """Add one ellipsoid with an irregular outline to `found`, in place."""
+) -> float:
+    """Add one ellipsoid with an irregular outline to `found`, in place.
+
+    Returns:
+        What it adds to the load, in mm3. Lesions follow white matter: of a blob that crosses into
+        cortex only the inner part counts.
+    """
     reach = int(np.ceil(radius_mm * 2)) + 2
     size = 2 * reach + 1
     offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1.0)] * 3, indexing="ij"), -1)
@@ -88,4 +93,6 @@ def _add_blob(
         for a, n in zip(low, found.shape, strict=True)
     )
     put = tuple(slice(max(0, a), min(n, a + size)) for a, n in zip(low, found.shape, strict=True))
-    found[put] = np.maximum(found[put], blob[cut])
+    before = found[put].copy()
+    found[put] = np.maximum(before, blob[cut])
+    return float(((found[put] - before) * (wm[put] > 0.5)).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ __all__ = [
     "brain_box",
     "draw_traits",
     "draw_warp",
+    "keep_volume",
     "sample",
     "to_template",
 ]
@@ -81,7 +82,7 @@ def draw_traits(subject: Subject, generator: np.random.Generator) -> Traits:
     Atrophy grows with age beyond 25 years and with multiple sclerosis; lesion loads are log-normal
     about 7 ml, from 1 to 30. Sizes give brains of 1.2 to 1.6 l with the fluid in them.
     """
-    normal = generator.standard_normal(8)
+    normal = np.clip(generator.standard_normal(8), -2, 2)
     size = _AVERAGE_SIZE * (1.018 if subject.sex == "M" else 0.982) * (1 + 0.018 * normal[0])
     x, y, z = size * (1 + 0.014 * normal[1:4])
     decades = max(0.0, (subject.age - 25) / 10)
@@ -121,6 +122,18 @@ def draw_warp(generator: np.random.Generator, atlas: Atlas, field: Grid, traits:
         if smallest >= _SMALLEST_JACOBIAN:
             return Warp((parts[0], parts[1], parts[2]), smallest)
         velocity *= np.float32(0.85)
+
+
+def keep_volume(atlas: Atlas, warp: Warp, traits: Traits, field: Grid) -> Traits:
+    """Scale a subject so that its brain has the volume that its traits ask for, despite the warp."""
+    x, y, z = (int(np.ceil(n * field.spacing_mm / _NODE_MM)) for n in field.shape)
+    coarse = Grid.around(CENTRE_MM, (x, y, z), _NODE_MM)
+    brain = sample(atlas.brain, atlas.grid, to_template(warp, coarse, traits))
+    asked = float(atlas.brain.sum(dtype=np.float64)) * atlas.grid.spacing_mm**3
+    asked *= float(np.prod(traits.scale))
+    factor = (asked / (float(brain.sum(dtype=np.float64)) * _NODE_MM**3)) ** (1 / 3)
+    a, b, c = (scale * factor for scale in traits.scale)
+    return replace(traits, scale=(a, b, c))
 
 
 def to_template(warp: Warp, grid: Grid, traits: Traits) -> Floats:
