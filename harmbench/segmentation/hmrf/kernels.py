@@ -25,6 +25,8 @@ Index = NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Sums may be reordered, which is what lets loops be vectorized; NaN and infinity keep their meaning.
+_BLOCK = 8  # planes that one sweep goes through at a time
+
 _MATHS = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -166,6 +168,24 @@ def _sweep_row(
             p[k, z, y, lo + i] = before[k]
 
 
+@_compiled()
+def _sweep_plane(
+    p: Single,
+    values: Single,
+    inside: Single,
+    first: Index,
+    last: Index,
+    z: int,
+    w: Single,
+    mu: Double,
+    var: Double,
+) -> None:
+    for y in range(1, p.shape[2] - 1):
+        lo, hi = first[z, y], last[z, y] + 1
+        if lo < hi:
+            _sweep_row(p, values[z, y, lo:hi], inside[z, y, lo:hi], z, y, lo, w, mu, var)
+
+
 @_compiled(parallel=True)
 def sweeps(
     p: Single,
@@ -183,10 +203,10 @@ def sweeps(
     One update is p_k proportional to exp(sum_n w_n p_k(n)) N(value; mu_k, var_k), n over the 18
     neighbours that share a face or an edge (Zhang, Brady & Smith 2001, Sec. III).
 
-    A row (y, z) needs its neighbours at (y-1, z), (y-1..y+1, z-1) after this sweep and those at
-    (y+1, z), (y-1..y+1, z+1) after the one before. All rows of equal y + 2z + 4 sweep are therefore
-    independent: going through them together gives the raster order's result, with any number of
-    threads, and all sweeps in one pass through memory.
+    A plane needs the one below after this sweep and the one above after the sweep before. Sweep s
+    goes through blocks of planes that lie s planes lower than those of the first sweep, s steps
+    behind it: what is worked on in one step is independent, so the raster order's result comes out
+    with any number of threads, and the sweeps share what they bring into the cache.
 
     Args:
         p: (class, z, y, x), changed; 0 outside the brain.
@@ -196,16 +216,13 @@ def sweeps(
         mu, var: (class,), means and variances.
         count: number of sweeps.
     """
-    _, nz, ny, _ = p.shape
-    per_sweep = ny // 2 + 1
-    for step in range(3, (ny - 2) + 2 * (nz - 2) + 4 * (count - 1) + 1):
-        for item in prange(count * per_sweep):
-            line = step - 4 * (item // per_sweep)
-            z = (line - ny + 3) // 2 + item % per_sweep
-            y = line - 2 * z
-            if 0 < z < nz - 1 and 0 < y < ny - 1 and first[z, y] <= last[z, y]:
-                lo, hi = first[z, y], last[z, y] + 1
-                _sweep_row(p, values[z, y, lo:hi], inside[z, y, lo:hi], z, y, lo, w, mu, var)
+    nz = p.shape[1]
+    blocks = (nz - 2 + count - 1) // _BLOCK + 1
+    for step in range(blocks + count - 1):
+        for sweep in prange(count):
+            start = 1 + (step - sweep) * _BLOCK - sweep
+            for z in range(max(1, start), min(nz - 1, start + _BLOCK)):
+                _sweep_plane(p, values, inside, first, last, z, w, mu, var)
 
 
 @_compiled(parallel=True)
