@@ -46,13 +46,11 @@ class ScoringSettings(Settings):
     """How harmonized volumes are finished, segmented and scored."""
 
     segmenter: str = Field("auto", description="`auto`, or one of the installed segmenters")
-    surface_backend: Backend = Field(
-        "edt", description="what computes surface distances"
-    )
+    surface_backend: Backend = Field("edt", description="what computes surface distances")
     mask_background: bool = Field(
         True,
-        description="set a harmonized volume to 0 where its skull-stripped source is 0: the same "
-        "for every method, and without a look at the target",
+        description="set a harmonized volume to 0 outside the brain of its skull-stripped source: "
+        "the same for every method, and without a look at the target",
     )
     stacking_axis: Literal[0, 1, 2] = Field(
         0,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,13 @@ from harmbench.provenance import now, provenance
 from harmbench.results import merge, read_results, write_results
 from harmbench.runs import Cell, RunFolder
 from harmbench.segmentation import make_segmenter
-from harmbench.storage import atomic, file_key, key_of, read_json, write_json
+from harmbench.storage import TEMPORARY_PREFIX, atomic, file_key, key_of, read_json, write_json
 
 __all__ = ["Summary", "collect", "make_cells", "run_experiment"]
 
 Say = Callable[[str], None]
+
+_LITTER_AGE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +310,9 @@ def _run_cells(bench: Bench, cells: Sequence[Cell], say: Say) -> dict[str, str]:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove what a killed run left half-written; young files may be another run's, at work."""
     if out.is_dir():
-        for path in out.rglob(".tmp-*"):
-            path.unlink(missing_ok=True)
-        for path in out.rglob(".model.new"):
-            shutil.rmtree(path, ignore_errors=True)
+        for path in out.rglob(f"{TEMPORARY_PREFIX}*"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LITTER_AGE_S:
+                    path.unlink()

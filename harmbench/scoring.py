@@ -13,6 +13,7 @@ from harmbench.errors import MethodError, SegmentationError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.segmentation import TISSUES, Segmenter
+from harmbench.slices import foreground
 from harmbench.storage import code_key, key_of, read_json, write_json
 from harmbench.volume import Step, Volume, read, require_same_grid, write
 
@@ -24,8 +25,9 @@ def finish_volume(
 ) -> tuple[Volume, float]:
     """Check a method's output against the contract and bring it into the range of the cohort.
 
-    Values are clipped to [0, 1]; with `mask_background`, voxels where the skull-stripped source is
-    0 become 0. Both are the same for every method.
+    Values are clipped to [0, 1]; with `mask_background`, voxels outside the brain of the
+    skull-stripped source (0, and not enclosed by brain) become 0. Both are the same for every
+    method.
 
     Returns:
         The finished volume and the share of brain voxels that had to be clipped.
@@ -43,7 +45,7 @@ def finish_volume(
     bad = int(output.data.size - np.count_nonzero(np.isfinite(output.data)))
     if bad:
         raise MethodError(f"harmonize returned {bad} voxels that are NaN or infinite")
-    brain = source.data > 0
+    brain = foreground(source.data)
     # A hair beyond the range is rounding, not a method's doing.
     outside = (output.data < -1e-6) | (output.data > 1 + 1e-6)
     clipped = float(np.count_nonzero(outside & brain) / max(1, np.count_nonzero(brain)))

@@ -24,6 +24,9 @@ __all__ = [
     "write_text",
 ]
 
+TEMPORARY_PREFIX = ".tmp-"
+"""How the names of half-written files begin."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -34,7 +37,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from harmbench.methods.histogram_matching import HistogramMatching
 from pydantic import BaseModel
 
 from harmbench.contract import check_method, tiny_pairs
 from harmbench.method import Method, available_methods, load_method
+from harmbench.methods.histogram_matching import HistogramMatching
 from harmbench.scaffold import new_method
 from harmbench.volume import Volume
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -323,10 +324,13 @@ def test_the_record_says_what_was_done(start, tmp_path: Path) -> None:
 
 def test_half_written_files_are_swept(start, tmp_path: Path) -> None:
     start()
-    litter = tmp_path / "out" / "segmentations" / ".tmp-abc.nii.gz"
+    litter, young = (tmp_path / "out" / "segmentations" / f".tmp-{i}.nii.gz" for i in "ab")
     litter.write_text("half")
+    os.utime(litter, (1e9, 1e9))
+    young.write_text("another run is writing this")
     start()
     assert not litter.exists()
+    assert young.exists()
 
 
 def test_cells_are_the_product_controls_first() -> None:

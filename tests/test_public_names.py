@@ -6,10 +6,10 @@ import importlib
 import inspect
 import pkgutil
 
-import harmbench.methods
 import pytest
 
 import harmbench
+import harmbench.methods
 
 
 def _modules() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -118,13 +119,15 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """Print a table as a LaTeX float; needs the packages booktabs and graphicx."""
+    # LaTeX numbers its tables itself.
+    title = re.sub(r"^Table [\d-]+\. ", "", table.title)
     count = len(table.columns)
     first = len(table.labels)
     lines = [
         "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.",
         r"\begin{table}[htbp]",
         r"\centering",
-        rf"\caption{{{latex_escape(f'{table.title}. {table.caption}')}}}",
+        rf"\caption{{{latex_escape(f'{title}. {table.caption}')}}}",
         rf"\label{{tab:{table.name}}}",
     ]
     wide = count > 7

@@ -35,7 +35,9 @@ class Fast:
         """
         folder = os.environ.get("FSLDIR", "")
         if not folder or not (Path(folder) / "bin" / "fast").is_file():
-            where = f"FSLDIR is {folder}, which holds no bin/fast" if folder else "FSLDIR is not set"
+            where = (
+                f"FSLDIR is {folder}, which holds no bin/fast" if folder else "FSLDIR is not set"
+            )
             raise UnavailableError(
                 f"segmenter fast: {where}; install FSL (fsl.fmrib.ox.ac.uk) and set FSLDIR, "
                 "or choose another segmenter"

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import torch
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
-from harmbench.methods.dm.settings import DiffusionSettings, Prediction
 from torch import Tensor
 from torch.special import ndtr
+
+from harmbench.methods.dm.settings import DiffusionSettings, Prediction
 
 __all__ = ["Chain", "diffusion_loss", "variational_bound"]
 

@@ -6,20 +6,20 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from harmbench.methods.dm.diffusion import Chain, diffusion_loss
-from harmbench.methods.dm.network import Denoiser
-from harmbench.methods.dm.sampling import sample, sampling_timesteps
-from harmbench.methods.dm.settings import DiffusionSettings
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
 from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
+from harmbench.methods.dm.diffusion import Chain, diffusion_loss
+from harmbench.methods.dm.network import Denoiser
+from harmbench.methods.dm.sampling import sample, sampling_timesteps
+from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.slices import TrainingSlices, Window, foreground, training_slices
 from harmbench.storage import key_of, read_json, write_json
 from harmbench.training import (
@@ -57,6 +57,17 @@ class DiffusionModel(Method):
         "Yaldizli Ö, Cattin PC. Diffusion models for contrast harmonization of magnetic resonance "
         "images. MIDL 2023."
     )
+    quick_settings: ClassVar[Mapping[str, Any]] = {
+        "channels": 8,
+        "norm_groups": 4,
+        "levels": 2,
+        "blocks_per_level": 1,
+        "timesteps": 20,
+        "sampling_steps": 4,
+        "iterations": 8,
+        "checkpoint_every": 2,
+        "log_every": 1,
+    }
 
     config: DiffusionSettings
 

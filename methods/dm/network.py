@@ -6,8 +6,9 @@ from typing import cast
 
 import torch
 from diffusers import UNet2DModel
-from harmbench.methods.dm.settings import DiffusionSettings
 from torch import Tensor, nn
+
+from harmbench.methods.dm.settings import DiffusionSettings
 
 __all__ = ["Denoiser"]
 

@@ -16,10 +16,10 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     UniPCMultistepScheduler,
 )
-from harmbench.methods.dm.diffusion import Chain
-from harmbench.methods.dm.settings import DiffusionSettings
 from torch import Tensor, nn
 
+from harmbench.methods.dm.diffusion import Chain
+from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.training import autocast
 
 __all__ = ["make_scheduler", "sample", "sampling_timesteps"]

@@ -19,6 +19,10 @@ from harmbench.volume import read
 SMALL = PhantomSettings(subjects=2, spacing_mm=4.0)
 
 
+def key_of(root):
+    return json.loads((root / "dataset_description.json").read_text())["Key"]
+
+
 def files_of(root):
     return {
         str(path.relative_to(root)): path.read_bytes()
@@ -160,15 +164,15 @@ def test_damage_is_repaired(made, copy):
 
 
 def test_damage_is_noticed(copy):
-    assert intact(copy, "sub-01")
+    assert intact(copy, "sub-01", key_of(copy))
     (copy / truth_path("sub-01", "lesion")).unlink()
-    assert not intact(copy, "sub-01")
+    assert not intact(copy, "sub-01", key_of(copy))
     record = copy / "sub-02/sub-02_record.json"
     for text in ("{", "[]", "{}", '{"files": {}}', "null"):
         record.write_text(text)
-        assert not intact(copy, "sub-02")
+        assert not intact(copy, "sub-02", key_of(copy))
     record.unlink()
-    assert not intact(copy, "sub-02")
+    assert not intact(copy, "sub-02", key_of(copy))
 
 
 def test_a_subject_that_another_process_made_first_stays(made, copy, tmp_path):
@@ -176,9 +180,9 @@ def test_a_subject_that_another_process_made_first_stays(made, copy, tmp_path):
     rival = tmp_path / "rival"
     shutil.copytree(made[0] / "sub-01", rival / "sub-01")
     inode = (copy / "sub-01").stat().st_ino
-    publish(rival, copy, subject, {"participant_id": "sub-01"})
+    publish(rival, copy, subject, {"participant_id": "sub-01"}, key_of(copy))
     assert (copy / "sub-01").stat().st_ino == inode
-    assert intact(copy, "sub-01")
+    assert intact(copy, "sub-01", key_of(copy))
 
 
 def test_leftovers_of_killed_processes_are_swept_after_a_day(copy):
@@ -199,6 +203,20 @@ def test_a_folder_with_other_data_is_refused(copy, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(CohortError, match="not empty"):
         make_phantom(SMALL, tmp_path / "mine", jobs=1)
+
+
+def test_a_lost_description_is_written_again(made, copy):
+    for damage in (lambda path: path.unlink(), lambda path: path.write_text("{")):
+        damage(copy / "dataset_description.json")
+        make_phantom(SMALL, copy, jobs=1)
+        assert files_of(copy) == files_of(made[0])
+
+
+def test_subjects_made_otherwise_do_not_count(copy):
+    entry = copy / "sub-01/sub-01_record.json"
+    entry.write_text(entry.read_text().replace(key_of(copy), "0" * 64))
+    assert not intact(copy, "sub-01", key_of(copy))
+    assert intact(copy, "sub-02", key_of(copy))
 
 
 def test_default_folder(monkeypatch, tmp_path):

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from harmbench.methods.dm import DiffusionModel, DiffusionSettings, model
 
 from harmbench.errors import ConfigError, MethodError, TrainingError
 from harmbench.method import Direction, Pair, Task, load_method, make_settings
+from harmbench.methods.dm import DiffusionModel, DiffusionSettings, model
 from harmbench.training import random_generator
 from harmbench.volume import Volume
 

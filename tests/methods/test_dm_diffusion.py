@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from harmbench.methods.dm.diffusion import Chain, diffusion_loss, variational_bound
-from harmbench.methods.dm.sampling import make_scheduler, sample, sampling_timesteps
-from harmbench.methods.dm.settings import DiffusionSettings
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from harmbench.methods.dm.diffusion import Chain, diffusion_loss, variational_bound
+from harmbench.methods.dm.sampling import make_scheduler, sample, sampling_timesteps
+from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.training import random_generator
 
 CPU = torch.device("cpu")
@@ -50,7 +50,8 @@ class Oracle(nn.Module):
         noise = self.chain.noise[timestep][:, None, None, None]
         epsilon = (noisy - signal * self.image) / noise
         goal = self.chain.goal(self.image, epsilon, timestep, self.config.prediction)
-        return goal, torch.zeros_like(goal) if self.config.learned_variance else None
+        # The largest variance that a step may have: the last step must not add any noise.
+        return goal, torch.ones_like(goal) if self.config.learned_variance else None
 
 
 def test_the_schedule_is_the_linear_one():

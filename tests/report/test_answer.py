@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report.answer import MAIN_MEASURES, Verdict, headline, verdicts
 from harmbench.report.loading import load_evidence
+from harmbench.results import read_results, write_results
 
 MakeRun = Callable[..., Path]
 FORTH = Direction("3T", "1.5T")
@@ -33,6 +35,22 @@ def test_a_large_consistent_difference_is_clear(finished_run: Path) -> None:
     first = verdicts(load_evidence([finished_run], METRICS), FORTH)[0]
     assert (first.pairs, first.clear, first.lead) == (8, True, "yes")
     assert first.change.startswith("-")
+
+
+def test_differences_of_both_signs_are_not_clear(make_run: MakeRun) -> None:
+    run = make_run(
+        subjects=[f"s{n}" for n in range(8)], gammas={"identity": 1, "dm": 1}, volumes=False
+    )
+    frame = read_results(run / "results.csv")
+    number = frame["subject"].str[1:].astype(int)
+    # dm is 3e-3 better in four subjects and 2e-3 worse in four: better on average, but not clearly.
+    change = np.where(number % 4 < 2, -3e-3, 2e-3)
+    mine = (frame["method"] == "dm") & (frame["metric"] == "mse")
+    frame.loc[mine, "value"] += change[mine]
+    write_results(frame, run / "results.csv")
+    first = verdicts(load_evidence([run], METRICS), FORTH)[0]
+    assert first.best == ("DM",)
+    assert (first.pairs, first.clear, first.lead) == (8, False, "no")
 
 
 def test_few_subjects_are_never_clear(make_run: MakeRun) -> None:

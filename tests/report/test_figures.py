@@ -54,6 +54,14 @@ def test_slices_lie_in_the_brain_and_are_cropped_to_it() -> None:
     assert coronal.size_mm == (63, 114)
 
 
+def test_a_slice_is_the_one_that_its_view_names() -> None:
+    data = np.arange(8 * 9 * 10).reshape(8, 9, 10)
+    sagittal, coronal, axial = views(np.ones(data.shape), (1, 1, 1))
+    assert np.array_equal(take_slice(data, sagittal), data[sagittal.index].T)
+    assert np.array_equal(take_slice(data, coronal), data[:, coronal.index].T)
+    assert np.array_equal(take_slice(data, axial), data[:, :, axial.index].T)
+
+
 def test_an_empty_mask_shows_the_whole_volume() -> None:
     assert views(np.zeros((5, 6, 7)), (1, 1, 1))[2].window == (slice(0, 5), slice(0, 6))
 

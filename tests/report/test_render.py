@@ -66,7 +66,7 @@ def test_markdown_is_a_pipe_table_with_the_best_in_bold() -> None:
 def test_latex_escapes_and_rules() -> None:
     text = to_latex(example())
     assert (
-        r"\caption{Table 1. MSE \& AHD. 100 \% of\_them | see \textasciitilde{}note\textasciitilde{}.}"
+        r"\caption{MSE \& AHD. 100 \% of\_them | see \textasciitilde{}note\textasciitilde{}.}"
         in text
     )
     assert r"\multicolumn{2}{c}{3T to 1.5T} & 1.5T to 3T \\" in text

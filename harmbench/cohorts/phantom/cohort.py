@@ -10,11 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-from harmbench.cohorts import phantom
+import platformdirs
+
+from harmbench import volume
+from harmbench.cohorts import base, phantom
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.physics import PROTOCOLS
-from harmbench.cohorts.phantom.subject_files import write_subject
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
 from harmbench.errors import CohortError
 from harmbench.method import NoProgress, Progress
@@ -22,7 +24,7 @@ from harmbench.storage import code_key, key_of
 
 __all__ = ["cache_folder", "make_phantom"]
 
-CACHE_VARIABLE = "HARMBENCH_CACHE"
+_CACHE_VARIABLE = "HARMBENCH_CACHE"
 
 
 def cache_folder(settings: PhantomSettings) -> Path:
@@ -30,12 +32,8 @@ def cache_folder(settings: PhantomSettings) -> Path:
 
     It does not depend on the number of subjects, so that 40 subjects take over the 4 made before.
     """
-    base = os.environ.get(CACHE_VARIABLE)
-    if not base:
-        import platformdirs
-
-        base = platformdirs.user_cache_dir("harmbench")
-    return Path(base) / f"phantom-{_key(settings)[:16]}"
+    parent = os.environ.get(_CACHE_VARIABLE) or platformdirs.user_cache_dir("harmbench")
+    return Path(parent) / f"phantom-{_key(settings)[:16]}"
 
 
 def make_phantom(
@@ -53,7 +51,7 @@ def make_phantom(
         settings: which cohort.
         folder: where to keep it; by default `cache_folder(settings)`.
         progress: told after each subject (stage `phantom`).
-        jobs: number of processes, each of about 0.7 GB at 1 mm; by default one per core, at most 4.
+        jobs: number of processes, each of about 1.1 GB at 1 mm; by default one per core, at most 4.
 
     Raises:
         CohortError: the folder holds something else, `jobs` is below 1, or a process died.
@@ -62,20 +60,21 @@ def make_phantom(
         raise CohortError(f"jobs is {jobs}, allowed: 1 or more")
     progress = progress or NoProgress()
     root = (folder or cache_folder(settings)).absolute()
-    dataset.write_description(root, settings, _key(settings))
+    key = _key(settings)
+    dataset.write_description(root, settings, key)
     dataset.sweep(root)
     everyone = make_subjects(settings.seed)
     subjects = everyone[: settings.subjects]
-    missing = [subject for subject in subjects if not dataset.intact(root, subject.label)]
+    missing = [subject for subject in subjects if not dataset.intact(root, subject.label, key)]
     done = len(subjects) - len(missing)
     progress("phantom", done, len(subjects))
     _make_all(missing, settings, root, progress, jobs or min(4, os.cpu_count() or 1), done)
-    dataset.write_participants(root, everyone)
+    dataset.write_participants(root, everyone, key)
     return _cohort(settings, root, subjects)
 
 
 def _key(settings: PhantomSettings) -> str:
-    return key_of(settings.model_dump(exclude={"subjects"}), code_key(phantom))
+    return key_of(settings.model_dump(exclude={"subjects"}), code_key(phantom, base, volume))
 
 
 def _make_all(
@@ -89,13 +88,13 @@ def _make_all(
     total = done + len(missing)
     if min(jobs, len(missing)) <= 1:
         for subject in missing:
-            make_subject(subject, settings, root)
+            _make_subject(subject, settings, root)
             done += 1
             progress("phantom", done, total)
         return
     # Fresh processes rather than forked ones: forking a process that has threads can hang.
     with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(make_subject, subject, settings, root) for subject in missing]
+        waiting = [pool.submit(_make_subject, subject, settings, root) for subject in missing]
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -110,14 +109,17 @@ def _make_all(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> None:
+def _make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> None:
     """Make one subject's files below `root`, all or none."""
+    # The simulation is imported by those that simulate, not at the command line's start.
+    from harmbench.cohorts.phantom.subject_files import write_subject
+
     with tempfile.TemporaryDirectory(
         prefix=f".new-{subject.label}-", dir=root, ignore_cleanup_errors=True
     ) as temporary:
         made = Path(temporary)
         row = write_subject(subject, settings, made)
-        dataset.publish(made, root, subject, row)
+        dataset.publish(made, root, subject, row, _key(settings))
 
 
 def _mask(subject: Subject, session: str, settings: PhantomSettings) -> Path:

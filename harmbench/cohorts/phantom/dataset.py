@@ -46,6 +46,8 @@ _COLUMNS = (
     "gm_ml",
     "wm_ml",
 )
+_DESCRIPTION = "dataset_description.json"
+_PARTICIPANTS = "participants.tsv"
 _STALE_SECONDS = 24 * 3600
 
 
@@ -117,22 +119,29 @@ def sidecar(protocol: Protocol, product: Product) -> dict[str, Any]:
 
 
 def write_description(root: Path, settings: PhantomSettings, key: str) -> None:
-    """Write `dataset_description.json`.
+    """Write `dataset_description.json`, where it is not there.
 
     Raises:
-        CohortError: the folder holds something else.
+        CohortError: the folder holds something else, which is left as it is.
     """
-    path = root / "dataset_description.json"
-    found = read_json(path)
+    path = root / _DESCRIPTION
+    # Listed before the description is read: what another process adds meanwhile comes with one.
+    foreign = [] if not root.is_dir() else [p for p in root.iterdir() if not _is_own(root, p)]
+    try:
+        found = read_json(path)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and found.get("Key") == key:
+        return
     if found is not None:
-        if found.get("Key") == key:
-            return
+        name = found.get("Name", "unnamed") if isinstance(found, dict) else "unknown"
         raise CohortError(
-            f"{root}: holds other data ({found.get('Name', 'unnamed')}, key {found.get('Key')}); "
-            "a simulated cohort is made in an empty folder or in its own"
+            f"{root}: holds other data ({name}), or a cohort made with other settings or another "
+            "version; a simulated cohort is made in an empty folder or in its own"
         )
-    if root.is_dir() and any(root.iterdir()):
-        raise CohortError(f"{root}: not empty and not a simulated cohort; choose another folder")
+    if foreign:
+        names = ", ".join(sorted(p.name for p in foreign)[:5])
+        raise CohortError(f"{root}: not empty ({names}); choose another folder")
     values = settings.model_dump(exclude={"subjects"})
     write_json(
         path,
@@ -149,21 +158,35 @@ def write_description(root: Path, settings: PhantomSettings, key: str) -> None:
     )
 
 
+def _is_own(root: Path, path: Path) -> bool:
+    if path.name.startswith(".") or path.name in (_DESCRIPTION, _PARTICIPANTS):
+        return True
+    return record(root, path.name).is_file()
+
+
 def record(root: Path, subject: str) -> Path:
     """Path of the list of a subject's files with their SHA-256."""
     return root / subject / f"{subject}_record.json"
 
 
-def intact(root: Path, subject: str) -> bool:
-    """Whether all files of a subject are there, with the bytes that they were written with."""
+def intact(root: Path, subject: str, key: str) -> bool:
+    """Whether all files of a subject are there, with the bytes that they were written with.
+
+    Args:
+        root: the dataset's folder.
+        subject: label of the subject.
+        key: what the subject must have been made with.
+    """
     found = _read_record(root, subject)
-    return found is not None and all(
+    if found is None or found.get("key") != key:
+        return False
+    return all(
         (root / name).is_file() and file_key(root / name) == key
         for name, key in found["files"].items()
     )
 
 
-def _read_record(root: Path, subject: str) -> dict[str, dict[str, Any]] | None:
+def _read_record(root: Path, subject: str) -> dict[str, Any] | None:
     """Read a subject's record; `None` where it is missing or damaged."""
     try:
         found = read_json(record(root, subject))
@@ -175,7 +198,7 @@ def _read_record(root: Path, subject: str) -> dict[str, dict[str, Any]] | None:
     return found if all(isinstance(part, dict) and part for part in parts) else None
 
 
-def publish(made: Path, root: Path, subject: Subject, row: Mapping[str, Any]) -> None:
+def publish(made: Path, root: Path, subject: Subject, row: Mapping[str, Any], key: str) -> None:
     """Move a finished subject from the folder `made` into the dataset, in one rename.
 
     Another process may have made the same subject meanwhile; the one that is there stays, unless it
@@ -187,13 +210,13 @@ def publish(made: Path, root: Path, subject: Subject, row: Mapping[str, Any]) ->
         for path in sorted(source.rglob("*"))
         if path.is_file()
     }
-    write_json(record(made, subject.label), {"participant": dict(row), "files": files})
+    write_json(record(made, subject.label), {"participant": dict(row), "files": files, "key": key})
     target = root / subject.label
     for _ in range(10):
         try:
             source.rename(target)
         except OSError:
-            if intact(root, subject.label):
+            if intact(root, subject.label, key):
                 return
             discard(target)
         else:
@@ -224,14 +247,14 @@ def sweep(root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def write_participants(root: Path, subjects: Iterable[Subject]) -> None:
+def write_participants(root: Path, subjects: Iterable[Subject], key: str) -> None:
     """Write `participants.tsv` with one row per subject that is on disk."""
     lines = ["\t".join(_COLUMNS)]
     for subject in subjects:
         found = _read_record(root, subject.label)
-        if found is not None:
+        if found is not None and found.get("key") == key:
             lines.append("\t".join(str(found["participant"][column]) for column in _COLUMNS))
     text = "\n".join(lines) + "\n"
-    path = root / "participants.tsv"
+    path = root / _PARTICIPANTS
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import stats
+from scipy import special
 
 from harmbench.settings import Settings
 
@@ -121,12 +121,12 @@ def _control_ages() -> NDArray[np.float64]:
     mean, sd, youngest = 28.9, 7.6, 18.0
     shape = ((mean - youngest) / sd) ** 2
     levels = (np.arange(_CONTROLS) + 0.5) / _CONTROLS
-    return _standardized(stats.gamma.ppf(levels, shape), mean, sd)
+    return _standardized(special.gammaincinv(shape, levels), mean, sd)
 
 
 def _patient_ages() -> NDArray[np.float64]:
     count = COHORT_SIZE - _CONTROLS
-    return _standardized(stats.norm.ppf((np.arange(count) + 0.5) / count), 51.7, 12.7)
+    return _standardized(special.ndtri((np.arange(count) + 0.5) / count), 51.7, 12.7)
 
 
 def _standardized(values: NDArray[np.float64], mean: float, sd: float) -> NDArray[np.float64]:

@@ -1,0 +1,241 @@
+"""How the `hmrf` segmenter estimates classes, bias field and labels, step by step.
+
+The model (Zhang, Brady & Smith 2001): given its class, a voxel's log intensity is Gaussian around
+the class mean plus a smooth bias field, and classes form a Markov random field. The schedule and
+the constants are those of FAST 6.0.0 at its defaults. Arrays lie as `Layout` describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.errors import SegmentationError
+from harmbench.segmentation.base import TISSUES
+from harmbench.segmentation.hmrf import kernels
+from harmbench.segmentation.hmrf.layout import Layout
+from harmbench.segmentation.hmrf.sweeps import sweeps
+from harmbench.segmentation.hmrf.workers import Workers
+
+__all__ = ["Fit", "fit", "neighbour_weights", "smoothing_kernel", "weighted_moments"]
+
+Single = NDArray[np.float32]
+Double = NDArray[np.float64]
+
+_MIXTURE_STEPS = 19
+_BETA_START = 0.02
+_BETA = 0.1
+_BIAS_STEPS = 4
+_BETAS_FINAL = (_BETA_START, _BETA, _BETA, _BETA)
+_SWEEPS = 5
+_SMOOTHING_MM = 20.0
+_SIGMA_PER_SMOOTHING = 0.51
+
+# A class whose voxels all have one value would have no variance, and no likelihood elsewhere.
+_LEAST_SPREAD = 1e-4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """What was estimated on the brain's box.
+
+    Attributes:
+        posteriors: (class, z, y, x), classes by rising mean, 0 outside the brain.
+        log_intensity: (z, y, x), log(I + 1) less the bias field.
+        bias: (z, y, x), log bias field, 0 outside the brain.
+        means, variances: (class,), of `log_intensity`.
+    """
+
+    posteriors: Single
+    log_intensity: Single
+    bias: Single
+    means: Double
+    variances: Double
+
+    def labels(self, layout: Layout) -> NDArray[np.uint8]:
+        """Return the most probable class of each voxel: 1, 2, ..., and 0 outside the brain."""
+        labels = (self.posteriors.argmax(axis=0) + 1).astype(np.uint8)
+        labels[~layout.brain] = 0
+        return labels
+
+
+def fit(
+    layout: Layout, y: Single, spacing_mm: Sequence[float], classes: int, workers: Workers
+) -> Fit:
+    """Estimate means, variances, bias field and class posteriors together.
+
+    Args:
+        layout: where the brain is.
+        y: (z, y, x), log(I + 1) in the brain, 0 outside.
+        spacing_mm: voxel spacing along x, y, z.
+        classes: number of classes.
+        workers: threads.
+
+    Raises:
+        SegmentationError: a class died out.
+    """
+    model = _Model(layout, y, spacing_mm, classes, workers)
+    model.start()
+    for _ in range(_MIXTURE_STEPS):
+        model.mixture_step()
+    model.estimate_bias()
+    for _ in range(_BIAS_STEPS):
+        model.segment(_BETA_START)
+        model.estimate_bias()
+        model.estimate_classes()
+    for beta in _BETAS_FINAL:
+        model.segment(beta)
+        model.estimate_classes()
+    return model.result()
+
+
+def neighbour_weights(spacing_mm: Sequence[float]) -> Double:
+    """Return one over the distance in mm to the neighbours along x, y, z, xy, xz and yz."""
+    x, y, z = spacing_mm
+    distances = (x, y, z, np.hypot(x, y), np.hypot(x, z), np.hypot(y, z))
+    return 1 / np.array(distances, dtype=np.float64)
+
+
+def smoothing_kernel(spacing_mm: float) -> Single:
+    """Return the Gaussian that smooths the bias field along one axis, from its centre outwards.
+
+    Its standard deviation is 0.51 * 20 mm, and it ends at twice that, cut to whole voxels first.
+    """
+    sigma = _SIGMA_PER_SMOOTHING * _SMOOTHING_MM / spacing_mm
+    half = np.exp(-0.5 * (np.arange(2 * int(sigma) + 1) / sigma) ** 2)
+    return np.asarray(half / (2 * half.sum() - half[0]), dtype=np.float32)
+
+
+def weighted_moments(
+    layout: Layout, p: Single, values: Single, centre: Double, workers: Workers
+) -> tuple[Double, Double, Double]:
+    """Return each class's weight in voxels, its mean and its variance, (class,) each.
+
+    Args:
+        layout: where the brain is.
+        p: (class, z, y, x), weights.
+        values: (z, y, x).
+        centre: (class,), values near the means, which keep the variances exact.
+        workers: threads.
+    """
+    planes = np.zeros((values.shape[0], centre.size, 3))
+    workers.over_planes(kernels.moments, p, values, layout.first, layout.last, centre, planes)
+    weight, one, two = planes.sum(axis=0).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = one / weight
+        return weight, centre + shift, two / weight - shift**2
+
+
+class _Model:
+    """The state between the steps; `p` are the posteriors, `values` the log intensity less bias."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        y: Single,
+        spacing_mm: Sequence[float],
+        classes: int,
+        workers: Workers,
+    ) -> None:
+        self.workers = workers
+        self.layout, self.y, self.values = layout, y, y
+        self.inside = layout.brain.astype(np.float32)
+        self.bias = np.zeros_like(y)
+        self.p = np.zeros((classes, *y.shape), dtype=np.float32)
+        self.neighbours = neighbour_weights(spacing_mm)
+        # Axes of the box are (z, y, x).
+        self.smoothing = [smoothing_kernel(length) for length in reversed(spacing_mm)]
+        self.terms = np.zeros((2, 2, *y.shape), dtype=np.float32)
+        self.mean, self.var = np.zeros(classes), np.ones(classes)
+        self.least_variance = 0.0
+
+    def start(self) -> None:
+        """Take evenly spaced percentiles as means, and each voxel for the nearest one's class."""
+        brain = self.y[self.layout.brain].astype(np.float64)
+        classes = self.mean.size
+        self.least_variance = (_LEAST_SPREAD * float(brain.std())) ** 2
+        means = np.percentile(brain, 100 * np.arange(1, classes + 1) / (classes + 1))
+        if not (np.diff(means) > 0).all():
+            raise SegmentationError(
+                f"{classes} classes cannot be told apart: more than 1 in {classes + 1} voxels of "
+                f"the brain share the intensity {np.expm1(means[np.argmin(np.diff(means))]):.4g}"
+            )
+        nearest = np.searchsorted((means[1:] + means[:-1]) / 2, brain)
+        groups = [brain[nearest == k] for k in range(classes)]
+        self._set_classes(
+            np.array([group.size for group in groups]),
+            np.array([group.mean() if group.size else np.nan for group in groups]),
+            np.array([group.var() if group.size else np.nan for group in groups]),
+        )
+
+    def mixture_step(self) -> None:
+        """One step of expectation-maximization of the mixture with equal weights."""
+        brain = (self.values, self.inside, self.layout.first, self.layout.last)
+        self.workers.over_planes(kernels.posteriors, self.p, *brain, self.mean, self.var)
+        self.estimate_classes()
+
+    def segment(self, beta: float) -> None:
+        """Find the posteriors under the random field of strength `beta`, from equal ones.
+
+        FAST starts from random posteriors; after five sweeps either start gives the same labels.
+        """
+        self.p[:] = self.inside / np.float32(self.mean.size)
+        w = (beta * self.neighbours).astype(np.float32)
+        brain = (self.values, self.inside, self.layout.first, self.layout.last)
+        sweeps(self.workers, _SWEEPS, self.p, *brain, w, self.mean, self.var)
+
+    def estimate_classes(self) -> None:
+        """Take means and variances weighted by the posteriors."""
+        self._set_classes(
+            *weighted_moments(self.layout, self.p, self.values, self.mean, self.workers)
+        )
+
+    def estimate_bias(self) -> None:
+        """Smooth the residuals from the class means, weighted by precision (Zhang et al. 2001).
+
+        The residuals are those of the original values. What is outside the brain is 0 in numerator
+        and denominator alike, so the box stands for the whole image.
+        """
+        now, then = self.terms
+        self.workers.over_planes(kernels.bias_terms, self.p, self.y, self.mean, self.var, now)
+        for axis, kernel in enumerate(self.smoothing, start=1):
+            self.workers.over_planes(kernels.smooth, now, kernel, axis, then)
+            now, then = then, now
+        brain = self.layout.brain
+        self.bias = np.divide(now[0], now[1], out=np.zeros_like(self.y), where=brain)
+        self.bias -= np.float32(self.bias[brain].mean(dtype=np.float64))
+        self.bias *= self.inside
+        self.values = self.y - self.bias
+
+    def result(self) -> Fit:
+        """Put the classes into the order of rising means.
+
+        Raises:
+            SegmentationError: a class is nowhere the most probable one.
+        """
+        order = np.argsort(self.mean, kind="stable")
+        posteriors = self.p if (order == np.arange(order.size)).all() else self.p[order]
+        means, variances = self.mean[order], self.var[order]
+        for array in (means, variances):
+            array.flags.writeable = False
+        found = Fit(posteriors, self.values, self.bias, means, variances)
+        voxels = np.bincount(found.labels(self.layout).ravel(), minlength=order.size + 1)[1:]
+        self._refuse(voxels == 0, "no voxel is left to it")
+        return found
+
+    def _set_classes(self, voxels: NDArray[np.generic], mean: Double, var: Double) -> None:
+        gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
+        self._refuse(gone, "its probability has fallen below one voxel")
+        self.mean, self.var = mean, np.maximum(var, self.least_variance)
+
+    def _refuse(self, gone: NDArray[np.bool_], why: str) -> None:
+        if gone.any():
+            number = int(np.argmax(gone)) + 1
+            names = {label: name for name, label in TISSUES.items()} if gone.size == 3 else {}
+            name = names.get(number, f"class {number} of {gone.size}")
+            raise SegmentationError(
+                f"{name} died out: {why}; the brain's intensities do not show {gone.size} tissues"
+            )

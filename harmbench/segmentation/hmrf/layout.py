@@ -1,0 +1,68 @@
+"""How the `hmrf` segmenter holds a volume: the brain's box, in the order in which FSL holds images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+__all__ = ["Layout"]
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The box of the brain in a volume, and which of its voxels are brain.
+
+    In the box, axes are (z, y, x), x runs from right to left, and one voxel of margin surrounds the
+    brain. FSL holds images this way, whatever their file's order from left to right; sweeps in
+    place depend, a little, on the order.
+
+    Attributes:
+        shape: of the volume, (x, y, z).
+        box: where the brain lies in the volume turned to (z, y, x), without margin.
+        brain: (z, y, x) of the box.
+        first, last: (z, y), int32, outermost brain voxels of each row; 1 and 0 where there are none.
+    """
+
+    shape: tuple[int, ...]
+    box: tuple[slice, ...]
+    brain: NDArray[np.bool_]
+    first: NDArray[np.int32]
+    last: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, brain: NDArray[np.bool_]) -> Self:
+        """Lay out a volume in RAS orientation, shape (x, y, z), with at least one brain voxel."""
+        turned = _turn(brain)
+        box = []
+        for axis in range(3):
+            filled = np.flatnonzero(turned.any(axis=tuple(i for i in range(3) if i != axis)))
+            box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+        inner = np.pad(turned[tuple(box)], 1)
+        some = inner.any(axis=2)
+        first = np.where(some, inner.argmax(axis=2), 1).astype(np.int32)
+        last = np.where(some, inner.shape[2] - 1 - inner[:, :, ::-1].argmax(axis=2), 0)
+        return cls(brain.shape, tuple(box), inner, first, last.astype(np.int32))
+
+    def to_box(self, data: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the box of a volume, float32, 0 outside the brain."""
+        boxed = np.pad(_turn(data)[self.box], 1).astype(np.float32)
+        boxed[~self.brain] = 0
+        return boxed
+
+    def to_volume(self, boxed: NDArray[Number], background: float = 0) -> NDArray[Number]:
+        """Return a read-only volume of the box's values, `background` outside the box."""
+        volume = np.full(self.shape, background, dtype=boxed.dtype)
+        _turn(volume)[self.box] = boxed[1:-1, 1:-1, 1:-1]
+        volume.flags.writeable = False
+        return volume
+
+
+def _turn(data: NDArray[Number]) -> NDArray[Number]:
+    """View a volume's (x, y, z) as (z, y, x) with x reversed."""
+    return data[::-1].transpose(2, 1, 0)

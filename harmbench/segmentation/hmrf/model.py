@@ -1,0 +1,100 @@
+"""The `hmrf` segmenter as a function of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.errors import SegmentationError
+from harmbench.segmentation.base import check_segmentable
+from harmbench.segmentation.hmrf.layout import Layout
+from harmbench.volume import Volume
+
+__all__ = ["HmrfResult", "hmrf"]
+
+_CLASSES = range(2, 7)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HmrfResult:
+    """What `hmrf` found. Arrays are read-only.
+
+    Attributes:
+        labels: (x, y, z) uint8, 0 background, then 1, 2, ... by rising mean intensity; for three
+            classes 1 CSF, 2 GM, 3 WM (FAST's `_seg`).
+        partial_volumes: (class, x, y, z) float32, each class's share of the voxel, adding up to 1
+            in the brain and 0 outside (FAST's `_pve_0`, ...); `None` unless asked for.
+        bias_field: (x, y, z) float32, multiplicative on intensity + 1, geometric mean 1 in the
+            brain, 1 outside: the intensity without it is (I + 1) / bias_field - 1.
+        means, variances: (class,) float64, of log(I + 1) without bias field.
+    """
+
+    labels: NDArray[np.uint8]
+    partial_volumes: NDArray[np.float32] | None
+    bias_field: NDArray[np.float32]
+    means: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+
+def hmrf(
+    data: NDArray[Any],
+    spacing_mm: Sequence[float],
+    *,
+    classes: int = 3,
+    partial_volumes: bool = False,
+    threads: int | None = None,
+) -> HmrfResult:
+    """Segment a skull-stripped T1-weighted volume as FSL's FAST does at its defaults.
+
+    The model is that of Zhang, Brady & Smith (IEEE Trans. Med. Imaging 20(1), 2001). It works on
+    log(I + 1), so the scale of the intensities matters: [0, 1] is what the suite feeds. The result
+    is the same whatever the number of threads.
+
+    Args:
+        data: (x, y, z) in RAS orientation, intensities of at least 0; the brain is where it is
+            above 0.
+        spacing_mm: distance between voxels along x, y, z.
+        classes: number of classes, 2 to 6; only 3 has been compared with FAST.
+        partial_volumes: whether to estimate each class's share of every voxel.
+        threads: number of threads; without it `NUMBA_NUM_THREADS`, or the number of processors.
+
+    Raises:
+        SegmentationError: the volume has voxels that are negative or not finite, an empty brain, too
+            few different intensities, or a class died out; or an argument is out of range.
+        VolumeError: `data` is not three-dimensional or empty.
+    """
+    spacing = tuple(float(value) for value in spacing_mm)
+    if len(spacing) != 3 or not all(np.isfinite(value) and value > 0 for value in spacing):
+        raise SegmentationError(f"spacing_mm is {spacing}; expected three positive lengths in mm")
+    if classes not in _CLASSES:
+        raise SegmentationError(f"{classes} classes; allowed: {_CLASSES[0]} to {_CLASSES[-1]}")
+    if threads is not None and threads < 1:
+        raise SegmentationError(f"{threads} threads; at least 1 is needed")
+    volume = Volume(np.asarray(data), np.diag([*spacing, 1.0]))
+    check_segmentable(volume)
+    # numba takes half a second to import, which the command line's start is spared.
+    from harmbench.segmentation.hmrf.estimation import fit
+    from harmbench.segmentation.hmrf.partial import shares
+    from harmbench.segmentation.hmrf.workers import Workers
+
+    layout = Layout.of(volume.data > 0)
+    with Workers(threads) as workers:
+        found = fit(layout, np.log1p(layout.to_box(volume.data)), spacing, classes, workers)
+        parts = shares(layout, found, spacing, workers) if partial_volumes else None
+    return HmrfResult(
+        labels=layout.to_volume(found.labels(layout)),
+        partial_volumes=None if parts is None else _stack(layout, parts),
+        bias_field=layout.to_volume(np.exp(found.bias), background=1),
+        means=found.means,
+        variances=found.variances,
+    )
+
+
+def _stack(layout: Layout, parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    stacked = np.stack([layout.to_volume(part) for part in parts])
+    stacked.flags.writeable = False
+    return stacked

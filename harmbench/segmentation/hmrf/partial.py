@@ -1,0 +1,107 @@
+"""Partial volumes of the `hmrf` segmenter: each class's share of every voxel.
+
+As in FAST: a voxel is one of the pure tissues or a mixture of two (its mixel type). A mixture's
+likelihood is that of all fractions together; the types form a random field of their own; a
+mixture's fraction is then the likeliest one. This works on intensities, not on their logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.segmentation.hmrf import mixels
+from harmbench.segmentation.hmrf.estimation import Fit, neighbour_weights, weighted_moments
+from harmbench.segmentation.hmrf.layout import Layout
+from harmbench.segmentation.hmrf.workers import Workers
+
+__all__ = ["clique_table", "fraction_grid", "shares"]
+
+Single = NDArray[np.float32]
+
+_STEP = 0.01
+_FIELD_STRENGTH = 0.3
+_SAME, _COMPATIBLE, _OTHER = 2.0, 1.0, -1.0
+
+
+def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Workers) -> Single:
+    """Estimate each class's share of every voxel.
+
+    Args:
+        layout: where the brain is.
+        found: the hard segmentation's estimates.
+        spacing_mm: voxel spacing along x, y, z.
+        workers: threads.
+
+    Returns:
+        (class, z, y, x) in [0, 1], adding up to 1 in the brain, 0 outside.
+    """
+    values = np.expm1(found.log_intensity)
+    classes = found.means.size
+    pairs = np.array(list(combinations(range(classes), 2)), dtype=np.int32)
+    centre = np.expm1(found.means)
+    _, means, variances = weighted_moments(layout, found.posteriors, values, centre, workers)
+    # The spread of a log intensity, carried over: keeps a class of one value from having none.
+    variances = np.maximum(variances, 1e-6 * found.variances * (1 + centre) ** 2)
+
+    grid = fraction_grid()
+    one, other = pairs.T
+    part = grid.astype(np.float64)
+    mixed_means = np.outer(means[one], part) + np.outer(means[other], 1 - part)
+    mixed_variances = np.outer(variances[one], part**2) + np.outer(
+        variances[other], (1 - part) ** 2
+    )
+    mixed = _density_terms(mixed_means, mixed_variances)
+    pure = np.stack(_density_terms(means, variances), axis=1)
+
+    count = classes + len(pairs)
+    likelihood = np.zeros((count, *values.shape), dtype=np.float32)
+    first, last = layout.first, layout.last
+    workers.over_planes(
+        mixels.mixel_likelihood, values, first, last, pure, *mixed, _STEP, likelihood
+    )
+    types = likelihood.argmax(axis=0).astype(np.int32)
+    types[~layout.brain] = count
+    w = (_FIELD_STRENGTH * neighbour_weights(spacing_mm)).astype(np.float32)
+    mixels.mixel_sweep(types, likelihood, w, clique_table(classes))
+    out = np.zeros((classes, *values.shape), dtype=np.float32)
+    workers.over_planes(mixels.fractions, values, types, pairs, grid, *mixed, out)
+    return out
+
+
+def fraction_grid() -> Single:
+    """Return the fractions from 0 to 1, counted up in single precision.
+
+    Counted so, they fall short by a few 1e-7: of two halves the second class has the larger, which
+    decides a mixture's tissue as in FAST.
+    """
+    steps = np.full(round(1 / _STEP), _STEP, dtype=np.float32)
+    return np.concatenate([np.zeros(1, np.float32), np.cumsum(steps, dtype=np.float32)])
+
+
+def clique_table(classes: int) -> Single:
+    """Return how well two mixel types go together as neighbours, shape (type, type).
+
+    Two voxels of one type go together best, a tissue and its mixtures well, all others badly.
+    """
+    types = [{k} for k in range(classes)] + [set(pair) for pair in combinations(range(classes), 2)]
+    table = np.full((len(types), len(types)), _OTHER, dtype=np.float32)
+    for i, one in enumerate(types):
+        for j, other in enumerate(types):
+            if one == other:
+                table[i, j] = _SAME
+            elif one < other or other < one:
+                table[i, j] = _COMPATIBLE
+    return table
+
+
+def _density_terms(
+    means: NDArray[np.float64], variances: NDArray[np.float64]
+) -> tuple[Single, Single, Single]:
+    """Return what a Gaussian's log density is made of: mean, half precision, log precision / 2."""
+    terms = (means, 0.5 / variances, -0.5 * np.log(variances))
+    single = [np.ascontiguousarray(term, dtype=np.float32) for term in terms]
+    return single[0], single[1], single[2]

@@ -1,0 +1,71 @@
+"""Threads that share a volume's planes.
+
+numba has threads of its own. Those spin while they wait, which on a busy machine costs more than
+the work, may not be forked, and without OpenMP end the process when two callers enter them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import numba
+from typing_extensions import Self
+
+__all__ = ["Workers"]
+
+_CHUNKS_PER_WORKER = 4
+
+
+class Workers:
+    """A few threads for functions that let go of the interpreter's lock; a context manager.
+
+    Args:
+        threads: number of threads; `None` takes NUMBA_NUM_THREADS, or the number of processors.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads: int = threads or numba.config.NUMBA_NUM_THREADS
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._pool is not None:
+            self._stack.enter_context(self._pool)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def run(
+        self,
+        function: Callable[..., None],
+        ranges: Sequence[tuple[int, int]],
+        arguments: Sequence[Any],
+    ) -> None:
+        """Call `function(start, stop, *arguments)` for each range and wait for all."""
+        if self._pool is None or len(ranges) < 2:
+            for start, stop in ranges:
+                function(start, stop, *arguments)
+            return
+        waiting = [self._pool.submit(function, *bounds, *arguments) for bounds in ranges]
+        for future in waiting:
+            future.result()
+
+    def over_planes(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call `function(start, stop, *arguments)` for ranges that make up all planes.
+
+        The number of planes is the third axis from the end of the first argument.
+        """
+        planes = arguments[0].shape[-3]
+        length = -(-planes // (self.threads * _CHUNKS_PER_WORKER))
+        ranges = [(start, min(start + length, planes)) for start in range(0, planes, length)]
+        self.run(function, ranges, arguments)
