@@ -30,7 +30,13 @@ from harmbench.method import (
 )
 from harmbench.results import merge, read_results, table, write_results
 from harmbench.runs import Cell, CellFolder
-from harmbench.scoring import finish_volume, missing_rows, score_rows, segment_to_file
+from harmbench.scoring import (
+    finish_volume,
+    missing_rows,
+    score_rows,
+    segment_to_file,
+    segmenter_key,
+)
 from harmbench.segmentation import make_segmenter
 from harmbench.storage import code_key, key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
@@ -157,6 +163,9 @@ class _CellRun:
         with Meter() as meter:
             method.fit(pairs, self._task(self.folder.training))
             _save(method, self.folder.model)
+        # The model is safe: what is left to resume from only takes space.
+        for path in self.folder.training.glob("checkpoint*"):
+            path.unlink()
         self.record["keys"]["fit"] = key
         self._measured("fit", meter, count=1)
         return method
@@ -195,7 +204,7 @@ class _CellRun:
             made,
             [source_key, target_key],
             scoring.model_dump(mode="json"),
-            make_segmenter(self.bench.segmenter).version,
+            segmenter_key(make_segmenter(self.bench.segmenter)),
             code_key(harmbench.metrics),
         )
         keys = self.record["keys"]

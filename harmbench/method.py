@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "harmbench.methods"
 
-_SHARED_MODULES = ("harmbench.slices", "harmbench.training")
+_SHARED_MODULES = re.compile(r"harmbench\.(?:slices|training|methods\.\w+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,7 +97,8 @@ class Task:
         seed: seed of every random number that the method draws.
         device: torch device name, `cpu` or `cuda`.
         folder: where checkpoints may be kept, so that an interrupted `fit` can go on; `None`
-            where nothing may be kept.
+            where nothing may be kept. Files called `checkpoint*` are removed once the fitted model
+            is saved; others, such as a loss curve, stay.
         progress: told about long work.
     """
 
@@ -192,8 +194,8 @@ def method_code(name: str) -> str:
     else:
         module = importlib.import_module(available_methods()[name].module)
     text = "".join(file.read_text(encoding="utf-8") for file in code_files(module))
-    shared = [importlib.import_module(name) for name in _SHARED_MODULES if name in text]
-    return code_key(module, *shared)
+    shared = sorted(set(_SHARED_MODULES.findall(text)) - {module.__name__})
+    return code_key(module, *map(importlib.import_module, shared))
 
 
 def _from_file(name: str) -> type[Method]:

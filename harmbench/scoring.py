@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import harmbench.segmentation
 from harmbench.errors import MethodError, SegmentationError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
@@ -17,7 +18,7 @@ from harmbench.slices import foreground
 from harmbench.storage import code_key, key_of, read_json, write_json
 from harmbench.volume import Step, Volume, read, require_same_grid, write
 
-__all__ = ["finish_volume", "missing_rows", "score_rows", "segment_to_file"]
+__all__ = ["finish_volume", "missing_rows", "score_rows", "segment_to_file", "segmenter_key"]
 
 
 def finish_volume(
@@ -71,7 +72,7 @@ def segment_to_file(
     Returns:
         The labels, or the reason why the volume cannot be segmented.
     """
-    key = key_of("segment", volume.key, segmenter.name, segmenter.version, _code_of(segmenter))
+    key = key_of("segment", volume.key, segmenter_key(segmenter))
     note_path = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
     for file in (path, *same_as):
         note = read_json(file.with_name(file.name.removesuffix(".nii.gz") + ".json")) or {}
@@ -96,8 +97,14 @@ def segment_to_file(
     return labels
 
 
-def _code_of(segmenter: Segmenter) -> str:
-    return code_key(sys.modules[type(segmenter).__module__])
+def segmenter_key(segmenter: Segmenter) -> str:
+    """SHA-256 of what a segmenter's labels depend on: its name, version and code."""
+    module = sys.modules[type(segmenter).__module__]
+    # One that fills a package of its own counts with all of it.
+    package = module.__package__ or ""
+    if package not in {"", harmbench.segmentation.__name__}:
+        module = sys.modules[package]
+    return key_of(segmenter.name, segmenter.version, code_key(module))
 
 
 def score_rows(

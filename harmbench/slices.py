@@ -160,6 +160,7 @@ def training_slices(
     crop: bool = True,
     margin: int = 0,
     skip_empty: bool = True,
+    at_least: tuple[int, int] = (1, 1),
 ) -> TrainingSlices:
     """Cut the training volumes into slices of one size, going through `pairs` once.
 
@@ -170,13 +171,14 @@ def training_slices(
         crop: whether to cut the empty background away, around each subject's brain (both scans).
         margin: voxels of background to keep around the largest brain.
         skip_empty: whether to leave out slices in which both scans are empty.
+        at_least: smallest number of rows and columns, before rounding up; smaller slices are padded.
 
     Raises:
         TrainingError: there are no pairs, or no slice has anything in it.
         VolumeError: source and target of a pair lie on different grids.
     """
     cuts: list[Array] = []  # one (2, slices, rows, columns) per subject, as small as its brain
-    keys: list[Any] = [axis, multiple, crop, margin, skip_empty]
+    keys: list[Any] = [axis, multiple, crop, margin, skip_empty, at_least]
     for pair in pairs:
         names = (f"source of {pair.subject}", f"target of {pair.subject}")
         require_same_grid(pair.source, pair.target, names)
@@ -190,7 +192,8 @@ def training_slices(
         raise TrainingError("there is nothing to learn from: no training slice has a voxel above 0")
     border = 2 * margin if crop else 0
     rows, columns = (
-        round_up(max(cut.shape[side] for cut in cuts) + border, multiple) for side in (2, 3)
+        round_up(max(smallest, *(cut.shape[side] + border for cut in cuts)), multiple)
+        for side, smallest in zip((2, 3), at_least, strict=True)
     )
     stacks = np.zeros((2, count, rows, columns), dtype=np.float32)
     first = 0

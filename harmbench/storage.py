@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,8 +93,7 @@ def code_key(*modules: ModuleType) -> str:
     folder makes its results stale while reformatting does not.
     """
     files = [file for module in modules for file in code_files(module)]
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
-    return key_of([_without_docstrings(tree) for tree in trees])
+    return key_of([_syntax_key(file, file.stat().st_mtime_ns) for file in files])
 
 
 def code_files(module: ModuleType) -> list[Path]:
@@ -104,9 +104,11 @@ def code_files(module: ModuleType) -> list[Path]:
     return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 
-def _without_docstrings(tree: ast.Module) -> str:
+@lru_cache(maxsize=256)
+def _syntax_key(file: Path, changed_ns: int) -> str:  # noqa: ARG001 - makes an edited file a new entry
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return key_of(ast.dump(tree))
