@@ -8,12 +8,17 @@ from harmbench.errors import SegmentationError, UnavailableError, suggest
 from harmbench.segmentation.atropos import Atropos
 from harmbench.segmentation.base import TISSUES, Segmenter
 from harmbench.segmentation.fast import Fast
+from harmbench.segmentation.hmrf import Hmrf
 
 __all__ = ["AUTO", "SEGMENTERS", "TISSUES", "Segmenter", "make_segmenter"]
 
-SEGMENTERS: Mapping[str, Callable[[], Segmenter]] = {"fast": Fast, "atropos": Atropos}
+SEGMENTERS: Mapping[str, Callable[[], Segmenter]] = {
+    "fast": Fast,
+    "hmrf": Hmrf,
+    "atropos": Atropos,
+}
 
-AUTO = ("fast", "atropos")
+AUTO = ("fast", "hmrf")
 """What the choice `auto` tries, in this order."""
 
 

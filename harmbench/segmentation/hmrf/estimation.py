@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Fit:
 
     def labels(self, layout: Layout) -> NDArray[np.uint8]:
         """Return the most probable class of each voxel: 1, 2, ..., and 0 outside the brain."""
-        labels = (self.posteriors.argmax(axis=0) + 1).astype(np.uint8)
+        labels: NDArray[np.uint8] = (self.posteriors.argmax(axis=0) + 1).astype(np.uint8)
         labels[~layout.brain] = 0
         return labels
 
@@ -149,7 +150,8 @@ class _Model:
         # Axes of the box are (z, y, x).
         self.smoothing = [smoothing_kernel(length) for length in reversed(spacing_mm)]
         self.terms = np.zeros((2, 2, *y.shape), dtype=np.float32)
-        self.mean, self.var = np.zeros(classes), np.ones(classes)
+        self.mean: Double = np.zeros(classes)
+        self.var: Double = np.ones(classes)
         self.least_variance = 0.0
 
     def start(self) -> None:
@@ -226,7 +228,7 @@ class _Model:
         self._refuse(voxels == 0, "no voxel is left to it")
         return found
 
-    def _set_classes(self, voxels: NDArray[np.generic], mean: Double, var: Double) -> None:
+    def _set_classes(self, voxels: NDArray[Any], mean: Double, var: Double) -> None:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
         self._refuse(gone, "its probability has fallen below one voxel")
         self.mean, self.var = mean, np.maximum(var, self.least_variance)

@@ -43,7 +43,9 @@ class Layout:
         for axis in range(3):
             filled = np.flatnonzero(turned.any(axis=tuple(i for i in range(3) if i != axis)))
             box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-        inner = np.pad(turned[tuple(box)], 1)
+        # Not np.pad, which may lay out its result in the order of the transposed input.
+        inner = np.zeros([side.stop - side.start + 2 for side in box], dtype=np.bool_)
+        inner[1:-1, 1:-1, 1:-1] = turned[tuple(box)]
         some = inner.any(axis=2)
         first = np.where(some, inner.argmax(axis=2), 1).astype(np.int32)
         last = np.where(some, inner.shape[2] - 1 - inner[:, :, ::-1].argmax(axis=2), 0)
@@ -51,7 +53,8 @@ class Layout:
 
     def to_box(self, data: NDArray[Any]) -> NDArray[np.float32]:
         """Return the box of a volume, float32, 0 outside the brain."""
-        boxed = np.pad(_turn(data)[self.box], 1).astype(np.float32)
+        boxed = np.zeros(self.brain.shape, dtype=np.float32)
+        boxed[1:-1, 1:-1, 1:-1] = _turn(data)[self.box]
         boxed[~self.brain] = 0
         return boxed
 
