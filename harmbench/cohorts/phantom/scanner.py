@@ -66,7 +66,7 @@ class Scanner:
 SCANNERS: Mapping[str, Scanner] = MappingProxyType(
     {
         "1.5T": Scanner(
-            snr=15,
+            snr=12,
             blur_voxels=0.5,
             bias_sd=0.05,
             bias_left=0.35,
@@ -77,7 +77,7 @@ SCANNERS: Mapping[str, Scanner] = MappingProxyType(
             distortion_left=0.25,
         ),
         "3T": Scanner(
-            snr=30,
+            snr=24,
             blur_voxels=0.4,
             bias_sd=0.10,
             bias_left=0.35,
@@ -90,6 +90,8 @@ SCANNERS: Mapping[str, Scanner] = MappingProxyType(
     }
 )
 
+# Published spreads hold regions and methods beside people: subjects spread somewhat less.
+_BETWEEN_SUBJECTS = 0.85
 _NODE_MM = 8.0
 _MISREGISTRATION_SCALE_MM = 8.0
 _BIAS_SCALE_MM = 40.0
@@ -98,14 +100,14 @@ _MASK_JITTER = 0.05
 
 
 def draw_tissues(generator: np.random.Generator, session: str) -> dict[str, Tissue]:
-    """Draw a subject's relaxation times and proton densities within the tissues' spread.
+    """Draw a subject's relaxation times and proton densities, within the tissues' spread.
 
     Called with the same generator state for both sessions, it draws the same person: T1 deviates by
     the same number of standard deviations at both field strengths.
     """
     drawn = {}
     for name in CLASSES:
-        t1, pd = np.clip(generator.standard_normal(2), -2, 2)
+        t1, pd = _BETWEEN_SUBJECTS * np.clip(generator.standard_normal(2), -2, 2)
         mean = TISSUES[session][name]
         drawn[name] = replace(
             mean, t1_ms=float(mean.t1_ms + t1 * mean.t1_sd_ms), pd=float(mean.pd + pd * mean.pd_sd)
