@@ -46,7 +46,7 @@ class ScoringSettings(Settings):
     """How harmonized volumes are finished, segmented and scored."""
 
     segmenter: str = Field("auto", description="`auto`, or one of the installed segmenters")
-    surface_backend: Backend = Field("edt", description="what computes surface distances")
+    surface_backend: Backend = Field("nearest", description="what computes surface distances")
     mask_background: bool = Field(
         True,
         description="set a harmonized volume to 0 outside the brain of its skull-stripped source: "

@@ -91,7 +91,7 @@ def score_triple(
     rescale: Rescale = "none",
     *,
     stacking_axis: int = 0,
-    surface_backend: Backend = "edt",
+    surface_backend: Backend = "nearest",
 ) -> pd.DataFrame:
     """Compute every metric of one volume made elsewhere.
 

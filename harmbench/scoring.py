@@ -115,7 +115,7 @@ def score_rows(
     reference_labels: Volume | None,
     *,
     stacking_axis: int = 0,
-    surface_backend: Backend = "edt",
+    surface_backend: Backend = "nearest",
 ) -> list[dict[str, Any]]:
     """Compute every metric of one harmonized volume.
 

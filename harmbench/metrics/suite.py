@@ -120,7 +120,7 @@ def score_tissues(
     *,
     spacing_mm: Sequence[float],
     tissues: Mapping[str, int] = TISSUES,
-    backend: overlap.Backend = "edt",
+    backend: overlap.Backend = "nearest",
 ) -> list[Score]:
     """Compute all tissue metrics of one segmentation against the reference's.
 
