@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from harmbench.method import Settings
@@ -95,6 +95,12 @@ class PGANSettings(Settings):
     """Save a checkpoint every so many steps as well; 0 for time alone."""
     log_every: Annotated[int, Field(ge=1)] = 50
     """Steps per row of the loss curve."""
+
+    @field_validator("perceptual", mode="before")
+    @classmethod
+    def _off_in_yaml(cls, value: object) -> object:
+        # YAML reads a bare `off` as false.
+        return "off" if value is False else value
 
     @model_validator(mode="after")
     def _trains(self) -> Self:

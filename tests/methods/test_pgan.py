@@ -396,3 +396,7 @@ def test_the_defaults_are_those_of_the_paper_s_comparison():
 
 def test_every_setting_is_described():
     assert all(field.description for field in PGANSettings.model_fields.values())
+
+
+def test_a_bare_off_in_yaml_is_off() -> None:
+    assert PGANSettings.model_validate({"perceptual": False}).perceptual == "off"
