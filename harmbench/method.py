@@ -193,9 +193,15 @@ def method_code(name: str) -> str:
         module = sys.modules[_from_file(name).__module__]
     else:
         module = importlib.import_module(available_methods()[name].module)
-    text = "".join(file.read_text(encoding="utf-8") for file in code_files(module))
-    shared = sorted(set(_SHARED_MODULES.findall(text)) - {module.__name__})
-    return code_key(module, *map(importlib.import_module, shared))
+    modules = {module.__name__: module}
+    waiting = [module]
+    while waiting:
+        files = code_files(waiting.pop())
+        text = "".join(file.read_text(encoding="utf-8") for file in files)
+        for found in sorted(set(_SHARED_MODULES.findall(text)) - set(modules)):
+            modules[found] = importlib.import_module(found)
+            waiting.append(modules[found])
+    return code_key(*modules.values())
 
 
 def _from_file(name: str) -> type[Method]:

@@ -1,0 +1,9 @@
+"""Supervised regression of slices, for methods whose network maps a source slice to a target slice.
+
+A method derives from `SliceRegression` and adds its network, its loss and its schedule.
+"""
+
+from harmbench.methods._regression.model import ORIENTATIONS, SliceRegression
+from harmbench.methods._regression.settings import RegressionSettings
+
+__all__ = ["ORIENTATIONS", "RegressionSettings", "SliceRegression"]

@@ -1,0 +1,332 @@
+"""The training loop of slice regression, and the way from a volume to its slices and back."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from harmbench.errors import MethodError
+from harmbench.method import Method, Pair, Task
+from harmbench.methods._regression.settings import RegressionSettings
+from harmbench.slices import TrainingSlices, Window, foreground, training_slices
+from harmbench.storage import key_of, read_json, write_json
+from harmbench.training import (
+    Checkpoints,
+    LossLog,
+    autocast,
+    batch_order,
+    load_weights,
+    parameter_count,
+    place,
+    resolve_device,
+    save_weights,
+    seeded,
+    update_average,
+)
+from harmbench.volume import Step, Volume
+
+__all__ = ["ORIENTATIONS", "SliceRegression"]
+
+ORIENTATIONS = ("sagittal", "coronal", "axial")
+"""Names of the slices along axis 0, 1 and 2."""
+
+_ADVICE = "try a lower learning_rate, or precision float32"
+_ROUNDING = 1e-6
+
+_log = logging.getLogger(__name__)
+
+
+class SliceRegression(Method):
+    """A method that trains one network per orientation to map source slices to target slices.
+
+    A subclass gives `name`, `make_network`, `make_optimizer`, `losses` and `steps`; the other public
+    methods have defaults that it may replace.
+
+    Args:
+        config: its settings; `None` for their defaults.
+    """
+
+    Config: ClassVar[type[RegressionSettings]] = RegressionSettings
+    name: ClassVar[str]
+    """What the method is called in progress, history and errors."""
+
+    config: RegressionSettings
+
+    def __init__(self, config: RegressionSettings | None = None) -> None:
+        super().__init__(config)
+        self.learned: dict[str, float] = {}
+        """Numbers that are learned beside the weights; saved and loaded with them."""
+        self._networks: dict[int, nn.Module] = {}  # by axis
+        self._planes: dict[int, tuple[int, int]] = {}  # rows and columns of the training slices
+
+    @abstractmethod
+    def make_network(self) -> nn.Module:
+        """Return a new network: (batch, 1, rows, columns) to the same shape."""
+
+    @abstractmethod
+    def make_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer of a network."""
+
+    @abstractmethod
+    def losses(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return the scalar `loss` to minimise and, for the log, its parts.
+
+        Both arguments are float32, shape (batch, 1, rows, columns).
+        """
+
+    @abstractmethod
+    def steps(self, slices: int) -> int:
+        """Return the number of training steps for so many training slices."""
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of `step`, from 1 to `steps`: constant, or half a cosine."""
+        highest = self.config.learning_rate
+        if self.config.learning_rate_schedule == "constant":
+            return highest
+        return 0.5 * highest * (1 + math.cos(math.pi * (step - 1) / steps))
+
+    def decay(self, step: int) -> float | None:
+        """Return the decay of the weights' running average at `step`, from 1; `None`: no average."""
+        return None
+
+    def complete(self, network: nn.Module, slices: TrainingSlices) -> None:
+        """Do in place what is left to do on a trained network."""
+
+    def fit(self, pairs: Sequence[Pair], task: Task) -> None:
+        """Train a network for each orientation; `pairs` is gone through once for each.
+
+        Raises:
+            TrainingError: there is nothing to learn from, or the loss is not finite.
+            MethodError: the device is not there.
+            VolumeError: source and target of a pair lie on different grids.
+        """
+        device = resolve_device(task.device)
+        networks, planes = {}, {}
+        for axis in self.config.orientations:
+            slices = self._slices(pairs, axis)
+            networks[axis] = _frozen(self._train(axis, slices, task, device))
+            planes[axis] = slices.plane
+        self._networks, self._planes, self.learned = networks, planes, {}
+
+    def _train(
+        self, axis: int, slices: TrainingSlices, task: Task, device: torch.device
+    ) -> nn.Module:
+        config, steps = self.config, self.steps(len(slices))
+        order = batch_order(len(slices), config.batch_size, task.seed)
+        with seeded(task.seed, "weights", axis):
+            network = place(self.make_network(), device).train()
+        networks = {"raw": network}
+        if self.decay(1) is not None:
+            networks["average"] = copy.deepcopy(network).requires_grad_(requires_grad=False)
+        result = networks.get("average", network)
+        optimizer = self.make_optimizer(network)
+        state = (networks, {"optimizer": optimizer})
+
+        folder = task.folder
+        if folder is not None and len(config.orientations) > 1:
+            folder = folder / ORIENTATIONS[axis]
+        checkpoints = Checkpoints(
+            None if folder is None else folder / "checkpoint.safetensors",
+            key_of(self.name, config.training_key, slices.key, task.seed),
+            config.checkpoint_minutes,
+            config.checkpoint_every,
+        )
+        done = checkpoints.restore(*state)
+        log = LossLog(None if folder is None else folder / "loss.csv", done, _ADVICE)
+
+        for step in range(done + 1, steps + 1):
+            chosen = order(step - 1)
+            source = _to_network(slices.source[chosen], device)
+            target = _to_network(slices.target[chosen], device)
+            with autocast(device, config.precision):
+                prediction = network(source)
+            losses = self.losses(prediction.float(), target)
+
+            optimizer.param_groups[0]["lr"] = self.learning_rate(step, steps)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(losses["loss"])
+            optimizer.step()
+            decay = self.decay(step)
+            if decay is not None:
+                update_average(result, network, decay)
+
+            log.add(step, **losses)
+            keep = step == steps or checkpoints.due(step)
+            if keep or step % config.log_every == 0:
+                means = log.flush()  # stops here if a loss isn't finite, before it is kept
+                if keep:
+                    checkpoints.save(step, *state)
+                task.progress(f"train {self.name} {ORIENTATIONS[axis]}", step, steps, **means)
+
+        self.complete(result, slices)
+        return result
+
+    def _slices(self, pairs: Sequence[Pair], axis: int) -> TrainingSlices:
+        config = self.config
+        return training_slices(
+            pairs,
+            axis=axis,
+            multiple=config.multiple,
+            crop=config.crop == "auto",
+            margin=config.margin,
+            skip_empty=config.skip_empty_slices,
+            at_least=(config.at_least, config.at_least),
+        )
+
+    def harmonize(self, source: Volume, task: Task) -> Volume:
+        """Predict every slice of `source` in the target contrast and stack them.
+
+        Values are clipped to [0, 1]; the share of brain voxels for which that was needed stands in
+        the history as `clipped`. Voxels outside the source's brain are 0.
+
+        Raises:
+            MethodError: the method was not fitted, or the device is not there.
+        """
+        brain = foreground(source.data)
+        return self.finish(source, brain, self.predict(source.data, brain, task))
+
+    def predict(
+        self, data: NDArray[np.float32], brain: NDArray[np.bool_], task: Task
+    ) -> NDArray[np.float32]:
+        """Return the median over orientations of the networks' output, neither clipped nor masked.
+
+        Args:
+            data: source intensities as the network is to see them, shape (x, y, z).
+            brain: where the brain is, same shape.
+            task: its device and progress are used.
+
+        Raises:
+            MethodError: the method was not fitted, or the device is not there.
+        """
+        device = resolve_device(task.device)
+        results = [
+            self._predict_along(axis, place(network, device), data, brain, task, device)
+            for axis, network in self._fitted().items()
+        ]
+        return results[0] if len(results) == 1 else np.asarray(np.median(results, axis=0))
+
+    @torch.no_grad()
+    def _predict_along(
+        self,
+        axis: int,
+        network: nn.Module,
+        data: NDArray[np.float32],
+        brain: NDArray[np.bool_],
+        task: Task,
+        device: torch.device,
+    ) -> NDArray[np.float32]:
+        config = self.config
+        box = brain if config.crop == "auto" else np.ones_like(brain)
+        # At least as large as in training: the share of background in a slice shifts its statistics.
+        window = Window.around(box, axis, multiple=config.multiple, at_least=self._planes[axis])
+        stack = window.cut(data)
+        used = window.cut(brain).any(axis=(1, 2))
+        chosen = np.flatnonzero(used if config.skip_empty_slices else np.ones_like(used))
+        result = np.zeros_like(stack)
+        for first in range(0, len(chosen), config.prediction_batch):
+            batch = chosen[first : first + config.prediction_batch]
+            with autocast(device, config.precision):
+                output = network(_to_network(stack[batch], device))
+            result[batch] = output[:, 0].float().cpu().numpy()
+            stage = f"harmonize {self.name} {ORIENTATIONS[axis]}"
+            task.progress(stage, first + len(batch), len(chosen))
+        x, y, z = data.shape
+        return np.asarray(window.paste(result, (x, y, z)))
+
+    def finish(
+        self,
+        source: Volume,
+        brain: NDArray[np.bool_],
+        data: NDArray[np.float32],
+        **parameters: Any,
+    ) -> Volume:
+        """Return `data` on the grid of `source`, clipped to [0, 1] in the brain and 0 outside of it.
+
+        `parameters` go into the history, beside the orientations and the clipped share of the brain.
+        """
+        outside = (data < -_ROUNDING) | (data > 1 + _ROUNDING)
+        clipped = np.count_nonzero(outside & brain) / max(1, np.count_nonzero(brain))
+        if clipped:
+            _log.info("%s: %.3g %% of brain voxels were outside [0, 1]", self.name, 100 * clipped)
+        step = {"orientations": self.config.orientations, "clipped": clipped, **parameters}
+        inside = np.where(brain, np.clip(data, 0, 1), 0).astype(np.float32)
+        return source.with_data(inside, Step(self.name, step))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights (safetensors) and the settings (JSON).
+
+        Raises:
+            MethodError: the method was not fitted.
+        """
+        save_weights(_named(self._fitted()), folder / "model.safetensors")
+        planes = {ORIENTATIONS[axis]: plane for axis, plane in self._planes.items()}
+        values = {"settings": self.config.model_dump(), "planes": planes, "learned": self.learned}
+        write_json(folder / "model.json", values)
+
+    @classmethod
+    def load(cls, folder: Path, config: RegressionSettings | None = None) -> Self:  # type: ignore[override]
+        """Read what `save` wrote. `config` may differ in what the weights do not depend on.
+
+        Raises:
+            MethodError: files are missing or damaged, or `config` describes another network.
+        """
+        path = folder / "model.json"
+        try:
+            values = read_json(path)
+            if values is None:
+                raise MethodError(f"{path}: no such file; was the method fitted and saved?")
+            saved = cls.Config.model_validate(values["settings"])
+            sides = {axis: values["planes"][ORIENTATIONS[axis]] for axis in saved.orientations}
+            planes = {axis: (int(rows), int(columns)) for axis, (rows, columns) in sides.items()}
+            learned = {name: float(value) for name, value in values["learned"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MethodError(
+                f"{path}: not the settings of a saved {cls.name} ({error})"
+            ) from error
+        if config is not None and config.network_key != saved.network_key:
+            fields = ", ".join(saved.network_fields)
+            raise MethodError(f"{folder}: saved with other settings of the network ({fields})")
+        method = cls(config or saved)
+        networks = {axis: method.make_network() for axis in planes}
+        load_weights(_named(networks), folder / "model.safetensors")
+        method._networks = {axis: _frozen(network) for axis, network in networks.items()}
+        method._planes, method.learned = planes, learned
+        return method
+
+    def parameter_counts(self) -> Mapping[str, int]:
+        """Number of trainable parameters of each orientation's network."""
+        with torch.device("meta"):
+            count = parameter_count(self.make_network())
+        if len(self.config.orientations) == 1:
+            return {"network": count}
+        return {f"{ORIENTATIONS[axis]} network": count for axis in self.config.orientations}
+
+    def _fitted(self) -> dict[int, nn.Module]:
+        if not self._networks:
+            raise MethodError(f"{self.name} was not fitted: call fit, or load a saved model")
+        return self._networks
+
+
+def _named(networks: Mapping[int, nn.Module]) -> nn.ModuleDict:
+    return nn.ModuleDict({ORIENTATIONS[axis]: network for axis, network in networks.items()})
+
+
+def _frozen(network: nn.Module) -> nn.Module:
+    """Make a network ready for prediction: convolutions round differently for weights that learn."""
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def _to_network(slices: NDArray[np.float32], device: torch.device) -> Tensor:
+    """(batch, rows, columns) to (batch, 1, rows, columns) on `device`."""
+    return torch.from_numpy(slices)[:, None].to(device)

@@ -1,0 +1,88 @@
+"""The U-Net as a method: its network, its loss and its schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harmbench.methods._regression import SliceRegression
+from harmbench.methods.unet.network import Regressor
+from harmbench.methods.unet.settings import UNetSettings
+from harmbench.methods.unet.ssim import RADIUS, ssim
+
+__all__ = ["UNet"]
+
+
+class UNet(SliceRegression):
+    """A U-Net that is trained to give the target slice from the source slice.
+
+    Args:
+        config: its settings; `None` for their defaults.
+    """
+
+    Config: ClassVar[type[UNetSettings]] = UNetSettings
+    name = "unet"
+    title = "U-Net"
+    reference = (
+        "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "
+        "segmentation. MICCAI 2015. Here a residual U-Net from diffusers, trained for regression."
+    )
+    quick_settings: ClassVar[Mapping[str, Any]] = {
+        "channels": (8, 8),
+        "norm_groups": 4,
+        "batch_size": 4,
+        "iterations": 8,
+        "warmup": 1,
+        "checkpoint_every": 2,
+        "log_every": 1,
+    }
+
+    config: UNetSettings
+
+    def make_network(self) -> nn.Module:
+        """Return a new U-Net."""
+        return Regressor(self.config)
+
+    def make_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Return AdamW."""
+        config = self.config
+        return torch.optim.AdamW(
+            network.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def losses(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return the pixel loss, and the SSIM loss where it has a weight, and their sum."""
+        config = self.config
+        pixel = functional.l1_loss if config.pixel_loss == "l1" else functional.mse_loss
+        losses: dict[str, Tensor] = {config.pixel_loss: pixel(prediction, target)}
+        total = losses[config.pixel_loss]
+        if config.ssim_weight:
+            # Zeros all around: every pixel counts, and beyond a slice is background.
+            border = (RADIUS,) * 4
+            padded = (functional.pad(image, border) for image in (prediction, target))
+            losses["ssim_loss"] = 1 - ssim(*padded)
+            total = total + config.ssim_weight * losses["ssim_loss"]
+        return {"loss": total, **losses}
+
+    def steps(self, slices: int) -> int:
+        """Return `iterations`."""
+        return self.config.iterations
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of `step`, from 1: a linear rise, then as `super` has it."""
+        warmup = self.config.warmup
+        if step <= warmup:
+            return self.config.learning_rate * step / warmup
+        return super().learning_rate(step - warmup, steps - warmup)
+
+    def decay(self, step: int) -> float | None:
+        """Return the decay of the weights' average at `step`: short trainings forget their start."""
+        decay = self.config.ema_decay
+        return None if decay is None else min(decay, (1 + step) / (10 + step))
