@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 TYPES := build/types
 JOBS ?= 2
 
@@ -9,9 +10,11 @@ JOBS ?= 2
 # The environment is made once, and again when its requirements change.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24" "setuptools>=77"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
-	touch $@
+	@echo "installing into $(VENV), a few minutes the first time; see $(VENV)/install.log"
+	@$(PIP) --upgrade "pip>=24" "setuptools>=77" > $(VENV)/install.log 2>&1 \
+		&& $(PIP) --constraint constraints.txt --editable ".[dev]" >> $(VENV)/install.log 2>&1 \
+		|| { tail -n 40 $(VENV)/install.log; exit 1; }
+	@touch $@
 
 demo: $(VENV)/installed
 	$(BIN)/harmbench demo --out runs/demo --jobs $(JOBS)

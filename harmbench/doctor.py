@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harmbench import __version__
@@ -14,7 +15,10 @@ from harmbench.method import available_methods, load_method
 from harmbench.provenance import package_versions
 from harmbench.segmentation import SEGMENTERS, make_segmenter
 
-__all__ = ["Finding", "examine"]
+__all__ = ["VGG16_FILE", "Finding", "examine"]
+
+VGG16_FILE = "vgg16-397923af.pth"
+"""Name that torchvision gives the weights of VGG16 trained on ImageNet."""
 
 State = Literal["ok", "absent", "broken"]
 
@@ -48,6 +52,7 @@ def examine() -> list[Finding]:
             findings.append(Finding(f"method {name}", "ok", size))
         except HarmbenchError as error:
             findings.append(Finding(f"method {name}", "broken", str(error)))
+    findings.append(_weights())
     folder = cache_folder(PhantomSettings()).parent
     existing = folder
     while not existing.exists():
@@ -59,6 +64,16 @@ def examine() -> list[Finding]:
         for name, found in package_versions().items()
     ]
     return findings
+
+
+def _weights() -> Finding:
+    """Look for the weights that a perceptual loss needs, where torch keeps what it downloads."""
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / VGG16_FILE
+    if path.is_file():
+        return Finding("weights VGG16", "ok", str(path))
+    return Finding("weights VGG16", "absent", f"{path}: downloaded when a method first asks for it")
 
 
 def _device() -> Finding:
