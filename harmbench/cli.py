@@ -6,15 +6,13 @@ are loaded.
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harmbench.console import fail, print_json, say, show_table
 from harmbench.errors import ConfigError, HarmbenchError, suggest
 
 __all__ = [
@@ -125,10 +123,10 @@ def run(
     }
     given = {name: value for name, value in changes.items() if value is not None}
     experiment = load_experiment(_config_path(config), overrides or (), given)
-    summary = run_experiment(select_methods(experiment, method or ()), out, say=_say)
+    summary = run_experiment(select_methods(experiment, method or ()), out, say=say)
     done = summary.cells - len(summary.failed)
-    _say(f"{done} of {summary.cells} cells are done: {summary.out / 'results.csv'}")
-    _say(f"next: harmbench report {summary.out}")
+    say(f"{done} of {summary.cells} cells are done: {summary.out / 'results.csv'}")
+    say(f"next: harmbench report {summary.out}")
     raise typer.Exit(1 if summary.failed else 0)
 
 
@@ -150,7 +148,7 @@ def report(
 
     with Display("report", 1) as display:
         page = make_report(runs or [_DEFAULT_OUT], out, progress=display, lead_subject=subject)
-    _say(f"report: {page}")
+    say(f"report: {page}")
 
 
 @app.command()
@@ -165,7 +163,7 @@ def demo(
     from harmbench.grid import run_experiment
 
     changes = {} if jobs is None else {"jobs": jobs}
-    summary = run_experiment(load_experiment(_config_path("demo"), (), changes), out, say=_say)
+    summary = run_experiment(load_experiment(_config_path("demo"), (), changes), out, say=say)
     report([out])
     raise typer.Exit(1 if summary.failed else 0)
 
@@ -184,7 +182,7 @@ def methods(
             kind = load_method(label)
             row = {"method": label, "title": kind.title, "class": point.value}
             rows.append({**row, "reference": kind.reference})
-        _table(rows, as_json)
+        show_table(rows, as_json)
         return
     kind = load_method(name)
     settings = [
@@ -198,11 +196,11 @@ def methods(
     counts = dict(kind().parameter_counts())
     if as_json:
         described = {"method": name, "title": kind.title, "reference": kind.reference}
-        _print_json({**described, "parameters": counts, "settings": settings})
+        print_json({**described, "parameters": counts, "settings": settings})
         return
     print(f"{name}: {kind.title}\nsource: {kind.reference or '-'}")
     print("parameters: " + (", ".join(f"{k} {v:,}" for k, v in counts.items()) or "none"))
-    _table(settings, as_json)
+    show_table(settings, as_json)
 
 
 @app.command()
@@ -212,7 +210,7 @@ def metrics(as_json: Json = False) -> None:
 
     from harmbench.metrics.suite import METRICS
 
-    _table([asdict(metric) for metric in METRICS.values()], as_json)
+    show_table([asdict(metric) for metric in METRICS.values()], as_json)
 
 
 @app.command(name="new-method")
@@ -248,7 +246,7 @@ def check_method(
         {"check": c.name, "result": "passed" if c.passed else "FAILED", "detail": c.detail}
         for c in checks
     ]
-    _table(rows, as_json)
+    show_table(rows, as_json)
     raise typer.Exit(0 if all(c.passed for c in checks) else 1)
 
 
@@ -279,7 +277,7 @@ def cohort(
     settings = load_experiment(_config_path(config), overrides or (), given).data
     with Display("cohort", 1) as display:
         rows = describe_cohort(settings, out, display)
-    _table(rows, as_json)
+    show_table(rows, as_json)
 
 
 @app.command()
@@ -296,7 +294,7 @@ def segment(
     """
     from harmbench.outside import segment_scan
 
-    _table(segment_scan(scan, labels, segmenter or "auto", _rescale(rescale)), as_json)
+    show_table(segment_scan(scan, labels, segmenter or "auto", _rescale(rescale)), as_json)
 
 
 @app.command()
@@ -322,7 +320,7 @@ def score(
     frame = score_all(
         triples, segmenter or "auto", _rescale(rescale), stacking_axis=stacking_axis, out=out
     )
-    _table(frame.to_dict("records"), as_json)
+    show_table(frame.to_dict("records"), as_json)
 
 
 @app.command()
@@ -355,7 +353,7 @@ def doctor(as_json: Json = False) -> None:
     from harmbench.doctor import examine
 
     findings = examine()
-    _table([asdict(finding) for finding in findings], as_json)
+    show_table([asdict(finding) for finding in findings], as_json)
     raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)
 
 
@@ -380,48 +378,6 @@ def _rescale(text: str | None) -> Any:
     return text
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _print_json(value: Any) -> None:
-    from math import isfinite
-
-    def plain(item: Any) -> Any:
-        # JSON has no NaN or infinity.
-        if isinstance(item, float) and not isfinite(item):
-            return None
-        if isinstance(item, Mapping):
-            return {str(key): plain(own) for key, own in item.items()}
-        if isinstance(item, list | tuple):
-            return [plain(own) for own in item]
-        return item
-
-    print(json.dumps(plain(value), indent=2, default=str))
-
-
-def _table(rows: Iterable[Mapping[Any, Any]], as_json: bool) -> None:
-    """Print rows as a table for people, or as JSON."""
-    found: Sequence[Mapping[Any, Any]] = list(rows)
-    if as_json:
-        _print_json(found)
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in found[0] if found else ():
-        table.add_column(str(name), overflow="fold")
-    for row in found:
-        cells = (f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values())
-        table.add_row(*cells)
-    console = Console()
-    # Off a terminal nothing wraps: another program may read the lines.
-    width = console.width if console.is_terminal else 240
-    Console(width=width, markup=False, highlight=False).print(table)
-
-
 def main() -> None:
     """Run the command line; errors that harmbench raises on purpose become one readable line."""
     debug = "--debug" in sys.argv
@@ -429,16 +385,9 @@ def main() -> None:
     try:
         app()
     except HarmbenchError as error:
-        _fail(error, f"error: {error}", 2, debug)
+        fail(error, f"error: {error}", 2, debug)
     except KeyboardInterrupt as error:
-        _fail(error, "interrupted; the same command goes on from here", 130, debug)
+        fail(error, "interrupted; the same command goes on from here", 130, debug)
     except Exception as error:  # noqa: BLE001 - the last door
         text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
-        _fail(error, text, 3, debug)
-
-
-def _fail(error: BaseException, text: str, code: int, debug: bool) -> None:
-    if debug:
-        traceback.print_exception(error)
-    _say(text)
-    sys.exit(code)
+        fail(error, text, 3, debug)

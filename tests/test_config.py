@@ -19,6 +19,7 @@ CONFIGS = sorted(Path(str(files("harmbench.configs"))).glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads(path: Path) -> None:
     experiment = load_experiment(path)
+    assert set(experiment.all_methods()) > set(experiment.controls)
     for label, (uses, settings) in experiment.all_methods().items():
         make_settings(load_method(uses), settings, label)
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"method", "slices", "training"},
     {"cohorts", "configs", "folds", "metrics", "results", "segmentation"},
     {"config", "runs"},
-    {"bench", "meter", "progress", "provenance", "scoring", "statistics"},
+    {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
     {"cell", "executors"},
     {"contract", "doctor", "grid", "outside", "report", "scaffold"},
     {"cli"},
