@@ -75,7 +75,7 @@ def describe_cohort(
     """Open and check a cohort, and describe its scans.
 
     Returns:
-        One row per scan: subject, group, session, shape, spacing_mm, brain_ml (voxels above 0),
+        One row per scan: subject, group, session, shape, spacing_mm, foreground_ml (voxels above 0),
         mean (of those voxels), path.
 
     Raises:
@@ -98,7 +98,7 @@ def describe_cohort(
                 "session": session,
                 "shape": "x".join(map(str, volume.shape)),
                 "spacing_mm": f"{x:.3g}x{y:.3g}x{z:.3g}",
-                "brain_ml": round(brain.size * x * y * z / 1000),
+                "foreground_ml": round(brain.size * x * y * z / 1000),
                 "mean": float(brain.mean()),
                 "path": str(scan.path),
             }

@@ -33,7 +33,7 @@ _FEW = 10
 _FEWEST = 6
 """Pairs below which nothing is called clear: with five, all differences of one sign still have a
 probability of 2 / 2**5 = 6 % by chance."""
-_NAMED = 3
+_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,10 @@ def headline(judged: Sequence[Verdict]) -> str:
     wins = Counter(name for verdict in judged for name in verdict.best).most_common()
     parts = [f"{name} on {count}" for name, count in wins[1:_NAMED]]
     if len(wins) > _NAMED:
-        parts.append(f"{len(wins) - _NAMED} more on fewer or as many")
+        rest = wins[_NAMED:]
+        parts.append(
+            f"{len(rest)} other{'s' if len(rest) > 1 else ''} on {sum(n for _, n in rest)}"
+        )
     text = f"{wins[0][0]} is best on {wins[0][1]} of {many} measures"
     text += f" ({', '.join(parts)})." if parts else "."
     if all(verdict.pairs < _FEWEST for verdict in judged):
