@@ -71,6 +71,7 @@ SegmenterName = Annotated[
     str | None, typer.Option("--segmenter", help="auto, or a segmenter that `doctor` lists.")
 ]
 _DEFAULT_OUT = Path("harmbench-run")
+_INTERRUPTED = 130
 
 
 @app.command()
@@ -386,8 +387,11 @@ def main() -> None:
         app()
     except HarmbenchError as error:
         fail(error, f"error: {error}", 2, debug)
-    except KeyboardInterrupt as error:
-        fail(error, "interrupted; the same command goes on from here", 130, debug)
+    except SystemExit as ended:
+        # typer has turned the interrupt into this code, silently.
+        if ended.code == _INTERRUPTED:
+            say("interrupted; the same command goes on from here")
+        raise
     except Exception as error:  # noqa: BLE001 - the last door
         text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
         fail(error, text, 3, debug)

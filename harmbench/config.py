@@ -182,8 +182,9 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
         if name == "all":
             chosen |= known or {own: {} for own in installed}
         elif ":" in name:
-            label = name.rpartition(":")[2]
-            chosen[label] = {**known.get(label, {}), "uses": name}
+            # Absolute, so that the run folder still knows its method from anywhere else.
+            file, _, label = name.rpartition(":")
+            chosen[label] = {**known.get(label, {}), "uses": f"{Path(file).resolve()}:{label}"}
         elif name in known or name in installed:
             chosen[name] = known.get(name, {})
         else:

@@ -8,7 +8,7 @@ volume, and `paste` puts a stack back in place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from harmbench.method import Pair
 from harmbench.storage import key_of
 from harmbench.volume import require_same_grid
 
-__all__ = ["TrainingSlices", "Window", "foreground", "round_up", "training_slices"]
+__all__ = ["TrainingSlices", "Window", "foreground", "map_slices", "round_up", "training_slices"]
 
 Array = NDArray[Any]
 
@@ -127,6 +127,49 @@ def foreground(data: Array) -> NDArray[np.bool_]:
     brain voxels at exactly 0, and these are tissue, while the background reaches the border.
     """
     return np.asarray(binary_fill_holes(data > 0), dtype=np.bool_)
+
+
+def map_slices(
+    function: Callable[[NDArray[np.float32], NDArray[np.intp]], NDArray[np.float32]],
+    data: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    *,
+    axis: int,
+    multiple: int = 1,
+    crop: bool = True,
+    skip_empty: bool = True,
+    at_least: tuple[int, int] = (1, 1),
+    batch_size: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> NDArray[np.float32]:
+    """Put the slices of a volume through `function` and stack what it gives.
+
+    Args:
+        function: maps slices, shape (batch, rows, columns), and their numbers along the axis, shape
+            (batch,), to slices of the same shape.
+        data: shape (x, y, z).
+        brain: where the brain is, same shape.
+        axis: the axis along which the volume is sliced.
+        multiple: rows and columns are rounded up to multiples of this.
+        crop: whether `function` sees the brain's bounding box alone; the result is 0 outside of it.
+        skip_empty: whether to leave slices without brain at 0 instead.
+        at_least: smallest number of rows and columns, before rounding up; smaller slices are padded.
+        batch_size: number of slices that `function` gets at once, at most.
+        progress: told after every batch how many slices are done, and of how many.
+    """
+    box = brain if crop else np.ones_like(brain)
+    window = Window.around(box, axis, multiple=multiple, at_least=at_least)
+    stack = window.cut(data)
+    used = window.cut(brain).any(axis=(1, 2))
+    chosen = np.flatnonzero(used if skip_empty else np.ones_like(used))
+    result = np.zeros_like(stack)
+    for first in range(0, len(chosen), batch_size):
+        numbers = chosen[first : first + batch_size]
+        result[numbers] = function(stack[numbers], numbers)
+        if progress is not None:
+            progress(first + len(numbers), len(chosen))
+    x, y, z = data.shape
+    return window.paste(result, (x, y, z))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

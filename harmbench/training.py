@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from harmbench.errors import MethodError, TrainingError
-from harmbench.storage import atomic, key_of, write_text
+from harmbench.storage import atomic, key_of, read_json, write_text
 
 __all__ = [
     "Checkpoints",
@@ -36,18 +36,24 @@ __all__ = [
     "Precision",
     "autocast",
     "batch_order",
+    "fitted",
+    "frozen",
     "load_weights",
     "parameter_count",
     "place",
     "random_generator",
     "resolve_device",
     "save_weights",
+    "saved_values",
     "seeded",
     "update_average",
 ]
 
 Precision = Literal["float32", "bf16"]
 Network = TypeVar("Network", bound=nn.Module)
+Learned = TypeVar("Learned")
+_Networks = Mapping[str, nn.Module]
+_Optimizers = Mapping[str, torch.optim.Optimizer]
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +116,22 @@ def place(network: Network, device: torch.device) -> Network:
     return network
 
 
+def frozen(network: Network) -> Network:
+    """Make a network ready for use: convolutions round differently for weights that learn."""
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def fitted(learned: Learned | None, name: str) -> Learned:
+    """Return what the method called `name` has learned.
+
+    Raises:
+        MethodError: that is `None`: the method was neither fitted nor loaded.
+    """
+    if learned is None:
+        raise MethodError(f"{name} was not fitted: call fit, or load a saved model")
+    return learned
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which a network computes in `precision`; weights stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
@@ -148,6 +170,22 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise MethodError(f"{path}: damaged weights ({error})") from error
     except RuntimeError as error:
         raise MethodError(f"{path}: weights of another network; {error}") from error
+
+
+@contextmanager
+def saved_values(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Give the block what the method called `name` saved as JSON beside its weights.
+
+    Raises:
+        MethodError: the file is missing or damaged, or the block finds something wrong in it.
+    """
+    try:
+        values = read_json(path)
+        if values is None:
+            raise MethodError(f"{path}: no such file; was the method fitted and saved?")
+        yield values
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MethodError(f"{path}: not the settings of a saved {name} ({error})") from error
 
 
 class LossLog:
@@ -237,12 +275,7 @@ class Checkpoints:
         on_step = self._every > 0 and step % self._every == 0
         return on_step or time.monotonic() - self._last >= 60 * self._minutes
 
-    def save(
-        self,
-        step: int,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-    ) -> None:
+    def save(self, step: int, networks: _Networks, optimizers: _Optimizers) -> None:
         """Write the state after `step` steps."""
         if self._path is None:
             return
@@ -258,11 +291,7 @@ class Checkpoints:
             save_file(tensors, temporary, metadata=header)
         self._last = time.monotonic()
 
-    def restore(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-    ) -> int:
+    def restore(self, networks: _Networks, optimizers: _Optimizers) -> int:
         """Load the saved state in place and return its step; 0 where there is none that fits.
 
         Learning rates and other settings of the optimizers aren't restored: they are the caller's.

@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from harmbench import cli
@@ -319,13 +320,15 @@ def test_a_killed_run_goes_on_from_its_checkpoint(make_manifest, tmp_path, jobs:
     while not (training / "steps.txt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
+    children = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    time.sleep(1.0)
+    time.sleep(0.5)
     reached = len((training / "steps.txt").read_text().split())
     assert 0 < reached < 40
-    time.sleep(0.5)
-    assert len((training / "steps.txt").read_text().split()) == reached, "a worker outlived its run"
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive, "a process outlived its run"
+    assert len((training / "steps.txt").read_text().split()) == reached
     assert not (tmp_path / "out" / "results.csv").exists()
     again = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr

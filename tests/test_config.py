@@ -112,7 +112,7 @@ def test_selecting_methods() -> None:
     assert select_methods(experiment, ["all"]).methods == experiment.methods
     assert set(select_methods(Experiment(), ["all"]).methods) >= {"identity", "dm"}
     chosen = select_methods(experiment, ["x/my.py:Mine"])
-    assert chosen.methods == {"Mine": {"uses": "x/my.py:Mine"}}
+    assert chosen.methods == {"Mine": {"uses": f"{Path('x/my.py').resolve()}:Mine"}}
     with pytest.raises(MethodError, match="unknown method 'dn'; did you mean 'dm"):
         select_methods(experiment, ["dn"])
     with pytest.raises(ConfigError, match="no method to run"):

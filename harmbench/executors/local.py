@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from queue import Queue
 from typing import Any, Generic, TypeVar
 
@@ -80,8 +81,9 @@ class LocalExecutor(Generic[Item, Result]):
     def _pooled(
         self, work: Callable[[Item, Progress], Result], items: Sequence[Item], display: Display
     ) -> Iterator[tuple[Item, Result | Died]]:
-        context = multiprocessing.get_context("spawn")
-        with context.Manager() as manager, _shared_threads(self.jobs):
+        manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+        manager.start(_end_with_parent)
+        with manager, _shared_threads(self.jobs):
             queue: Queue[Any] = manager.Queue()
             listener = threading.Thread(target=_listen, args=(queue, display), daemon=True)
             listener.start()
