@@ -7,6 +7,7 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,18 +20,21 @@ from typing_extensions import Self
 from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
 from harmbench.methods._regression.settings import RegressionSettings
-from harmbench.slices import TrainingSlices, Window, foreground, training_slices
-from harmbench.storage import key_of, read_json, write_json
+from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
+from harmbench.storage import key_of, write_json
 from harmbench.training import (
     Checkpoints,
     LossLog,
     autocast,
     batch_order,
+    fitted,
+    frozen,
     load_weights,
     parameter_count,
     place,
     resolve_device,
     save_weights,
+    saved_values,
     seeded,
     update_average,
 )
@@ -115,7 +119,7 @@ class SliceRegression(Method):
         networks, planes = {}, {}
         for axis in self.config.orientations:
             slices = self._slices(pairs, axis)
-            networks[axis] = _frozen(self._train(axis, slices, task, device))
+            networks[axis] = frozen(self._train(axis, slices, task, device))
             planes[axis] = slices.plane
         self._networks, self._planes, self.learned = networks, planes, {}
 
@@ -227,22 +231,25 @@ class SliceRegression(Method):
         device: torch.device,
     ) -> NDArray[np.float32]:
         config = self.config
-        box = brain if config.crop == "auto" else np.ones_like(brain)
-        # At least as large as in training: the share of background in a slice shifts its statistics.
-        window = Window.around(box, axis, multiple=config.multiple, at_least=self._planes[axis])
-        stack = window.cut(data)
-        used = window.cut(brain).any(axis=(1, 2))
-        chosen = np.flatnonzero(used if config.skip_empty_slices else np.ones_like(used))
-        result = np.zeros_like(stack)
-        for first in range(0, len(chosen), config.prediction_batch):
-            batch = chosen[first : first + config.prediction_batch]
+
+        def predict(slices: NDArray[np.float32], _: NDArray[np.intp]) -> NDArray[np.float32]:
             with autocast(device, config.precision):
-                output = network(_to_network(stack[batch], device))
-            result[batch] = output[:, 0].float().cpu().numpy()
-            stage = f"harmonize {self.name} {ORIENTATIONS[axis]}"
-            task.progress(stage, first + len(batch), len(chosen))
-        x, y, z = data.shape
-        return np.asarray(window.paste(result, (x, y, z)))
+                output = network(_to_network(slices, device))
+            return np.asarray(output[:, 0].float().cpu().numpy())
+
+        return map_slices(
+            predict,
+            data,
+            brain,
+            axis=axis,
+            multiple=config.multiple,
+            crop=config.crop == "auto",
+            skip_empty=config.skip_empty_slices,
+            # As in training: the share of background in a slice shifts its statistics.
+            at_least=self._planes[axis],
+            batch_size=config.prediction_batch,
+            progress=partial(task.progress, f"harmonize {self.name} {ORIENTATIONS[axis]}"),
+        )
 
     def finish(
         self,
@@ -281,26 +288,18 @@ class SliceRegression(Method):
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        path = folder / "model.json"
-        try:
-            values = read_json(path)
-            if values is None:
-                raise MethodError(f"{path}: no such file; was the method fitted and saved?")
+        with saved_values(folder / "model.json", cls.name) as values:
             saved = cls.Config.model_validate(values["settings"])
             sides = {axis: values["planes"][ORIENTATIONS[axis]] for axis in saved.orientations}
             planes = {axis: (int(rows), int(columns)) for axis, (rows, columns) in sides.items()}
             learned = {name: float(value) for name, value in values["learned"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MethodError(
-                f"{path}: not the settings of a saved {cls.name} ({error})"
-            ) from error
         if config is not None and config.network_key != saved.network_key:
             fields = ", ".join(saved.network_fields)
             raise MethodError(f"{folder}: saved with other settings of the network ({fields})")
         method = cls(config or saved)
         networks = {axis: method.make_network() for axis in planes}
         load_weights(_named(networks), folder / "model.safetensors")
-        method._networks = {axis: _frozen(network) for axis, network in networks.items()}
+        method._networks = {axis: frozen(network) for axis, network in networks.items()}
         method._planes, method.learned = planes, learned
         return method
 
@@ -313,18 +312,11 @@ class SliceRegression(Method):
         return {f"{ORIENTATIONS[axis]} network": count for axis in self.config.orientations}
 
     def _fitted(self) -> dict[int, nn.Module]:
-        if not self._networks:
-            raise MethodError(f"{self.name} was not fitted: call fit, or load a saved model")
-        return self._networks
+        return fitted(self._networks or None, self.name)
 
 
 def _named(networks: Mapping[int, nn.Module]) -> nn.ModuleDict:
     return nn.ModuleDict({ORIENTATIONS[axis]: network for axis, network in networks.items()})
-
-
-def _frozen(network: nn.Module) -> nn.Module:
-    """Make a network ready for prediction: convolutions round differently for weights that learn."""
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _to_network(slices: NDArray[np.float32], device: torch.device) -> Tensor:

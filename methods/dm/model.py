@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,19 +21,22 @@ from harmbench.methods.dm.diffusion import Chain, diffusion_loss
 from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.dm.sampling import sample, sampling_timesteps
 from harmbench.methods.dm.settings import DiffusionSettings
-from harmbench.slices import TrainingSlices, Window, foreground, training_slices
-from harmbench.storage import key_of, read_json, write_json
+from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
+from harmbench.storage import key_of, write_json
 from harmbench.training import (
     Checkpoints,
     LossLog,
     autocast,
     batch_order,
+    fitted,
+    frozen,
     load_weights,
     parameter_count,
     place,
     random_generator,
     resolve_device,
     save_weights,
+    saved_values,
     seeded,
     update_average,
 )
@@ -133,7 +137,7 @@ class DiffusionModel(Method):
                     checkpoints.save(step, *state)
                 task.progress("train dm", step, config.iterations, **means)
 
-        self._network = _frozen(average if config.use_ema else network)
+        self._network = frozen(average if config.use_ema else network)
         self._plane = slices.plane
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
@@ -150,22 +154,24 @@ class DiffusionModel(Method):
         network = place(self._fitted(), device)
         brain = foreground(source.data)
         crop = config.crop == "auto"
-        window = Window.around(
-            brain if crop else np.ones_like(brain),
-            config.axis,
+
+        def samples(slices: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
+            condition = _to_network(slices, device)
+            return self._mean_sample(network, condition, numbers, source.key, task.seed)
+
+        result = map_slices(
+            samples,
+            source.data,
+            brain,
+            axis=config.axis,
             multiple=config.multiple,
+            crop=crop,
+            skip_empty=config.skip_empty_slices,
             at_least=self._plane if crop else (1, 1),
+            batch_size=config.sampling_batch,
+            progress=partial(task.progress, "harmonize dm"),
         )
-        stack = window.cut(source.data)
-        used = window.cut(brain).any(axis=(1, 2))
-        chosen = np.flatnonzero(used if config.skip_empty_slices else np.ones_like(used))
-        result = np.zeros_like(stack)
-        for first in range(0, len(chosen), config.sampling_batch):
-            batch = chosen[first : first + config.sampling_batch]
-            condition = _to_network(stack[batch], device)
-            result[batch] = self._mean_sample(network, condition, batch, source.key, task.seed)
-            task.progress("harmonize dm", first + len(batch), len(chosen))
-        data = np.where(brain, window.paste(result, source.shape), np.float32(0))
+        data = np.where(brain, result, np.float32(0))
         parameters = {
             "sampler": config.sampler,
             "steps": config.sampling_steps,
@@ -211,21 +217,15 @@ class DiffusionModel(Method):
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        path = folder / "model.json"
-        try:
-            values = read_json(path)
-            if values is None:
-                raise MethodError(f"{path}: no such file; was the method fitted and saved?")
+        with saved_values(folder / "model.json", "dm") as values:
             saved = DiffusionSettings.model_validate(values["settings"])
             rows, columns = values["plane"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise MethodError(f"{path}: not the settings of a saved dm ({error})") from error
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of network or noising process")
         method = cls(config or saved)
         network = Denoiser(method.config)
         load_weights(network, folder / "model.safetensors")
-        method._network = _frozen(network)
+        method._network = frozen(network)
         method._plane = (int(rows), int(columns))
         return method
 
@@ -235,14 +235,7 @@ class DiffusionModel(Method):
             return {"network": parameter_count(Denoiser(self.config))}
 
     def _fitted(self) -> Denoiser:
-        if self._network is None:
-            raise MethodError("dm was not fitted: call fit, or load a saved model")
-        return self._network
-
-
-def _frozen(network: Denoiser) -> Denoiser:
-    """Make a network ready for sampling: convolutions round differently for weights that learn."""
-    return network.eval().requires_grad_(requires_grad=False)
+        return fitted(self._network, "dm")
 
 
 def _slices(pairs: Sequence[Pair], config: DiffusionSettings) -> TrainingSlices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,21 +17,24 @@ from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
 from harmbench.methods.pgan.losses import discriminator_loss, generator_loss
 from harmbench.methods.pgan.networks import Discriminator, Generator
-from harmbench.methods.pgan.perceptual import load_features
+from harmbench.methods.pgan.perceptual import Features, load_features
 from harmbench.methods.pgan.settings import PGANSettings
-from harmbench.slices import TrainingSlices, Window, foreground, round_up, training_slices
-from harmbench.storage import key_of, read_json, write_json
+from harmbench.slices import TrainingSlices, foreground, map_slices, round_up, training_slices
+from harmbench.storage import key_of, write_json
 from harmbench.training import (
     Checkpoints,
     LossLog,
     autocast,
     batch_order,
+    fitted,
+    frozen,
     load_weights,
     parameter_count,
     place,
     random_generator,
     resolve_device,
     save_weights,
+    saved_values,
     seeded,
 )
 from harmbench.volume import Step, Volume
@@ -84,13 +88,19 @@ class PGAN(Method):
             MethodError: the device is not there, or VGG16's weights are missing or wrong.
             VolumeError: source and target of a pair lie on different grids.
         """
-        config = self.config
         device = resolve_device(task.device)
-        features = load_features(config)
+        features = load_features(self.config)
         if features is not None:
             place(features, device)
-        features_key = "" if features is None else features.key
-        slices = _slices(pairs, config)
+        slices = _slices(pairs, self.config)
+        self._network = frozen(self._train(slices, features, task, device))
+        self._plane = slices.plane
+        self._features = _key(features)
+
+    def _train(
+        self, slices: TrainingSlices, features: Features | None, task: Task, device: torch.device
+    ) -> Generator:
+        config = self.config
         order = batch_order(len(slices), config.batch_size, task.seed)
         epochs = config.epochs + config.decay_epochs
         steps = round_up(epochs * len(slices), config.batch_size) // config.batch_size
@@ -105,7 +115,7 @@ class PGAN(Method):
         )
         checkpoints = Checkpoints(
             None if task.folder is None else task.folder / "checkpoint.safetensors",
-            key_of(config.training_key, features_key, slices.key, task.seed),
+            key_of(config.training_key, _key(features), slices.key, task.seed),
             config.checkpoint_minutes,
             config.checkpoint_every,
         )
@@ -141,9 +151,7 @@ class PGAN(Method):
                     checkpoints.save(step, *state)
                 task.progress("train pgan", step, steps, **{name: means[name] for name in _SHOWN})
 
-        self._network = _frozen(generator)
-        self._plane = slices.plane
-        self._features = features_key
+        return generator
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
         """Map every slice of `source` to the target contrast and stack them.
@@ -159,27 +167,29 @@ class PGAN(Method):
         network = place(self._fitted(), device)
         brain = foreground(source.data)
         crop = config.crop == "auto"
-        window = Window.around(
-            brain if crop else np.ones_like(brain),
-            config.axis,
-            multiple=config.multiple,
-            at_least=self._plane if crop else config.at_least,
-        )
-        stack = window.cut(source.data)
-        used = window.cut(brain).any(axis=(1, 2))
-        chosen = np.flatnonzero(used if config.skip_empty_slices else np.ones_like(used))
-        result = np.zeros_like(stack)
-        for first in range(0, len(chosen), config.sampling_batch):
-            batch = chosen[first : first + config.sampling_batch]
+
+        def make(slices: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
             dropout = [
                 random_generator(device, task.seed, source.key, int(number))
-                for number in (batch if config.faithful else ())
+                for number in (numbers if config.faithful else ())
             ]
             with autocast(device, config.precision):
-                made = network(_to_network(stack[batch], device), dropout)
-            result[batch] = ((made[:, 0] + 1) / 2).cpu().numpy()
-            task.progress("harmonize pgan", first + len(batch), len(chosen))
-        data = np.where(brain, window.paste(result, source.shape), np.float32(0))
+                made = network(_to_network(slices, device), dropout)
+            return np.asarray(((made[:, 0] + 1) / 2).cpu().numpy())
+
+        result = map_slices(
+            make,
+            source.data,
+            brain,
+            axis=config.axis,
+            multiple=config.multiple,
+            crop=crop,
+            skip_empty=config.skip_empty_slices,
+            at_least=self._plane if crop else config.at_least,
+            batch_size=config.sampling_batch,
+            progress=partial(task.progress, "harmonize pgan"),
+        )
+        data = np.where(brain, result, np.float32(0))
         parameters: dict[str, Any] = {
             "perceptual": config.perceptual,
             "features": self._features,
@@ -210,22 +220,16 @@ class PGAN(Method):
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        path = folder / "model.json"
-        try:
-            values = read_json(path)
-            if values is None:
-                raise MethodError(f"{path}: no such file; was the method fitted and saved?")
+        with saved_values(folder / "model.json", "pgan") as values:
             saved = PGANSettings.model_validate(values["settings"])
             rows, columns = values["plane"]
             features = str(values["features"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise MethodError(f"{path}: not the settings of a saved pgan ({error})") from error
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of the generator")
         method = cls(config or saved)
         network = Generator(method.config)
         load_weights(network, folder / "model.safetensors")
-        method._network = _frozen(network)
+        method._network = frozen(network)
         method._plane = (int(rows), int(columns))
         method._features = features
         return method
@@ -239,9 +243,7 @@ class PGAN(Method):
             }
 
     def _fitted(self) -> Generator:
-        if self._network is None:
-            raise MethodError("pgan was not fitted: call fit, or load a saved model")
-        return self._network
+        return fitted(self._network, "pgan")
 
 
 def learning_rate(config: PGANSettings, epoch: int) -> float:
@@ -253,6 +255,10 @@ def learning_rate(config: PGANSettings, epoch: int) -> float:
     """
     begun = epoch + 1 - config.epochs + (1 if config.faithful else 0)
     return config.learning_rate * (1 - max(0, begun) / (config.decay_epochs + 1))
+
+
+def _key(features: Features | None) -> str:
+    return "" if features is None else features.key
 
 
 def _adam(network: nn.Module, config: PGANSettings) -> torch.optim.Adam:
@@ -267,11 +273,6 @@ def _learn(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss, inputs=group["params"])
     optimizer.step()
-
-
-def _frozen(network: Generator) -> Generator:
-    """Make a network ready for use: convolutions round differently for weights that learn."""
-    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _slices(pairs: Sequence[Pair], config: PGANSettings) -> TrainingSlices:
