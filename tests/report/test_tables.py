@@ -105,6 +105,16 @@ def test_groups_are_rows(tables: dict[str, Table]) -> None:
     assert set(table.data["group"]) == {"HC", "MS"}
 
 
+def test_tables_of_simulated_scans_say_so_wherever_they_are_read(
+    evidence: Evidence, tables: dict[str, Table], make_run: MakeRun
+) -> None:
+    own = [*tables.values()]
+    assert all("Simulated scans, not acquired." in table.caption for table in own)
+    assert not any("real" in table.caption for table in own)
+    real = load_evidence([make_run(simulated=False, volumes=False)], METRICS)
+    assert not any("imulated" in table.caption for table in all_tables(real))
+
+
 def test_intervals_enclose_their_means(tables: dict[str, Table]) -> None:
     table = tables["table-25-intervals-dice-3T-to-1.5T"]
     for row in table.rows[:3]:
