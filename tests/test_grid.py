@@ -332,6 +332,12 @@ def test_the_record_says_what_was_done(start, tmp_path: Path) -> None:
     assert folder.cell(cell).root.is_dir()
 
 
+def test_the_data_sets_citation_is_recorded(start, tmp_path: Path) -> None:
+    start("data.citation=Lesjak et al. 2018", "folds.run=0")
+    record = RunFolder(tmp_path / "out").read_record()
+    assert record["cohort"]["citation"] == "Lesjak et al. 2018"
+
+
 def _invocations(folder: RunFolder) -> list[dict[str, object]]:
     return list(folder.read_record()["invocations"])
 

@@ -92,6 +92,8 @@ def against(evidence: Evidence, metrics: Sequence[str]) -> str:
             " The gradient correlation compares with the source instead: the original has 1 by "
             "construction."
         )
+    if any(evidence.metrics[name].better == "zero" for name in shown):
+        text += " A signed measure (→0) shows bias: errors of opposite sign cancel in its mean."
     return text
 
 
