@@ -139,7 +139,8 @@ def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
         settings = make_settings(kind, values, label)
         described[label] = {
             "uses": uses,
-            "title": kind.title if uses == label and kind.title else label,
+            # A label of the user's own tells two variants of one method apart.
+            "title": kind.title if label == uses.rpartition(":")[2] and kind.title else label,
             "reference": kind.reference,
             "settings": settings.model_dump(mode="json"),
             "parameters": dict(kind(settings).parameter_counts()),

@@ -160,7 +160,8 @@ def test_a_new_method_goes_all_the_way(
     assert mse["MyMethod"] < mse["identity"]
     code, _, err = call("report", tmp_path / "out")
     assert code == 0, err
-    assert "MyMethod" in (tmp_path / "out" / "report" / "index.html").read_text()
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "My method <code>MyMethod</code>" in page
     code, _, err = call("new-method", "my_method")
     assert code == 2
     assert "is there already" in err
