@@ -34,7 +34,8 @@ __all__ = [
 
 _EPILOG = (
     "Exit codes: 0 success; 1 the work ended but a cell or check failed; 2 wrong usage or input, "
-    "nothing was done; 3 an error in harmbench itself; 130 interrupted. "
+    "nothing was done; 3 an error of the system (disk full, no permission) or in harmbench itself; "
+    "130 interrupted. "
     "`--debug`, anywhere, shows tracebacks."
 )
 
@@ -392,6 +393,9 @@ def main() -> None:
         if ended.code == _INTERRUPTED:
             say("interrupted; the same command goes on from here")
         raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(error, f"system error: {where}{error.strerror or error}", 3, debug)
     except Exception as error:  # noqa: BLE001 - the last door
         text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
         fail(error, text, 3, debug)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from harmbench.cohorts.data import DataSettings
 from harmbench.errors import ConfigError, MethodError, suggest
-from harmbench.method import available_methods
+from harmbench.method import available_methods, load_method, make_settings
 from harmbench.metrics.overlap import Backend
 from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
@@ -173,7 +173,8 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
 
     Raises:
         MethodError: a name is neither in the experiment nor an installed method.
-        ConfigError: there is no method to run.
+        ConfigError: there is no method to run, or settings are wrong, be it of a method that is
+            left out: a misspelt setting must not pass because another method was named.
     """
     installed = available_methods()
     known = dict(experiment.methods)
@@ -196,6 +197,9 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
         chosen = known
     if not chosen and not experiment.controls:
         raise ConfigError("no method to run: name some under methods, or with --method")
+    for label in sorted(set(known) - set(chosen)):
+        settings = dict(known[label])
+        make_settings(load_method(str(settings.pop("uses", label))), settings, label)
     return experiment.model_copy(update={"methods": chosen})
 
 

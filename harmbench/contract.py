@@ -19,11 +19,12 @@ __all__ = ["Check", "check_method", "tiny_pairs"]
 
 _SHAPE = (16, 24, 20)
 _TOLERANCE = 1e-6
+_RESUMES = "interrupted fit resumes to the same place"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One point of the contract and how it went; `detail` says what broke."""
+    """One point of the contract and how it went; `detail` says what broke or was not tried."""
 
     name: str
     passed: bool
@@ -81,7 +82,7 @@ def check_method(kind: type[Method], settings: Mapping[str, Any] | None = None) 
                 if trial.output is None:
                     break
             else:
-                checks.append(Check(name, True))
+                checks.append(Check(name, True, trial.remarks.get(name, "")))
     return checks
 
 
@@ -100,6 +101,7 @@ class _Trial:
         self.source, self.folder = source, folder
         self.task = Task(direction=Direction("A", "B"), seed=3, folder=folder / "fit")
         self.output: Volume | None = None
+        self.remarks: dict[str, str] = {}
 
     def points(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """The contract, point by point; the first makes what the others look at."""
@@ -109,7 +111,7 @@ class _Trial:
         yield "leaves its inputs untouched", self.leaves_inputs
         yield "same seed, same output", self.repeats
         yield "saved and loaded gives the same output", self.survives_saving
-        yield "interrupted fit resumes to the same place", self.resumes
+        yield _RESUMES, self.resumes
         yield "never sees the target", self.never_sees_target
 
     def _fitted(self, task: Task) -> Method:
@@ -178,7 +180,13 @@ class _Trial:
         self._fitted(replace(self.task, folder=self.folder / "count", progress=calls))
         stop = _Counter(stop_at=calls.count // 2 + 1) if calls.count > 1 else None
         task = replace(self.task, folder=self.folder / "resumed")
-        if stop is not None:
+        if stop is None:
+            self.remarks[_RESUMES] = (
+                "not interrupted: fit reports no progress"
+                if self.kind.fit is not Method.fit
+                else "nothing to interrupt: the method does not learn"
+            )
+        else:
             try:
                 self._fitted(replace(task, progress=stop))
             except _InterruptionError:

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 
@@ -18,7 +20,7 @@ from harmbench.cell import CEILING, abandon_cell, run_cell, segment_input
 from harmbench.cohorts.base import Cohort, validate
 from harmbench.cohorts.data import open_cohort
 from harmbench.config import Experiment, write_experiment
-from harmbench.errors import CohortError, ConfigError, RunError
+from harmbench.errors import ConfigError, RunError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import Folds, choose_folds, make_folds
 from harmbench.method import Direction, load_method, make_settings
@@ -96,12 +98,12 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     say(f"{len(cells)} cells on {device}: {subjects} subjects, {experiment.folds.k} folds")
     say(f"segmenter: {segmenter.name} ({segmenter.version})")
     _sweep(out)
-    run = _write_records(folder, bench, cohort, inputs, methods, directions)
+    invocation = _write_records(folder, bench, cohort, inputs, methods, directions)
     _segment_inputs(bench, directions, numbers)
     failed = _run_cells(bench, cells, say)
     collect(folder)
-    run["invocations"][-1] |= {"finished": now(), "cells": len(cells), "failed": len(failed)}
-    write_json(folder.record, run)
+    ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
+    _note_end(folder, invocation, ended)
     return Summary(out, len(cells), failed)
 
 
@@ -137,7 +139,8 @@ def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
         settings = make_settings(kind, values, label)
         described[label] = {
             "uses": uses,
-            "title": kind.title if uses == label and kind.title else label,
+            # A label of the user's own tells two variants of one method apart.
+            "title": kind.title if label == uses.rpartition(":")[2] and kind.title else label,
             "reference": kind.reference,
             "settings": settings.model_dump(mode="json"),
             "parameters": dict(kind(settings).parameter_counts()),
@@ -166,8 +169,12 @@ def _check_writable(out: Path) -> None:
         existing = existing.parent
     if not existing.is_dir():
         raise RunError(f"{out}: cannot be a folder, {existing} is a file")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(f"{out}: no permission to write in {existing}")
+    try:
+        # Asked by doing: permission bits say nothing of full or read-only disks, nor to root.
+        with TemporaryDirectory(prefix=".harmbench-", dir=existing):
+            pass
+    except OSError as error:
+        raise RunError(f"{out}: cannot write in {existing} ({error.strerror})") from error
     if out.is_dir() and any(out.iterdir()) and not RunFolder(out).record.is_file():
         raise RunError(f"{out}: neither empty nor a run folder; choose another --out")
 
@@ -175,16 +182,10 @@ def _check_writable(out: Path) -> None:
 def _input_table(
     cohort: Cohort, sessions: Sequence[str], files: Mapping[tuple[str, str], str], rescale: str
 ) -> pd.DataFrame:
-    owners: dict[str, str] = {}
-    problems = []
     rows = []
     for subject in cohort.subjects:
         for session in sessions:
-            scan, sha256 = cohort.scans[subject, session], files[subject, session]
-            name = f"subject {subject}, session {session}"
-            if sha256 in owners:
-                problems.append(f"{name} is the same file as {owners[sha256]}")
-            owners[sha256] = name
+            scan = cohort.scans[subject, session]
             rows.append(
                 {
                     "subject": subject,
@@ -192,13 +193,11 @@ def _input_table(
                     "session": session,
                     "path": str(scan.path),
                     "mask": str(scan.mask or ""),
-                    "sha256": sha256,
+                    "sha256": files[subject, session],
                     "mask_sha256": file_key(scan.mask) if scan.mask else "",
                     "rescale": rescale,
                 }
             )
-    if problems:
-        raise CohortError("the same scan stands in two places:", problems)
     return pd.DataFrame(rows)
 
 
@@ -240,7 +239,14 @@ def _write_records(
     inputs: pd.DataFrame,
     methods: Mapping[str, Any],
     directions: Sequence[Direction],
-) -> dict[str, Any]:
+) -> str:
+    """Write what the run is about to do, beside what earlier runs noted; gives its id."""
+    experiment = bench.experiment
+    invocation = {
+        "id": uuid4().hex,
+        **provenance(bench.device),
+        "config": experiment.model_dump(mode="json"),
+    }
     before = read_json(folder.record) or {}
     if before:
         known = folder.input_table()
@@ -251,10 +257,10 @@ def _write_records(
     ):
         with atomic(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
-    write_experiment(bench.experiment, folder.config)
+    write_experiment(experiment, folder.config)
     ways = [{"source": way.source, "target": way.target} for way in directions]
     run = {
-        "name": bench.experiment.name,
+        "name": experiment.name,
         "cohort": {
             "name": cohort.name,
             "description": cohort.description,
@@ -268,12 +274,21 @@ def _write_records(
             "name": bench.segmenter,
             "version": make_segmenter(bench.segmenter).version,
         },
-        "stacking_axis": bench.experiment.scoring.stacking_axis,
+        "stacking_axis": experiment.scoring.stacking_axis,
         "folds": {"k": bench.folds.k, "seed": bench.folds.seed},
-        "invocations": [*before.get("invocations", []), provenance(bench.device)],
+        "invocations": [*before.get("invocations", []), invocation],
     }
     write_json(folder.record, run)
-    return run
+    return str(invocation["id"])
+
+
+def _note_end(folder: RunFolder, invocation: str, ended: Mapping[str, Any]) -> None:
+    """Note in `run.json` how a run ended; other runs may have written there since it began."""
+    run = folder.read_record()
+    for entry in run["invocations"]:
+        if entry.get("id") == invocation:
+            entry.update(ended)
+    write_json(folder.record, run)
 
 
 def _segment_inputs(bench: Bench, directions: Sequence[Direction], folds: Sequence[int]) -> None:

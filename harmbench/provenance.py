@@ -23,6 +23,7 @@ PACKAGES = (
     "medpy",
     "nibabel",
     "nilearn",
+    "numba",
     "numpy",
     "pandas",
     "pybids",

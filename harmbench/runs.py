@@ -37,8 +37,8 @@ __all__ = ["Cell", "CellFolder", "RunFolder", "file_label"]
 
 
 def file_label(name: str) -> str:
-    """Turn a name into one that is safe as a file or folder name."""
-    return "".join(c if c.isalnum() or c in "-_.+" else "-" for c in name)
+    """Turn a name into one that is safe as a file or folder name; no two names become the same."""
+    return "".join(c if c.isalnum() or c in "-_.+" else f"%{ord(c):02X}" for c in name)
 
 
 @dataclass(frozen=True, slots=True, order=True)

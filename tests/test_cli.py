@@ -84,6 +84,10 @@ def test_failed_cells_show_in_the_exit_code(call, thresholds, make_manifest, tmp
     [
         (["run", "--method", "dn"], "unknown method 'dn'"),
         (["run", "--set", "fold.k=3"], "fold: unknown setting; did you mean 'folds'?"),
+        (
+            ["run", "--method", "identity", "--set", "methods.dm.stpes=1"],
+            "dm.stpes: unknown setting",
+        ),
         (["run", "--config", "none.yaml"], "none.yaml: cannot be read"),
         (["run", "--data", "none.csv"], "none.csv: no such file or folder"),
         (["report", "nowhere"], "nowhere"),
@@ -101,6 +105,16 @@ def test_wrong_input_is_one_readable_line(call, tmp_path, monkeypatch, arguments
     assert message in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_the_system_are_one_line_too(call, make_manifest, tmp_path, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/data/out.nii.gz")
+
+    monkeypatch.setattr("harmbench.outside.segment_scan", full)
+    code, _, err = call("segment", "in.nii.gz", "out.nii.gz")
+    assert code == 3
+    assert err == "system error: /data/out.nii.gz: No space left on device\n"
 
 
 def test_debug_shows_the_traceback(call) -> None:
@@ -146,7 +160,8 @@ def test_a_new_method_goes_all_the_way(
     assert mse["MyMethod"] < mse["identity"]
     code, _, err = call("report", tmp_path / "out")
     assert code == 0, err
-    assert "MyMethod" in (tmp_path / "out" / "report" / "index.html").read_text()
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "My method <code>MyMethod</code>" in page
     code, _, err = call("new-method", "my_method")
     assert code == 2
     assert "is there already" in err

@@ -117,3 +117,11 @@ def test_selecting_methods() -> None:
         select_methods(experiment, ["dn"])
     with pytest.raises(ConfigError, match="no method to run"):
         select_methods(Experiment(controls=()), [])
+
+
+def test_settings_of_methods_that_are_left_out_are_checked_too() -> None:
+    experiment = load_experiment(overrides=["methods.dm.iteration=3"])
+    with pytest.raises(ConfigError, match=r"methods\.dm\.iteration: unknown.*'iterations'"):
+        select_methods(experiment, ["identity"])
+    with pytest.raises(MethodError, match="unknown method 'dmm'; did you mean 'dm'"):
+        select_methods(load_experiment(overrides=["methods.dmm.levels=3"]), ["identity"])

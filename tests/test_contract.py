@@ -109,6 +109,24 @@ def test_each_breach_is_named(kind: type[Method], point: str) -> None:
     assert broken[point]
 
 
+class _LearnsSilently(_DependsOnInterruption):
+    def fit(self, pairs, task):
+        self.gain = 0.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "remark"),
+    [
+        (_LearnsSilently, "not interrupted: fit reports no progress"),
+        (load_method("identity"), "nothing to interrupt: the method does not learn"),
+        (HistogramMatching, ""),
+    ],
+)
+def test_a_point_that_could_not_be_tried_says_so(kind: type[Method], remark: str) -> None:
+    details = {check.name: check.detail for check in check_method(kind)}
+    assert details["interrupted fit resumes to the same place"] == remark
+
+
 def test_tiny_pairs_look_like_a_contrast_change() -> None:
     one, two = tiny_pairs(2)
     assert one.source.same_grid(two.target)

@@ -13,7 +13,7 @@ import pytest
 from harmbench.cell import CEILING
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError, ConfigError, FoldError, HarmbenchError, RunError
-from harmbench.grid import Summary, make_cells, run_experiment
+from harmbench.grid import Summary, collect, make_cells, run_experiment
 from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.results import read_results
@@ -168,12 +168,15 @@ def test_other_settings_redo_what_hangs_on_them(start, adapter: Path, tmp_path: 
     assert len(_calls(adapter)) == 2 * calls, "rescoring fits nothing"
 
 
-def test_edited_code_is_run_again(start, adapter: Path) -> None:
+def test_edited_code_is_run_again_and_a_comment_is_not(start, adapter: Path) -> None:
     start(gain=1.0)
     calls = len(_calls(adapter))
     adapter.write_text("# a comment changes nothing\n" + ADAPTER)
     start(gain=1.0)
     assert len(_calls(adapter)) == calls
+    adapter.write_text(ADAPTER + "\n\nHALF = 0.5\n")
+    start(gain=1.0)
+    assert len(_calls(adapter)) == 2 * calls
 
 
 def test_a_failed_fit_is_rows_and_the_others_go_on(start, tmp_path: Path) -> None:
@@ -299,6 +302,10 @@ def test_unusable_run_folders(start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="is a file"):
         start(out="file/run")
+    if Path("/proc/self").is_dir():
+        # Nobody can make a folder there, root neither.
+        with pytest.raises(RunError, match=r"/proc/run: cannot write in /proc"):
+            start(out="/proc/run")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
     with pytest.raises(RunError, match="neither empty nor a run folder"):
@@ -314,12 +321,45 @@ def test_the_record_says_what_was_done(start, tmp_path: Path) -> None:
     invocation = record["invocations"][0]
     assert {"started", "finished", "packages", "host", "device", "git", "python"} <= set(invocation)
     assert load_experiment(folder.config).methods["tricks"]["gain"] == 0.5
+    start("folds.run=0", gain=0.7)
+    kept = [one["config"]["methods"]["tricks"]["gain"] for one in _invocations(folder)]
+    assert kept == [0.5, 0.7], "an invocation's settings outlive the next one"
     cell, cell_record = next((c, r) for c, r in folder.cells() if c.method == "tricks")
     assert set(cell_record["stages"]) == {"fit", "harmonize", "segment", "score"}
     for stage in cell_record["stages"].values():
         assert stage["wall_s"] >= 0
         assert stage["peak_memory_mb"] > 10
     assert folder.cell(cell).root.is_dir()
+
+
+def test_the_data_sets_citation_is_recorded(start, tmp_path: Path) -> None:
+    start("data.citation=Lesjak et al. 2018", "folds.run=0")
+    record = RunFolder(tmp_path / "out").read_record()
+    assert record["cohort"]["citation"] == "Lesjak et al. 2018"
+
+
+def _invocations(folder: RunFolder) -> list[dict[str, object]]:
+    return list(folder.read_record()["invocations"])
+
+
+def test_runs_side_by_side_keep_each_others_records(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = ["another run into the same folder, which starts and ends before this one does"]
+
+    def collect_late(folder: RunFolder) -> pd.DataFrame:
+        if waiting:
+            waiting.pop()
+            start("folds.run=1", gain=0.5)
+        return collect(folder)
+
+    monkeypatch.setattr("harmbench.grid.collect", collect_late)
+    start("folds.run=0")
+    folder = RunFolder(tmp_path / "out")
+    assert set(folder.read_record()["methods"]) == {"identity", "tricks", CEILING}
+    first, second = _invocations(folder)
+    assert (first["cells"], second["cells"]) == (4, 6)
+    assert first["finished"] >= second["finished"]
 
 
 def test_half_written_files_are_swept(start, tmp_path: Path) -> None:

@@ -105,18 +105,21 @@ class Cohort:
 def rescale_volume(volume: Volume, rescale: Rescale, mask: NDArray[Any] | None = None) -> Volume:
     """Bring intensities into [0, 1].
 
-    `none` leaves the volume as it is. `percentile` clips at the 0.1st and 99.9th percentiles of the
-    brain (`mask`, or the voxels above 0) and scales that range to [0, 1], as the paper does (Durrer
-    et al. 2023, Sec. 3); voxels outside the brain become 0.
+    `none` leaves the intensities of the brain as they are. `percentile` clips at the 0.1st and 99.9th
+    percentiles of the brain (`mask`, or the voxels above 0) and scales that range to [0, 1], as the
+    paper does (Durrer et al. 2023, Sec. 3). Voxels outside `mask` become 0 either way.
 
     Raises:
         VolumeError: the brain is empty or constant.
     """
-    if rescale == "none":
+    if mask is None and rescale == "none":
         return volume
     brain = volume.data > 0 if mask is None else mask.astype(bool)
     if not brain.any():
-        raise VolumeError("no voxel is above 0: there is nothing to scale")
+        where = "above 0" if mask is None else "in the mask"
+        raise VolumeError(f"no voxel is {where}: there is nothing to scale")
+    if rescale == "none":
+        return volume.with_data(np.where(brain, volume.data, 0), Step("mask"))
     low, high = np.percentile(volume.data[brain], _CLIP_PERCENTILES)
     if high <= low:
         raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
@@ -128,17 +131,21 @@ def rescale_volume(volume: Volume, rescale: Rescale, mask: NDArray[Any] | None =
 
 
 def load_scan(scan: Scan, rescale: Rescale = "none") -> Volume:
-    """Read a scan and bring it into [0, 1] as `rescale` says.
+    """Read a scan, set what lies outside its mask to 0, and bring it into [0, 1] as `rescale` says.
 
     Raises:
-        VolumeError: the file cannot be read or scaled.
+        VolumeError: a file cannot be read, the mask lies on another grid, or the scan cannot be
+            scaled.
     """
-    volume = read(scan.path)
-    mask = read(scan.mask, kind="label").data if scan.mask is not None else None
-    if mask is not None and mask.shape != volume.shape:
-        raise VolumeError(f"{scan.mask}: the mask has shape {mask.shape}, the scan {volume.shape}")
+    return _masked_and_scaled(read(scan.path), scan, rescale)
+
+
+def _masked_and_scaled(volume: Volume, scan: Scan, rescale: Rescale) -> Volume:
+    mask = None if scan.mask is None else read(scan.mask, kind="label")
     try:
-        return rescale_volume(volume, rescale, mask)
+        if mask is not None:
+            require_same_grid(mask, volume, (f"the mask {scan.mask}", "the scan"))
+        return rescale_volume(volume, rescale, None if mask is None else mask.data)
     except VolumeError as error:
         raise VolumeError(f"{scan.path}: {error}") from error
 
@@ -152,8 +159,8 @@ def validate(
 ) -> dict[tuple[str, str], str]:
     """Check every scan that a run would touch, and return each file's SHA-256.
 
-    Both sessions present, readable, finite, same grid and affine per pair, intensities in [0, 1]
-    (or a rescale asked for), something above 0.
+    All sessions present, readable, finite, same grid and affine per subject, intensities in [0, 1]
+    (or a rescale asked for), something above 0, and no scan in two places.
 
     Raises:
         CohortError: lists all problems of all subjects in one message.
@@ -171,6 +178,7 @@ def validate(
             problems += found
             keys |= file_keys
             progress("validate", done, len(subjects))
+    problems += _repeated(keys)
     if problems:
         many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         raise CohortError(f"the cohort cannot be used, {many}:", problems)
@@ -190,33 +198,57 @@ def _check_subject(
             problems.append(f"subject {subject}: session {session} is missing (it has {has})")
             continue
         try:
-            # The scale is judged on the values as they are, so a NaN is seen before any rescaling.
-            volume = read(scan.path)
-            problem = _check_values(volume, rescale)
+            raw = read(scan.path)
+            problem = _not_finite(raw)
             if problem is None:
-                volumes[session] = load_scan(scan, rescale)
+                volume = _masked_and_scaled(raw, scan, rescale)
+                problem = _out_of_range(volume)
+            if problem is None:
+                volumes[session] = volume
                 keys[subject, session] = file_key(scan.path)
         except VolumeError as error:
             problem = str(error).removeprefix(f"{scan.path}: ")
         if problem is not None:
             problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
-    if len(volumes) == 2:
-        (one, first), (two, second) = volumes.items()
-        try:
-            require_same_grid(first, second, (f"session {one}", f"session {two}"))
-        except VolumeError as error:
-            problems.append(f"subject {subject}: {error}; both scans of a pair must share one grid")
+    if volumes:
+        problems += _other_grids(subject, volumes)
     return problems, keys
 
 
-def _check_values(volume: Volume, rescale: Rescale) -> str | None:
+def _other_grids(subject: str, volumes: Mapping[str, Volume]) -> list[str]:
+    """Name the sessions whose grid is not that of the first."""
+    (one, first), *others = volumes.items()
+    problems = []
+    for two, second in others:
+        try:
+            require_same_grid(first, second, (f"session {one}", f"session {two}"))
+        except VolumeError as error:
+            problems.append(f"subject {subject}: {error}; a subject's scans must share one grid")
+    return problems
+
+
+def _repeated(keys: Mapping[tuple[str, str], str]) -> list[str]:
+    """Name the scans that are the same file as another: a subject would be its own test case."""
+    owners: dict[str, str] = {}
+    problems = []
+    for (subject, session), key in keys.items():
+        name = f"subject {subject}, session {session}"
+        if owners.setdefault(key, name) != name:
+            problems.append(f"{name} is the same file as {owners[key]}")
+    return problems
+
+
+def _not_finite(volume: Volume) -> str | None:
     bad = int(np.size(volume.data) - np.count_nonzero(np.isfinite(volume.data)))
-    if bad:
-        return f"{bad} voxels are NaN or infinite"
+    many = "1 voxel is" if bad == 1 else f"{bad} voxels are"
+    return f"{many} NaN or infinite" if bad else None
+
+
+def _out_of_range(volume: Volume) -> str | None:
     low, high = float(volume.data.min()), float(volume.data.max())
     if high <= 0:
         return "no voxel is above 0"
-    if rescale == "none" and (low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK):
+    if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
         return (
             f"intensities from {low:.4g} to {high:.4g}, expected 0 to 1: "
             "prepare the scans, or ask for data.rescale=percentile"

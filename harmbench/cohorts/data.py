@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ class DataSettings(Settings):
         description="`none`: scans are in [0, 1] already; `percentile`: clip at the brain's 0.1st "
         "and 99.9th percentiles and scale to [0, 1]",
     )
+    citation: str = Field(
+        "", description="what to cite where results are shown; unset: what the data set itself says"
+    )
     phantom: PhantomSettings = Field(
         default_factory=PhantomSettings, description="the simulated cohort"
     )
@@ -59,6 +63,11 @@ def open_cohort(
         CohortError: the path does not exist, is neither a manifest nor a BIDS folder, or its
             contents are not usable.
     """
+    cohort = _open(data, progress, jobs, folder)
+    return replace(cohort, citation=data.citation) if data.citation else cohort
+
+
+def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path | None) -> Cohort:
     if data.path is None:
         return make_phantom(data.phantom, folder, progress=progress, jobs=jobs)
     path = data.path.expanduser()

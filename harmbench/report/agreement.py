@@ -154,4 +154,4 @@ def _limits_text(rows: pd.DataFrame) -> str:
     largest = max(abs(part) for part in (bias, low, high) if math.isfinite(part))
     decimals = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
     limits = f", limits {low:+.{decimals}f} to {high:+.{decimals}f}" if math.isfinite(low) else ""
-    return f"bias {bias:+.{decimals}f}{limits}"
+    return f"bias {bias:+.{decimals}f}{limits} ml"

@@ -13,6 +13,7 @@ from harmbench.report.layout import Table
 from harmbench.report.loading import load_evidence
 from harmbench.report.page import EmbeddedFigure, embed, write_page
 from harmbench.report.render import write_table
+from harmbench.report.shapes import SIMULATED
 from harmbench.report.style import style, write_figure
 from harmbench.report.tables import all_tables
 from harmbench.report.tables_run import cost_table, published_tables, status_table
@@ -91,7 +92,7 @@ def _write_figures(
     written: list[Path] = []
     with style():
         for done, figure in enumerate(all_figures(evidence), start=1):
-            paths = write_figure(figure, folder)
+            paths = write_figure(figure, folder, SIMULATED if evidence.simulated else "")
             figures.append(embed(figure, paths[0]))
             written += paths
             progress("report: figures", done, done)

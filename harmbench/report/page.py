@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def render_page(
         cohort=evidence.record.get("cohort", {}),
         answers=answers,
         caveats=caveats(evidence),
-        sections=_by_section(tables),
+        sections=_by_section(_in_order(tables)),
         pictures=_by_section(figures),
         metrics=[_metric_row(metric) for metric in evidence.metrics.values()],
         statuses=STATUSES,
@@ -113,6 +114,16 @@ def write_page(
     """Write the page atomically."""
     write_text(path, render_page(evidence, tables, figures))
     return path
+
+
+def _in_order(tables: Sequence[Table]) -> list[Table]:
+    """Put each table of the paper's numbers behind the run's own table of that number."""
+
+    def number(table: Table) -> tuple[str, bool]:
+        found = re.search(r"\d+", table.name)
+        return (found.group() if found else "", table.published)
+
+    return sorted(tables, key=number)
 
 
 def _by_section(items: Sequence[Any]) -> dict[str, list[Any]]:

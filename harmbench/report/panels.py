@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from harmbench.method import Direction
@@ -108,9 +109,11 @@ def _show(axes: Axes, data: Array, view: View, **settings: Any) -> Any:
 
 def _letters(axes: Axes, view: View) -> None:
     for x, letter, side in zip((0.02, 0.98), view.letters, ("left", "right"), strict=True):
-        axes.text(
+        text = axes.text(
             *(x, 0.5, letter), transform=axes.transAxes, ha=side, va="center", color="w", fontsize=8
         )
+        # A letter may lie over the brain, where white alone is lost.
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 
 def _grid(
@@ -124,7 +127,7 @@ def _grid(
     height_mm = max(view.size_mm[1] for view in planes)
     widths = [view.size_mm[0] / height_mm for view in planes]
     figure = new_figure(1.3 + _ROW_INCHES * 2 * sum(widths), _ROW_INCHES * len(rows) + 0.9)
-    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.015, wspace=0.0, hspace=0.0)
+    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.015, wspace=0.0, hspace=0.0)
     count = len(planes)
     axes: Array = figure.subplots(
         len(rows), 2 * count + 1, squeeze=False, width_ratios=[*widths, 0.03, *widths]
@@ -287,7 +290,8 @@ def segmentation_panels(
         caption=(
             f"Subject {subject}, segmented with {evidence.segmenter}. Left: tissue labels. "
             "Right: voxels whose class differs from the reference's, over the image that was "
-            "segmented. Same convention as the images above."
+            "segmented. Black inside the brain: voxels at 0, which a segmenter takes for background. "
+            "Same convention as the images above."
         ),
         alt=(
             f"Tissue labels of subject {subject} in three planes for the reference, the original "

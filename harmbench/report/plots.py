@@ -91,8 +91,9 @@ def _histogram_grid(evidence: Evidence, drawn: Sequence[tuple[str, Counts]]) -> 
     """Draw one block of rows per subject, and in it one panel per method."""
     # Without any method a single panel shows the original and the reference.
     methods = [*evidence.candidates] or [""]
-    columns = min(_PER_ROW, len(methods))
-    lines = math.ceil(len(methods) / columns)
+    lines = math.ceil(len(methods) / _PER_ROW)
+    # Rows as full as can be: five panels stand three and two, not four and one.
+    columns = math.ceil(len(methods) / lines)
     figure = new_figure(3.1 * columns + 0.6, 2.3 * lines * len(drawn) + 0.8)
     axes = figure.subplots(lines * len(drawn), columns, squeeze=False, sharex=True, sharey="row")
     colours = method_colours([*evidence.methods])

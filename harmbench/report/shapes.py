@@ -20,6 +20,7 @@ from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, CEILING
 
 __all__ = [
+    "SIMULATED",
     "Measure",
     "against",
     "direction_title",
@@ -30,6 +31,9 @@ __all__ = [
     "mean_table",
     "short_title",
 ]
+
+SIMULATED = "Simulated scans, not acquired."
+"""Stands in the caption of every table of results, and on every figure, of a simulated cohort."""
 
 _SHORT = {
     VOLUME_DIFFERENCE.name: "Volume difference",
@@ -77,9 +81,10 @@ def list_measures(
 
 
 def against(evidence: Evidence, metrics: Sequence[str]) -> str:
-    """Say what was compared with what, for a caption."""
+    """Say what was compared with what, for a caption that may be read away from its page."""
     shown = [name for name in metrics if evidence.has(name)]
-    text = "Each method's output against the real target scan."
+    text = f"{SIMULATED} " if evidence.simulated else ""
+    text += "Each method's output against the same subject's target scan."
     if any(evidence.metrics[name].scope == "tissue" for name in shown):
         text += f" Tissues segmented with {evidence.segmenter}."
     if "gradient_correlation" in shown:
@@ -87,6 +92,8 @@ def against(evidence: Evidence, metrics: Sequence[str]) -> str:
             " The gradient correlation compares with the source instead: the original has 1 by "
             "construction."
         )
+    if any(evidence.metrics[name].better == "zero" for name in shown):
+        text += " A signed measure (→0) shows bias: errors of opposite sign cancel in its mean."
     return text
 
 
@@ -259,7 +266,7 @@ def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence
     if evidence.has_baseline:
         caption += (
             " Change: paired difference to the untreated source in the same subjects; an interval "
-            "that excludes 0 speaks for a real change. Intervals are not corrected for the number "
+            "that excludes 0 speaks for a change beyond chance. Intervals are not corrected for the number "
             "of comparisons."
         )
     return Table(

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from harmbench.statistics import BASELINE, CEILING
 from harmbench.storage import atomic
@@ -40,6 +41,8 @@ __all__ = [
 
 DPI = 160
 """Resolution of PNG files."""
+
+_STAMP_INCHES = 0.25
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#A0A000")
 """Categorical colours that people with a colour vision deficiency can tell apart.
@@ -119,21 +122,40 @@ def method_colours(methods: Sequence[str]) -> dict[str, str]:
     return {name: fixed.get(name) or colours[name] for name in methods}
 
 
-def write_figure(illustration: Illustration, folder: Path) -> list[Path]:
-    """Write a figure as PNG and, for line art, as SVG too; each atomically, without dates."""
+def write_figure(illustration: Illustration, folder: Path, stamp: str = "") -> list[Path]:
+    """Write a figure as PNG and, for line art, as SVG too; each atomically, without dates.
+
+    Args:
+        illustration: what to write.
+        folder: where to.
+        stamp: small print in a strip of its own below the figure, for what must be known about it
+            away from its caption.
+    """
     figure = illustration.figure
     figure.set_dpi(DPI)
     figure.draw_without_rendering()
     # The layout is found once; left on, it would be searched again for every file.
     figure.set_layout_engine("none")
+    area = _stamped(figure, stamp) if stamp else None
     paths = [folder / f"{illustration.name}.png"]
     with atomic(paths[0]) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches=area)
     if illustration.vector:
         paths.append(folder / f"{illustration.name}.svg")
         with atomic(paths[1]) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
+            figure.savefig(temporary, format="svg", bbox_inches=area, metadata={"Date": None})
     return paths
+
+
+def _stamped(figure: Figure, text: str) -> Bbox:
+    """Put small print below a figure, and return the area in inches that holds both."""
+    width, height = figure.get_size_inches()
+    strip = _STAMP_INCHES / height
+    figure.patch.set_bounds(0, -strip, 1, 1 + strip)
+    figure.text(
+        *(0.008, -strip / 2, text), ha="left", va="center_baseline", fontsize=8, color="#555555"
+    )
+    return Bbox.from_bounds(0, -_STAMP_INCHES, width, height + _STAMP_INCHES)
 
 
 def say(panel: Axes, text: str) -> None:

@@ -5,11 +5,12 @@ Tables 1-3 and 6-13 carry the paper's numbers; tables from 14 on are this projec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
+from harmbench.method import Direction
 from harmbench.metrics.volumetry import (
     RELATIVE_VOLUME_DIFFERENCE,
     VOLUME,
@@ -17,6 +18,7 @@ from harmbench.metrics.volumetry import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Table
+from harmbench.report.published import DIRECTIONS
 from harmbench.report.shapes import (
     against,
     direction_title,
@@ -65,7 +67,11 @@ def _paper_tables(evidence: Evidence) -> Iterator[Table]:
 
 
 def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
-    """Tables 6-13: even numbers hold the first direction, odd ones the second."""
+    """Tables 6-13: as in the paper, even numbers hold 3T to 1.5T and odd ones 1.5T to 3T.
+
+    Where a run has neither, they hold its first and second direction; all further directions stand
+    under the odd number with a suffix.
+    """
     shapes = (
         (6, "mse-ahd", "MSE and AHD", ("mse", "ahd")),
         (8, "volume-differences", "Volume differences", (_VOLUME_DIFFERENCE,)),
@@ -73,7 +79,7 @@ def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
         (12, "hd", "Hausdorff distance", ("hd",)),
     )
     for first, name, title, metrics in shapes:
-        for place, direction in enumerate(evidence.directions):
+        for direction, place in _places(evidence.directions).items():
             measures = list_measures(evidence, [direction], metrics)
             if not measures:
                 continue
@@ -90,6 +96,15 @@ def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
                 caption,
                 measures,
             )
+
+
+def _places(directions: Sequence[Direction]) -> dict[Direction, int]:
+    """Give each direction its place in the paper's order, or one after it."""
+    known = [direction for direction in directions if str(direction) in DIRECTIONS]
+    others = [direction for direction in directions if direction not in known]
+    places = {direction: DIRECTIONS.index(str(direction)) for direction in known}
+    first = len(DIRECTIONS) if known else 0
+    return places | {direction: first + place for place, direction in enumerate(others)}
 
 
 def _metric_tables(evidence: Evidence) -> Iterator[Table]:

@@ -78,6 +78,58 @@ def test_mask_decides_what_is_brain(tmp_path: Path) -> None:
     scaled = load_scan(scan, "percentile").data
     assert not scaled[2:].any()
     assert scaled[:2].max() == 1
+    masked = load_scan(scan, "none").data
+    assert not masked[2:].any()
+    assert np.array_equal(masked[:2], data[:2])
+
+
+@pytest.mark.parametrize(
+    ("mask", "affine", "message"),
+    [
+        (np.ones((4, 4, 3)), np.eye(4), r"the mask .*m.nii.gz has shape \(4, 4, 3\)"),
+        (np.ones((4, 4, 4)), np.diag([1.0, 1, 2, 1]), "differ in affine"),
+        (np.zeros((4, 4, 4)), np.eye(4), "no voxel is in the mask"),
+    ],
+)
+def test_masks_that_do_not_fit(tmp_path: Path, mask, affine, message: str) -> None:
+    write(Volume(np.full((4, 4, 4), 0.5), np.eye(4)), tmp_path / "a.nii.gz")
+    write(Volume(mask, affine, kind="label"), tmp_path / "m.nii.gz")
+    scan = Scan("s", "A", tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    for rescale in ("none", "percentile"):
+        with pytest.raises(VolumeError, match=message):
+            load_scan(scan, rescale)
+
+
+def test_a_mask_makes_an_unstripped_scan_valid(make_manifest, tmp_path: Path) -> None:
+    cohort = read_manifest(make_manifest(2))
+    scan = cohort.scans["s0", "A"]
+    whole = read(scan.path)
+    write(Volume(whole.data > 0, whole.affine, kind="label"), tmp_path / "m.nii.gz")
+    write(whole.with_data(np.where(whole.data > 0, whole.data, 900)), scan.path)
+    with pytest.raises(CohortError, match="intensities from"):
+        validate(cohort, ("A", "B"))
+    scans = {**cohort.scans, ("s0", "A"): replace(scan, mask=tmp_path / "m.nii.gz")}
+    assert set(validate(replace(cohort, scans=scans), ("A", "B"))) == set(cohort.scans)
+
+
+def test_a_scan_in_two_places_is_one_of_the_problems(make_manifest, tmp_path: Path) -> None:
+    cohort = read_manifest(make_manifest(3))
+    folder = tmp_path / "scans"
+    (folder / "s1_A.nii.gz").write_bytes((folder / "s0_A.nii.gz").read_bytes())
+    (folder / "s2_B.nii.gz").write_text("x")
+    with pytest.raises(CohortError) as caught:
+        validate(cohort, ("A", "B"))
+    assert len(caught.value.problems) == 2
+    assert "subject s1, session A is the same file as subject s0, session A" in str(caught.value)
+
+
+def test_all_sessions_of_a_subject_share_one_grid(make_manifest, tmp_path: Path) -> None:
+    cohort = read_manifest(make_manifest(1))
+    whole = read(cohort.scans["s0", "B"].path)
+    write(Volume(whole.data[1:], whole.affine), tmp_path / "c.nii.gz")
+    scans = {**cohort.scans, ("s0", "C"): Scan("s0", "C", tmp_path / "c.nii.gz")}
+    with pytest.raises(CohortError, match=r"session A has shape .* session C has"):
+        validate(replace(cohort, scans=scans), ("A", "B", "C"))
 
 
 def test_validation_lists_every_problem_at_once(make_manifest, tmp_path: Path) -> None:
@@ -97,7 +149,7 @@ def test_validation_lists_every_problem_at_once(make_manifest, tmp_path: Path) -
     text = str(caught.value)
     for expected in (
         "6 problems",
-        "subject s0, session A: 1 voxels are NaN or infinite",
+        "subject s0, session A: 1 voxel is NaN or infinite",
         "subject s1, session A: intensities from 0 to",
         "subject s2: session A has shape (16, 24, 19), session B has (16, 24, 20)",
         "subject s3: session A and session B differ in affine by up to 1.5 mm",

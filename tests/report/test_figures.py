@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
@@ -225,6 +226,24 @@ def test_files_are_the_same_on_every_run(evidence: Evidence, tmp_path: Path) -> 
         assert [path.name for path in paths] == ["figure-x.png", "figure-x.svg"]
         contents.append([path.read_bytes() for path in paths])
     assert contents[0] == contents[1]
+
+
+def test_a_stamp_has_a_strip_of_its_own(evidence: Evidence, tmp_path: Path) -> None:
+    for name, stamp in (("plain", ""), ("stamped", "Simulated scans")):
+        plot = subject_plot(evidence, "figure-x", "X", [("mse", "")])
+        assert plot is not None
+        write_figure(plot, tmp_path / name, stamp)
+    plain, stamped = (
+        np.asarray(Image.open(tmp_path / name / "figure-x.png").convert("L")).astype(int)
+        for name in ("plain", "stamped")
+    )
+    rows = len(stamped) - len(plain)
+    assert rows > 20
+    assert np.abs(stamped[:-rows] - plain).mean() < 3, "the figure itself is the same"
+    strip = stamped[-rows:]
+    assert strip.min() < 128, "there is small print"
+    assert (strip[[0, -1]] == 255).all(), "with white above and below it"
+    assert "Simulated scans" not in (tmp_path / "plain" / "figure-x.svg").read_text()
 
 
 def test_reports_need_neither_torch_nor_pyplot() -> None:

@@ -115,6 +115,11 @@ def test_published_numbers_are_set_apart(page: Page) -> None:
     blocks = [a for a in page.all("div") if a.get("class") == "published"]
     assert len(blocks) == 11
     assert page.text.count("Table 1 as published by Durrer et al. 2023, other data") == 1
+    titles = [block.get("id") or "" for block in page.all("div")]
+    titles = [title for title in titles if re.match(r"(published-)?table-(0[1-9]|1[0-3])", title)]
+    assert len(titles) == 22
+    for own, published in zip(titles[::2], titles[1::2], strict=True):
+        assert published == f"published-{own[:8]}", "each stands below the run's own"
 
 
 def test_metrics_are_explained(page: Page) -> None:

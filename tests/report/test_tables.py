@@ -105,6 +105,21 @@ def test_groups_are_rows(tables: dict[str, Table]) -> None:
     assert set(table.data["group"]) == {"HC", "MS"}
 
 
+def test_tables_of_simulated_scans_say_so_wherever_they_are_read(
+    evidence: Evidence, tables: dict[str, Table], make_run: MakeRun
+) -> None:
+    own = [*tables.values()]
+    assert all("Simulated scans, not acquired." in table.caption for table in own)
+    assert not any("real" in table.caption for table in own)
+    real = load_evidence([make_run(simulated=False, volumes=False)], METRICS)
+    assert not any("imulated" in table.caption for table in all_tables(real))
+
+
+def test_a_signed_mean_is_said_to_be_a_bias(tables: dict[str, Table]) -> None:
+    said = {name for name, table in tables.items() if "shows bias" in table.caption}
+    assert said == {"table-18-volumes-3T-to-1.5T", "table-18-volumes-1.5T-to-3T"}
+
+
 def test_intervals_enclose_their_means(tables: dict[str, Table]) -> None:
     table = tables["table-25-intervals-dice-3T-to-1.5T"]
     for row in table.rows[:3]:
@@ -161,6 +176,18 @@ def test_one_direction(make_run: MakeRun) -> None:
     assert [t.name[-2:] for t in published_tables(evidence)] == [
         *("01", "02", "03", "07", "09", "11", "13")
     ]
+    spreads = [t.name[6:8] for t in all_tables(evidence) if "-folds-" in t.name]
+    assert spreads == ["07", "09", "11", "13"], "numbered as the paper numbers this direction"
+
+
+def test_a_third_direction_does_not_take_a_number_of_the_papers(make_run: MakeRun) -> None:
+    directions = [Direction("T1w", "1.5T"), Direction("1.5T", "3T")]
+    evidence = load_evidence([make_run(directions=directions, volumes=False)], METRICS)
+    names = {t.name for t in all_tables(evidence) if "mse-ahd-folds" in t.name}
+    assert names == {
+        "table-07-mse-ahd-folds-1.5T-to-3T",
+        "table-07-3-mse-ahd-folds-T1w-to-1.5T",
+    }
 
 
 def test_results_with_one_metric_and_one_method(make_run: MakeRun) -> None:
