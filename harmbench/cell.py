@@ -35,13 +35,14 @@ from harmbench.scoring import (
     missing_rows,
     score_rows,
     segment_to_file,
+    segment_to_files,
     segmenter_key,
 )
 from harmbench.segmentation import make_segmenter
 from harmbench.storage import code_key, key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
 
-__all__ = ["CEILING", "abandon_cell", "run_cell", "segment_input"]
+__all__ = ["CEILING", "abandon_cell", "run_cell", "segment_inputs"]
 
 CEILING = "target"
 """Label of the control that scores the reference against itself."""
@@ -237,7 +238,7 @@ class _CellRun:
         source = folder.input_volume(subject, way.source)
         reference = folder.input_volume(subject, way.target)
         harmonized = read(self.folder.volume(subject)) if stored else reference
-        segmenter = make_segmenter(self.bench.segmenter)
+        segmenter = make_segmenter(self.bench.segmenter, self.bench.device)
         inputs = [
             folder.input_labels(subject, session, segmenter.name)
             for session in (way.target, way.source)
@@ -316,13 +317,13 @@ def _keep_only_checkpoints_of(folder: Path, key: str) -> None:
         write_json(folder / "key.json", {"fit": key})
 
 
-def segment_input(bench: Bench, item: tuple[str, str], progress: Progress) -> None:
-    """Segment one real scan; its labels are shared by all methods and directions."""
-    subject, session = item
-    progress("segment", 0, 1)
-    segmenter = make_segmenter(bench.segmenter)
-    volume = bench.folder.input_volume(subject, session)
-    segment_to_file(volume, bench.folder.input_labels(subject, session, segmenter.name), segmenter)
+def segment_inputs(bench: Bench, items: Sequence[tuple[str, str]], progress: Progress) -> None:
+    """Segment real scans, (subject, session) each; all methods and directions share their labels."""
+    progress("segment", 0, len(items))
+    segmenter = make_segmenter(bench.segmenter, bench.device)
+    volumes = [bench.folder.input_volume(*item) for item in items]
+    paths = [bench.folder.input_labels(*item, segmenter.name) for item in items]
+    segment_to_files(volumes, paths, segmenter)
 
 
 @contextmanager

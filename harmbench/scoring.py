@@ -13,12 +13,19 @@ import harmbench.segmentation
 from harmbench.errors import MethodError, SegmentationError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
-from harmbench.segmentation import TISSUES, Segmenter
+from harmbench.segmentation import TISSUES, BatchSegmenter, Segmenter
 from harmbench.slices import foreground
 from harmbench.storage import code_key, key_of, read_json, write_json
 from harmbench.volume import Step, Volume, read, require_same_grid, write
 
-__all__ = ["finish_volume", "missing_rows", "score_rows", "segment_to_file", "segmenter_key"]
+__all__ = [
+    "finish_volume",
+    "missing_rows",
+    "score_rows",
+    "segment_to_file",
+    "segment_to_files",
+    "segmenter_key",
+]
 
 
 def finish_volume(
@@ -73,9 +80,40 @@ def segment_to_file(
         The labels, or the reason why the volume cannot be segmented.
     """
     key = key_of("segment", volume.key, segmenter_key(segmenter))
-    note_path = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    known = _known_labels(key, path, same_as)
+    if known is not None:
+        return known
+    try:
+        found: Volume | SegmentationError = segmenter.segment(volume)
+    except SegmentationError as error:
+        found = error
+    return _keep_labels(found, key, path, segmenter)
+
+
+def segment_to_files(
+    volumes: Sequence[Volume], paths: Sequence[Path], segmenter: Segmenter
+) -> None:
+    """Segment volumes into `paths` as `segment_to_file` does, at once where the segmenter can."""
+    if not isinstance(segmenter, BatchSegmenter):
+        for volume, path in zip(volumes, paths, strict=True):
+            segment_to_file(volume, path, segmenter)
+        return
+    keys = [key_of("segment", volume.key, segmenter_key(segmenter)) for volume in volumes]
+    open_ = [i for i, key in enumerate(keys) if _known_labels(key, paths[i]) is None]
+    if open_:
+        found = segmenter.segment_batch([volumes[i] for i in open_])
+        for i, labels in zip(open_, found, strict=True):
+            _keep_labels(labels, keys[i], paths[i], segmenter)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+
+
+def _known_labels(key: str, path: Path, same_as: Sequence[Path] = ()) -> Volume | str | None:
+    """Return what stands in `path` or one of `same_as` under this key, and copy it to `path`."""
     for file in (path, *same_as):
-        note = read_json(file.with_name(file.name.removesuffix(".nii.gz") + ".json")) or {}
+        note = read_json(_note_of(file)) or {}
         if note.get("key") != key:
             continue
         if note.get("error"):
@@ -84,17 +122,23 @@ def segment_to_file(
             labels = read(file, kind="label")
             if file != path:
                 write(labels, path)
-                write_json(note_path, note)
+                write_json(_note_of(path), note)
             return labels
+    return None
+
+
+def _keep_labels(
+    found: Volume | SegmentationError, key: str, path: Path, segmenter: Segmenter
+) -> Volume | str:
+    """Write labels, or the reason why there are none, with their key."""
     note = {"key": key, "segmenter": segmenter.name, "version": segmenter.version}
-    try:
-        labels = segmenter.segment(volume)
-    except SegmentationError as error:
-        write_json(note_path, {**note, "error": f"{segmenter.name}: {error}"})
-        return f"{segmenter.name}: {error}"
-    write(labels, path)
-    write_json(note_path, note)
-    return labels
+    if isinstance(found, SegmentationError):
+        reason = f"{segmenter.name}: {found}"
+        write_json(_note_of(path), {**note, "error": reason})
+        return reason
+    write(found, path)
+    write_json(_note_of(path), {**note, "device": getattr(segmenter, "device", "cpu")})
+    return found
 
 
 def segmenter_key(segmenter: Segmenter) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ __all__ = [
     "check_masks",
     "check_spacing",
     "select",
+    "slabs",
 ]
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 Box = tuple[slice, ...]
+
+_SLAB_VOXELS = 1 << 18
 
 
 def check_images(images: Mapping[str, Array], mask: Array | None = None) -> tuple[Array, ...]:
@@ -96,13 +100,28 @@ def select(image: Array, mask: Mask | None) -> Array:
     return image.ravel() if mask is None else image[mask]
 
 
+def slabs(shape: Sequence[int], axis: int = 0, thickness: int | None = None) -> Iterator[slice]:
+    """Cut an axis into stretches, so that what is computed on one stays small, and in the cache.
+
+    Args:
+        shape: of the volume.
+        axis: the axis to cut.
+        thickness: of a slab in voxels; without it, slabs hold some 2^18 voxels.
+    """
+    extent = shape[axis]
+    plane = max(1, math.prod(shape) // max(1, extent))
+    step = thickness or max(1, _SLAB_VOXELS // plane)
+    for first in range(0, extent, step):
+        yield slice(first, min(first + step, extent))
+
+
 def _check_image(image: Array, name: str) -> Array:
     _check_axes(image, name)
     if image.dtype.kind not in "fiub":
         raise MetricError(f"{name} has dtype {image.dtype}; expected real numbers")
     if image.dtype not in (np.float32, np.float64):
         image = image.astype(np.float64)
-    bad = image.size - int(np.count_nonzero(np.isfinite(image)))
+    bad = sum(int(np.count_nonzero(~np.isfinite(image[slab]))) for slab in slabs(image.shape))
     if bad:
         raise MetricError(f"{name} has {bad} voxels that are NaN or infinite; expected none")
     return image

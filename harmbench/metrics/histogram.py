@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.metrics.arrays import Array, Mask, check_images, select
+from harmbench.metrics.arrays import Array, Mask, check_images, select, slabs
 from harmbench.metrics.base import Metric
 
 __all__ = [
@@ -73,7 +73,7 @@ def bin_indices(image: Array, mask: Mask | None = None) -> NDArray[np.uint8]:
     """
     values = np.clip(select(image, mask), 0, 1)
     values *= BINS
-    indices: NDArray[np.uint8] = np.minimum(values, BINS - 1).astype(np.uint8)
+    indices: NDArray[np.uint8] = np.minimum(values, BINS - 1, out=values).astype(np.uint8)
     return indices
 
 
@@ -153,8 +153,13 @@ def wasserstein(harmonized: Array, reference: Array, mask: Mask | None = None) -
     if mask is not None and not mask.any():
         return math.nan
     one, other = (np.sort(select(image, mask)) for image in images)
-    return float(np.mean(np.abs(one - other), dtype=np.float64))
+    gap = np.subtract(one, other, out=one)
+    return float(np.mean(np.abs(gap, out=gap), dtype=np.float64))
 
 
 def _counts(image: Array, mask: Mask | None) -> NDArray[np.int64]:
-    return np.bincount(bin_indices(image, mask), minlength=BINS).astype(np.int64, copy=False)
+    counts = np.zeros(BINS, dtype=np.int64)
+    for slab in slabs(image.shape):
+        inside = None if mask is None else mask[slab]
+        counts += np.bincount(bin_indices(image[slab], inside), minlength=BINS)
+    return counts

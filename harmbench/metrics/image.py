@@ -8,11 +8,12 @@ harmonized volume. Over an empty mask every metric is NaN.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.special import entr
 
-from harmbench.metrics.arrays import Array, Mask, check_images, select
+from harmbench.metrics.arrays import Array, Box, Mask, check_images, select, slabs
 from harmbench.metrics.base import Metric
 from harmbench.metrics.histogram import BINS, bin_indices
 
@@ -26,7 +27,7 @@ __all__ = [
     "PSNR_LIMIT_DB",
     "SSIM",
     "SSIM_BRAIN",
-    "mean_ssim",
+    "mean_ssims",
     "mse",
     "nmi",
     "psnr",
@@ -40,6 +41,8 @@ PSNR_LIMIT_DB = 100.0
 _SSIM_SIGMA = 1.5
 _SSIM_WINDOW = 11
 """Voxels along each axis of the truncated Gaussian window (Wang et al. 2004)."""
+_SSIM_SLAB = 16
+"""Voxels of the volume's longest axis whose similarity is computed at a time."""
 
 MSE = Metric(
     name="mse",
@@ -146,8 +149,13 @@ def mse(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
     images = check_images({"harmonized": harmonized, "reference": reference}, mask)
     if mask is not None and not mask.any():
         return math.nan
-    one, other = (select(image, mask) for image in images)
-    return float(np.mean(np.square(one - other), dtype=np.float64))
+    total, voxels = 0.0, 0
+    for slab in slabs(images[0].shape):
+        inside = None if mask is None else mask[slab]
+        gap = np.subtract(*(select(image[slab], inside) for image in images))
+        total += float(np.sum(np.square(gap, out=gap), dtype=np.float64))
+        voxels += gap.size
+    return total / voxels
 
 
 def psnr(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
@@ -171,7 +179,7 @@ def psnr(harmonized: Array, reference: Array, mask: Mask | None = None) -> float
 
 
 def ssim(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
-    """Mean structural similarity of two volumes; see `ssim_map` and `mean_ssim`.
+    """Mean structural similarity of two volumes; see `ssim_map` and `mean_ssims`.
 
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
@@ -181,8 +189,40 @@ def ssim(harmonized: Array, reference: Array, mask: Mask | None = None) -> float
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    check_images({"harmonized": harmonized, "reference": reference}, mask)
-    return mean_ssim(ssim_map(harmonized, reference), mask)
+    return mean_ssims(harmonized, reference, (mask,))[0]
+
+
+def mean_ssims(
+    harmonized: Array, reference: Array, masks: Sequence[Mask | None]
+) -> tuple[float, ...]:
+    """Mean structural similarity over several regions, from one pass over the volumes.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        masks: the voxels of each region, shape (x, y, z), bool. `None`: all voxels whose window lies
+            inside the volume, as is usual for the whole image. Empty: NaN.
+
+    Returns:
+        One mean for each region, in [-1, 1]; all NaN where an axis is shorter than the window.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    for mask in masks:
+        images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    if min(images[0].shape) < _SSIM_WINDOW:
+        return (math.nan,) * len(masks)
+    rim = _SSIM_WINDOW // 2
+    whole = np.zeros(images[0].shape, dtype=np.bool_)
+    whole[rim:-rim, rim:-rim, rim:-rim] = True
+    sums, voxels = [0.0] * len(masks), [0] * len(masks)
+    for box, local in _ssim_slabs(*images):
+        for i, mask in enumerate(masks):
+            values = local[(whole if mask is None else mask)[box]]
+            sums[i] += float(np.sum(values, dtype=np.float64))
+            voxels[i] += values.size
+    return tuple(s / n if n else math.nan for s, n in zip(sums, voxels, strict=True))
 
 
 def ssim_map(harmonized: Array, reference: Array) -> Array:
@@ -202,41 +242,41 @@ def ssim_map(harmonized: Array, reference: Array) -> Array:
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
+    one, other = check_images({"harmonized": harmonized, "reference": reference})
+    local = np.full(one.shape, np.nan, dtype=np.result_type(one, other))
+    if min(one.shape) >= _SSIM_WINDOW:
+        for box, values in _ssim_slabs(one, other):
+            local[box] = values
+    return local
+
+
+def _ssim_slabs(one: Array, other: Array) -> Iterator[tuple[Box, Array]]:
+    """Yield where a slab lies and the structural similarity in it.
+
+    Slabs with the reach of the window around them give what the whole volume would, without the
+    dozen temporary volumes that it takes.
+    """
     from skimage.metrics import structural_similarity  # a slow import, not for the command line
 
-    one, other = check_images({"harmonized": harmonized, "reference": reference})
-    if min(one.shape) < _SSIM_WINDOW:
-        return np.full(one.shape, np.nan, dtype=np.float32)
-    _, local = structural_similarity(
-        one,
-        other,
-        data_range=1.0,
-        gaussian_weights=True,
-        sigma=_SSIM_SIGMA,
-        use_sample_covariance=False,
-        full=True,
-    )
-    return np.asarray(local)
-
-
-def mean_ssim(local: Array, mask: Mask | None = None) -> float:
-    """Average a map of structural similarity.
-
-    Args:
-        local: `ssim_map` of two volumes, shape (x, y, z).
-        mask: the voxels to average over, shape (x, y, z), bool. `None`: all voxels whose window lies
-            inside the volume, as is usual for the whole image. Empty: NaN.
-
-    Returns:
-        The mean, in [-1, 1]; NaN where the map is.
-    """
-    if mask is None:
-        rim = _SSIM_WINDOW // 2
-        inside = tuple(slice(rim, extent - rim) for extent in local.shape)
-        values = local[inside] if min(local.shape) >= _SSIM_WINDOW else local
-    else:
-        values = local[mask]
-    return float(np.mean(values, dtype=np.float64)) if values.size else math.nan
+    axis = int(np.argmax(one.shape))
+    rim = _SSIM_WINDOW // 2
+    for slab in slabs(one.shape, axis, _SSIM_SLAB):
+        # At the border too there must be a window's width.
+        start = max(0, min(slab.start - rim, one.shape[axis] - _SSIM_WINDOW))
+        stop = max(min(slab.stop + rim, one.shape[axis]), start + _SSIM_WINDOW)
+        around, box = [slice(None)] * 3, [slice(None)] * 3
+        around[axis], box[axis] = slice(start, stop), slab
+        _, local = structural_similarity(
+            one[tuple(around)],
+            other[tuple(around)],
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=_SSIM_SIGMA,
+            use_sample_covariance=False,
+            full=True,
+        )
+        around[axis] = slice(slab.start - start, slab.stop - start)
+        yield tuple(box), np.asarray(local)[tuple(around)]
 
 
 def nmi(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
@@ -256,12 +296,15 @@ def nmi(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
         MetricError: the arrays do not fit together or are not finite.
     """
     images = check_images({"harmonized": harmonized, "reference": reference}, mask)
-    one, other = (bin_indices(image, mask) for image in images)
-    pairs = one.astype(np.int32) * BINS + other
-    joint = np.bincount(pairs, minlength=BINS * BINS).reshape(BINS, BINS)
+    joint = np.zeros(BINS * BINS, dtype=np.int64)
+    for slab in slabs(images[0].shape):
+        inside = None if mask is None else mask[slab]
+        one, other = (bin_indices(image[slab], inside) for image in images)
+        joint += np.bincount(one.astype(np.int32) * BINS + other, minlength=joint.size)
+    joint = joint.reshape(BINS, BINS)
     if np.count_nonzero(joint) < 2:
         return math.nan
-    shares = joint / one.size
+    shares = joint / joint.sum()
     together = entr(shares).sum()
     apart = entr(shares.sum(axis=0)).sum() + entr(shares.sum(axis=1)).sum()
     # Rounding may leave the ratio a hair outside its bounds.

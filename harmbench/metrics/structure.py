@@ -18,6 +18,7 @@ from harmbench.metrics.arrays import (
     check_axis,
     check_images,
     check_spacing,
+    slabs,
 )
 from harmbench.metrics.base import Metric
 
@@ -37,6 +38,9 @@ BRIGHT_PERCENTILE = 99.0
 Not the 99.9th: scans prepared as in Durrer et al. 2023 are clipped there, which makes it 1, and no
 voxel of a volume in [0, 1] could be brighter.
 """
+
+_GRADIENT_SLAB = 16
+"""Planes whose gradients are computed at a time."""
 
 GRADIENT_CORRELATION = Metric(
     name="gradient_correlation",
@@ -108,7 +112,10 @@ def gradient_correlation(
         rounding = np.finfo(np.float32).eps * np.abs(image[box]).max() / min(spacing)
         if magnitude.std() <= rounding:
             return math.nan
-    return float(np.clip(np.corrcoef(magnitudes)[0, 1], -1, 1))
+    one, other = magnitudes
+    one -= one.mean()
+    other -= other.mean()
+    return float(np.clip(one @ other / np.sqrt((one @ one) * (other @ other)), -1, 1))
 
 
 def stripe_index(
@@ -154,9 +161,11 @@ def stripe_index(
     voxels = np.count_nonzero(inside, axis=(1, 2))  # n_i, shape (slices - 2,)
     if not voxels.sum():
         return math.nan
-    difference = one - other
-    jumps = difference[1:-1] - (difference[:-2] + difference[2:]) / 2
-    sums = np.sum(jumps, axis=(1, 2), dtype=np.float64, where=inside)  # n_i s_i
+    sums = np.zeros(voxels.size)  # n_i s_i
+    for i in range(voxels.size):
+        below, own, above = (one[j] - other[j] for j in (i, i + 1, i + 2))
+        jumps = own - (below + above) / 2
+        sums[i] = np.sum(jumps, dtype=np.float64, where=inside[i])
     return float(np.abs(sums).sum() / voxels.sum())
 
 
@@ -190,8 +199,9 @@ def bright_voxel_excess(
     images = check_images({"harmonized": harmonized, "reference": reference}, mask)
     if not mask.any():
         return math.nan
-    ours, theirs = (image[mask].astype(np.float64) for image in images)
-    threshold = np.percentile(theirs, percentile)
+    ours, theirs = (image[mask] for image in images)
+    # An array, not a number, so that voxels are compared with it in double precision.
+    threshold = np.percentile(theirs.astype(np.float64), [percentile], overwrite_input=True)
     excess = int(np.count_nonzero(ours > threshold)) - int(np.count_nonzero(theirs > threshold))
     return 100 * excess / ours.size
 
@@ -199,6 +209,15 @@ def bright_voxel_excess(
 def _gradient_magnitudes(image: Array, where: Mask, spacing: Spacing) -> NDArray[np.float64]:
     """Gradient magnitude in intensity per mm at the voxels of `where`, shape (n,)."""
     squares = np.zeros(int(np.count_nonzero(where)), dtype=np.float64)
-    for axis, step in enumerate(spacing):
-        squares += np.square(np.gradient(image, step, axis=axis)[where], dtype=np.float64)
-    return np.sqrt(squares)
+    done = 0
+    for slab in slabs(image.shape, thickness=_GRADIENT_SLAB):
+        chosen = where[slab]
+        part = squares[done : done + int(np.count_nonzero(chosen))]
+        done += part.size
+        # One plane more on either side, so that differences are central within the slab.
+        start = max(0, slab.start - 1)
+        around = image[start : slab.stop + 1]
+        own = slice(slab.start - start, slab.stop - start)
+        for axis, step in enumerate(spacing):
+            part += np.square(np.gradient(around, step, axis=axis)[own][chosen], dtype=np.float64)
+    return np.sqrt(squares, out=squares)

@@ -92,14 +92,14 @@ def score_image(
         if source is None
         else structure.gradient_correlation(harmonized, images[2], mask, spacing_mm=spacing)
     )
-    similarity = image.ssim_map(harmonized, reference)
+    ssim, ssim_brain = image.mean_ssims(harmonized, reference, (None, mask))
     values = {
         image.MSE: image.mse(harmonized, reference),
         image.MSE_BRAIN: image.mse(harmonized, reference, mask),
         image.PSNR: image.psnr(harmonized, reference),
         image.PSNR_BRAIN: image.psnr(harmonized, reference, mask),
-        image.SSIM: image.mean_ssim(similarity),
-        image.SSIM_BRAIN: image.mean_ssim(similarity, mask),
+        image.SSIM: ssim,
+        image.SSIM_BRAIN: ssim_brain,
         image.NMI: image.nmi(harmonized, reference),
         image.NMI_BRAIN: image.nmi(harmonized, reference, mask),
         histogram.AHD: histogram.ahd(harmonized, reference),

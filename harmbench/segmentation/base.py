@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from harmbench.errors import SegmentationError
 from harmbench.volume import Volume
 
-__all__ = ["TISSUES", "Segmenter", "check_segmentable"]
+__all__ = ["TISSUES", "BatchSegmenter", "Segmenter", "check_segmentable"]
 
 TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
 """Tissue classes and their labels, in the order of rising T1-weighted intensity; 0 is background."""
@@ -37,6 +38,15 @@ class Segmenter(Protocol):
         Raises:
             SegmentationError: the volume cannot be segmented; the message says why.
         """
+        ...
+
+
+@runtime_checkable
+class BatchSegmenter(Segmenter, Protocol):
+    """A segmenter that may take several volumes at once, as a GPU likes it."""
+
+    def segment_batch(self, volumes: Sequence[Volume]) -> list[Volume | SegmentationError]:
+        """Return the labels of each volume, or the error that `segment` would raise."""
         ...
 
 

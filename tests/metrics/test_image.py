@@ -197,3 +197,23 @@ class TestErrors:
     def test_a_mask_that_is_not_boolean(self, metric):
         with pytest.raises(MetricError, match="a mask is bool"):
             metric(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), np.ones((3, 3, 3), int))
+
+
+@pytest.mark.parametrize("shape", [(11, 40, 13), (33, 12, 17), (11, 11, 17), (12, 50, 49)])
+def test_ssim_in_slabs_is_that_of_the_whole_volume(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(5)
+    one, other = rng.random((2, *shape))
+    _, expected = peer.structural_similarity(
+        one,
+        other,
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    assert image.ssim_map(one, other) == pytest.approx(expected, rel=1e-12)
+    mask = rng.random(shape) > 0.7
+    whole, inside = image.mean_ssims(one, other, (None, mask))
+    assert whole == pytest.approx(expected[5:-5, 5:-5, 5:-5].mean(), rel=1e-12)
+    assert inside == pytest.approx(expected[mask].mean(), rel=1e-12)

@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -291,3 +292,20 @@ def test_the_registry_is_imported_without_the_heavy_packages():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_scoring_an_image_takes_few_temporary_volumes() -> None:
+    shape = (128, 128, 128)
+    rng = np.random.default_rng(0)
+    harmonized, reference = rng.random((2, *shape), dtype=np.float32)
+    mask = np.zeros(shape, bool)
+    mask[20:-20, 20:-20, 20:-20] = True
+    score_image(harmonized, reference, reference, mask, spacing_mm=(1, 1, 1))  # imports
+    tracemalloc.start()
+    try:
+        score_image(harmonized, reference, reference, mask, spacing_mm=(1, 1, 1))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # SSIM of the whole at once would take 14.
+    assert peak < 4 * harmonized.nbytes

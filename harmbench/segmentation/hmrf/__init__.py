@@ -8,12 +8,17 @@ algorithm, IEEE Trans. Med. Imaging 20(1), 2001. It answers as FAST 6.0.0 does a
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 
-from harmbench.segmentation.hmrf.model import HmrfResult, hmrf
+from harmbench.errors import SegmentationError
+from harmbench.segmentation.hmrf.model import HmrfResult, hmrf, hmrf_batch
 from harmbench.volume import Step, Volume
 
-__all__ = ["Hmrf", "HmrfResult", "hmrf"]
+__all__ = ["Hmrf", "HmrfResult", "hmrf", "hmrf_batch"]
+
+log = logging.getLogger(__name__)
 
 
 # The class stands here because a segmentation's key covers the folder of the class's module.
@@ -22,9 +27,16 @@ class Hmrf:
 
     It works on the logarithm of intensity + 1, so the scale of the input matters: it takes the
     prepared volume in [0, 1] as it is, and the scale is recorded in the labels' history.
+
+    Args:
+        device: `cpu` runs compiled loops; any other torch device, such as `cuda`, runs
+            `hmrf_batch` there, whose labels differ in fewer than 1 of 10,000 voxels.
     """
 
     name = "hmrf"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
 
     @property
     def version(self) -> str:
@@ -37,6 +49,32 @@ class Hmrf:
         Raises:
             SegmentationError: the volume is unusable, or a class died out.
         """
-        labels = hmrf(volume.data, volume.spacing_mm).labels
-        step = Step("segment", {"segmenter": self.name, "version": self.version, "scale": [0, 1]})
-        return volume.with_data(labels, step, kind="label")
+        if self.device != "cpu":
+            (found,) = self.segment_batch([volume])
+            if isinstance(found, SegmentationError):
+                raise found
+            return found
+        return self._labels(volume, hmrf(volume.data, volume.spacing_mm))
+
+    def segment_batch(self, volumes: Sequence[Volume]) -> list[Volume | SegmentationError]:
+        """Segment several volumes at once; in the place of one that cannot be stands the error."""
+        import torch  # takes seconds to import
+
+        arrays = [volume.data for volume in volumes]
+        spacings = [volume.spacing_mm for volume in volumes]
+        try:
+            found = hmrf_batch(arrays, spacings, device=self.device)
+        except torch.OutOfMemoryError:
+            if len(volumes) > 1:
+                return [one for volume in volumes for one in self.segment_batch([volume])]
+            log.warning("%s has no memory left for hmrf: segmenting on the processor", self.device)
+            found = hmrf_batch(arrays, spacings, device="cpu")
+        return [
+            result if isinstance(result, SegmentationError) else self._labels(volume, result)
+            for volume, result in zip(volumes, found, strict=True)
+        ]
+
+    def _labels(self, volume: Volume, result: HmrfResult) -> Volume:
+        parameters = {"segmenter": self.name, "version": self.version, "scale": [0, 1]}
+        step = Step("segment", {**parameters, "device": self.device})
+        return volume.with_data(result.labels, step, kind="label")

@@ -21,22 +21,36 @@ from harmbench.segmentation.hmrf.layout import Layout
 from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
-__all__ = ["Fit", "fit", "neighbour_weights", "smoothing_kernel", "weighted_moments"]
+__all__ = [
+    "BETAS_FINAL",
+    "BETA_START",
+    "BIAS_STEPS",
+    "LEAST_SPREAD",
+    "MIXTURE_STEPS",
+    "SWEEPS",
+    "Fit",
+    "check_alive",
+    "check_distinct",
+    "fit",
+    "neighbour_weights",
+    "smoothing_kernel",
+    "weighted_moments",
+]
 
 Single = NDArray[np.float32]
 Double = NDArray[np.float64]
 
-_MIXTURE_STEPS = 19
-_BETA_START = 0.02
+MIXTURE_STEPS = 19
+BETA_START = 0.02
 _BETA = 0.1
-_BIAS_STEPS = 4
-_BETAS_FINAL = (_BETA_START, _BETA, _BETA, _BETA)
-_SWEEPS = 5
+BIAS_STEPS = 4
+BETAS_FINAL = (BETA_START, _BETA, _BETA, _BETA)
+SWEEPS = 5
 _SMOOTHING_MM = 20.0
 _SIGMA_PER_SMOOTHING = 0.51
 
 # A class whose voxels all have one value would have no variance, and no likelihood elsewhere.
-_LEAST_SPREAD = 1e-4
+LEAST_SPREAD = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,14 +94,14 @@ def fit(
     """
     model = _Model(layout, y, spacing_mm, classes, workers)
     model.start()
-    for _ in range(_MIXTURE_STEPS):
+    for _ in range(MIXTURE_STEPS):
         model.mixture_step()
     model.estimate_bias()
-    for _ in range(_BIAS_STEPS):
-        model.segment(_BETA_START)
+    for _ in range(BIAS_STEPS):
+        model.segment(BETA_START)
         model.estimate_bias()
         model.estimate_classes()
-    for beta in _BETAS_FINAL:
+    for beta in BETAS_FINAL:
         model.segment(beta)
         model.estimate_classes()
     return model.result()
@@ -130,6 +144,27 @@ def weighted_moments(
         return weight, centre + shift, two / weight - shift**2
 
 
+def check_distinct(means: Double) -> None:
+    """Raise `SegmentationError` unless the percentiles that classes start from all differ."""
+    if not (np.diff(means) > 0).all():
+        classes = means.size
+        raise SegmentationError(
+            f"{classes} classes cannot be told apart: more than 1 in {classes + 1} voxels of "
+            f"the brain share the intensity {np.expm1(means[np.argmin(np.diff(means))]):.4g}"
+        )
+
+
+def check_alive(gone: NDArray[np.bool_], why: str) -> None:
+    """Raise `SegmentationError`, with the reason, if a class, by rising mean, is gone."""
+    if gone.any():
+        number = int(np.argmax(gone)) + 1
+        names = {label: name for name, label in TISSUES.items()} if gone.size == 3 else {}
+        name = names.get(number, f"class {number} of {gone.size}")
+        raise SegmentationError(
+            f"{name} died out: {why}; the brain's intensities do not show {gone.size} tissues"
+        )
+
+
 class _Model:
     """The state between the steps; `p` are the posteriors, `values` the log intensity less bias."""
 
@@ -158,13 +193,9 @@ class _Model:
         """Take evenly spaced percentiles as means, and each voxel for the nearest one's class."""
         brain = self.y[self.layout.brain].astype(np.float64)
         classes = self.mean.size
-        self.least_variance = (_LEAST_SPREAD * float(brain.std())) ** 2
+        self.least_variance = (LEAST_SPREAD * float(brain.std())) ** 2
         means = np.percentile(brain, 100 * np.arange(1, classes + 1) / (classes + 1))
-        if not (np.diff(means) > 0).all():
-            raise SegmentationError(
-                f"{classes} classes cannot be told apart: more than 1 in {classes + 1} voxels of "
-                f"the brain share the intensity {np.expm1(means[np.argmin(np.diff(means))]):.4g}"
-            )
+        check_distinct(means)
         nearest = np.searchsorted((means[1:] + means[:-1]) / 2, brain)
         groups = [brain[nearest == k] for k in range(classes)]
         self._set_classes(
@@ -187,7 +218,7 @@ class _Model:
         self.p[:] = self.inside / np.float32(self.mean.size)
         w = (beta * self.neighbours).astype(np.float32)
         brain = (self.values, self.inside, self.layout.first, self.layout.last)
-        sweeps(self.workers, _SWEEPS, self.p, *brain, w, self.mean, self.var)
+        sweeps(self.workers, SWEEPS, self.p, *brain, w, self.mean, self.var)
 
     def estimate_classes(self) -> None:
         """Take means and variances weighted by the posteriors."""
@@ -225,19 +256,10 @@ class _Model:
             array.flags.writeable = False
         found = Fit(posteriors, self.values, self.bias, means, variances)
         voxels = np.bincount(found.labels(self.layout).ravel(), minlength=order.size + 1)[1:]
-        self._refuse(voxels == 0, "no voxel is left to it")
+        check_alive(voxels == 0, "no voxel is left to it")
         return found
 
     def _set_classes(self, voxels: NDArray[Any], mean: Double, var: Double) -> None:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
-        self._refuse(gone, "its probability has fallen below one voxel")
+        check_alive(gone, "its probability has fallen below one voxel")
         self.mean, self.var = mean, np.maximum(var, self.least_variance)
-
-    def _refuse(self, gone: NDArray[np.bool_], why: str) -> None:
-        if gone.any():
-            number = int(np.argmax(gone)) + 1
-            names = {label: name for name, label in TISSUES.items()} if gone.size == 3 else {}
-            name = names.get(number, f"class {number} of {gone.size}")
-            raise SegmentationError(
-                f"{name} died out: {why}; the brain's intensities do not show {gone.size} tissues"
-            )

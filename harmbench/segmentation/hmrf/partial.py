@@ -8,6 +8,7 @@ mixture's fraction is then the likeliest one. This works on intensities, not on 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -18,13 +19,41 @@ from harmbench.segmentation.hmrf.estimation import Fit, neighbour_weights, weigh
 from harmbench.segmentation.hmrf.layout import Layout
 from harmbench.segmentation.hmrf.workers import Workers
 
-__all__ = ["clique_table", "fraction_grid", "shares"]
+__all__ = [
+    "FIELD_STRENGTH",
+    "STEP",
+    "Mixture",
+    "clique_table",
+    "fraction_grid",
+    "mixture_of",
+    "shares",
+]
 
 Single = NDArray[np.float32]
+Double = NDArray[np.float64]
 
-_STEP = 0.01
-_FIELD_STRENGTH = 0.3
+STEP = 0.01
+FIELD_STRENGTH = 0.3
 _SAME, _COMPATIBLE, _OTHER = 2.0, 1.0, -1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture:
+    """What the likelihoods of mixel types are made of.
+
+    Attributes:
+        pairs: (pair, 2) int32, the classes of each mixture.
+        grid: (fraction,), shares of a pair's first class.
+        pure: (class, 3), mean, half precision and log precision / 2 of each pure tissue.
+        means, halves, shifts: (pair, fraction), the same three of each mixture.
+    """
+
+    pairs: NDArray[np.int32]
+    grid: Single
+    pure: Single
+    means: Single
+    halves: Single
+    shifts: Single
 
 
 def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Workers) -> Single:
@@ -41,12 +70,40 @@ def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Wor
     """
     values = np.expm1(found.log_intensity)
     classes = found.means.size
-    pairs = np.array(list(combinations(range(classes), 2)), dtype=np.int32)
     centre = np.expm1(found.means)
     _, means, variances = weighted_moments(layout, found.posteriors, values, centre, workers)
-    # The spread of a log intensity, carried over: keeps a class of one value from having none.
-    variances = np.maximum(variances, 1e-6 * found.variances * (1 + centre) ** 2)
+    mixture = mixture_of(means, variances, centre, found.variances)
+    mixed = (mixture.means, mixture.halves, mixture.shifts)
 
+    count = classes + len(mixture.pairs)
+    likelihood = np.zeros((count, *values.shape), dtype=np.float32)
+    first, last = layout.first, layout.last
+    workers.over_planes(
+        mixels.mixel_likelihood, values, first, last, mixture.pure, *mixed, STEP, likelihood
+    )
+    types = likelihood.argmax(axis=0).astype(np.int32)
+    types[~layout.brain] = count
+    w = (FIELD_STRENGTH * neighbour_weights(spacing_mm)).astype(np.float32)
+    mixels.mixel_sweep(types, likelihood, w, clique_table(classes))
+    out = np.zeros((classes, *values.shape), dtype=np.float32)
+    workers.over_planes(mixels.fractions, values, types, mixture.pairs, mixture.grid, *mixed, out)
+    return out
+
+
+def mixture_of(
+    means: Double, variances: Double, log_centre: Double, log_variances: Double
+) -> Mixture:
+    """Return the mixtures of classes with these moments.
+
+    Args:
+        means, variances: (class,), of the intensities.
+        log_centre: (class,), intensities of the mean log intensities.
+        log_variances: (class,), of the log intensities.
+    """
+    classes = means.size
+    # The spread of a log intensity, carried over: keeps a class of one value from having none.
+    variances = np.maximum(variances, 1e-6 * log_variances * (1 + log_centre) ** 2)
+    pairs = np.array(list(combinations(range(classes), 2)), dtype=np.int32)
     grid = fraction_grid()
     one, other = pairs.T
     part = grid.astype(np.float64)
@@ -54,22 +111,8 @@ def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Wor
     mixed_variances = np.outer(variances[one], part**2) + np.outer(
         variances[other], (1 - part) ** 2
     )
-    mixed = _density_terms(mixed_means, mixed_variances)
     pure = np.stack(_density_terms(means, variances), axis=1)
-
-    count = classes + len(pairs)
-    likelihood = np.zeros((count, *values.shape), dtype=np.float32)
-    first, last = layout.first, layout.last
-    workers.over_planes(
-        mixels.mixel_likelihood, values, first, last, pure, *mixed, _STEP, likelihood
-    )
-    types = likelihood.argmax(axis=0).astype(np.int32)
-    types[~layout.brain] = count
-    w = (_FIELD_STRENGTH * neighbour_weights(spacing_mm)).astype(np.float32)
-    mixels.mixel_sweep(types, likelihood, w, clique_table(classes))
-    out = np.zeros((classes, *values.shape), dtype=np.float32)
-    workers.over_planes(mixels.fractions, values, types, pairs, grid, *mixed, out)
-    return out
+    return Mixture(pairs, grid, pure, *_density_terms(mixed_means, mixed_variances))
 
 
 def fraction_grid() -> Single:
@@ -78,7 +121,7 @@ def fraction_grid() -> Single:
     Counted so, they fall short by a few 1e-7: of two halves the second class has the larger, which
     decides a mixture's tissue as in FAST.
     """
-    steps = np.full(round(1 / _STEP), _STEP, dtype=np.float32)
+    steps = np.full(round(1 / STEP), STEP, dtype=np.float32)
     return np.concatenate([np.zeros(1, np.float32), np.cumsum(steps, dtype=np.float32)])
 
 
