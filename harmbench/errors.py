@@ -8,8 +8,9 @@ HarmbenchError
 ├── FoldError              the folds cannot be made, or a subject would be on both sides
 ├── MethodError            a method is unknown, cannot be loaded or breaks the contract
 │   └── TrainingError      training cannot go on (loss is not finite, checkpoint does not fit)
+├── PreparationError       a scan cannot be prepared
 ├── SegmentationError      a volume cannot be segmented
-│   └── UnavailableError   a segmenter's software is not installed
+├── UnavailableError       the software or weights of a step are not installed
 ├── MetricError            arrays that cannot be scored together
 ├── RunError               a run folder cannot be used
 └── ReportError            there is nothing to report, or a run folder is unreadable
@@ -30,6 +31,7 @@ __all__ = [
     "HarmbenchError",
     "MethodError",
     "MetricError",
+    "PreparationError",
     "ReportError",
     "RunError",
     "SegmentationError",
@@ -76,12 +78,16 @@ class TrainingError(MethodError):
     """Training cannot go on: the loss is not finite or a checkpoint does not fit."""
 
 
+class PreparationError(HarmbenchError):
+    """A scan cannot be prepared: no brain, no known orientation, or it does not fit the grid."""
+
+
 class SegmentationError(HarmbenchError):
     """A volume cannot be segmented."""
 
 
-class UnavailableError(SegmentationError):
-    """The software of a segmenter is not installed."""
+class UnavailableError(HarmbenchError):
+    """The software, or the weights, of a segmenter or skull stripper are not installed."""
 
 
 class MetricError(HarmbenchError):

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors"},
-    {"settings", "storage"},
+    {"fsl", "settings", "storage"},
     {"volume"},
     {"method", "slices", "training"},
-    {"cohorts", "configs", "folds", "metrics", "results", "segmentation"},
+    {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},
     {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
     {"cell", "executors"},

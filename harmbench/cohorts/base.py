@@ -16,11 +16,21 @@ from harmbench.method import Direction, NoProgress, Progress
 from harmbench.storage import file_key
 from harmbench.volume import Step, Volume, read, require_same_grid
 
-__all__ = ["Cohort", "Rescale", "Scan", "load_scan", "rescale_volume", "validate"]
+__all__ = [
+    "CLIP_PERCENTILES",
+    "Cohort",
+    "Rescale",
+    "Scan",
+    "load_scan",
+    "rescale_volume",
+    "validate",
+]
 
 Rescale = Literal["none", "percentile"]
 
-_CLIP_PERCENTILES = (0.1, 99.9)
+CLIP_PERCENTILES = (0.1, 99.9)
+"""Percentiles of the brain at which the paper clips intensities (Durrer et al. 2023, Sec. 3)."""
+
 _RANGE_SLACK = 1e-6
 
 
@@ -102,12 +112,17 @@ class Cohort:
         return (direction, direction.reverse)
 
 
-def rescale_volume(volume: Volume, rescale: Rescale, mask: NDArray[Any] | None = None) -> Volume:
+def rescale_volume(
+    volume: Volume,
+    rescale: Rescale,
+    mask: NDArray[Any] | None = None,
+    percentiles: tuple[float, float] = CLIP_PERCENTILES,
+) -> Volume:
     """Bring intensities into [0, 1].
 
-    `none` leaves the intensities of the brain as they are. `percentile` clips at the 0.1st and 99.9th
-    percentiles of the brain (`mask`, or the voxels above 0) and scales that range to [0, 1], as the
-    paper does (Durrer et al. 2023, Sec. 3). Voxels outside `mask` become 0 either way.
+    `none` leaves the intensities of the brain as they are. `percentile` clips at two `percentiles`
+    of the brain (`mask`, or the voxels above 0) and scales that range to [0, 1], as the paper does
+    (Durrer et al. 2023, Sec. 3). Voxels outside `mask` become 0 either way.
 
     Raises:
         VolumeError: the brain is empty or constant.
@@ -120,13 +135,11 @@ def rescale_volume(volume: Volume, rescale: Rescale, mask: NDArray[Any] | None =
         raise VolumeError(f"no voxel is {where}: there is nothing to scale")
     if rescale == "none":
         return volume.with_data(np.where(brain, volume.data, 0), Step("mask"))
-    low, high = np.percentile(volume.data[brain], _CLIP_PERCENTILES)
+    low, high = np.percentile(volume.data[brain], percentiles)
     if high <= low:
         raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
     scaled = np.clip((volume.data - low) / (high - low), 0, 1) * brain
-    step = Step(
-        "rescale", {"percentiles": _CLIP_PERCENTILES, "low": float(low), "high": float(high)}
-    )
+    step = Step("rescale", {"percentiles": percentiles, "low": float(low), "high": float(high)})
     return volume.with_data(scaled.astype(np.float32), step)
 
 

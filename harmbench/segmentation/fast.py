@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,8 @@ from subprocess import CalledProcessError
 
 import numpy as np
 
-from harmbench.errors import SegmentationError, UnavailableError
+from harmbench.errors import SegmentationError
+from harmbench.fsl import fsl_version, fsl_wrapper
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Step, Volume, read, write
 
@@ -33,18 +33,7 @@ class Fast:
         Raises:
             UnavailableError: FSLDIR is unset or holds no `fast`.
         """
-        folder = os.environ.get("FSLDIR", "")
-        if not folder or not (Path(folder) / "bin" / "fast").is_file():
-            where = (
-                f"FSLDIR is {folder}, which holds no bin/fast" if folder else "FSLDIR is not set"
-            )
-            raise UnavailableError(
-                f"segmenter fast: {where}; install FSL (fsl.fmrib.ox.ac.uk) and set FSLDIR, "
-                "or choose another segmenter"
-            )
-        file = Path(folder) / "etc" / "fslversion"
-        text = file.read_text(encoding="utf-8").strip() if file.is_file() else "of unknown version"
-        return f"FSL {text}"
+        return fsl_version("fast", "segmenter fast")
 
     def segment(self, volume: Volume) -> Volume:
         """Return labels (0 background, 1 CSF, 2 GM, 3 WM) on the grid of `volume`.
@@ -55,12 +44,7 @@ class Fast:
         """
         _ = self.version
         check_segmentable(volume)
-        # An empty FSLOUTPUTTYPE makes FSL write files without a suffix.
-        if not os.environ.get("FSLOUTPUTTYPE"):
-            os.environ["FSLOUTPUTTYPE"] = "NIFTI_GZ"
-        # fslpy looks for FSL when it is imported: FSLDIR must be known by then.
-        from fsl.wrappers import fast
-
+        fast = fsl_wrapper("fast")
         with tempfile.TemporaryDirectory(prefix="harmbench-fast-") as folder:
             # Without its file's own orientation the scan is written, and read back, in RAS.
             scan = write(Volume(volume.data, volume.affine), Path(folder) / "scan.nii.gz")

@@ -1,0 +1,264 @@
+"""The sessions of one subject on one grid, each interpolated once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.cohorts.base import rescale_volume
+from harmbench.errors import PreparationError, VolumeError
+from harmbench.preparation.grid import (
+    Chain,
+    Grid,
+    crop_grid,
+    isotropic_grid,
+    resample,
+    resample_mask,
+)
+from harmbench.preparation.register import Alignment, halfway, register
+from harmbench.preparation.scan import CleanScan
+from harmbench.preparation.settings import PrepareSettings
+from harmbench.volume import FileSpace, Step, Volume
+
+__all__ = ["PreparedScan", "prepare_scans", "restore"]
+
+Mask = NDArray[np.bool_]
+Matrix = NDArray[np.float64]
+
+# Room around the reference's brain in which the other brains are looked for, and the little of it
+# that registration sees.
+_SEARCH_MM = 40.0
+_RIM_MM = 8.0
+_LEAST_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedScan:
+    """A prepared session.
+
+    Attributes:
+        volume: on the common grid, 0 outside the brain; in [0, 1] unless scaling is off.
+        brain: mask on the same grid.
+        chain: from points of the common grid to points of the scan.
+        alignment: how the session was registered; `None` for the reference.
+        limits: the intensities that became 0 and 1; `None` where scaling is off.
+        before, linear: the scan on the same grid and scale with its header alone, and with the
+            linear part of the alignment alone.
+    """
+
+    volume: Volume
+    brain: Mask
+    chain: Chain
+    alignment: Alignment | None
+    limits: tuple[float, float] | None
+    before: Volume
+    linear: Volume
+
+
+def prepare_scans(
+    scans: Mapping[str, CleanScan], reference: str, settings: PrepareSettings, folder: Path
+) -> dict[str, PreparedScan]:
+    """Bring a subject's sessions onto one grid.
+
+    Args:
+        scans: session to scan.
+        reference: the session that the others are brought to.
+        settings: how.
+        folder: where displacement fields are kept.
+
+    Raises:
+        PreparationError: registration failed, the brain does not fit into the common grid, or the
+            sessions lie too far apart.
+    """
+    fixed = scans[reference]
+    iso = isotropic_grid(fixed.raw, settings.spacing_mm)
+    seen = resample_mask(fixed.brain, fixed.raw, iso)
+    search = _around(iso, seen, _SEARCH_MM)
+    alignments = _register_all(scans, reference, settings, folder)
+    chains = _chains(scans, reference, alignments, settings)
+    brains = {s: resample_mask(c.brain, c.raw, search, chains[s]) for s, c in scans.items()}
+    together = np.logical_or.reduce(list(brains.values()))
+    _check_found(brains, scans, search)
+    if settings.crop.shape is None:
+        grid = iso
+        kept = {s: resample_mask(c.brain, c.raw, grid, chains[s]) for s, c in scans.items()}
+        lost = [s for s, mask in kept.items() if mask.sum() < 0.999 * brains[s].sum()]
+        if lost:
+            raise PreparationError(
+                f"the field of view of session {reference} would cut the brain of session "
+                f"{', '.join(lost)}; choose a crop.shape"
+            )
+    else:
+        grid = crop_grid(search, together, settings.crop.shape)
+    own = fixed.raw.space
+    space = None if settings.orientation == "RAS" or own is None else grid.stored_like(own)
+    return {
+        session: _finish(
+            scan, grid, chains[session], chains[reference], alignments.get(session), space, settings
+        )
+        for session, scan in scans.items()
+    }
+
+
+def _register_all(
+    scans: Mapping[str, CleanScan], reference: str, settings: PrepareSettings, folder: Path
+) -> dict[str, Alignment]:
+    moving = [session for session in scans if session != reference]
+    kind = settings.registration.transform
+    if not moving or kind == "none":
+        return {s: Alignment(np.eye(4), None, (1.0, 1.0)) for s in moving}
+    fixed = _brain_image(scans[reference], settings.spacing_mm)
+    found = {}
+    for session in moving:
+        own = folder / session
+        own.mkdir(parents=True, exist_ok=True)
+        image = _brain_image(scans[session], settings.spacing_mm)
+        try:
+            found[session] = register(fixed, image, kind, own)
+        except PreparationError as error:
+            raise PreparationError(f"session {session} to {reference}: {error}") from error
+    return found
+
+
+def _brain_image(scan: CleanScan, spacing_mm: float | None) -> Volume:
+    """What registration sees: the brain alone, on its isotropic grid, with a little room."""
+    grid = isotropic_grid(scan.raw, spacing_mm)
+    grid = _around(grid, resample_mask(scan.brain, scan.raw, grid), _RIM_MM)
+    inside = resample_mask(scan.brain, scan.raw, grid)
+    return Volume(resample(scan.corrected, grid) * inside, grid.affine)
+
+
+def _around(grid: Grid, brain: Mask, room_mm: float) -> Grid:
+    """The part of a grid, or more than it, that holds a brain and room on every side."""
+    room = np.ceil(room_mm / np.array(grid.spacing_mm)).astype(int)
+    size = [int(np.ptp(np.flatnonzero(brain.any(axis=_others(axis))))) + 1 for axis in range(3)]
+    x, y, z = (int(n + 2 * r) for n, r in zip(size, room, strict=True))
+    return crop_grid(grid, brain, (x, y, z))
+
+
+def _others(axis: int) -> tuple[int, ...]:
+    return tuple(i for i in range(3) if i != axis)
+
+
+def _chains(
+    scans: Mapping[str, CleanScan],
+    reference: str,
+    alignments: Mapping[str, Alignment],
+    settings: PrepareSettings,
+) -> dict[str, Chain]:
+    """From the common grid to each scan: half the way back for the reference, where asked for."""
+    if settings.registration.space == "reference" or not alignments:
+        to_reference: tuple[Matrix, ...] = ()
+    else:
+        if len(scans) != 2:
+            raise PreparationError(
+                f"registration.space=halfway is for two sessions, this subject has {len(scans)}"
+            )
+        (alignment,) = alignments.values()
+        to_reference = (np.asarray(np.linalg.inv(halfway(alignment.linear)), dtype=np.float64),)
+    chains = {reference: Chain(to_reference)}
+    for session, alignment in alignments.items():
+        warp = () if alignment.warp is None else (alignment.warp,)
+        chains[session] = Chain((*to_reference, *warp, alignment.linear))
+    return chains
+
+
+def _check_found(brains: Mapping[str, Mask], scans: Mapping[str, CleanScan], grid: Grid) -> None:
+    """Refuse sessions that lie outside the room in which they were looked for."""
+    voxel_mm3 = float(np.prod(grid.spacing_mm))
+    for session, mask in brains.items():
+        scan = scans[session]
+        own = np.count_nonzero(scan.brain) * abs(np.linalg.det(scan.raw.affine[:3, :3]))
+        if mask.sum() * voxel_mm3 < 0.6 * own:
+            raise PreparationError(
+                f"session {session} does not lie on the reference session: after registration most "
+                "of its brain is elsewhere; check the headers, or choose another registration.transform"
+            )
+
+
+def _finish(
+    scan: CleanScan,
+    grid: Grid,
+    chain: Chain,
+    reference_chain: Chain,
+    alignment: Alignment | None,
+    space: FileSpace | None,
+    settings: PrepareSettings,
+) -> PreparedScan:
+    brain = resample_mask(scan.brain, scan.raw, grid, chain)
+    step = Step("resample", {"interpolation": settings.interpolation})
+    data = resample(scan.corrected, grid, chain, settings.interpolation)
+    made = Volume(data, grid.affine, space=space, history=(step,))
+    volume, limits = _normalized(made, brain, settings)
+
+    def on_same_scale(chain: Chain) -> Volume:
+        inside = resample_mask(scan.brain, scan.raw, grid, chain)
+        other = resample(scan.corrected, grid, chain, settings.interpolation)
+        if limits is not None:
+            other = np.clip((other - limits[0]) / (limits[1] - limits[0]), 0, 1)
+        return Volume(np.asarray(other * inside, dtype=np.float32), grid.affine)
+
+    if alignment is None:
+        return PreparedScan(volume, brain, chain, None, limits, volume, volume)
+    links = tuple(link for link in chain.links if not isinstance(link, Path))
+    linear = volume if alignment.warp is None else on_same_scale(Chain(links))
+    before = on_same_scale(reference_chain)
+    return PreparedScan(volume, brain, chain, alignment, limits, before, linear)
+
+
+def _normalized(
+    made: Volume, brain: Mask, settings: PrepareSettings
+) -> tuple[Volume, tuple[float, float] | None]:
+    off = settings.normalize.method == "none"
+    try:
+        volume = rescale_volume(
+            made, "none" if off else "percentile", brain, settings.normalize.percentiles
+        )
+    except VolumeError as error:
+        raise PreparationError(f"intensities cannot be scaled: {error}") from error
+    if off:
+        return volume, None
+    last = volume.history[-1].parameters
+    return volume, (float(last["low"]), float(last["high"]))
+
+
+def restore(
+    volume: Volume, scan: CleanScan, prepared: PreparedScan, units: str = "prepared"
+) -> Volume:
+    """Bring a volume on the common grid back onto the grid of the scan that it was prepared from.
+
+    Args:
+        volume: on the grid of `prepared`, in its intensities.
+        scan: the scan before preparation.
+        prepared: how it was prepared; without a registration.
+        units: `prepared` keeps the intensities; `scan` undoes their scaling and multiplies the
+            scan's bias field back in.
+
+    Returns:
+        A volume on the scan's own grid, 0 outside its brain, that is written like the scan's file.
+
+    Raises:
+        PreparationError: the scan was registered to another one.
+    """
+    if prepared.chain.links:
+        raise PreparationError(
+            "a registered scan is not brought back: its transform has no inverse here"
+        )
+    raw = scan.raw
+    grid = Grid(raw.shape, raw.affine)
+    # At the brain's edge, interpolation mixes in the zeros around it: the share of brain in each
+    # voxel takes them out again.
+    share = resample(volume.with_data(prepared.brain.astype(np.float32)), grid)
+    data = resample(volume, grid) / np.maximum(share, _LEAST_SHARE)
+    if units == "scan":
+        if prepared.limits is not None:
+            low, high = prepared.limits
+            data = data * (high - low) + low
+        data = data * scan.bias
+    inside = np.asarray(data * scan.brain, dtype=np.float32)
+    step = Step("restore", {"units": units})
+    return raw.with_data(inside, step)

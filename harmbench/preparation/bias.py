@@ -1,0 +1,51 @@
+"""Bias field correction with N4."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.errors import PreparationError
+from harmbench.preparation.itk import ants_module, from_ants, to_ants
+from harmbench.preparation.settings import BiasSettings
+from harmbench.volume import Volume
+
+__all__ = ["bias_field"]
+
+
+def bias_field(
+    scan: Volume, mask: NDArray[np.bool_], settings: BiasSettings
+) -> NDArray[np.float32]:
+    """Estimate the field that a scan was multiplied with (N4, Tustison et al., IEEE TMI 2010).
+
+    Args:
+        scan: the raw scan.
+        mask: the brain, shape (x, y, z); the field is estimated there and continued beyond.
+        settings: how.
+
+    Returns:
+        Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
+
+    Raises:
+        PreparationError: N4 failed.
+    """
+    if settings.method == "none":
+        return np.ones(scan.shape, dtype=np.float32)
+    inside = Volume(mask.astype(np.uint8), scan.affine, kind="label")
+    try:
+        found = ants_module().n4_bias_field_correction(
+            to_ants(scan),
+            mask=to_ants(inside),
+            shrink_factor=settings.shrink_factor,
+            convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
+            spline_param=settings.spline_mm,
+            return_bias_field=True,
+        )
+    except Exception as error:
+        raise PreparationError(f"N4 failed: {error}") from error
+    field = from_ants(found, scan)
+    centre = float(field[mask].mean())
+    if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
+        raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
+    # Far from the brain the spline is extrapolated, and means nothing: it must not divide by 0.
+    return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)

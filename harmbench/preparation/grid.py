@@ -1,0 +1,165 @@
+"""The grid of prepared volumes, and the one resampling onto it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from harmbench.errors import PreparationError
+from harmbench.metrics.arrays import bounding_box
+from harmbench.preparation.itk import ants_module, from_ants, to_ants, write_linear
+from harmbench.preparation.settings import Interpolation
+from harmbench.volume import FileSpace, Volume
+
+__all__ = ["Chain", "Grid", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
+
+Matrix = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosWindowedSinc"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Where the voxels of a volume lie.
+
+    Attributes:
+        shape: voxels along x, y, z.
+        affine: (4, 4), voxel indices to RAS millimetres.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Matrix
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along each axis."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    def empty(self, kind: Any = "intensity") -> Volume:
+        """Return a volume of zeros."""
+        return Volume(np.zeros(self.shape, dtype=np.float32), self.affine, kind=kind)
+
+    def stored_like(self, space: FileSpace) -> FileSpace:
+        """Return how a file holds this grid in the axis order of another file."""
+        turn = ornt_transform(axcodes2ornt("RAS"), io_orientation(space.affine))
+        affine = self.affine @ inv_ornt_aff(turn, self.shape)
+        order = np.argsort(turn[:, 0])
+        x, y, z = (self.shape[int(axis)] for axis in order)
+        return FileSpace((x, y, z), affine, affine, 1, affine, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Transforms from points of the output grid to points of a scan, in the order of application.
+
+    Each is a (4, 4) matrix between RAS millimetres, or the file of a displacement field. They are
+    composed, so that a scan is interpolated once, however many there are.
+    """
+
+    links: tuple[Matrix | Path, ...] = ()
+
+
+def isotropic_grid(scan: Volume, spacing_mm: float | None) -> Grid:
+    """Return the grid along a scan's axes with isotropic voxels, over its field of view.
+
+    The first voxels' centres coincide, so that a scan with such voxels already keeps its own grid.
+    """
+    if spacing_mm is None:
+        return Grid(scan.shape, scan.affine)
+    own = np.array(scan.spacing_mm)
+    extent = (np.array(scan.shape) - 1) * own
+    x, y, z = (int(n) for n in np.floor(extent / spacing_mm + 1e-3) + 1)
+    affine = scan.affine.copy()
+    affine[:3, :3] = affine[:3, :3] / own * spacing_mm
+    return Grid((x, y, z), affine)
+
+
+def crop_grid(grid: Grid, brain: Mask, shape: tuple[int, int, int] | None) -> Grid:
+    """Crop or pad a grid to a shape, by whole voxels, with the brain in the middle.
+
+    Args:
+        grid: the grid of `brain`.
+        brain: all that must stay inside.
+        shape: voxels along x, y, z; `None` leaves the grid as it is.
+
+    Raises:
+        PreparationError: the brain does not fit into the shape.
+    """
+    if shape is None:
+        return grid
+    box = bounding_box(brain)
+    size = [part.stop - part.start for part in box]
+    bad = [
+        f"{name} {have} of {allowed}"
+        for name, have, allowed in zip("xyz", size, shape, strict=True)
+        if have > allowed
+    ]
+    if bad:
+        spacing = " x ".join(f"{mm:.3g}" for mm in grid.spacing_mm)
+        raise PreparationError(
+            f"the common grid would cut the brain: voxels of {spacing} mm needed along "
+            f"{', '.join(bad)}; choose a larger crop.shape, or larger voxels"
+        )
+    first = [
+        part.start - (want - have) // 2 for part, want, have in zip(box, shape, size, strict=True)
+    ]
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array(first, dtype=float)
+    return Grid(shape, affine)
+
+
+def resample(
+    volume: Volume, grid: Grid, chain: Chain | None = None, interpolation: Interpolation = "linear"
+) -> NDArray[np.float32]:
+    """Resample a volume onto a grid, through a chain of transforms, in one interpolation.
+
+    Returns:
+        Shape of the grid, float32; 0 outside the volume.
+    """
+    links = chain.links if chain else ()
+    if (
+        not links
+        and grid.shape == volume.shape
+        and np.allclose(grid.affine, volume.affine, rtol=0, atol=1e-6)
+    ):
+        return volume.data.astype(np.float32)
+    return _apply(volume, grid, links, _INTERPOLATORS[interpolation])
+
+
+def resample_mask(mask: Mask, scan: Volume, grid: Grid, chain: Chain | None = None) -> Mask:
+    """Resample a mask: where at least half of it is left by linear interpolation."""
+    inside = Volume(mask.astype(np.float32), scan.affine)
+    return np.asarray(resample(inside, grid, chain) >= 0.5)
+
+
+def _apply(
+    volume: Volume, grid: Grid, links: Sequence[Matrix | Path], interpolator: str
+) -> NDArray[np.float32]:
+    ants = ants_module()
+    with tempfile.TemporaryDirectory(prefix="harmbench-xfm-") as folder:
+        files = [
+            str(link)
+            if isinstance(link, Path)
+            else str(write_linear(link, Path(folder) / f"{place}.mat"))
+            for place, link in enumerate(links)
+        ]
+        if not files:
+            files = [str(write_linear(np.eye(4), Path(folder) / "identity.mat"))]
+        like = grid.empty()
+        found = ants.apply_transforms(
+            fixed=to_ants(like),
+            moving=to_ants(volume),
+            transformlist=files,
+            whichtoinvert=[False] * len(files),
+            interpolator=interpolator,
+        )
+        return from_ants(found, like)

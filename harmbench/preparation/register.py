@@ -1,0 +1,94 @@
+"""Registration of one session of a subject to another."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+
+from harmbench.errors import PreparationError
+from harmbench.preparation.itk import ants_module, from_ants, linear_matrix, to_ants
+from harmbench.preparation.settings import Transformation
+from harmbench.volume import Volume
+
+__all__ = ["Alignment", "halfway", "register"]
+
+Matrix = NDArray[np.float64]
+
+_KINDS = {"rigid": "Rigid", "affine": "Affine", "deformable": "ElasticSyN"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alignment:
+    """How one scan was brought onto another.
+
+    Attributes:
+        linear: (4, 4) between RAS millimetres: points of the fixed scan to points of the moving one.
+        warp: displacement field of the deformable part, on the fixed scan's grid; applied before
+            `linear`. `None` for a linear alignment.
+        jacobian: smallest and largest factor by which a piece of the fixed brain grows when it is
+            mapped to the moving one; not above 0 where the field folds.
+    """
+
+    linear: Matrix
+    warp: Path | None
+    jacobian: tuple[float, float]
+
+
+def register(fixed: Volume, moving: Volume, transform: Transformation, folder: Path) -> Alignment:
+    """Find the transform that brings one brain onto another.
+
+    Mutual information (Mattes) drives all stages, so that contrasts may differ. `deformable` is
+    ANTs' ElasticSyN (Avants et al., Medical Image Analysis 2008): affine, then symmetric
+    deformation with elastic regularization.
+
+    Args:
+        fixed, moving: skull-stripped volumes, 0 outside the brain.
+        transform: what is allowed to change; `none` trusts the headers.
+        folder: where a displacement field is kept.
+
+    Raises:
+        PreparationError: registration failed.
+    """
+    if transform == "none":
+        return Alignment(np.eye(4), None, (1.0, 1.0))
+    ants = ants_module()
+    with tempfile.TemporaryDirectory(prefix="harmbench-register-") as work:
+        try:
+            found: dict[str, Any] = ants.registration(
+                to_ants(fixed),
+                to_ants(moving),
+                type_of_transform=_KINDS[transform],
+                outprefix=str(Path(work) / "x"),
+            )
+        except Exception as error:
+            raise PreparationError(f"{transform} registration failed: {error}") from error
+        linear = linear_matrix(found["fwdtransforms"][-1])
+        change = abs(float(np.linalg.det(linear[:3, :3])))
+        if transform != "deformable":
+            return Alignment(linear, None, (change, change))
+        warp = Path(shutil.move(found["fwdtransforms"][0], folder / "warp.nii.gz"))
+        like = to_ants(fixed)
+        local = from_ants(ants.create_jacobian_determinant_image(like, str(warp)), fixed)
+        inside = local[fixed.data > 0] * change
+        return Alignment(linear, warp, (float(inside.min()), float(inside.max())))
+
+
+def halfway(linear: Matrix) -> Matrix:
+    """Half of a linear transform: applied twice it gives the whole.
+
+    Raises:
+        PreparationError: the transform has no real square root, as a turn by 180 degrees.
+    """
+    root = sqrtm(linear)
+    if np.iscomplexobj(root) and np.abs(root.imag).max() > 1e-6:
+        raise PreparationError(
+            "the sessions lie too far apart to meet halfway; use registration.space=reference"
+        )
+    return np.asarray(np.real(root), dtype=np.float64)
