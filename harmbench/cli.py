@@ -26,6 +26,7 @@ __all__ = [
     "methods",
     "metrics",
     "new_method",
+    "prepare",
     "report",
     "run",
     "score",
@@ -283,6 +284,92 @@ def cohort(
 
 
 @app.command()
+def prepare(
+    data: Annotated[Path, typer.Argument(help="A manifest (.csv) or a BIDS folder of raw scans.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the prepared data set (BIDS derivative).")],
+    strip: Annotated[
+        str | None, typer.Option(help="Skull stripper: deepbet, hd-bet, bet, mask or none.")
+    ] = None,
+    bias: Annotated[str | None, typer.Option(help="Bias field correction: n4 or none.")] = None,
+    registration: Annotated[
+        str | None, typer.Option(help="deformable, affine, rigid or none.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="reference, or halfway: both sessions are interpolated alike."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Session that the others are brought to.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(help="Voxel size in mm.")] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="Common grid in voxels, such as 160x224x224, or none.")
+    ] = None,
+    session_by: Annotated[
+        str | None,
+        typer.Option(help="What tells BIDS sessions apart: label, or a sidecar field."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A YAML file with preparation settings.")
+    ] = None,
+    overrides: Overrides = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Subjects at a time.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="Memory for all of them together, in GB.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Prepare anew what OUT holds with other settings.")
+    ] = False,
+) -> None:
+    """Prepare raw scans: strip, correct bias, register, resample once, scale to [0, 1], crop.
+
+    A command that was stopped goes on where it was. Look at OUT/qc.html before you trust the result.
+
+    Examples:
+    - `harmbench prepare bids/ prepared/`
+
+    - `harmbench prepare scans.csv prepared/ --registration rigid --space halfway`
+
+    - `harmbench prepare bids/ prepared/ --session-by MagneticFieldStrength --set bias.spline_mm=150`
+    """
+    from harmbench.cohorts.bids import BidsSettings
+    from harmbench.cohorts.data import DataSettings
+    from harmbench.config import load_preparation
+    from harmbench.prepare import prepare_cohort
+
+    changes: dict[str, Any] = {
+        "strip.method": strip,
+        "bias.method": bias,
+        "registration.transform": registration,
+        "registration.space": space,
+        "registration.reference": reference,
+        "spacing_mm": spacing,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    if crop is not None:
+        given["crop.shape"] = _shape(crop)
+    settings = load_preparation(config, overrides or (), given)
+    bids = BidsSettings() if session_by is None else BidsSettings(session_by=session_by)
+    summary = prepare_cohort(
+        DataSettings(path=data, bids=bids),
+        out,
+        settings,
+        jobs=jobs,
+        memory_gb=memory,
+        overwrite=overwrite,
+        say=say,
+    )
+    for subject, reason in summary.failed.items():
+        say(f"failed: {subject}: {reason}")
+    say(f"{len(summary.prepared)} subjects are prepared; look at {summary.page}")
+    if summary.flagged:
+        say(f"conspicuous: {', '.join(summary.flagged)}")
+    if summary.prepared:
+        say(f"next: harmbench run --data {out}")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command()
 def segment(
     scan: Annotated[Path, typer.Argument(help="A skull-stripped scan.", metavar="IN.nii.gz")],
     labels: Annotated[Path, typer.Argument(help="Where labels go.", metavar="OUT.nii.gz")],
@@ -367,6 +454,16 @@ def _config_path(config: str | None) -> Path | None:
 
     built_in = Path(str(files("harmbench.configs") / f"{config}.yaml"))
     return built_in if "/" not in config and built_in.is_file() else Path(config)
+
+
+def _shape(text: str) -> tuple[int, ...] | None:
+    """Read `160x224x224`; `none` is `None`."""
+    parts = text.split("x")
+    if text == "none":
+        return None
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise ConfigError(f"crop '{text}': expected three numbers such as 160x224x224, or none")
+    return tuple(int(part) for part in parts)
 
 
 def _rescale(text: str | None) -> Any:

@@ -13,24 +13,35 @@ from harmbench.cohorts.data import DataSettings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.method import available_methods, load_method, make_settings
 from harmbench.metrics.overlap import Backend
+from harmbench.preparation.settings import PrepareSettings
 from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
 
 __all__ = [
+    "DEFAULT_FOLDS",
     "Experiment",
     "FoldSettings",
     "ScoringSettings",
     "load_experiment",
+    "load_preparation",
     "parse_overrides",
     "select_methods",
     "write_experiment",
 ]
 
 
+DEFAULT_FOLDS = 4
+"""Number of folds where none is asked for, as in the paper."""
+
+
 class FoldSettings(Settings):
     """Cross-validation."""
 
-    k: int = Field(4, ge=2, description="number of folds")
+    k: int | None = Field(
+        None,
+        ge=2,
+        description=f"number of folds; unset: {DEFAULT_FOLDS}, or one per subject where there are fewer",
+    )
     seed: int = Field(0, ge=0, description="seed of the shuffle")
     run: str = Field("all", description="which folds to run: `all`, `2`, or `0,2`")
 
@@ -118,6 +129,22 @@ def load_experiment(
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
         _put(values, name, value)
     return validated(Experiment, values)
+
+
+def load_preparation(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> PrepareSettings:
+    """Make the settings of a preparation, as `load_experiment` makes an experiment.
+
+    Raises:
+        ConfigError: the file is not readable YAML, or a name or value is not valid.
+    """
+    values: dict[str, Any] = _read_yaml(path) if path is not None else {}
+    for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
+        _put(values, name, value)
+    return validated(PrepareSettings, values)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from harmbench.bench import Bench
 from harmbench.cell import CEILING, abandon_cell, run_cell, segment_inputs
 from harmbench.cohorts.base import Cohort, validate
 from harmbench.cohorts.data import open_cohort
-from harmbench.config import Experiment, write_experiment
+from harmbench.config import DEFAULT_FOLDS, Experiment, write_experiment
 from harmbench.errors import ConfigError, RunError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import Folds, choose_folds, make_folds
@@ -29,7 +28,15 @@ from harmbench.provenance import now, provenance
 from harmbench.results import merge, read_results, write_results
 from harmbench.runs import Cell, RunFolder
 from harmbench.segmentation import make_segmenter
-from harmbench.storage import TEMPORARY_PREFIX, atomic, file_key, key_of, read_json, write_json
+from harmbench.storage import (
+    TEMPORARY_PREFIX,
+    atomic,
+    file_key,
+    key_of,
+    read_json,
+    why_not_writable,
+    write_json,
+)
 
 __all__ = ["Summary", "collect", "make_cells", "run_experiment"]
 
@@ -78,8 +85,9 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
     data = experiment.data
     directions = cohort.directions(data.source, data.target, data.direction)
-    folds = make_folds(cohort.groups, experiment.folds.k, experiment.folds.seed)
-    numbers = choose_folds(experiment.folds.run, experiment.folds.k)
+    k = experiment.folds.k or min(DEFAULT_FOLDS, len(cohort.subjects))
+    folds = make_folds(cohort.groups, k, experiment.folds.seed)
+    numbers = choose_folds(experiment.folds.run, k)
     sessions = sorted({s for way in directions for s in (way.source, way.target)})
     with Display("validate", len(cohort.subjects)) as display:
         files = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
@@ -98,7 +106,7 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         device=device,
     )
     subjects = len(cohort.subjects)
-    say(f"{len(cells)} cells on {device}: {subjects} subjects, {experiment.folds.k} folds")
+    say(f"{len(cells)} cells on {device}: {subjects} subjects, {k} folds")
     say(f"segmenter: {segmenter.name} ({segmenter.version})")
     _sweep(out)
     invocation = _write_records(folder, bench, cohort, inputs, methods, directions)
@@ -167,17 +175,9 @@ def _device(name: str) -> str:
 
 
 def _check_writable(out: Path) -> None:
-    existing = out
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise RunError(f"{out}: cannot be a folder, {existing} is a file")
-    try:
-        # Asked by doing: permission bits say nothing of full or read-only disks, nor to root.
-        with TemporaryDirectory(prefix=".harmbench-", dir=existing):
-            pass
-    except OSError as error:
-        raise RunError(f"{out}: cannot write in {existing} ({error.strerror})") from error
+    problem = why_not_writable(out)
+    if problem:
+        raise RunError(f"{out}: {problem}")
     if out.is_dir() and any(out.iterdir()) and not RunFolder(out).record.is_file():
         raise RunError(f"{out}: neither empty nor a run folder; choose another --out")
 
@@ -270,6 +270,7 @@ def _write_records(
             "simulated": cohort.simulated,
             "citation": cohort.citation,
             "subjects": len(cohort.subjects),
+            "preparation": cohort.preparation,
         },
         "directions": [w for w in before.get("directions", []) if w not in ways] + ways,
         "methods": {**before.get("methods", {}), **methods},

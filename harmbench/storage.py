@@ -21,6 +21,7 @@ __all__ = [
     "file_key",
     "key_of",
     "read_json",
+    "why_not_writable",
     "write_json",
     "write_text",
 ]
@@ -50,6 +51,18 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Say why a folder, which need not exist yet, cannot be made or written to; `None`: it can."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        return f"cannot be a folder, {existing} is a file"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"no permission to write in {existing}"
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

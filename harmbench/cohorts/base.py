@@ -55,6 +55,8 @@ class Cohort:
         groups: subject to group (`HC`, `MS`, ...), in the cohort's order.
         scans: one entry per (subject, session).
         citation: what to cite where results are shown.
+        title: name of the data set, for what is derived from it.
+        preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Cohort:
     groups: Mapping[str, str]
     scans: Mapping[tuple[str, str], Scan]
     citation: str = ""
+    title: str = ""
+    preparation: Mapping[str, Any] | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from harmbench.settings import Settings
 
 __all__ = ["BidsSettings", "read_bids"]
 
+_PREPARED = "prepared"
+
 
 class BidsSettings(Settings):
     """Which files of a BIDS folder are the scans, and what tells the two scanners apart."""
@@ -27,7 +29,10 @@ class BidsSettings(Settings):
         "or ManufacturersModelName",
     )
     suffix: str = Field("T1w", description="suffix of the scans' file names")
-    desc: str | None = Field(None, description="desc- entity, such as `prepared`; any where unset")
+    desc: str | None = Field(
+        None,
+        description="desc- entity; where unset, `prepared` if there are such scans, else any",
+    )
     space: str | None = Field(None, description="space- entity; any where unset")
     acquisition: str | None = Field(None, description="acq- entity; any where unset")
     run: Literal["first", "last"] | int = Field(
@@ -40,6 +45,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     """Read a BIDS folder.
 
     A sidecar field's value becomes the session's label; a field strength gets the unit (`1.5T`).
+    Scans that `harmbench prepare` made are found by themselves, and their sessions keep their names.
     A brain mask (suffix `mask`, desc `brain`) of the same subject, session and space is used.
 
     Raises:
@@ -50,7 +56,8 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     if not (folder / "dataset_description.json").is_file():
         raise CohortError(f"{folder}: not a BIDS folder, it has no dataset_description.json")
     layout = BIDSLayout(folder, validate=False, config=["bids", "derivatives"])
-    query = {"suffix": settings.suffix, "extension": [".nii", ".nii.gz"], "desc": settings.desc}
+    desc = settings.desc or (_PREPARED if _PREPARED in layout.get_desc() else None)
+    query = {"suffix": settings.suffix, "extension": [".nii", ".nii.gz"], "desc": desc}
     query |= {"space": settings.space, "acquisition": settings.acquisition}
     files = layout.get(**{key: value for key, value in query.items() if value is not None})
     if not files:
@@ -72,7 +79,9 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         (subject, session): Scan(subject, session, Path(file.path), _mask(layout, file))
         for (subject, session), file in chosen.items()
     }
-    title = layout.get_dataset_description().get("Name", folder.name)
+    description = layout.get_dataset_description()
+    title = description.get("Name", folder.name)
+    preparation = description.get("Preparation") or {}
     return Cohort(
         name="bids",
         description=f"{len(groups)} subjects of the BIDS data set “{title}”",
@@ -80,6 +89,8 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         groups=groups,
         scans=scans,
         citation=_citation(layout),
+        title=title,
+        preparation=preparation.get("settings"),
     )
 
 
@@ -90,7 +101,7 @@ def _by_session(
     for file in files:
         subject = f"sub-{file.entities['subject']}"
         if settings.session_by == "label":
-            value = file.entities.get("session")
+            value = file.get_metadata().get("SessionLabel") or file.entities.get("session")
             missing = "it has no ses- label; choose data.bids.session_by"
         else:
             fields = file.get_metadata()

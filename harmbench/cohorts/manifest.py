@@ -70,4 +70,5 @@ def read_manifest(path: Path) -> Cohort:
         simulated=False,
         groups=groups,
         scans=scans,
+        title=path.stem,
     )

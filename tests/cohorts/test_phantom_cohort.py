@@ -10,8 +10,9 @@ from skimage.exposure import match_histograms
 
 from harmbench.cohorts.base import load_scan, validate
 from harmbench.cohorts.phantom import PhantomSettings, cache_folder, make_phantom
-from harmbench.cohorts.phantom.dataset import intact, publish, truth_path
+from harmbench.cohorts.phantom.dataset import truth_path
 from harmbench.cohorts.phantom.subjects import make_subjects
+from harmbench.cohorts.whole_subjects import intact, publish
 from harmbench.errors import CohortError, ConfigError
 from harmbench.settings import validated
 from harmbench.volume import read
@@ -176,11 +177,10 @@ def test_damage_is_noticed(copy):
 
 
 def test_a_subject_that_another_process_made_first_stays(made, copy, tmp_path):
-    subject = make_subjects(0)[0]
     rival = tmp_path / "rival"
     shutil.copytree(made[0] / "sub-01", rival / "sub-01")
     inode = (copy / "sub-01").stat().st_ino
-    publish(rival, copy, subject, {"participant_id": "sub-01"}, key_of(copy))
+    publish(rival, copy, "sub-01", {"participant_id": "sub-01"}, key_of(copy))
     assert (copy / "sub-01").stat().st_ino == inode
     assert intact(copy, "sub-01", key_of(copy))
 

@@ -18,6 +18,7 @@ from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
+from harmbench.cohorts.whole_subjects import intact, publish, sweep
 from harmbench.errors import CohortError
 from harmbench.method import NoProgress, Progress
 from harmbench.storage import code_key, key_of
@@ -62,10 +63,10 @@ def make_phantom(
     root = (folder or cache_folder(settings)).absolute()
     key = _key(settings)
     dataset.write_description(root, settings, key)
-    dataset.sweep(root)
+    sweep(root)
     everyone = make_subjects(settings.seed)
     subjects = everyone[: settings.subjects]
-    missing = [subject for subject in subjects if not dataset.intact(root, subject.label, key)]
+    missing = [subject for subject in subjects if not intact(root, subject.label, key)]
     done = len(subjects) - len(missing)
     progress("phantom", done, len(subjects))
     _make_all(missing, settings, root, progress, jobs or min(4, os.cpu_count() or 1), done)
@@ -119,7 +120,7 @@ def _make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> No
     ) as temporary:
         made = Path(temporary)
         row = write_subject(subject, settings, made)
-        dataset.publish(made, root, subject, row, _key(settings))
+        publish(made, root, subject.label, row, _key(settings))
 
 
 def _mask(subject: Subject, session: str, settings: PhantomSettings) -> Path:
@@ -152,4 +153,5 @@ def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) 
             "Simulated with harmbench from the ICBM152 2009a atlas (Fonov et al., NeuroImage 2011); "
             "protocols and demographics after Durrer et al., MIDL 2023."
         ),
+        title="harmbench phantom (SIMULATED scans, no real people)",
     )

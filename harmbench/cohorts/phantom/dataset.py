@@ -1,31 +1,24 @@
-"""The simulated cohort on disk: names, sidecars, checksums; subjects appear whole or not at all."""
+"""The simulated cohort on disk: names, sidecars, descriptions."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from harmbench.cohorts.phantom.physics import Protocol
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Product, Subject
+from harmbench.cohorts.whole_subjects import read_record, record
 from harmbench.errors import CohortError
-from harmbench.storage import file_key, read_json, write_json, write_text
+from harmbench.storage import read_json, write_json, write_text
 
 __all__ = [
     "SESSION_FOLDERS",
     "beside",
-    "discard",
-    "intact",
     "mask_path",
-    "publish",
-    "record",
     "scan_path",
     "sidecar",
-    "sweep",
     "transform_path",
     "truth_path",
     "write_description",
@@ -48,7 +41,6 @@ _COLUMNS = (
 )
 _DESCRIPTION = "dataset_description.json"
 _PARTICIPANTS = "participants.tsv"
-_STALE_SECONDS = 24 * 3600
 
 
 def scan_path(subject: str, session: str, product: Product) -> Path:
@@ -164,94 +156,11 @@ def _is_own(root: Path, path: Path) -> bool:
     return record(root, path.name).is_file()
 
 
-def record(root: Path, subject: str) -> Path:
-    """Path of the list of a subject's files with their SHA-256."""
-    return root / subject / f"{subject}_record.json"
-
-
-def intact(root: Path, subject: str, key: str) -> bool:
-    """Whether all files of a subject are there, with the bytes that they were written with.
-
-    Args:
-        root: the dataset's folder.
-        subject: label of the subject.
-        key: what the subject must have been made with.
-    """
-    found = _read_record(root, subject)
-    if found is None or found.get("key") != key:
-        return False
-    return all(
-        (root / name).is_file() and file_key(root / name) == key
-        for name, key in found["files"].items()
-    )
-
-
-def _read_record(root: Path, subject: str) -> dict[str, Any] | None:
-    """Read a subject's record; `None` where it is missing or damaged."""
-    try:
-        found = read_json(record(root, subject))
-    except ValueError:
-        return None
-    if not isinstance(found, dict):
-        return None
-    parts = found.get("files"), found.get("participant")
-    return found if all(isinstance(part, dict) and part for part in parts) else None
-
-
-def publish(made: Path, root: Path, subject: Subject, row: Mapping[str, Any], key: str) -> None:
-    """Move a finished subject from the folder `made` into the dataset, in one rename.
-
-    Another process may have made the same subject meanwhile; the one that is there stays, unless it
-    is damaged.
-    """
-    source = made / subject.label
-    files = {
-        str(path.relative_to(made)): file_key(path)
-        for path in sorted(source.rglob("*"))
-        if path.is_file()
-    }
-    write_json(record(made, subject.label), {"participant": dict(row), "files": files, "key": key})
-    target = root / subject.label
-    for _ in range(10):
-        try:
-            source.rename(target)
-        except OSError:
-            if intact(root, subject.label, key):
-                return
-            discard(target)
-        else:
-            return
-    raise CohortError(f"{target}: cannot be replaced; another process keeps writing there")
-
-
-def discard(folder: Path) -> None:
-    """Take a folder out of the dataset in one rename, then delete it."""
-    grave = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
-    try:
-        folder.rename(grave / folder.name)
-    except FileNotFoundError:
-        pass
-    finally:
-        shutil.rmtree(grave, ignore_errors=True)
-
-
-def sweep(root: Path) -> None:
-    """Delete what killed processes left behind a day or more ago."""
-    for pattern in (".new-*", ".old-*"):
-        for path in root.glob(pattern):
-            try:
-                stale = time.time() - path.stat().st_mtime > _STALE_SECONDS
-            except FileNotFoundError:
-                continue
-            if stale:
-                shutil.rmtree(path, ignore_errors=True)
-
-
 def write_participants(root: Path, subjects: Iterable[Subject], key: str) -> None:
     """Write `participants.tsv` with one row per subject that is on disk."""
     lines = ["\t".join(_COLUMNS)]
     for subject in subjects:
-        found = _read_record(root, subject.label)
+        found = read_record(root, subject.label)
         if found is not None and found.get("key") == key:
             lines.append("\t".join(str(found["participant"][column]) for column in _COLUMNS))
     text = "\n".join(lines) + "\n"

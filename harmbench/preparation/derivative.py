@@ -1,0 +1,253 @@
+"""The prepared data set on disk: a BIDS derivative."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harmbench import __version__
+from harmbench.cohorts.base import Cohort, Scan
+from harmbench.errors import CohortError, PreparationError
+from harmbench.preparation.align import PreparedScan
+from harmbench.preparation.itk import SEED, write_linear
+from harmbench.preparation.scan import CleanScan
+from harmbench.preparation.settings import PrepareSettings
+from harmbench.preparation.strip import SkullStripper, brain_volume_ml
+from harmbench.storage import read_json, write_json, write_text
+from harmbench.volume import Volume, write
+
+__all__ = [
+    "DESCRIPTION",
+    "describe",
+    "labels",
+    "raw_sidecar",
+    "scan_stem",
+    "steps",
+    "write_participants",
+    "write_session",
+]
+
+DESCRIPTION = "dataset_description.json"
+_PARTICIPANTS = "participants.tsv"
+
+
+def labels(names: Sequence[str], kind: str) -> dict[str, str]:
+    """Turn names into BIDS labels, which are alphanumeric: `1.5T` becomes `1p5T`.
+
+    Args:
+        names: subjects or sessions; a `sub-` or `ses-` before a name is not part of it.
+        kind: `subject` or `session`, for the message.
+
+    Raises:
+        CohortError: a name has no letter or digit, or two names become one label.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        bare = re.sub(r"^(sub|ses)-", "", name).replace(".", "p")
+        label = re.sub(r"[^0-9A-Za-z]", "", bare)
+        twin = next((other for other, own in found.items() if own == label), None)
+        if not label or twin is not None:
+            why = f"it becomes the same as {twin}" if twin else "it has no letter or digit"
+            raise CohortError(f"{kind} '{name}' cannot be a BIDS label: {why}; rename it")
+        found[name] = label
+    return found
+
+
+def scan_stem(subject: str, session: str) -> Path:
+    """Path below the root, without ending, of a session's files."""
+    return Path(f"sub-{subject}", f"ses-{session}", "anat", f"sub-{subject}_ses-{session}")
+
+
+def raw_sidecar(scan: Path) -> dict[str, Any]:
+    """Read the JSON file beside a scan; empty where there is none, or it is not JSON."""
+    name = re.sub(r"\.(nii(\.gz)?|mgz|mgh|img)$", "", scan.name)
+    try:
+        found = read_json(scan.with_name(f"{name}.json"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def describe(
+    root: Path, cohort: Cohort, settings: PrepareSettings, reference: str, *, overwrite: bool
+) -> None:
+    """Write `dataset_description.json`, where it is not there already.
+
+    Raises:
+        PreparationError: the folder holds something else, or scans prepared in another way.
+    """
+    wanted = {"settings": settings.model_dump(mode="json"), "reference": reference}
+    path = root / DESCRIPTION
+    try:
+        found = read_json(path)
+    except ValueError:
+        found = {}
+    if found is None and root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
+        raise PreparationError(f"{root}: neither empty nor a prepared data set; choose another")
+    before = found.get("Preparation") if isinstance(found, dict) else None
+    if found is not None and before is None:
+        raise PreparationError(f"{root}: holds another data set; choose another folder")
+    plain = json.loads(json.dumps(wanted, default=str))
+    if before is not None and before != plain and not overwrite:
+        changed = ", ".join(_differences(before, plain))
+        raise PreparationError(
+            f"{root}: holds scans prepared with other settings ({changed}); choose another folder, "
+            "or prepare them anew with --overwrite"
+        )
+    write_json(
+        path,
+        {
+            "Name": f"{cohort.title}, prepared",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "HowToAcknowledge": cohort.citation,
+            "GeneratedBy": [{"Name": "harmbench", "Version": __version__}],
+            "Preparation": plain,
+        },
+    )
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
+    found = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{where}{name}.")
+        elif old != new:
+            found.append(f"{where}{name} was {old}, is {new}".removeprefix("settings."))
+    return found
+
+
+def write_participants(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `participants.tsv`: participant_id and group of each finished subject."""
+    lines = ["participant_id\tgroup", *(f"{r['participant_id']}\t{r['group']}" for r in rows)]
+    write_text(root / _PARTICIPANTS, "\n".join(lines) + "\n")
+
+
+def steps(
+    clean: CleanScan,
+    prepared: PreparedScan,
+    stripper: SkullStripper,
+    settings: PrepareSettings,
+    reference: str,
+) -> list[dict[str, Any]]:
+    """Describe what was done to a scan, in order, with parameters and versions."""
+    from importlib.metadata import version
+
+    ants = f"antspyx {version('antspyx')}"
+    inside = clean.bias[clean.brain]
+    found: list[dict[str, Any]] = [
+        {"name": "reorient", "to": settings.orientation},
+        {
+            "name": "strip",
+            "method": stripper.name,
+            "software": stripper.version,
+            "mask_ml": round(brain_volume_ml(clean.brain, clean.raw), 1),
+        },
+        {
+            "name": "bias",
+            **settings.bias.model_dump(mode="json"),
+            "software": ants,
+            "field": [round(float(v), 4) for v in np.percentile(inside, (1, 99))],
+        },
+    ]
+    if prepared.alignment is not None:
+        found.append(
+            {
+                "name": "register",
+                "transform": settings.registration.transform,
+                "reference": reference,
+                "linear": np.round(prepared.alignment.linear, 9).tolist(),
+                "jacobian": [round(v, 4) for v in prepared.alignment.jacobian],
+                "seed": SEED,
+                "software": ants,
+            }
+        )
+    found.append(
+        {
+            "name": "resample",
+            "interpolation": settings.interpolation,
+            "spacing_mm": [round(mm, 6) for mm in prepared.volume.spacing_mm],
+            "space": settings.registration.space,
+            "smoothing": _smoothing(settings, reference),
+            "software": ants,
+        }
+    )
+    limits = prepared.limits
+    found.append(
+        {
+            "name": "normalize",
+            **settings.normalize.model_dump(mode="json"),
+            "limits": None if limits is None else [float(f"{v:.7g}") for v in limits],
+        }
+    )
+    found.append({"name": "crop", "shape": list(prepared.volume.shape)})
+    return found
+
+
+def _smoothing(settings: PrepareSettings, reference: str) -> str:
+    if settings.registration.space == "halfway":
+        return "both sessions are interpolated once, each through half of the linear transform"
+    return (
+        f"every session is interpolated once; session {reference} on its own axes only, the others "
+        "through their registration too, so that they may be smoother"
+    )
+
+
+def write_session(
+    folder: Path,
+    stem: Path,
+    prepared: PreparedScan,
+    done: Sequence[Mapping[str, Any]],
+    scan: Scan,
+    session: str,
+) -> None:
+    """Write a session's volume, mask, transforms and sidecars below `folder`."""
+    base = folder / stem
+    image = write(prepared.volume, base.with_name(f"{base.name}_desc-prepared_T1w.nii.gz"))
+    kept = raw_sidecar(scan.path)
+    own = {
+        "SessionLabel": session,
+        "SkullStripped": True,
+        "Sources": [scan.path.name, *([scan.mask.name] if scan.mask else [])],
+        "SpatialReference": "the common grid of this subject's sessions",
+        "Steps": list(done),
+    }
+    write_json(image.with_name(f"{base.name}_desc-prepared_T1w.json"), {**kept, **own})
+    mask = Volume(
+        prepared.brain.astype(np.uint8),
+        prepared.volume.affine,
+        kind="label",
+        space=prepared.volume.space,
+    )
+    write(mask, base.with_name(f"{base.name}_desc-brain_mask.nii.gz"))
+    note = {"Type": "Brain", "Sources": [image.name]}
+    write_json(base.with_name(f"{base.name}_desc-brain_mask.json"), note)
+    _write_transforms(base, prepared)
+
+
+def _write_transforms(base: Path, prepared: PreparedScan) -> None:
+    """Write each link of the chain as ANTs reads it, and a note of their order."""
+    name = f"{base.name}_from-scan_to-prepared_mode-image"
+    files: list[dict[str, Any]] = []
+    for place, link in enumerate(prepared.chain.links, start=1):
+        if isinstance(link, Path):
+            file = base.with_name(f"{name}_desc-step{place}_xfm.nii.gz")
+            link.replace(file)
+            files.append({"file": file.name, "kind": "displacement field"})
+        else:
+            file = write_linear(link, base.with_name(f"{name}_desc-step{place}_xfm.mat"))
+            files.append({"file": file.name, "kind": "linear", "matrix_ras_mm": link.tolist()})
+    write_json(
+        base.with_name(f"{name}_xfm.json"),
+        {
+            "Transforms": files,
+            "Use": "antsApplyTransforms -i SCAN -r PREPARED, then -t for each file in this order; an "
+            "empty list: the scan's header is enough",
+        },
+    )

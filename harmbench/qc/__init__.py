@@ -1,0 +1,1 @@
+"""Quality control of a preparation: numbers, flags, pictures and one page."""
