@@ -8,6 +8,7 @@ import pandas as pd
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, suggest
+from harmbench.storage import read_json
 
 __all__ = ["read_manifest"]
 
@@ -17,6 +18,9 @@ _OPTIONAL = ("mask",)
 
 def read_manifest(path: Path) -> Cohort:
     """Read a manifest.
+
+    The cohort counts as simulated where the JSON sidecar of one of its scans says `Simulated`, as
+    those of the simulated cohort do.
 
     Raises:
         CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
@@ -64,11 +68,21 @@ def read_manifest(path: Path) -> Cohort:
         scans[subject, session] = Scan(subject, session, image.resolve(), mask and mask.resolve())
     if problems:
         raise CohortError(f"{path} cannot be used:", problems)
+    simulated = any(_says_simulated(scan.path) for scan in scans.values())
     return Cohort(
         name="manifest",
-        description=f"{len(groups)} subjects listed in {path.name}",
-        simulated=False,
+        description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects listed in {path.name}",
+        simulated=simulated,
         groups=groups,
         scans=scans,
         title=path.stem,
     )
+
+
+def _says_simulated(image: Path) -> bool:
+    stem = image.name.removesuffix(".gz").removesuffix(".nii")
+    try:
+        sidecar = read_json(image.with_name(f"{stem}.json"))
+    except (ValueError, OSError):
+        return False
+    return isinstance(sidecar, dict) and sidecar.get("Simulated") is True

@@ -94,7 +94,8 @@ def _verdict(
     first = ordered.loc[[best[0]]].to_dict("records")[0]
     shown = [first["mean"], first["difference"]]
     exponent = exponent_for(shown)
-    decimals = decimals_for(shown, exponent)
+    # Mean and change may differ in size by far: each shows its three digits.
+    decimals = max(decimals_for([number], exponent) for number in shown)
     pairs, clear = 0, False
     if len(best) == 1 and others:
         pairs, clear = _separated(evidence, direction, metric, tissue, best[0], others[0])

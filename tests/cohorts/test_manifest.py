@@ -25,6 +25,18 @@ def test_a_mask_column(make_manifest) -> None:
     assert cohort.scans["s0", "B"].mask is None
 
 
+def test_simulated_scans_stay_simulated_in_a_manifest(make_manifest) -> None:
+    path = make_manifest(2)
+    assert not read_manifest(path).simulated
+    (path.parent / "s0_A.json").write_text("{broken")
+    (path.parent / "s0_B.json").write_text('{"Simulated": "no"}')
+    assert not read_manifest(path).simulated
+    (path.parent / "s1_B.json").write_text('{"Simulated": true}')
+    cohort = read_manifest(path)
+    assert cohort.simulated
+    assert cohort.description.startswith("SIMULATED")
+
+
 def test_every_bad_row_is_listed(make_manifest) -> None:
     path = make_manifest(2)
     with path.open("a") as file:
