@@ -44,7 +44,7 @@ def _run(manifest: Path, out: Path) -> list[object]:
 def test_help_of_every_command(call) -> None:
     code, out, _ = call("--help")
     assert code == 0
-    names = ["run", "report", "demo", "methods", "metrics", "new-method"]
+    names = ["run", "rescore", "report", "demo", "methods", "metrics", "new-method"]
     names += ["check-method", "cohort", "segment", "score", "apply", "doctor"]
     for name in names:
         assert f" {name} " in out
@@ -202,7 +202,7 @@ def test_score_files_and_folders(call, thresholds, make_manifest, tmp_path) -> N
     make_manifest(2)
     scans = tmp_path / "scans"
     a, b = scans / "s0_A.nii.gz", scans / "s0_B.nii.gz"
-    tail = ["--segmenter", "thresholds", "--json"]
+    tail = ["--segmenter", "thresholds", "--json", "--jobs", "1"]
     code, out, _ = call("score", "--volume", a, "--reference", b, "--source", a, *tail)
     assert code == 0
     rows = {(r["metric"], r["tissue"]): r for r in json.loads(out)}
@@ -225,6 +225,44 @@ def test_score_files_and_folders(call, thresholds, make_manifest, tmp_path) -> N
     code, _, err = call("score", *folders, *tail)
     assert code == 2
     assert "s1.nii.gz is missing" in err
+
+
+def test_score_in_several_processes_says_why_there_are_no_labels(
+    call, make_manifest, tmp_path
+) -> None:
+    make_manifest(3)
+    for name, session in (("made", "A"), ("real", "B")):
+        for subject in ("s0", "s1", "s2"):
+            volume = read(tmp_path / "scans" / f"{subject}_{session}.nii.gz")
+            if (name, subject) == ("made", "s1"):
+                volume = volume.with_data(volume.data * 0)
+            write(volume, tmp_path / name / f"{subject}.nii.gz")
+    folders = ["--volume", tmp_path / "made", "--reference", tmp_path / "real", "--json"]
+    found = {}
+    for jobs in (1, 2):
+        code, out, err = call("score", *folders, "--segmenter", "hmrf", "--jobs", jobs)
+        assert code == 0, err
+        assert f"{tmp_path / 'made' / 's1.nii.gz'}: hmrf: the volume has no voxel above 0" in err
+        found[jobs] = json.loads(out)
+    assert found[1] == found[2]
+    assert list(dict.fromkeys(row["name"] for row in found[1])) == ["s0", "s1", "s2"]
+    dice = [row for row in found[1] if row["metric"] == "dice"]
+    assert {row["status"] for row in dice if row["name"] == "s1"} == {"segmentation_failed"}
+    assert all(row["value"] is not None for row in dice if row["name"] != "s1")
+
+
+def test_rescore_keeps_volumes(call, thresholds, make_manifest, tmp_path) -> None:
+    command = _run(make_manifest(4), tmp_path / "out")
+    assert call(*command, "--method", "identity")[0] == 0
+    code, _, err = call("rescore", tmp_path / "out", "--set", "scoring.stacking_axis=2")
+    assert code == 0, err
+    assert "12 of 12 cells are done" in err
+    code, _, err = call("rescore", tmp_path / "out", "--set", "folds.k=3")
+    assert code == 2
+    assert "only scoring.*, jobs and device" in err
+    code, _, err = call("rescore", tmp_path)
+    assert code == 2
+    assert "not a run folder" in err
 
 
 def test_score_refuses_other_grids_and_ranges(call, thresholds, make_manifest, tmp_path) -> None:
