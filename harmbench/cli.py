@@ -352,6 +352,7 @@ def score(
         jobs=jobs,
     )
     show_table(frame.to_dict("records"), as_json)
+    raise typer.Exit(1 if (frame["status"] == "failed").any() else 0)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from harmbench.method import Direction, Method, Progress, Task, load_method, mak
 from harmbench.metrics.overlap import Backend
 from harmbench.progress import Display
 from harmbench.runs import CellFolder
-from harmbench.scoring import finish_volume, score_rows
+from harmbench.scoring import finish_volume, missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Segmenter, make_segmenter
 from harmbench.storage import atomic, read_json
 from harmbench.volume import Volume, read, require_same_grid, write
@@ -152,11 +152,13 @@ def _in_range(path: Path, rescale: Rescale) -> Volume:
         volume = rescale_volume(volume, rescale)
     except VolumeError as error:
         raise VolumeError(f"{path}: {error}") from error
+    bad = int(volume.data.size - np.count_nonzero(np.isfinite(volume.data)))
+    if bad:
+        raise VolumeError(f"{path}: {bad} voxels are NaN or infinite")
     low, high = float(volume.data.min()), float(volume.data.max())
-    # Also false for NaN.
-    if not (low >= -1e-6 and high <= 1 + 1e-6):
+    if low < -1e-6 or high > 1 + 1e-6:
         raise VolumeError(
-            f"{path}: intensities from {low:.4g} to {high:.4g}, expected 0 to 1 and finite; "
+            f"{path}: intensities from {low:.4g} to {high:.4g}, expected 0 to 1; "
             "prepare the scan, or use --rescale percentile"
         )
     return volume
@@ -173,6 +175,9 @@ def score_all(
 ) -> pd.DataFrame:
     """Score volumes made elsewhere and write the table to `out`, if that is given.
 
+    Of several volumes, one that cannot be read or compared gets rows with the status `failed`; the
+    reason is printed.
+
     Args:
         triples: which files.
         segmenter: `auto`, or the name of one.
@@ -183,7 +188,7 @@ def score_all(
             processor, at most 4.
 
     Raises:
-        VolumeError: see `score_triple`; nothing is written then.
+        VolumeError: see `score_triple`, where there is one volume, or all fail; nothing is written.
         UnavailableError: the segmenter is not installed.
         RunError: the process that scored a volume was killed.
     """
@@ -191,6 +196,8 @@ def score_all(
     work = partial(_score_one, name, rescale, stacking_axis)
     jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
     found: dict[Triple, pd.DataFrame] = {}
+
+    notes: list[str] = []
 
     def line(_: Triple, result: Scored | Died) -> str:
         return "" if isinstance(result, Died) else "\n".join(result[1])
@@ -201,6 +208,9 @@ def score_all(
             if isinstance(result, Died):
                 raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")
             found[triple] = result[0]
+            notes += result[1]
+    if all((frame["status"] == "failed").all() for frame in found.values()):
+        raise VolumeError("\n".join(notes))
     frame = pd.concat([found[triple] for triple in triples], ignore_index=True)
     if out is not None:
         with atomic(out) as temporary:
@@ -213,9 +223,13 @@ def _score_one(
 ) -> Scored:
     progress("score", 0, 1)
     notes: list[str] = []
-    frame = score_triple(
-        triple, make_segmenter(segmenter), rescale, stacking_axis=stacking_axis, say=notes.append
-    )
+    chosen = make_segmenter(segmenter)
+    try:
+        frame = score_triple(triple, chosen, rescale, stacking_axis=stacking_axis, say=notes.append)
+    except VolumeError as error:
+        rows = missing_rows("failed")
+        frame = pd.DataFrame([{"name": triple.name, "segmenter": chosen.name, **r} for r in rows])
+        notes.append(str(error))
     return frame, tuple(notes)
 
 
@@ -232,7 +246,11 @@ def segment_scan(
         SegmentationError: it cannot be segmented; nothing is written.
     """
     chosen = make_segmenter(segmenter)
-    found = chosen.segment(_in_range(scan, rescale))
+    volume = _in_range(scan, rescale)
+    try:
+        found = chosen.segment(volume)
+    except SegmentationError as error:
+        raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
     write(found, labels)
     voxel_mm3 = float(abs(np.linalg.det(found.affine[:3, :3])))
     rows = []
