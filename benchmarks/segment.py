@@ -5,10 +5,11 @@
     python benchmarks/segment.py template A_T1w.nii.gz --golden FOLDER --pictures FOLDER
 
 Each segmenter runs in a process of its own, all in one invocation, so the ratios hold for one
-machine in one state; FAST takes part where FSL is installed. `--golden` names a folder with label
-maps to compare with: for a scan `A_T1w.nii.gz`, `A_seg.nii.gz` (hard labels) and, for partial
-volumes, `A_pveseg.nii.gz`; for the template, A is `mni152`. Without it FAST's labels, or else
-hmrf's, are what the others are compared with.
+machine in one state; FAST takes part where FSL is installed. `hmrf, torch` is the code for a GPU; it
+runs on one if there is one. `--golden` names a folder with label maps to compare with: for a scan
+`A_T1w.nii.gz`, `A_seg.nii.gz` (hard labels) and, for partial volumes, `A_pveseg.nii.gz`; for the
+template, A is `mni152`. Without it FAST's labels, or else hmrf's, are what the others are compared
+with.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from tabulate import tabulate
 
-from harmbench.errors import HarmbenchError
+from harmbench.errors import HarmbenchError, SegmentationError
 from harmbench.metrics.overlap import dice
 from harmbench.segmentation import TISSUES, make_segmenter
-from harmbench.segmentation.hmrf import hmrf
+from harmbench.segmentation.hmrf import hmrf, hmrf_batch
+from harmbench.training import resolve_device
 from harmbench.volume import Volume, read, write
 
 TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
@@ -46,6 +48,7 @@ BRAIN_ABOVE = 0.2
 """Where nilearn's brain mask of the template begins."""
 
 SHARES = "hmrf, partial volumes"
+TORCH = "hmrf, torch"
 HEADERS = [
     "scan",
     "segmenter",
@@ -98,7 +101,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each scan")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each segmenter")
     parser.add_argument(
-        "--segmenters", nargs="+", default=["hmrf", SHARES, "fast", "atropos"], metavar="NAME"
+        "--segmenters",
+        nargs="+",
+        default=["hmrf", SHARES, TORCH, "fast", "atropos"],
+        metavar="NAME",
     )
     return parser.parse_args(arguments)
 
@@ -188,6 +194,14 @@ def small_volume() -> Volume:
 
 
 def segment(segmenter: str, volume: Volume) -> Volume:
+    if segmenter == TORCH:
+        # On the processor too, where there is no GPU: slower there than the compiled loops.
+        (found,) = hmrf_batch(
+            [volume.data], [volume.spacing_mm], device=str(resolve_device("auto"))
+        )
+        if isinstance(found, SegmentationError):
+            raise found
+        return volume.with_data(found.labels, kind="label")
     if segmenter != SHARES:
         return make_segmenter(segmenter).segment(volume)
     shares = hmrf(volume.data, volume.spacing_mm, partial_volumes=True).partial_volumes

@@ -42,7 +42,7 @@ from harmbench.segmentation import make_segmenter
 from harmbench.storage import code_key, key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
 
-__all__ = ["CEILING", "abandon_cell", "run_cell", "segment_inputs"]
+__all__ = ["CEILING", "abandon_cell", "rescore_cell", "run_cell", "segment_inputs"]
 
 CEILING = "target"
 """Label of the control that scores the reference against itself."""
@@ -59,6 +59,14 @@ def run_cell(bench: Bench, cell: Cell, progress: Progress) -> dict[str, Any]:
     return _CellRun(bench, cell, progress).run()
 
 
+def rescore_cell(bench: Bench, cell: Cell, progress: Progress) -> dict[str, Any]:
+    """Score a cell's stored volumes again, without its method, and return its record.
+
+    What is current is kept. A subject without a stored volume stays as it is.
+    """
+    return _CellRun(bench, cell, progress).rescore()
+
+
 def abandon_cell(bench: Bench, cell: Cell, reason: str) -> dict[str, Any]:
     """Record a cell whose process died: its record and its rows say so."""
     return _CellRun(bench, cell, NoProgress()).abandon(reason)
@@ -73,7 +81,8 @@ class _CellRun:
         self.train = bench.folds.train(cell.fold)
         self.test = bench.folds.test(cell.fold)
         self.errors: list[str] = []
-        before = read_json(self.folder.record) or {}
+        self.before: dict[str, Any] = read_json(self.folder.record) or {}
+        before = self.before
         self.record: dict[str, Any] = {
             "method": cell.method,
             "source": cell.direction.source,
@@ -102,6 +111,26 @@ class _CellRun:
                 self._harmonize_and_score(method)
             except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
                 self._failed("fit", error)
+            self._close()
+        return self.record
+
+    def rescore(self) -> dict[str, Any]:
+        """Score the stored volumes under the settings of this run."""
+        # What the method was and how it was fitted stays as recorded.
+        self.record = {**self.before, "segmenter": self.bench.segmenter}
+        with _logged(self.folder.log):
+            log.info("rescore %s", self.cell)
+            for done, subject in enumerate(self.test):
+                self.progress("subjects", done, len(self.test))
+                made = self.record["keys"].get(f"harmonize {subject}")
+                if made is None or not self._is_stored(subject):
+                    self.errors.append(self.before.get("error") or f"subject {subject}: no volume")
+                    continue
+                try:
+                    self._score_if_stale(subject, made)
+                except Exception as error:  # noqa: BLE001 - the other subjects go on
+                    self._failed(f"subject {subject}", error)
+            self.progress("subjects", len(self.test), len(self.test))
             self._close()
         return self.record
 
@@ -193,31 +222,38 @@ class _CellRun:
     def _subject(self, method: Method | None, subject: str) -> None:
         source_key = self.bench.input_keys[subject, self.cell.direction.source]
         target_key = self.bench.input_keys[subject, self.cell.direction.target]
-        scoring = self.bench.experiment.scoring
         made = key_of(
             "harmonize",
             self.record["keys"].get("fit"),
             source_key if method else target_key,
-            scoring.mask_background,
-        )
-        scored = key_of(
-            "score",
-            made,
-            [source_key, target_key],
-            scoring.model_dump(mode="json"),
-            segmenter_key(make_segmenter(self.bench.segmenter)),
-            code_key(harmbench.metrics),
+            self.bench.experiment.scoring.mask_background,
         )
         keys = self.record["keys"]
-        # The ceiling leaves no volume: the reference is on disk already.
-        stored = method is None or self.folder.volume(subject).is_file()
-        if keys.get(f"harmonize {subject}") != made or not stored:
+        if keys.get(f"harmonize {subject}") != made or not self._is_stored(subject):
             if method is not None:
                 self._harmonize(method, subject)
             keys[f"harmonize {subject}"] = made
             keys.pop(f"score {subject}", None)
+        self._score_if_stale(subject, made)
+
+    def _is_stored(self, subject: str) -> bool:
+        # The ceiling leaves no volume: the reference is on disk already.
+        return self.cell.method == CEILING or self.folder.volume(subject).is_file()
+
+    def _score_if_stale(self, subject: str, made: str) -> None:
+        """Score a volume, made under the key `made`, unless that has been done."""
+        way = self.cell.direction
+        scored = key_of(
+            "score",
+            made,
+            [self.bench.input_keys[subject, session] for session in (way.source, way.target)],
+            self.bench.experiment.scoring.model_dump(mode="json"),
+            segmenter_key(make_segmenter(self.bench.segmenter)),
+            code_key(harmbench.metrics),
+        )
+        keys = self.record["keys"]
         if keys.get(f"score {subject}") != scored or not self._has_rows(subject):
-            self._score(subject, stored=method is not None)
+            self._score(subject, stored=self.cell.method != CEILING)
             keys[f"score {subject}"] = scored
             write_json(self.folder.record, self.record)
 

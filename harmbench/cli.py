@@ -28,6 +28,7 @@ __all__ = [
     "new_method",
     "prepare",
     "report",
+    "rescore",
     "run",
     "score",
     "segment",
@@ -130,6 +131,27 @@ def run(
     done = summary.cells - len(summary.failed)
     say(f"{done} of {summary.cells} cells are done: {summary.out / 'results.csv'}")
     say(f"next: harmbench report {summary.out}")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+@app.command()
+def rescore(
+    out: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")] = _DEFAULT_OUT,
+    overrides: Overrides = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
+    device: Device = None,
+    segmenter: SegmenterName = None,
+) -> None:
+    """Segment and score the stored volumes of a run again, without its methods.
+
+    Example: `harmbench rescore runs/dm --set scoring.surface_backend=medpy`
+    """
+    from harmbench.rescoring import rescore_run
+
+    changes = {"jobs": jobs, "device": device, "scoring.segmenter": segmenter}
+    given = {name: value for name, value in changes.items() if value is not None}
+    summary = rescore_run(out, overrides or (), given, say=say)
+    say(f"{summary.cells - len(summary.failed)} of {summary.cells} cells are done")
     raise typer.Exit(1 if summary.failed else 0)
 
 
@@ -395,6 +417,9 @@ def score(
     segmenter: SegmenterName = "auto",
     rescale: Rescaling = "none",
     stacking_axis: Annotated[int, typer.Option(min=0, max=2, help="Slices' axis.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Volumes at a time, 1 GB each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score volumes that any tool produced, with every metric of a run.
@@ -407,9 +432,15 @@ def score(
 
     triples = find_triples(volume, reference, source)
     frame = score_all(
-        triples, segmenter or "auto", _rescale(rescale), stacking_axis=stacking_axis, out=out
+        triples,
+        segmenter or "auto",
+        _rescale(rescale),
+        stacking_axis=stacking_axis,
+        out=out,
+        jobs=jobs,
     )
     show_table(frame.to_dict("records"), as_json)
+    raise typer.Exit(1 if (frame["status"] == "failed").any() else 0)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from harmbench.config import DEFAULT_FOLDS, Experiment, write_experiment
 from harmbench.errors import ConfigError, RunError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import Folds, choose_folds, make_folds
-from harmbench.method import Direction, load_method, make_settings
+from harmbench.method import Direction, Progress, load_method, make_settings
 from harmbench.progress import Display
 from harmbench.provenance import now, provenance
 from harmbench.results import merge, read_results, write_results
@@ -38,7 +38,16 @@ from harmbench.storage import (
     write_json,
 )
 
-__all__ = ["Summary", "collect", "make_cells", "run_experiment"]
+__all__ = [
+    "Summary",
+    "collect",
+    "keys_of_inputs",
+    "make_cells",
+    "run_cells",
+    "run_experiment",
+    "segment_real_scans",
+    "torch_device",
+]
 
 Say = Callable[[str], None]
 
@@ -79,7 +88,7 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     """
     methods = _check_methods(experiment)
     segmenter = make_segmenter(experiment.scoring.segmenter)
-    device = _device(experiment.device)
+    device = torch_device(experiment.device)
     _check_writable(out)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
@@ -101,7 +110,7 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         experiment=experiment,
         folds=folds,
         groups=dict(cohort.groups),
-        input_keys=_input_keys(inputs),
+        input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
         device=device,
     )
@@ -110,8 +119,8 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     say(f"segmenter: {segmenter.name} ({segmenter.version})")
     _sweep(out)
     invocation = _write_records(folder, bench, cohort, inputs, methods, directions)
-    _segment_inputs(bench, directions, numbers)
-    failed = _run_cells(bench, cells, say)
+    segment_real_scans(bench, directions, numbers)
+    failed = run_cells(bench, cells, say)
     collect(folder)
     ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
     _note_end(folder, invocation, ended)
@@ -167,7 +176,8 @@ def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return described
 
 
-def _device(name: str) -> str:
+def torch_device(name: str) -> str:
+    """Return the device that `name` (`auto`, `cpu`, `cuda`, ...) stands for on this machine."""
     # torch takes seconds to import: only a run pays for it.
     from harmbench.training import resolve_device
 
@@ -204,7 +214,8 @@ def _input_table(
     return pd.DataFrame(rows)
 
 
-def _input_keys(inputs: pd.DataFrame) -> dict[tuple[str, str], str]:
+def keys_of_inputs(inputs: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return the key of each scan, (subject, session), of a run's table of inputs."""
     return {
         (row["subject"], row["session"]): key_of(row["sha256"], row["mask_sha256"], row["rescale"])
         for row in inputs.to_dict("records")
@@ -225,7 +236,7 @@ def _check_same_data(folder: RunFolder, folds: Folds, inputs: pd.DataFrame) -> N
         raise RunError(
             f"{folder.root} holds a run with other subjects or folds; choose another --out"
         )
-    old, new = _input_keys(folder.input_table()), _input_keys(inputs)
+    old, new = keys_of_inputs(folder.input_table()), keys_of_inputs(inputs)
     changed = [name for name in new if name in old and old[name] != new[name]]
     if changed:
         names = ", ".join(f"{subject} {session}" for subject, session in changed[:5])
@@ -295,7 +306,8 @@ def _note_end(folder: RunFolder, invocation: str, ended: Mapping[str, Any]) -> N
     write_json(folder.record, run)
 
 
-def _segment_inputs(bench: Bench, directions: Sequence[Direction], folds: Sequence[int]) -> None:
+def segment_real_scans(bench: Bench, directions: Sequence[Direction], folds: Sequence[int]) -> None:
+    """Segment the test subjects' real scans, once for all methods and directions."""
     sessions = sorted({s for way in directions for s in (way.source, way.target)})
     items = [(s, session) for fold in folds for s in bench.folds.test(fold) for session in sessions]
     size = 1 if bench.device == "cpu" else _GPU_BATCH
@@ -307,7 +319,13 @@ def _segment_inputs(bench: Bench, directions: Sequence[Direction], folds: Sequen
             pass
 
 
-def _run_cells(bench: Bench, cells: Sequence[Cell], say: Say) -> dict[str, str]:
+def run_cells(
+    bench: Bench,
+    cells: Sequence[Cell],
+    say: Say,
+    work: Callable[[Bench, Cell, Progress], dict[str, Any]] = run_cell,
+) -> dict[str, str]:
+    """Work on cells, as many at a time as the experiment says; return why those that failed did."""
     failed: dict[str, str] = {}
     executor = LocalExecutor[Cell, dict[str, Any]](bench.experiment.jobs)
 
@@ -320,7 +338,7 @@ def _run_cells(bench: Bench, cells: Sequence[Cell], say: Say) -> dict[str, str]:
         return f"{cell}: failed, {result['error']}"
 
     with Display("cells", len(cells)) as display:
-        for cell, result in executor.run(partial(run_cell, bench), cells, display, line):
+        for cell, result in executor.run(partial(work, bench), cells, display, line):
             if isinstance(result, Died):
                 result = abandon_cell(bench, cell, result.reason)  # noqa: PLW2901
             if result["status"] != "ok":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from harmbench.cohorts.base import Rescale, rescale_volume
-from harmbench.errors import CohortError, HarmbenchError, RunError, VolumeError
+from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
+from harmbench.executors import Died, LocalExecutor
 from harmbench.method import Direction, Method, Progress, Task, load_method, make_settings
 from harmbench.metrics.overlap import Backend
 from harmbench.progress import Display
 from harmbench.runs import CellFolder
-from harmbench.scoring import finish_volume, score_rows
+from harmbench.scoring import finish_volume, missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Segmenter, make_segmenter
 from harmbench.storage import atomic, read_json
 from harmbench.volume import Volume, read, require_same_grid, write
@@ -32,6 +35,9 @@ __all__ = [
     "segment_scan",
 ]
 
+Scored = tuple[pd.DataFrame, tuple[str, ...]]
+"""A volume's rows, and why it or its reference could not be segmented."""
+
 _SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")
 
 
@@ -43,6 +49,9 @@ class Triple:
     volume: Path
     reference: Path
     source: Path | None
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def find_triples(volume: Path, reference: Path, source: Path | None = None) -> list[Triple]:
@@ -92,12 +101,22 @@ def score_triple(
     *,
     stacking_axis: int = 0,
     surface_backend: Backend = "nearest",
+    say: Callable[[str], object] | None = None,
 ) -> pd.DataFrame:
     """Compute every metric of one volume made elsewhere.
 
+    Args:
+        triple: which files.
+        segmenter: what segments volume and reference.
+        rescale: how to bring intensities into [0, 1].
+        stacking_axis: axis along which slices were stacked.
+        surface_backend: what computes surface distances.
+        say: told why a volume cannot be segmented.
+
     Returns:
         A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
-        that compare with it have the status `undefined`.
+        that compare with it have the status `undefined`; without a segmentation, those of tissues
+        have `segmentation_failed`.
 
     Raises:
         VolumeError: a file is unreadable, grids differ, or values are not finite or not in [0, 1].
@@ -109,11 +128,13 @@ def score_triple(
         if other is not None:
             require_same_grid(harmonized, other, (str(triple.volume), str(path)))
     labels: list[Volume | None] = []
-    for volume in (harmonized, reference):
+    for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
         try:
             labels.append(segmenter.segment(volume))
-        except HarmbenchError:
+        except SegmentationError as error:
             labels.append(None)
+            if say is not None:
+                say(f"{path}: {segmenter.name}: {error}")
     rows = score_rows(
         harmonized,
         reference,
@@ -131,11 +152,13 @@ def _in_range(path: Path, rescale: Rescale) -> Volume:
         volume = rescale_volume(volume, rescale)
     except VolumeError as error:
         raise VolumeError(f"{path}: {error}") from error
+    bad = int(volume.data.size - np.count_nonzero(np.isfinite(volume.data)))
+    if bad:
+        raise VolumeError(f"{path}: {bad} voxels are NaN or infinite")
     low, high = float(volume.data.min()), float(volume.data.max())
-    # Also false for NaN.
-    if not (low >= -1e-6 and high <= 1 + 1e-6):
+    if low < -1e-6 or high > 1 + 1e-6:
         raise VolumeError(
-            f"{path}: intensities from {low:.4g} to {high:.4g}, expected 0 to 1 and finite; "
+            f"{path}: intensities from {low:.4g} to {high:.4g}, expected 0 to 1; "
             "prepare the scan, or use --rescale percentile"
         )
     return volume
@@ -148,24 +171,66 @@ def score_all(
     *,
     stacking_axis: int = 0,
     out: Path | None = None,
+    jobs: int | None = None,
 ) -> pd.DataFrame:
     """Score volumes made elsewhere and write the table to `out`, if that is given.
 
+    Of several volumes, one that cannot be read or compared gets rows with the status `failed`; the
+    reason is printed.
+
+    Args:
+        triples: which files.
+        segmenter: `auto`, or the name of one.
+        rescale: how to bring intensities into [0, 1].
+        stacking_axis: axis along which slices were stacked.
+        out: a CSV file to write.
+        jobs: volumes at a time, each in a process of some 1 GB at 1 mm; without it one per
+            processor, at most 4.
+
     Raises:
-        VolumeError: see `score_triple`; nothing is written then.
+        VolumeError: see `score_triple`, where there is one volume, or all fail; nothing is written.
         UnavailableError: the segmenter is not installed.
+        RunError: the process that scored a volume was killed.
     """
-    chosen = make_segmenter(segmenter)
-    frames = []
+    name = make_segmenter(segmenter).name
+    work = partial(_score_one, name, rescale, stacking_axis)
+    jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
+    found: dict[Triple, pd.DataFrame] = {}
+
+    notes: list[str] = []
+
+    def line(_: Triple, result: Scored | Died) -> str:
+        return "" if isinstance(result, Died) else "\n".join(result[1])
+
     with Display("score", len(triples)) as display:
-        for triple in triples:
-            frames.append(score_triple(triple, chosen, rescale, stacking_axis=stacking_axis))
-            display.finish(triple.name)
-    frame = pd.concat(frames, ignore_index=True)
+        executor = LocalExecutor[Triple, Scored](jobs)
+        for triple, result in executor.run(work, triples, display, line):
+            if isinstance(result, Died):
+                raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")
+            found[triple] = result[0]
+            notes += result[1]
+    if all((frame["status"] == "failed").all() for frame in found.values()):
+        raise VolumeError("\n".join(notes))
+    frame = pd.concat([found[triple] for triple in triples], ignore_index=True)
     if out is not None:
         with atomic(out) as temporary:
             frame.to_csv(temporary, index=False)
     return frame
+
+
+def _score_one(
+    segmenter: str, rescale: Rescale, stacking_axis: int, triple: Triple, progress: Progress
+) -> Scored:
+    progress("score", 0, 1)
+    notes: list[str] = []
+    chosen = make_segmenter(segmenter)
+    try:
+        frame = score_triple(triple, chosen, rescale, stacking_axis=stacking_axis, say=notes.append)
+    except VolumeError as error:
+        rows = missing_rows("failed")
+        frame = pd.DataFrame([{"name": triple.name, "segmenter": chosen.name, **r} for r in rows])
+        notes.append(str(error))
+    return frame, tuple(notes)
 
 
 def segment_scan(
@@ -181,7 +246,11 @@ def segment_scan(
         SegmentationError: it cannot be segmented; nothing is written.
     """
     chosen = make_segmenter(segmenter)
-    found = chosen.segment(_in_range(scan, rescale))
+    volume = _in_range(scan, rescale)
+    try:
+        found = chosen.segment(volume)
+    except SegmentationError as error:
+        raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
     write(found, labels)
     voxel_mm3 = float(abs(np.linalg.det(found.affine[:3, :3])))
     rows = []

@@ -60,9 +60,12 @@ def why_not_writable(folder: Path) -> str | None:
         existing = existing.parent
     if not existing.is_dir():
         return f"cannot be a folder, {existing} is a file"
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return f"no permission to write in {existing}"
-    return None
+    try:
+        # Asked by doing: permission bits say nothing of full or read-only disks, nor to root.
+        with tempfile.TemporaryDirectory(prefix=".harmbench-", dir=existing):
+            return None
+    except OSError as error:
+        return f"cannot write in {existing} ({error.strerror})"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -44,7 +44,7 @@ def _run(manifest: Path, out: Path) -> list[object]:
 def test_help_of_every_command(call) -> None:
     code, out, _ = call("--help")
     assert code == 0
-    names = ["run", "report", "demo", "methods", "metrics", "new-method"]
+    names = ["run", "rescore", "report", "demo", "methods", "metrics", "new-method"]
     names += ["check-method", "cohort", "segment", "score", "apply", "doctor"]
     for name in names:
         assert f" {name} " in out
@@ -217,7 +217,7 @@ def test_score_files_and_folders(call, thresholds, make_manifest, tmp_path) -> N
     make_manifest(2)
     scans = tmp_path / "scans"
     a, b = scans / "s0_A.nii.gz", scans / "s0_B.nii.gz"
-    tail = ["--segmenter", "thresholds", "--json"]
+    tail = ["--segmenter", "thresholds", "--json", "--jobs", "1"]
     code, out, _ = call("score", "--volume", a, "--reference", b, "--source", a, *tail)
     assert code == 0
     rows = {(r["metric"], r["tissue"]): r for r in json.loads(out)}
@@ -240,6 +240,83 @@ def test_score_files_and_folders(call, thresholds, make_manifest, tmp_path) -> N
     code, _, err = call("score", *folders, *tail)
     assert code == 2
     assert "s1.nii.gz is missing" in err
+
+
+def test_score_in_several_processes_says_why_there_are_no_labels(
+    call, make_manifest, tmp_path
+) -> None:
+    make_manifest(3)
+    for name, session in (("made", "A"), ("real", "B")):
+        for subject in ("s0", "s1", "s2"):
+            volume = read(tmp_path / "scans" / f"{subject}_{session}.nii.gz")
+            if (name, subject) == ("made", "s1"):
+                volume = volume.with_data(volume.data * 0)
+            if (name, subject) == ("made", "s2"):
+                volume = volume.with_data(np.where(volume.data > 0.7, np.nan, volume.data))
+            write(volume, tmp_path / name / f"{subject}.nii.gz")
+    folders = ["--volume", tmp_path / "made", "--reference", tmp_path / "real", "--json"]
+    found = {}
+    for jobs in (1, 2):
+        code, out, err = call("score", *folders, "--segmenter", "hmrf", "--jobs", jobs)
+        assert code == 1, err
+        assert "s2.nii.gz: " in err
+        assert "voxels are NaN or infinite" in err
+        assert f"{tmp_path / 'made' / 's1.nii.gz'}: hmrf: the volume has no voxel above 0" in err
+        found[jobs] = json.loads(out)
+    assert found[1] == found[2]
+    assert list(dict.fromkeys(row["name"] for row in found[1])) == ["s0", "s1", "s2"]
+    dice = [row for row in found[1] if row["metric"] == "dice"]
+    assert {row["status"] for row in dice if row["name"] == "s1"} == {"segmentation_failed"}
+    assert {row["status"] for row in dice if row["name"] == "s0"} == {"ok"}
+    assert {row["status"] for row in found[1] if row["name"] == "s2"} == {"failed"}
+
+
+def test_rescore_keeps_volumes(call, thresholds, make_manifest, tmp_path) -> None:
+    command = _run(make_manifest(4), tmp_path / "out")
+    assert call(*command, "--method", "identity")[0] == 0
+    code, _, err = call("rescore", tmp_path / "out", "--set", "scoring.stacking_axis=2")
+    assert code == 0, err
+    assert "12 of 12 cells are done" in err
+    code, _, err = call("rescore", tmp_path / "out", "--set", "folds.k=3")
+    assert code == 2
+    assert "only scoring.*, jobs and device" in err
+    code, _, err = call("rescore", tmp_path)
+    assert code == 2
+    assert "not a run folder" in err
+
+
+def test_bad_volumes_are_named_with_what_is_wrong(call, make_manifest, tmp_path) -> None:
+    make_manifest(1)
+    reference = tmp_path / "scans" / "s0_B.nii.gz"
+    scan = read(tmp_path / "scans" / "s0_A.nii.gz")
+    brain = scan.data > 0
+    halves = np.where(np.indices(scan.shape)[0] < 8, 0.3, 0.7)
+    noise = np.random.default_rng(0).normal(0, 0.02, scan.shape)
+    cases = {
+        "zero": (0 * scan.data, "no voxel above 0"),
+        "constant": (0.5 * brain, "fewer than three"),
+        "two": (halves * brain, "fewer than three"),
+        "missing": ((halves + noise) * brain, "GM died out"),
+        "nan": (np.where(scan.data > 0.7, np.nan, scan.data), "voxels are NaN or infinite"),
+        "negative": (scan.data - 0.1, "intensities from -0.1"),
+    }
+    for name, (data, message) in cases.items():
+        path = tmp_path / f"{name}.nii.gz"
+        write(scan.with_data(data.astype(np.float32)), path)
+        code, _, err = call("segment", path, tmp_path / "labels.nii.gz", "--segmenter", "hmrf")
+        assert code == 2
+        assert str(path) in err
+        assert message in err
+        assert not (tmp_path / "labels.nii.gz").exists()
+        files = ["--volume", path, "--reference", reference, "--segmenter", "hmrf", "--json"]
+        code, out, err = call("score", *files)
+        assert message in err
+        if name in ("nan", "negative"):
+            assert code == 2
+            continue
+        assert code == 0
+        tissue = [row for row in json.loads(out) if row["tissue"]]
+        assert {row["status"] for row in tissue} == {"segmentation_failed"}
 
 
 def test_score_refuses_other_grids_and_ranges(call, thresholds, make_manifest, tmp_path) -> None:

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from harmbench.contract import tiny_pairs
-from harmbench.errors import MethodError
+from harmbench.errors import MethodError, SegmentationError
 from harmbench.metrics.suite import METRICS
-from harmbench.scoring import finish_volume, missing_rows, score_rows, segment_to_file
+from harmbench.scoring import (
+    finish_volume,
+    missing_rows,
+    score_rows,
+    segment_to_file,
+    segment_to_files,
+)
+from harmbench.storage import read_json
 from harmbench.volume import Volume, read
 
 PAIR = tiny_pairs(1)[0]
@@ -94,3 +101,50 @@ def test_a_reason_for_no_segmentation_is_kept(thresholds, tmp_path: Path) -> Non
         assert reason == "counting: too dark for three classes"
     assert counting.count == 1
     assert not (tmp_path / "a.nii.gz").exists()
+
+
+class _Batches(_Counting):
+    """Takes several volumes at once, and notes how many."""
+
+    device = "elsewhere"
+
+    def __init__(self, inner) -> None:
+        super().__init__(inner)
+        self.sizes: list[int] = []
+
+    def segment_batch(self, volumes):
+        self.sizes.append(len(volumes))
+        found = []
+        for volume in volumes:
+            try:
+                found.append(self.inner.segment(volume))
+            except SegmentationError as error:
+                found.append(error)
+        return found
+
+
+def test_several_are_segmented_at_once_and_once_only(thresholds, tmp_path: Path) -> None:
+    batches = _Batches(thresholds)
+    dark = PAIR.source.with_data(PAIR.source.data * 0.1)
+    volumes = [PAIR.source, dark, PAIR.target]
+    paths = [tmp_path / f"{name}.nii.gz" for name in ("a", "dark", "b")]
+    segment_to_files(volumes[:1], paths[:1], batches)
+    for _ in range(2):
+        segment_to_files(volumes, paths, batches)
+    assert batches.sizes == [1, 2]
+    assert read_json(tmp_path / "b.json")["device"] == "elsewhere"
+    assert "too dark" in read_json(tmp_path / "dark.json")["error"]
+    assert not paths[1].exists()
+    for volume, path in ((PAIR.source, paths[0]), (PAIR.target, paths[2])):
+        # What one at a time would find under the same key.
+        found = segment_to_file(volume, path, batches)
+        assert np.array_equal(found.data, thresholds.segment(volume).data)
+    assert batches.count == 0
+
+
+def test_a_segmenter_without_batches_goes_one_by_one(thresholds, tmp_path: Path) -> None:
+    counting = _Counting(thresholds)
+    paths = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    segment_to_files([PAIR.source, PAIR.target], paths, counting)
+    assert counting.count == 2
+    assert all(path.is_file() for path in paths)

@@ -296,12 +296,12 @@ def nmi(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
         MetricError: the arrays do not fit together or are not finite.
     """
     images = check_images({"harmonized": harmonized, "reference": reference}, mask)
-    joint = np.zeros(BINS * BINS, dtype=np.int64)
+    pairs = np.zeros(BINS * BINS, dtype=np.int64)
     for slab in slabs(images[0].shape):
         inside = None if mask is None else mask[slab]
         one, other = (bin_indices(image[slab], inside) for image in images)
-        joint += np.bincount(one.astype(np.int32) * BINS + other, minlength=joint.size)
-    joint = joint.reshape(BINS, BINS)
+        pairs += np.bincount(one.astype(np.int32) * BINS + other, minlength=pairs.size)
+    joint = pairs.reshape(BINS, BINS)
     if np.count_nonzero(joint) < 2:
         return math.nan
     shares = joint / joint.sum()

@@ -15,6 +15,8 @@ __all__ = ["TISSUES", "BatchSegmenter", "Segmenter", "check_segmentable"]
 TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
 """Tissue classes and their labels, in the order of rising T1-weighted intensity; 0 is background."""
 
+_ROUNDING = 1e-6
+
 
 class Segmenter(Protocol):
     """Splits a skull-stripped T1-weighted volume into CSF, grey and white matter.
@@ -55,7 +57,8 @@ def check_segmentable(volume: Volume) -> None:
     data = volume.data
     if not np.isfinite(data).all():
         raise SegmentationError("the volume has NaN or infinite voxels")
-    if data.min() < 0:
+    # A hair below 0 is what interpolation leaves of the background; it is not brain either way.
+    if data.min() < -_ROUNDING:
         raise SegmentationError(f"the volume has negative voxels (minimum {data.min():.4g})")
     brain = data[data > 0]
     if not brain.size:

@@ -47,7 +47,8 @@ class Fast:
         fast = fsl_wrapper("fast")
         with tempfile.TemporaryDirectory(prefix="harmbench-fast-") as folder:
             # Without its file's own orientation the scan is written, and read back, in RAS.
-            scan = write(Volume(volume.data, volume.affine), Path(folder) / "scan.nii.gz")
+            data = np.maximum(volume.data, 0)
+            scan = write(Volume(data, volume.affine), Path(folder) / "scan.nii.gz")
             out = Path(folder) / "out"
             try:
                 fast(str(scan), out=str(out), n_classes=3, t=1, nopve=True, log={"tee": False})

@@ -124,11 +124,18 @@ class TestPeer:
         shape=st.tuples(*[st.integers(1, 9)] * 3),
         spacing_mm=st.tuples(*[st.floats(0.3, 4)] * 3),
         blur=st.sampled_from([0.0, 1.0, 2.0]),
+        kind=st.sampled_from(["random", "nested", "one voxel", "touching the border"]),
     )
-    def test_random_masks(self, backend, seed, shape, spacing_mm, blur):
+    def test_random_masks(self, backend, seed, shape, spacing_mm, blur, kind):
         noise = np.random.default_rng(seed).random((2, *shape))
         smooth = [ndimage.gaussian_filter(part, blur) for part in noise]
         mask, reference = (part >= np.quantile(part, 0.6) for part in smooth)
+        if kind == "nested":
+            reference = ndimage.binary_dilation(mask)
+        elif kind == "one voxel":
+            reference = smooth[1] == smooth[1].max()
+        elif kind == "touching the border":
+            mask[0], reference[:, -1] = True, True
         expected = uncropped_medpy(mask, reference, spacing_mm)
         assert ours(mask, reference, spacing_mm, backend) == pytest.approx(expected, abs=1e-4)
 

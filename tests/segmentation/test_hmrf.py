@@ -191,6 +191,12 @@ def test_bad_arguments(arguments, message):
         hmrf(**{"data": head(side=12)[0], "spacing_mm": (1, 1, 1), **arguments})
 
 
+def test_background_a_hair_below_zero_is_background():
+    data, _ = head(side=24)
+    found = hmrf(np.where(data > 0, data, -1e-7), (1, 1, 1))
+    assert np.array_equal(found.labels, hmrf(data, (1, 1, 1)).labels)
+
+
 def test_needs_three_axes():
     with pytest.raises(VolumeError):
         hmrf(np.ones((4, 4)), (1, 1, 1))

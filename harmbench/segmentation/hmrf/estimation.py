@@ -194,7 +194,8 @@ class _Model:
         brain = self.y[self.layout.brain].astype(np.float64)
         classes = self.mean.size
         self.least_variance = (LEAST_SPREAD * float(brain.std())) ** 2
-        means = np.percentile(brain, 100 * np.arange(1, classes + 1) / (classes + 1))
+        at = 100 * np.arange(1, classes + 1) / (classes + 1)
+        means = np.asarray(np.percentile(brain, at), dtype=np.float64)
         check_distinct(means)
         nearest = np.searchsorted((means[1:] + means[:-1]) / 2, brain)
         groups = [brain[nearest == k] for k in range(classes)]

@@ -142,8 +142,9 @@ def hmrf_batch(
             continue
         parts = None
         if partial_volumes:
-            state = [found.cut(one, i) for one in (found.values, found.inside, found.p)]
-            parts = batch_shares(*state, found.mean[i], found.var[i], spacings[i]).cpu().numpy()
+            values, inside, p = (found.cut(t, i) for t in (found.values, found.inside, found.p))
+            share = batch_shares(values, inside, p, found.mean[i], found.var[i], spacings[i])
+            parts = share.cpu().numpy()
         means, variances = found.mean[i].copy(), found.var[i].copy()
         for array in (means, variances):
             array.flags.writeable = False
