@@ -23,7 +23,7 @@ LAYERS = (
     {"config", "runs"},
     {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
     {"cell", "executors"},
-    {"contract", "doctor", "grid", "outside", "report", "scaffold"},
+    {"contract", "doctor", "grid", "outside", "qc", "report", "scaffold"},
     {"cli"},
     {"__main__"},
 )

@@ -1,0 +1,366 @@
+"""The picture of one subject: brain masks, alignment and intensities, before and after preparation.
+
+Axes are placed by hand, in inches: every image has the same scale in mm, so that the size of a
+panel follows from what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harmbench.cohorts.base import CLIP_PERCENTILES
+from harmbench.preparation.align import PreparedScan
+from harmbench.preparation.scan import CleanScan
+from harmbench.report.style import OKABE_ITO, Illustration, new_figure
+from harmbench.report.views import (
+    View,
+    blank_panel,
+    show_cut,
+    take_slice,
+    views,
+    write_letters,
+)
+from harmbench.runs import file_label
+from harmbench.volume import Volume
+
+__all__ = ["BINS", "READING", "SQUARE_MM", "checkerboard", "qc_figure"]
+
+Array = NDArray[Any]
+
+BINS = 100
+"""Bins of the histograms."""
+SQUARE_MM = 20.0
+"""Side of the checkerboard's squares."""
+
+READING = (
+    "Brain masks: raw scans on their own grids, with the edge of the mask in orange; it should "
+    "follow the outer border of the brain and leave out eyes, skull and neck. Checkerboards: squares "
+    f"of {SQUARE_MM:g} mm of the reference session in grey and of the other session tinted, the brains "
+    "alone, on the common grid; after registration edges should run on from square to square. "
+    "Histograms: voxels of the brain; before preparation, raw intensities scaled to their own "
+    f"{CLIP_PERCENTILES[0]:g} and {CLIP_PERCENTILES[1]:g} percentiles. Neurological convention: the "
+    "subject's left is on the left."
+)
+"""How the picture of any subject is read."""
+
+_OUTLINE = "#E69F00"
+_TINT = (1.0, 0.8, 0.5)
+_LINES = ("-", "--", "-.", ":")
+# What is shown around the brain: much of a head, to see what a mask has left out or taken along.
+_HEAD_MM = 18.0
+_BRAIN_MM = 8.0
+_NAME_LENGTH = 14
+
+# Inches.
+_WIDTH = 9.3
+_EDGE = 0.08
+_GUTTER = 0.2
+_GAP = 0.03
+_HEADER = 0.23
+_ROW_GAP = 0.06
+_HISTOGRAM = 1.75
+_LEGEND = 1.35
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """Three planes with a line of text above them.
+
+    Attributes:
+        header: what they show.
+        planes: the views.
+        cuts: one image per view, (rows, columns) or (rows, columns, 3).
+        window: intensities shown black and white.
+        outlines: per view, a mask whose edge is drawn.
+    """
+
+    header: str
+    planes: Sequence[View]
+    cuts: Sequence[Array]
+    window: tuple[float, float] = (0.0, 1.0)
+    outlines: Sequence[Array] = ()
+
+
+def qc_figure(
+    subject: str,
+    scans: Mapping[str, CleanScan],
+    prepared: Mapping[str, PreparedScan],
+    reference: str,
+) -> Illustration:
+    """Show whether the preparation of a subject went well; call it within `report.style.style`.
+
+    Left, each session's raw scan with the edge of its brain mask. Right, for each session other
+    than the reference, a checkerboard of both before and after registration. Below, histograms of
+    the brain before and after preparation.
+
+    Args:
+        subject: label of the subject.
+        scans: session to cleaned scan, on its own grid.
+        prepared: session to prepared scan, on the common grid.
+        reference: the session that the others were brought to.
+    """
+    sessions = [reference, *(session for session in scans if session != reference)]
+    masks = [_mask_row(session, scans[session], session == reference) for session in sessions]
+    boards = [row for other in sessions[1:] for row in _board_rows(prepared, reference, other)]
+    layout = _Layout.of(masks, boards)
+    figure = new_figure(_WIDTH, layout.height)
+    figure.set_layout_engine("none")
+    for block, rows in enumerate((masks, boards)):
+        for line, row in enumerate(rows):
+            _draw(figure, layout, row, block, line)
+    _histograms(figure, layout, sessions, scans, prepared)
+    return Illustration(
+        name=f"qc-{file_label(subject)}",
+        title=f"Subject {subject}",
+        caption=f"Reference session {reference}. {READING}",
+        alt=(
+            f"Quality control of subject {subject}: brain mask edges, "
+            f"{'checkerboards before and after registration, ' if boards else ''}and histograms "
+            "before and after preparation."
+        ),
+        figure=figure,
+        vector=False,
+        section="subjects",
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
+
+
+def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> _Row:
+    raw = scan.raw
+    planes = views(scan.brain, raw.spacing_mm, _HEAD_MM)
+    # Fat is brighter than the brain: what it would take from the grey scale is not needed here.
+    window = (float(np.percentile(raw.data, 1)), 1.15 * _percentile(raw.data[scan.brain], 99))
+    return _Row(
+        header=f"Brain mask: {_short(session)}{' (reference)' if is_reference else ''}, raw scan",
+        planes=planes,
+        cuts=[take_slice(raw.data, view) for view in planes],
+        window=window if window[1] > window[0] else (window[0], window[0] + 1),
+        outlines=[take_slice(scan.brain, view) for view in planes],
+    )
+
+
+def _percentile(values: Array, percentile: float) -> float:
+    return float(np.percentile(values, percentile)) if values.size else 0.0
+
+
+def _board_rows(prepared: Mapping[str, PreparedScan], reference: str, other: str) -> Sequence[_Row]:
+    """Checkerboards of a session and the reference before and after registration, if there was any."""
+    fixed, moved = prepared[reference], prepared[other]
+    planes = views(fixed.brain, fixed.volume.spacing_mm, _BRAIN_MM)
+    tops = [_percentile(scan.volume.data[scan.brain], 99) or 1.0 for scan in (fixed, moved)]
+    alignment = moved.alignment
+    untouched = alignment is None or (
+        alignment.warp is None and np.array_equal(alignment.linear, np.eye(4))
+    )
+    shown: dict[str, Volume] = {"Not registered": moved.volume}
+    if not untouched:
+        shown = {"Before registration": moved.before, "After registration": moved.volume}
+    names = f"{_short(reference)} (grey), {_short(other)} (tinted)"
+    return [
+        _Row(
+            header=f"{when}: {names}",
+            planes=planes,
+            cuts=[
+                checkerboard(
+                    take_slice(fixed.volume.data, view) / tops[0],
+                    take_slice(volume.data, view) / tops[1],
+                    view,
+                )
+                for view in planes
+            ],
+        )
+        for when, volume in shown.items()
+    ]
+
+
+def checkerboard(one: Array, other: Array, view: View) -> NDArray[np.float32]:
+    """Mix two slices in squares of 20 mm, the first in grey and the second tinted.
+
+    Args:
+        one, other: slices of one shape (rows, columns), in [0, 1]; what lies outside is clipped.
+        view: says how large the slices are in mm.
+
+    Returns:
+        Shape (rows, columns, 3), colours in [0, 1]; the first slice fills the lower left square.
+    """
+    rows, columns = one.shape
+    right, up = (
+        np.floor((np.arange(count) + 0.5) * size / count / SQUARE_MM).astype(int)
+        for count, size in zip((columns, rows), view.size_mm, strict=True)
+    )
+    second = ((up[:, None] + right[None, :]) % 2 == 1)[..., None]
+    mixed = np.where(second, other[..., None] * np.array(_TINT), one[..., None])
+    return np.clip(mixed, 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    """Where things stand: two blocks of images, three planes wide, and histograms.
+
+    Attributes:
+        scale: inches per mm.
+        widths_mm: per block, the width of each plane's panels.
+        height_mm: of every panel.
+        lines: rows of images.
+        beside: whether histograms stand in the second block, which has no images.
+        height: of the figure, in inches.
+    """
+
+    scale: float
+    widths_mm: tuple[tuple[float, ...], tuple[float, ...]]
+    height_mm: float
+    lines: int
+    beside: bool
+    height: float
+
+    @classmethod
+    def of(cls, masks: Sequence[_Row], boards: Sequence[_Row]) -> _Layout:
+        """Find the largest scale at which both blocks fit into the width."""
+        widths = tuple(
+            tuple(max(row.planes[place].size_mm[0] for row in rows) for place in range(3))
+            for rows in (masks, boards or masks)
+        )
+        tallest = max(view.size_mm[1] for row in (*masks, *boards) for view in row.planes)
+        room = _WIDTH - 2 * _EDGE - _GUTTER - 4 * _GAP
+        scale = room / sum(sum(block) for block in widths)
+        lines = max(len(masks), len(boards))
+        height = _EDGE + lines * (_HEADER + tallest * scale + _ROW_GAP)
+        height += _HISTOGRAM if boards else 0
+        return cls(scale, (widths[0], widths[1]), tallest, lines, not boards, height)
+
+    def block(self, number: int) -> tuple[float, float]:
+        """Left edge and width of a block, in inches."""
+        first, second = (sum(block) * self.scale + 2 * _GAP for block in self.widths_mm)
+        return (_EDGE, first) if number == 0 else (_EDGE + first + _GUTTER, second)
+
+    def top(self, line: int) -> float:
+        """Distance of a row of images from the figure's upper edge, in inches."""
+        return _EDGE + line * (_HEADER + self.height_mm * self.scale + _ROW_GAP)
+
+    def axes(self, figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+        """Add axes at a place in inches, measured from the figure's upper left corner."""
+        whole = (_WIDTH, self.height)
+        low = self.height - top - height
+        return figure.add_axes(
+            (left / whole[0], low / whole[1], width / whole[0], height / whole[1])
+        )
+
+
+def _draw(figure: Figure, layout: _Layout, row: _Row, block: int, line: int) -> None:
+    left, _ = layout.block(block)
+    top = layout.top(line)
+    figure.text(
+        left / _WIDTH,
+        1 - (top + 0.6 * _HEADER) / layout.height,
+        row.header,
+        va="center",
+        fontsize=8.5,
+    )
+    for place, view in enumerate(row.planes):
+        width_mm = layout.widths_mm[block][place]
+        size = (width_mm * layout.scale, layout.height_mm * layout.scale)
+        axes = layout.axes(figure, left, top + _HEADER, *size)
+        blank_panel(axes, view, layout.height_mm, "black", width_mm)
+        low, high = row.window
+        show_cut(axes, row.cuts[place], view, cmap="gray", vmin=low, vmax=high)
+        if row.outlines:
+            _outline(axes, row.outlines[place], view)
+        if line == 0:
+            write_letters(axes, view)
+        left += size[0] + _GAP
+
+
+def _outline(axes: Axes, mask: Array, view: View) -> None:
+    """Draw the edge of a mask, also where it reaches the border of the image."""
+    rows, columns = mask.shape
+    x, y = (
+        (np.arange(count + 2) - 0.5) * size / count
+        for count, size in zip((columns, rows), view.size_mm, strict=True)
+    )
+    padded = np.pad(mask.astype(np.float32), 1)
+    if padded.any():
+        axes.contour(x, y, padded, levels=[0.5], colors=[_OUTLINE], linewidths=0.9)
+
+
+def _histograms(
+    figure: Figure,
+    layout: _Layout,
+    sessions: Sequence[str],
+    scans: Mapping[str, CleanScan],
+    prepared: Mapping[str, PreparedScan],
+) -> None:
+    scaled = all(prepared[session].limits is not None for session in sessions)
+    before = [_own_scale(scans[s].raw.data[scans[s].brain]) for s in sessions]
+    after = [prepared[s].volume.data[prepared[s].brain] for s in sessions]
+    filled = [_limits(values) for values in after if values.size]
+    limits = (0.0, 1.0) if scaled else (min(f[0] for f in filled), max(f[1] for f in filled))
+    left, width = layout.block(1) if layout.beside else (_EDGE, _WIDTH - 2 * _EDGE - _LEGEND)
+    top = layout.top(0 if layout.beside else layout.lines)
+    each = width / 2 - 0.5
+    height = layout.height_mm * layout.scale - 0.45 if layout.beside else _HISTOGRAM - 0.8
+    panels = []
+    for place, (values, span, title, label) in enumerate(
+        (
+            (before, (0.0, 1.0), "Brain before", "Raw intensity, own scale"),
+            (after, limits, "Brain after", "Intensity" if scaled else "Intensity, not scaled"),
+        )
+    ):
+        at = left + 0.48 + place * (each + 0.5)
+        axes = layout.axes(figure, at, top + _HEADER + 0.08, each, height)
+        _histogram(axes, values, span)
+        axes.set_title(title, fontsize=8.5, loc="left", pad=4)
+        axes.set_xlabel(label, fontsize=8, labelpad=2)
+        if place == 0:
+            axes.set_ylabel("Voxels (%)", fontsize=8, labelpad=3)
+        panels.append(axes)
+    if len(sessions) > 1:
+        panels[1].legend(
+            panels[1].lines,
+            [_short(session) for session in sessions],
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            fontsize=8,
+        )
+
+
+def _limits(values: Array) -> tuple[float, float]:
+    low, high = (float(part) for part in np.percentile(values, CLIP_PERCENTILES))
+    return low, high if high > low else low + 1.0
+
+
+def _own_scale(values: Array) -> Array:
+    if not values.size:
+        return values
+    low, high = _limits(values)
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _histogram(axes: Axes, values: Sequence[Array], span: tuple[float, float]) -> None:
+    """Draw one line per session: the share of its voxels in each bin, in percent."""
+    edges = np.linspace(*span, BINS + 1)
+    tops = [0.1]
+    for place, own in enumerate(values):
+        share = 100 * np.histogram(own, edges)[0] / max(own.size, 1)
+        # Clipped voxels pile up in the outermost bins, and would set the height alone.
+        tops.append(float(share[1:-1].max()))
+        axes.plot(
+            (edges[1:] + edges[:-1]) / 2,
+            share,
+            color=OKABE_ITO[place % len(OKABE_ITO)],
+            linestyle=_LINES[place % len(_LINES)],
+            linewidth=1.3,
+        )
+    axes.set_xlim(*span)
+    axes.set_ylim(0, 1.1 * max(tops))
+    axes.tick_params(labelsize=8, length=2)
+    axes.locator_params(axis="y", nbins=4)
