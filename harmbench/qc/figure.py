@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.preparation.align import PreparedScan
@@ -30,12 +31,12 @@ from harmbench.report.views import (
 from harmbench.runs import file_label
 from harmbench.volume import Volume
 
-__all__ = ["BINS", "READING", "SQUARE_MM", "checkerboard", "qc_figure"]
+__all__ = ["BINS", "READING", "SQUARE_MM", "checkerboard", "qc_figure", "share_curve"]
 
 Array = NDArray[Any]
 
-BINS = 100
-"""Bins of the histograms."""
+BINS = 1000
+"""Bins of the histograms, before they are smoothed."""
 SQUARE_MM = 20.0
 """Side of the checkerboard's squares."""
 
@@ -44,19 +45,22 @@ READING = (
     "follow the outer border of the brain and leave out eyes, skull and neck. Checkerboards: squares "
     f"of {SQUARE_MM:g} mm of the reference session in grey and of the other session tinted, the brains "
     "alone, on the common grid; after registration edges should run on from square to square. "
-    "Histograms: voxels of the brain; before preparation, raw intensities scaled to their own "
-    f"{CLIP_PERCENTILES[0]:g} and {CLIP_PERCENTILES[1]:g} percentiles. Neurological convention: the "
+    "Histograms: voxels of the brain, smoothed a little; before preparation, raw intensities scaled "
+    f"to their own {CLIP_PERCENTILES[0]:g} and {CLIP_PERCENTILES[1]:g} percentiles. Neurological convention: the "
     "subject's left is on the left."
 )
 """How the picture of any subject is read."""
 
 _OUTLINE = "#E69F00"
 _TINT = (1.0, 0.8, 0.5)
+# Steps of grey: as many as the eye tells apart in noise, and far smaller files than with 255.
+_LEVELS = 32
+_RIM = 50
 _LINES = ("-", "--", "-.", ":")
 # What is shown around the brain: much of a head, to see what a mask has left out or taken along.
 _HEAD_MM = 18.0
 _BRAIN_MM = 8.0
-_NAME_LENGTH = 14
+_NAME_LENGTH = 11
 
 # Inches.
 _WIDTH = 9.3
@@ -138,10 +142,11 @@ def _short(name: str) -> str:
 def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> _Row:
     raw = scan.raw
     planes = views(scan.brain, raw.spacing_mm, _HEAD_MM)
-    # Fat is brighter than the brain: what it would take from the grey scale is not needed here.
-    window = (float(np.percentile(raw.data, 1)), 1.15 * _percentile(raw.data[scan.brain], 99))
+    # Fat is brighter than the brain, and air is noise: neither needs a share of the grey scale.
+    top = 1.15 * _percentile(raw.data[scan.brain], 99)
+    window = (max(float(raw.data.min()), 0.12 * top), top)
     return _Row(
-        header=f"Brain mask: {_short(session)}{' (reference)' if is_reference else ''}, raw scan",
+        header=f"Brain mask: session {_short(session)}{' (reference)' if is_reference else ''}",
         planes=planes,
         cuts=[take_slice(raw.data, view) for view in planes],
         window=window if window[1] > window[0] else (window[0], window[0] + 1),
@@ -165,7 +170,7 @@ def _board_rows(prepared: Mapping[str, PreparedScan], reference: str, other: str
     shown: dict[str, Volume] = {"Not registered": moved.volume}
     if not untouched:
         shown = {"Before registration": moved.before, "After registration": moved.volume}
-    names = f"{_short(reference)} (grey), {_short(other)} (tinted)"
+    names = f"session {_short(reference)} (grey), {_short(other)} (tinted)"
     return [
         _Row(
             header=f"{when}: {names}",
@@ -199,8 +204,8 @@ def checkerboard(one: Array, other: Array, view: View) -> NDArray[np.float32]:
         for count, size in zip((columns, rows), view.size_mm, strict=True)
     )
     second = ((up[:, None] + right[None, :]) % 2 == 1)[..., None]
-    mixed = np.where(second, other[..., None] * np.array(_TINT), one[..., None])
-    return np.clip(mixed, 0, 1).astype(np.float32)
+    grey, tinted = (np.clip(cut, 0, 1)[..., None] for cut in (one, other))
+    return np.where(second, tinted * np.array(_TINT), grey).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,7 +269,7 @@ def _draw(figure: Figure, layout: _Layout, row: _Row, block: int, line: int) -> 
         1 - (top + 0.6 * _HEADER) / layout.height,
         row.header,
         va="center",
-        fontsize=8.5,
+        fontsize=8,
     )
     for place, view in enumerate(row.planes):
         width_mm = layout.widths_mm[block][place]
@@ -272,7 +277,8 @@ def _draw(figure: Figure, layout: _Layout, row: _Row, block: int, line: int) -> 
         axes = layout.axes(figure, left, top + _HEADER, *size)
         blank_panel(axes, view, layout.height_mm, "black", width_mm)
         low, high = row.window
-        show_cut(axes, row.cuts[place], view, cmap="gray", vmin=low, vmax=high)
+        levels = np.round(np.clip((row.cuts[place] - low) / (high - low), 0, 1) * _LEVELS) / _LEVELS
+        show_cut(axes, levels, view, cmap="gray", vmin=0, vmax=1)
         if row.outlines:
             _outline(axes, row.outlines[place], view)
         if line == 0:
@@ -300,25 +306,31 @@ def _histograms(
     prepared: Mapping[str, PreparedScan],
 ) -> None:
     scaled = all(prepared[session].limits is not None for session in sessions)
-    before = [_own_scale(scans[s].raw.data[scans[s].brain]) for s in sessions]
-    after = [prepared[s].volume.data[prepared[s].brain] for s in sessions]
-    filled = [_limits(values) for values in after if values.size]
-    limits = (0.0, 1.0) if scaled else (min(f[0] for f in filled), max(f[1] for f in filled))
+    before = [scans[session].raw.data[scans[session].brain] for session in sessions]
+    after = [prepared[session].volume.data[prepared[session].brain] for session in sessions]
+    own = [_limits(values) for values in before]
+    ends = [_limits(values) for values in after]
+    shared = (0.0, 1.0) if scaled else (min(low for low, _ in ends), max(high for _, high in ends))
+    curves = (
+        [share_curve(values, *ends) for values, ends in zip(before, own, strict=True)],
+        [share_curve(values, *shared) for values in after],
+    )
     left, width = layout.block(1) if layout.beside else (_EDGE, _WIDTH - 2 * _EDGE - _LEGEND)
     top = layout.top(0 if layout.beside else layout.lines)
     each = width / 2 - 0.5
     height = layout.height_mm * layout.scale - 0.45 if layout.beside else _HISTOGRAM - 0.8
+    titles = ("Brain before preparation", "Brain after preparation")
+    labels = (
+        "Raw intensity, own scale",
+        "Intensity" if scaled else "Intensity, not scaled",
+    )
+    spans = ((0.0, 1.0), shared)
     panels = []
-    for place, (values, span, title, label) in enumerate(
-        (
-            (before, (0.0, 1.0), "Brain before", "Raw intensity, own scale"),
-            (after, limits, "Brain after", "Intensity" if scaled else "Intensity, not scaled"),
-        )
-    ):
+    for place, (lines, title, label) in enumerate(zip(curves, titles, labels, strict=True)):
         at = left + 0.48 + place * (each + 0.5)
         axes = layout.axes(figure, at, top + _HEADER + 0.08, each, height)
-        _histogram(axes, values, span)
-        axes.set_title(title, fontsize=8.5, loc="left", pad=4)
+        _histogram(axes, lines, spans[place])
+        axes.set_title(title, fontsize=8, loc="left", pad=4)
         axes.set_xlabel(label, fontsize=8, labelpad=2)
         if place == 0:
             axes.set_ylabel("Voxels (%)", fontsize=8, labelpad=3)
@@ -328,39 +340,57 @@ def _histograms(
             panels[1].lines,
             [_short(session) for session in sessions],
             loc="upper left",
-            bbox_to_anchor=(1.0, 1.0),
+            bbox_to_anchor=(1.0, 1.05),
             fontsize=8,
+            title="Session",
+            title_fontsize=8,
+            alignment="left",
         )
 
 
 def _limits(values: Array) -> tuple[float, float]:
+    if not values.size:
+        return 0.0, 1.0
     low, high = (float(part) for part in np.percentile(values, CLIP_PERCENTILES))
     return low, high if high > low else low + 1.0
 
 
-def _own_scale(values: Array) -> Array:
-    if not values.size:
-        return values
-    low, high = _limits(values)
-    return np.clip((values - low) / (high - low), 0, 1)
+def share_curve(values: Array, low: float, high: float) -> tuple[Array, Array]:
+    """Count values along a range that is mapped to [0, 1].
+
+    Scanners store whole numbers, which make a comb of a plain histogram: fine bins are smoothed by
+    a Gaussian with an SD of a hundredth of the range.
+
+    Args:
+        values: intensities; those outside the range are not shown.
+        low, high: what becomes 0 and 1.
+
+    Returns:
+        Centres of the bins, shape (1000,), and in each the percentage of all values per hundredth
+        of the range.
+    """
+    counts, edges = np.histogram((values - low) / (high - low), BINS, (0, 1))
+    share = 100 * counts * (BINS / 100) / max(values.size, 1)
+    return (edges[1:] + edges[:-1]) / 2, gaussian_filter1d(share, BINS / 100, mode="reflect")
 
 
-def _histogram(axes: Axes, values: Sequence[Array], span: tuple[float, float]) -> None:
-    """Draw one line per session: the share of its voxels in each bin, in percent."""
-    edges = np.linspace(*span, BINS + 1)
+def _histogram(
+    axes: Axes, curves: Sequence[tuple[Array, Array]], span: tuple[float, float]
+) -> None:
+    """Draw one line per session: the share of its voxels in each hundredth of the range."""
+    low, high = span
     tops = [0.1]
-    for place, own in enumerate(values):
-        share = 100 * np.histogram(own, edges)[0] / max(own.size, 1)
-        # Clipped voxels pile up in the outermost bins, and would set the height alone.
-        tops.append(float(share[1:-1].max()))
+    for place, (centres, share) in enumerate(curves):
+        # Clipped voxels pile up in the outermost bins, and could set the height alone.
+        tops.append(float(share[_RIM:-_RIM].max()))
         axes.plot(
-            (edges[1:] + edges[:-1]) / 2,
+            low + centres * (high - low),
             share,
             color=OKABE_ITO[place % len(OKABE_ITO)],
             linestyle=_LINES[place % len(_LINES)],
             linewidth=1.3,
         )
-    axes.set_xlim(*span)
+    axes.set_xlim(low, high)
     axes.set_ylim(0, 1.1 * max(tops))
     axes.tick_params(labelsize=8, length=2)
     axes.locator_params(axis="y", nbins=4)

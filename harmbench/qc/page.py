@@ -22,6 +22,9 @@ __all__ = ["PAGE_NAME", "QcColumn", "write_qc_page"]
 
 PAGE_NAME = "qc.html"
 
+# A page may hold hundreds of pictures; the PNG files are there for a closer look.
+_IMAGE_QUALITY = 60
+
 # Two folders or more and what follows: what is left of a path is its file's name.
 _FOLDERS = re.compile(r"(?<![\w./\\:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])+")
 
@@ -180,15 +183,13 @@ def _value_text(value: Any) -> str:
         return value.name
     if isinstance(value, str):
         return _without_folders(value)
-    if value is None:
-        return "none"
-    return json.dumps(value, default=str)
+    return _without_folders(json.dumps(value, default=str))
 
 
 def _figure(
     subject: str, anchor: str, rows: Sequence[Mapping[str, Any]], picture: Path
 ) -> EmbeddedFigure:
-    address, width, height = image_address(picture)
+    address, width, height = image_address(picture, quality=_IMAGE_QUALITY)
     sentences = [f"{session}: {text}" for session, text in _sentences(rows, subject)]
     return EmbeddedFigure(
         name=anchor,

@@ -68,11 +68,12 @@ def embed(illustration: Illustration, png: Path) -> EmbeddedFigure:
     )
 
 
-def image_address(png: Path, *, lossless: bool = False) -> tuple[str, int, int]:
+def image_address(
+    png: Path, *, lossless: bool = False, quality: int = _IMAGE_QUALITY
+) -> tuple[str, int, int]:
     """Turn a PNG file into a data address: WebP, at most 1700 pixels wide.
 
-    Images are compressed with little loss, so that a page of sixteen figures stays within a few
-    megabytes.
+    At the default quality, from 0 to 100, a page of sixteen figures stays within a few megabytes.
 
     Returns:
         The address, and the image's width and height in pixels.
@@ -83,7 +84,7 @@ def image_address(png: Path, *, lossless: bool = False) -> tuple[str, int, int]:
         height = round(image.height * _MAX_WIDTH / image.width)
         image = image.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=lossless, quality=_IMAGE_QUALITY, method=4)
+    image.save(buffer, "WEBP", lossless=lossless, quality=quality, method=4)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f"data:image/webp;base64,{data}", image.width, image.height
 
