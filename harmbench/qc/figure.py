@@ -46,8 +46,8 @@ READING = (
     f"of {SQUARE_MM:g} mm of the reference session in grey and of the other session tinted, the brains "
     "alone, on the common grid; after registration edges should run on from square to square. "
     "Histograms: voxels of the brain, smoothed a little; before preparation, raw intensities scaled "
-    f"to their own {CLIP_PERCENTILES[0]:g} and {CLIP_PERCENTILES[1]:g} percentiles. Neurological convention: the "
-    "subject's left is on the left."
+    f"to their own {CLIP_PERCENTILES[0]:g} and {CLIP_PERCENTILES[1]:g} percentiles. Neurological "
+    "convention: the subject's left is on the left."
 )
 """How the picture of any subject is read."""
 
@@ -136,7 +136,9 @@ def qc_figure(
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
+    """Shorten a session's name in the middle: dates and numbers differ at the end, sites in front."""
+    part = _NAME_LENGTH // 2
+    return name if len(name) <= _NAME_LENGTH else f"{name[:part]}…{name[-part:]}"
 
 
 def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> _Row:

@@ -129,6 +129,14 @@ def test_every_other_session_has_its_rows(make_subject: MakeSubject) -> None:
     assert len(histograms(figure)[1].lines) == 3
 
 
+def test_long_names_stay_different(make_subject: MakeSubject) -> None:
+    figure = draw(make_subject("scanner-20240101", "scanner-20240102")).figure
+    assert headers(figure)[:2] == [
+        "Brain mask: session scann…40101 (reference)",
+        "Brain mask: session scann…40102",
+    ]
+
+
 def test_one_session_has_no_checkerboard(make_subject: MakeSubject) -> None:
     shown = draw(make_subject("only"))
     assert headers(shown.figure) == ["Brain mask: session only (reference)"]
