@@ -14,7 +14,8 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harmbench.qc.figure import SQUARE_MM, checkerboard, qc_figure, share_curve
+from harmbench.qc.figure import SQUARE_MM, checkerboard, qc_figure
+from harmbench.qc.histograms import share_curve
 from harmbench.report.style import Illustration, style, write_figure
 from harmbench.report.views import View
 
