@@ -26,7 +26,14 @@ from harmbench.report.style import Illustration
 from harmbench.results import STATUSES
 from harmbench.storage import write_text
 
-__all__ = ["EmbeddedFigure", "embed", "render_page", "write_page"]
+__all__ = [
+    "EmbeddedFigure",
+    "embed",
+    "image_address",
+    "page_environment",
+    "render_page",
+    "write_page",
+]
 
 _MAX_WIDTH = 1700
 _IMAGE_QUALITY = 82
@@ -47,10 +54,29 @@ class EmbeddedFigure:
 
 
 def embed(illustration: Illustration, png: Path) -> EmbeddedFigure:
+    """Turn a figure's PNG file into what the page holds, line art without loss."""
+    address, width, height = image_address(png, lossless=illustration.vector)
+    return EmbeddedFigure(
+        name=illustration.name,
+        title=illustration.title,
+        caption=illustration.caption,
+        alt=illustration.alt,
+        section=illustration.section,
+        width=width,
+        height=height,
+        address=address,
+    )
+
+
+def image_address(
+    png: Path, *, lossless: bool = False, quality: int = _IMAGE_QUALITY
+) -> tuple[str, int, int]:
     """Turn a PNG file into a data address: WebP, at most 1700 pixels wide.
 
-    Line art is compressed without loss, images with little; so that a page of sixteen figures stays
-    within a few megabytes.
+    At the default quality, from 0 to 100, a page of sixteen figures stays within a few megabytes.
+
+    Returns:
+        The address, and the image's width and height in pixels.
     """
     with Image.open(png) as opened:
         image = opened.convert("RGB")
@@ -58,34 +84,34 @@ def embed(illustration: Illustration, png: Path) -> EmbeddedFigure:
         height = round(image.height * _MAX_WIDTH / image.width)
         image = image.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=illustration.vector, quality=_IMAGE_QUALITY, method=4)
+    image.save(buffer, "WEBP", lossless=lossless, quality=quality, method=4)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return EmbeddedFigure(
-        name=illustration.name,
-        title=illustration.title,
-        caption=illustration.caption,
-        alt=illustration.alt,
-        section=illustration.section,
-        width=image.width,
-        height=image.height,
-        address=f"data:image/webp;base64,{data}",
-    )
+    return f"data:image/webp;base64,{data}", image.width, image.height
 
 
-def render_page(
-    evidence: Evidence, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]
-) -> str:
-    """Render the page as HTML."""
-    loader = jinja2.PackageLoader("harmbench.report", "templates")
+def page_environment(*packages: str) -> jinja2.Environment:
+    """Make the environment that pages are rendered in: escaped, and strict about unknown names.
+
+    Templates are looked for in the folder `templates` of `packages`, then in the report's own, so
+    that every page can use its style and macros.
+    """
+    loaders = [jinja2.PackageLoader(name) for name in (*packages, "harmbench.report")]
     environment = jinja2.Environment(
-        loader=loader,
+        loader=jinja2.ChoiceLoader(loaders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["head"] = head_text
-    template = environment.get_template("page.html.j2")
+    return environment
+
+
+def render_page(
+    evidence: Evidence, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]
+) -> str:
+    """Render the page as HTML."""
+    template = page_environment().get_template("page.html.j2")
     answers = [
         {"direction": direction_title(direction), "rows": judged, "headline": headline(judged)}
         for direction in evidence.directions

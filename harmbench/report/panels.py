@@ -13,18 +13,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from harmbench.method import Direction
 from harmbench.report.evidence import Evidence
 from harmbench.report.shapes import direction_title
 from harmbench.report.style import Illustration, new_figure
-from harmbench.report.views import View, take_slice, views
+from harmbench.report.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.runs import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import BASELINE, CEILING
@@ -84,38 +82,6 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
     ]
 
 
-def _prepare(axes: Axes, view: View, height_mm: float, colour: str) -> None:
-    """Empty a panel and give it the plane's scale in mm; all panels are equally high."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.set_facecolor(colour)
-    axes.set_aspect("equal")
-    below = (height_mm - view.size_mm[1]) / 2
-    axes.set_xlim(0, view.size_mm[0])
-    axes.set_ylim(-below, height_mm - below)
-
-
-def _show(axes: Axes, data: Array, view: View, **settings: Any) -> Any:
-    limits = (axes.get_xlim(), axes.get_ylim())
-    extent = (0, view.size_mm[0], 0, view.size_mm[1])
-    cut = take_slice(data, view)
-    shown = axes.imshow(cut, origin="lower", extent=extent, interpolation="nearest", **settings)
-    axes.set(xlim=limits[0], ylim=limits[1])
-    return shown
-
-
-def _letters(axes: Axes, view: View) -> None:
-    for x, letter, side in zip((0.02, 0.98), view.letters, ("left", "right"), strict=True):
-        text = axes.text(
-            *(x, 0.5, letter), transform=axes.transAxes, ha=side, va="center", color="w", fontsize=8
-        )
-        # A letter may lie over the brain, where white alone is lost.
-        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
-
-
 def _grid(
     rows: Sequence[_Shown], planes: Sequence[View], blocks: tuple[str, str], ground: str
 ) -> tuple[Figure, Array]:
@@ -139,7 +105,7 @@ def _grid(
         shown = row.volume is not None
         for column, view in enumerate([*planes, *planes]):
             colour = "black" if column < count else ground
-            _prepare(axes[place, column], view, height_mm, colour if shown else _BLANK)
+            blank_panel(axes[place, column], view, height_mm, colour if shown else _BLANK)
             if place == 0 and column >= count:
                 axes[place, column].set_facecolor("none")
         if not shown:
@@ -185,13 +151,13 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
             continue
         for column, view in enumerate(planes):
             settings = {"cmap": "gray", "vmin": 0, "vmax": 1}
-            grey = _show(images[column], row.volume.data, view, **settings)
+            grey = show_slice(images[column], row.volume.data, view, **settings)
             if place == 0:
-                _letters(images[column], view)
+                write_letters(images[column], view)
                 continue
             change = row.volume.data - reference.data
             settings = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-            shades = _show(differences[column], change, view, **settings)
+            shades = show_slice(differences[column], change, view, **settings)
     _colour_bar(figure, grey, axes[:, :3], "Intensity (0 to 1)")
     if shades is not None:
         label = "Difference to the reference (intensity)"
@@ -275,12 +241,12 @@ def segmentation_panels(
         own = image.volume if image.volume is not None else under
         for column, view in enumerate(planes):
             settings = {"cmap": tissues, "vmin": 1, "vmax": len(TISSUES)}
-            _show(axes[place, column], labels, view, **settings)
+            show_slice(axes[place, column], labels, view, **settings)
             if place == 0:
-                _letters(axes[place, column], view)
+                write_letters(axes[place, column], view)
                 continue
-            _show(axes[place, 3 + column], own.data, view, cmap="gray", vmin=0, vmax=1)
-            _show(axes[place, 3 + column], differs, view, cmap=wrong, alpha=0.85)
+            show_slice(axes[place, 3 + column], own.data, view, cmap="gray", vmin=0, vmax=1)
+            show_slice(axes[place, 3 + column], differs, view, cmap=wrong, alpha=0.85)
     handles = [Patch(color=colour, label=name) for name, colour in TISSUE_COLOURS.items()]
     handles.append(Patch(color=_DISAGREEMENT, label="class differs from the reference's"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-__all__ = ["View", "take_slice", "views"]
+__all__ = [
+    "View",
+    "blank_panel",
+    "show_cut",
+    "show_slice",
+    "take_slice",
+    "views",
+    "write_letters",
+]
 
 Array = NDArray[Any]
 
@@ -50,12 +60,15 @@ class View:
         return _PLANES[self.plane][3]
 
 
-def views(brain: Array, spacing_mm: Sequence[float]) -> tuple[View, ...]:
+def views(
+    brain: Array, spacing_mm: Sequence[float], margin_mm: float = _MARGIN_MM
+) -> tuple[View, ...]:
     """Choose a sagittal, a coronal and an axial slice through a brain, cropped to it.
 
     Args:
         brain: mask of shape (x, y, z) in RAS orientation; the whole volume is shown if it is empty.
         spacing_mm: distance between voxel centres along x, y, z.
+        margin_mm: what is shown around the brain, as far as the volume reaches.
     """
     mask = np.asarray(brain, dtype=bool)
     if not mask.any():
@@ -71,7 +84,7 @@ def views(brain: Array, spacing_mm: Sequence[float]) -> tuple[View, ...]:
         index = low[axis] + round(_POSITIONS[plane] * (high[axis] - low[axis]))
         window = []
         for shown in (right, up):
-            margin = round(_MARGIN_MM / spacing_mm[shown])
+            margin = round(margin_mm / spacing_mm[shown])
             stop = min(high[shown] + 1 + margin, mask.shape[shown])
             window.append(slice(max(low[shown] - margin, 0), stop))
         wide, tall = (
@@ -87,3 +100,54 @@ def take_slice(data: Array, view: View) -> Array:
     # `moveaxis` puts the shown axes in the order (along, right, up), whatever the plane.
     cut: Array = np.moveaxis(data, (axis, right, up), (0, 1, 2))[view.index][view.window]
     return cut.T
+
+
+def blank_panel(
+    axes: Axes, view: View, height_mm: float, colour: str, width_mm: float | None = None
+) -> None:
+    """Empty a panel and give it a scale in mm, with the view in its middle.
+
+    Args:
+        axes: the panel.
+        view: what will be shown.
+        height_mm, width_mm: extent of the panel; the width is the view's unless given.
+        colour: behind and around the image.
+    """
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_facecolor(colour)
+    axes.set_aspect("equal")
+    wide = view.size_mm[0] if width_mm is None else width_mm
+    beside, below = (wide - view.size_mm[0]) / 2, (height_mm - view.size_mm[1]) / 2
+    axes.set_xlim(-beside, wide - beside)
+    axes.set_ylim(-below, height_mm - below)
+
+
+def show_slice(axes: Axes, data: Array, view: View, **settings: Any) -> Any:
+    """Show a view of an array of shape (x, y, z) on a panel in mm; see `show_cut`."""
+    return show_cut(axes, take_slice(data, view), view, **settings)
+
+
+def show_cut(axes: Axes, cut: Array, view: View, **settings: Any) -> Any:
+    """Show a slice that was cut already, (rows, columns) or (rows, columns, 3), on a panel in mm.
+
+    `settings` go to matplotlib's `imshow`, whose image is returned.
+    """
+    limits = (axes.get_xlim(), axes.get_ylim())
+    extent = (0, view.size_mm[0], 0, view.size_mm[1])
+    shown = axes.imshow(cut, origin="lower", extent=extent, interpolation="nearest", **settings)
+    axes.set(xlim=limits[0], ylim=limits[1])
+    return shown
+
+
+def write_letters(axes: Axes, view: View) -> None:
+    """Write at the edges of a panel which side of the subject is where."""
+    for x, letter, side in zip((0.02, 0.98), view.letters, ("left", "right"), strict=True):
+        text = axes.text(
+            *(x, 0.5, letter), transform=axes.transAxes, ha=side, va="center", color="w", fontsize=8
+        )
+        # A letter may lie over the brain, where white alone is lost.
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
