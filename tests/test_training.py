@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from harmbench import training
 from harmbench.errors import MethodError, TrainingError
 from harmbench.training import (
     Checkpoints,
@@ -173,7 +172,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 def test_the_loss_curve_holds_means_since_the_row_before(tmp_path):
     path = tmp_path / "loss.csv"
-    log = LossLog(path, start=0, advice="")
+    log = LossLog(path.parent, start=0, advice="")
     for step, loss in enumerate([1.0, 2.0, 6.0, 5.0], start=1):
         log.add(step, loss=torch.tensor(loss), simple=torch.tensor(2 * loss))
         if step in (3, 4):
@@ -186,7 +185,7 @@ def test_the_loss_curve_holds_means_since_the_row_before(tmp_path):
 def test_a_resumed_loss_curve_has_no_row_twice_and_no_half_row(tmp_path):
     path = tmp_path / "loss.csv"
     path.write_text("step,loss\n10,1\n20,2\n30,3\n40,")
-    log = LossLog(path, start=20, advice="")
+    log = LossLog(path.parent, start=20, advice="")
     log.add(30, loss=torch.tensor(4.0))
     log.flush()
     assert path.read_text() == "step,loss\n10,1\n20,2\n30,4\n"
@@ -195,7 +194,7 @@ def test_a_resumed_loss_curve_has_no_row_twice_and_no_half_row(tmp_path):
 def test_a_fresh_run_starts_a_fresh_loss_curve(tmp_path):
     path = tmp_path / "loss.csv"
     path.write_text("step,loss\n10,1\n")
-    LossLog(path, start=0, advice="")
+    LossLog(path.parent, start=0, advice="")
     assert path.read_text() == ""
 
 
@@ -272,7 +271,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         file.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_file", interrupted)
+    monkeypatch.setattr("harmbench.training.checkpoints.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(2, {"net": net}, {})
     assert path.read_bytes() == before
@@ -282,7 +281,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 def test_checkpoints_are_due_by_steps_and_by_time(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     path = tmp_path / "checkpoint.safetensors"
     checkpoints = Checkpoints(path, "key", minutes=2, every=5)
     assert [step for step in range(1, 11) if checkpoints.due(step)] == [5, 10]

@@ -134,7 +134,7 @@ def test_the_mean_of_samples_varies_less():
     method = fitted(sampler="ddpm")
 
     def spread(samples):
-        method.config = method.config.model_copy(update={"samples": samples})
+        method.config = method.config.model_copy(update={"n_samples": samples})
         return mse(method.harmonize(source, task(seed=1)), method.harmonize(source, task(seed=2)))
 
     assert spread(8) < 0.4 * spread(1)

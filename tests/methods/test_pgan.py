@@ -11,7 +11,7 @@ from harmbench.contract import check_method
 from harmbench.errors import ConfigError, MethodError, TrainingError
 from harmbench.method import Direction, Pair, Task, make_settings
 from harmbench.methods.pgan import PGAN, PGANSettings
-from harmbench.methods.pgan.model import learning_rate
+from harmbench.methods.pgan.train import learning_rate
 from harmbench.volume import Volume
 
 SMALL = {
