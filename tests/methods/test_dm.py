@@ -1,6 +1,7 @@
 """The diffusion model as a method, on one small simulated pair."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,50 @@ def test_the_mean_of_samples_varies_less():
     assert spread(8) < 0.4 * spread(1)
 
 
+def test_the_deviation_of_samples_is_kept_beside_their_mean():
+    pair = make_pair(shift=(3, -7, 11))
+    source = pair.source
+    method = fitted(sampler="ddpm")
+    method.config = method.config.model_copy(update={"n_samples": 3})
+    kept = {}
+    mean = method.harmonize(source, replace(task(), keep=kept.__setitem__))
+    (deviation,) = kept.values()
+    assert list(kept) == ["standard-deviation"]
+    assert deviation.same_grid(source)
+    assert deviation.history[-1].parameters["samples"] == 3
+
+    # The same three samples one by one: a volume's noise depends on the number of the sample.
+    def only(number):
+        def generator(device, seed, key, repeat, *rest):
+            return random_generator(device, seed, key, number, *rest)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "random_generator", generator)
+            method.config = method.config.model_copy(update={"n_samples": 1})
+            return method.harmonize(source, task()).data
+
+    samples = np.stack([only(number) for number in range(3)])
+    np.testing.assert_allclose(mean.data, samples.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(deviation.data, samples.std(axis=0, ddof=1), atol=1e-6)
+    brain = source.data > 0
+    assert (deviation.data[brain] > 0).mean() > 0.9
+    assert (deviation.data[~brain] == 0).all()
+
+
+def test_one_sample_has_no_deviation():
+    kept = {}
+    fitted().harmonize(make_pair().source, replace(task(), keep=kept.__setitem__))
+    assert not kept
+
+
+def test_bf16_does_not_round_the_image():
+    source = make_pair().source
+    result = fitted(precision="bf16").harmonize(source, task()).data
+    inside = result[(source.data > 0) & (result > 0) & (result < 1)]
+    # bf16 has 128 numbers between 0.5 and 1, and would leave a comb in the histogram.
+    assert len(np.unique(inside)) > 0.9 * len(inside) > 300
+
+
 def test_brains_larger_than_those_of_training_are_sampled_whole():
     method = fitted()
     source = make_pair(shape=(10, 40, 50)).source
@@ -273,6 +318,32 @@ def test_a_method_that_was_not_fitted_says_so(tmp_path):
         method.harmonize(make_pair().source, task())
     with pytest.raises(MethodError, match="not fitted"):
         method.save(tmp_path)
+
+
+def test_pictures_leave_training_as_it_is(tmp_path):
+    drawn = fitted(tmp_path / "a", preview_minutes=1e-9)
+    plain = fitted(tmp_path / "b", preview_minutes=0)
+    assert weights(drawn, tmp_path / "c") == weights(plain, tmp_path / "d")
+    assert len(list((tmp_path / "a").glob("preview-*.png"))) == 3
+    assert not list((tmp_path / "b").glob("preview-*.png"))
+
+
+def test_a_compiled_network_gives_the_same(tmp_path, monkeypatch):
+    source, compiled = make_pair().source, []
+
+    def compile_it(network):
+        compiled.append(network)
+        return original(network, backend="eager")
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_it)
+    whole = fitted(compile=True)
+    result = whole.harmonize(source, task()).data
+    assert len(compiled) == 2  # once to train, once to sample
+    np.testing.assert_allclose(result, fitted().harmonize(source, task()).data, atol=1e-4)
+    whole.save(tmp_path)
+    again = DiffusionModel.load(tmp_path).harmonize(source, task()).data
+    np.testing.assert_allclose(again, result, atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_leaves_no_checkpoint(tmp_path):
