@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", choices=["small", "paper"], default="small")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--iterations", type=int, default=1500, help="training steps of each model")
+    parser.add_argument("--iterations", type=int, default=1000, help="training steps of each model")
     options = parser.parse_args()
     device = resolve_device(options.device)
     size, on_gpu = options.size, device.type == "cuda"
