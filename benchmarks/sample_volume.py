@@ -29,16 +29,16 @@ from harmbench.methods.dm import DiffusionModel, DiffusionSettings
 from harmbench.training import resolve_device
 
 TRAINING = {"small": 4, "paper": 6}
-HELD_OUT = 2
+HELD_OUT = {"small": 1, "paper": 2}
 FAST = Path(__file__).parents[1] / "configs" / "fast.yaml"
 SPACING_MM = {"small": 4.0, "paper": 1.0}
 SMALL: Mapping[str, Any] = {
-    "channels": 16,
-    "norm_groups": 8,
+    "channels": 8,
+    "norm_groups": 4,
     "levels": 3,
     "blocks_per_level": 1,
     "batch_size": 8,
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "learning_rate_schedule": "cosine",
     "ema_decay": 0.995,
     "ema_warmup": True,
@@ -89,8 +89,8 @@ def main() -> None:
     name = (
         torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU threads"
     )
-    pairs = simulated_pairs(TRAINING[size] + HELD_OUT, SPACING_MM[size])
-    train, test = pairs[:-HELD_OUT], pairs[-HELD_OUT:]
+    pairs = simulated_pairs(TRAINING[size] + HELD_OUT[size], SPACING_MM[size])
+    train, test = pairs[: TRAINING[size]], pairs[TRAINING[size] :]
     shared: dict[str, Any] = {"iterations": options.iterations, "sampling_batch": 64}
     if size == "small":
         shared |= SMALL
@@ -119,7 +119,7 @@ def main() -> None:
     print(f"\nSampling a volume with dm, {size} size, {name}, torch {torch.__version__}")
     print(
         f"Simulated scans at {SPACING_MM[size]:g} mm, shape {test[0].source.shape}: {len(train)} "
-        f"subjects for training ({options.iterations} steps), {len(test)} held out. MSE of the "
+        f"subjects for training ({options.iterations} steps), held out: {len(test)}. MSE of the "
         f"untreated source: {1000 * original:.3f}e-3.\n"
     )
     table = [
