@@ -4,9 +4,9 @@
     python benchmarks/sample_volume.py --size paper --iterations 20000      # a GPU
 
 A network is trained once with the paper's process (T = 1000, learned variance; it predicts the noise,
-or what --prediction says) on simulated subjects; then held-out subjects are sampled in every way with the same weights. Ratios are
-against ancestral sampling in 1000 steps. The last rows train the `fast` configuration of
-`configs/fast.yaml` for as many steps and sample as it says.
+or what --prediction says) on simulated subjects; then held-out subjects are sampled in
+every way with the same weights. Ratios are against ancestral sampling in 1000 steps. The last row
+trains the `fast` configuration of `configs/fast.yaml` for as many steps and samples as it says.
 """
 
 from __future__ import annotations
