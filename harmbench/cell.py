@@ -11,6 +11,7 @@ import shutil
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,9 @@ class _CellRun:
             "peak_memory_mb": round(max(old["peak_memory_mb"], meter.peak_memory_mb), 1),
             "count": old["count"] + count,
         }
+        if meter.peak_device_memory_mb is not None:
+            peak = max(old.get("peak_device_memory_mb", 0.0), meter.peak_device_memory_mb)
+            self.record["stages"][stage]["peak_device_memory_mb"] = round(peak, 1)
         write_json(self.folder.record, self.record)
 
     def _harmonize_and_score(self, method: Method | None) -> None:
@@ -259,8 +263,14 @@ class _CellRun:
 
     def _harmonize(self, method: Method, subject: str) -> None:
         source = self.bench.folder.input_volume(subject, self.cell.direction.source)
+        for old in self.folder.beside.glob("*"):  # an earlier fit may have given other volumes
+            self.folder.kept(subject, old.name).unlink(missing_ok=True)
+
+        def keep(name: str, volume: Volume) -> None:
+            write(volume, self.folder.kept(subject, name))
+
         with Meter() as meter:
-            output = method.harmonize(source, self._task(None))
+            output = method.harmonize(source, replace(self._task(None), keep=keep))
             masked = self.bench.experiment.scoring.mask_background
             finished, clipped = finish_volume(output, source, mask_background=masked)
         if clipped:

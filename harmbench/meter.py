@@ -1,10 +1,12 @@
-"""Wall time and peak memory of a stage."""
+"""Wall time and peak memory of a stage, in main memory and on the GPU."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from types import TracebackType
+from typing import Any
 
 import psutil
 from typing_extensions import Self
@@ -22,16 +24,21 @@ class Meter:
     Attributes:
         wall_s: seconds that the block took.
         peak_memory_mb: highest resident set size of the process and its children, in MiB.
+        peak_device_memory_mb: most GPU memory that this process's tensors took at once, in MiB;
+            `None` where torch has not used a GPU in this process.
     """
 
     def __init__(self) -> None:
         self.wall_s = 0.0
         self.peak_memory_mb = 0.0
+        self.peak_device_memory_mb: float | None = None
         self._process = psutil.Process()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        if (cuda := _used_cuda()) is not None:
+            cuda.reset_peak_memory_stats()
         self._start = time.perf_counter()
         self._thread.start()
         return self
@@ -45,6 +52,8 @@ class Meter:
         self.wall_s = time.perf_counter() - self._start
         self._end.set()
         self._thread.join()
+        if (cuda := _used_cuda()) is not None:
+            self.peak_device_memory_mb = cuda.max_memory_allocated() / 2**20
 
     def _watch(self) -> None:
         while True:
@@ -60,3 +69,9 @@ class Meter:
             except psutil.NoSuchProcess:
                 continue
         return float(total) / 2**20
+
+
+def _used_cuda() -> Any:
+    """`torch.cuda` where this process has begun to use a GPU; importing torch here would be slow."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None

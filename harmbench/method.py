@@ -30,6 +30,8 @@ from harmbench.volume import Volume
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Direction",
+    "Keep",
+    "KeepNothing",
     "Method",
     "NoProgress",
     "Pair",
@@ -87,6 +89,20 @@ class NoProgress:
         """Do nothing."""
 
 
+class Keep(Protocol):
+    """Receives volumes that a method gives beside its result."""
+
+    def __call__(self, name: str, volume: Volume) -> None:
+        """Keep `volume`, on the grid of the source; `name` such as `standard-deviation`."""
+
+
+class KeepNothing:
+    """Lets go of what a method gives beside its result."""
+
+    def __call__(self, name: str, volume: Volume) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a method is asked to do in one cell.
@@ -100,6 +116,7 @@ class Task:
             where nothing may be kept. Files called `checkpoint*` are removed once the fitted model
             is saved; others, such as a loss curve, stay.
         progress: told about long work.
+        keep: gets volumes that `harmonize` makes beside its result, such as a standard deviation.
     """
 
     direction: Direction
@@ -108,6 +125,7 @@ class Task:
     device: str = "cpu"
     folder: Path | None = None
     progress: Progress = field(default_factory=NoProgress)
+    keep: Keep = field(default_factory=KeepNothing)
 
 
 class Method(ABC):

@@ -43,13 +43,12 @@ from harmbench.preparation.scan import clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
 from harmbench.progress import Display
-from harmbench.qc.figure import qc_figure
+from harmbench.qc import QcColumn, qc_figure, write_qc_page
 from harmbench.qc.numbers import NUMBERS, flag, measure
-from harmbench.qc.page import QcColumn, write_qc_page
 from harmbench.report.style import style, write_figure
 from harmbench.storage import atomic, code_key, file_key, key_of, why_not_writable, write_json
 
-__all__ = ["PrepareSummary", "prepare_cohort"]
+__all__ = ["PrepareSummary", "SubjectJob", "prepare_cohort", "prepare_subject"]
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class PrepareSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class SubjectJob:
     """One subject's work: what a worker process needs to know."""
 
     subject: str
@@ -173,7 +172,7 @@ def prepare_cohort(
             say(f"{job}: prepared before")
     count = _parallel(jobs, memory_gb, len(waiting))
     say(f"{len(waiting)} subjects to prepare, {count} at a time; skull stripper {stripper.version}")
-    executor = LocalExecutor[_Job, dict[str, Any]](count)
+    executor = LocalExecutor[SubjectJob, dict[str, Any]](count)
     with Display("subjects", len(waiting)) as display:
         for job, result in executor.run(prepare_subject, waiting, display, _line):
             error = result.reason if isinstance(result, Died) else result["error"]
@@ -207,7 +206,7 @@ def _reference(cohort: Cohort, settings: PrepareSettings) -> str:
 
 def _jobs(
     cohort: Cohort, root: Path, settings: PrepareSettings, reference: str
-) -> tuple[list[_Job], dict[str, str]]:
+) -> tuple[list[SubjectJob], dict[str, str]]:
     names = labels(cohort.subjects, "subject")
     sessions = labels(cohort.sessions, "session")
     work, failed = [], {}
@@ -219,12 +218,12 @@ def _jobs(
             failed[subject] = f"session {', '.join(missing)} is missing (it has {has})"
             continue
         work.append(
-            _Job(subject, names[subject], group, scans, sessions, reference, root, settings)
+            SubjectJob(subject, names[subject], group, scans, sessions, reference, root, settings)
         )
     return work, failed
 
 
-def _done(job: _Job) -> bool:
+def _done(job: SubjectJob) -> bool:
     try:
         return intact(job.root, job.folder, job.key)
     except OSError:
@@ -238,7 +237,7 @@ def _parallel(jobs: int | None, memory_gb: float | None, waiting: int) -> int:
     return max(1, min(jobs or os.cpu_count() or 1, fits, max(1, waiting)))
 
 
-def _line(job: _Job, result: dict[str, Any] | Died) -> str:
+def _line(job: SubjectJob, result: dict[str, Any] | Died) -> str:
     if isinstance(result, Died):
         return f"{job}: failed, {result.reason}"
     if result["error"]:
@@ -246,7 +245,7 @@ def _line(job: _Job, result: dict[str, Any] | Died) -> str:
     return f"{job}: ok ({result['seconds']:.0f} s)"
 
 
-def prepare_subject(job: _Job, progress: Progress) -> dict[str, Any]:
+def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
     """Prepare one subject and return `error` (empty if it went well) and `seconds`; never raises."""
     start = time.perf_counter()
     error = ""
@@ -268,7 +267,7 @@ def prepare_subject(job: _Job, progress: Progress) -> dict[str, Any]:
     return {"error": error, "seconds": time.perf_counter() - start}
 
 
-def _write_log(job: _Job, text: str) -> None:
+def _write_log(job: SubjectJob, text: str) -> None:
     path = job.root / "logs" / f"{job.folder}.log"
     try:
         path.parent.mkdir(exist_ok=True)
@@ -277,7 +276,7 @@ def _write_log(job: _Job, text: str) -> None:
         log.warning("%s: no log could be written", job)
 
 
-def _make(job: _Job, made: Path, progress: Progress) -> None:
+def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
     """Run all steps on a subject and publish its files."""
     stages: dict[str, dict[str, float]] = {}
     stripper = make_stripper(job.settings.strip)
@@ -317,7 +316,7 @@ def _measured(meter: Meter) -> dict[str, float]:
 
 def _report(
     cohort: Cohort,
-    work: Sequence[_Job],
+    work: Sequence[SubjectJob],
     failed: Mapping[str, str],
     out: Path,
     settings: PrepareSettings,

@@ -95,6 +95,15 @@ class CellFolder:
         """Return the path of a subject's harmonized volume."""
         return self.root / "volumes" / f"{file_label(subject)}.nii.gz"
 
+    @property
+    def beside(self) -> Path:
+        """Folder of what a method gave beside its results, a folder for each name."""
+        return self.root / "beside"
+
+    def kept(self, subject: str, name: str) -> Path:
+        """Return the path of what a method gave beside a subject's harmonized volume as `name`."""
+        return self.beside / file_label(name) / f"{file_label(subject)}.nii.gz"
+
     def labels(self, subject: str, segmenter: str) -> Path:
         """Return the path of the segmentation of a subject's harmonized volume."""
         return self.root / "segmentations" / f"{file_label(subject)}_{segmenter}.nii.gz"

@@ -61,6 +61,8 @@ class Tricks(Method):
             raise ValueError("too bright")
         if self.config.fail == "dark":
             return source.with_data(source.data * 0.1)
+        if self.config.fail == "keep":
+            task.keep("half of it", source.with_data(source.data * 0.5))
         return source.with_data(source.data * self.config.gain)
 '''
 
@@ -360,6 +362,22 @@ def test_runs_side_by_side_keep_each_others_records(
     first, second = _invocations(folder)
     assert (first["cells"], second["cells"]) == (4, 6)
     assert first["finished"] >= second["finished"]
+
+
+def test_what_a_method_gives_beside_its_volumes_is_kept_until_it_gives_it_no_more(
+    start, tmp_path: Path
+) -> None:
+    start(fail="keep")
+    folder = RunFolder(tmp_path / "out")
+    cells = [(c, r) for c, r in folder.cells() if c.method == "tricks"]
+    for cell, record in cells:
+        for subject in record["subjects"]:
+            kept = read(folder.cell(cell).kept(subject, "half of it"))
+            source = folder.input_volume(subject, cell.direction.source)
+            np.testing.assert_allclose(kept.data, source.data * 0.5)
+            assert kept.same_grid(source)
+    start(fail="")
+    assert not [f for c, _ in cells for f in folder.cell(c).beside.rglob("*.nii.gz")]
 
 
 def test_half_written_files_are_swept(start, tmp_path: Path) -> None:

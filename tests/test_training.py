@@ -1,29 +1,46 @@
 import copy
+import json
 import logging
+import os
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from harmbench import training
-from harmbench.errors import MethodError, TrainingError
+from harmbench.errors import ConfigError, MethodError, TrainingError
+from harmbench.method import Direction, Task
+from harmbench.settings import validated
+from harmbench.slices import TrainingSlices
 from harmbench.training import (
+    Batches,
     Checkpoints,
+    Float32Conv2d,
     LossLog,
+    Previews,
+    Team,
+    TrainingRun,
+    TrainingSettings,
     autocast,
     batch_order,
+    evaluating,
     load_weights,
+    numerics,
     parameter_count,
     place,
     random_generator,
     resolve_device,
+    resolve_precision,
     save_weights,
     seeded,
     update_average,
 )
+from harmbench.training import batches as batches_module
 
 CPU = torch.device("cpu")
 
@@ -173,7 +190,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 def test_the_loss_curve_holds_means_since_the_row_before(tmp_path):
     path = tmp_path / "loss.csv"
-    log = LossLog(path, start=0, advice="")
+    log = LossLog(path.parent, start=0, advice="")
     for step, loss in enumerate([1.0, 2.0, 6.0, 5.0], start=1):
         log.add(step, loss=torch.tensor(loss), simple=torch.tensor(2 * loss))
         if step in (3, 4):
@@ -186,7 +203,7 @@ def test_the_loss_curve_holds_means_since_the_row_before(tmp_path):
 def test_a_resumed_loss_curve_has_no_row_twice_and_no_half_row(tmp_path):
     path = tmp_path / "loss.csv"
     path.write_text("step,loss\n10,1\n20,2\n30,3\n40,")
-    log = LossLog(path, start=20, advice="")
+    log = LossLog(path.parent, start=20, advice="")
     log.add(30, loss=torch.tensor(4.0))
     log.flush()
     assert path.read_text() == "step,loss\n10,1\n20,2\n30,4\n"
@@ -195,7 +212,7 @@ def test_a_resumed_loss_curve_has_no_row_twice_and_no_half_row(tmp_path):
 def test_a_fresh_run_starts_a_fresh_loss_curve(tmp_path):
     path = tmp_path / "loss.csv"
     path.write_text("step,loss\n10,1\n")
-    LossLog(path, start=0, advice="")
+    LossLog(path.parent, start=0, advice="")
     assert path.read_text() == ""
 
 
@@ -272,7 +289,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         file.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "save_file", interrupted)
+    monkeypatch.setattr("harmbench.training.checkpoints.save_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(2, {"net": net}, {})
     assert path.read_bytes() == before
@@ -282,7 +299,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 def test_checkpoints_are_due_by_steps_and_by_time(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     path = tmp_path / "checkpoint.safetensors"
     checkpoints = Checkpoints(path, "key", minutes=2, every=5)
     assert [step for step in range(1, 11) if checkpoints.due(step)] == [5, 10]
@@ -297,3 +314,182 @@ def test_nothing_is_kept_without_a_folder():
     assert not checkpoints.due(1)
     checkpoints.save(1, {"net": network()}, {})
     assert checkpoints.restore({"net": network()}, {}) == 0
+
+
+def stack(count=6, rows=5, columns=4):
+    values = np.arange(count * rows * columns, dtype=np.float32).reshape(count, rows, columns)
+    values /= values.max()
+    return TrainingSlices(values, 1 - values, "key")
+
+
+@pytest.mark.parametrize("place", ["auto", "device", "memory"])
+def test_a_batch_holds_the_slices_asked_for(place):
+    slices = stack()
+    source, target = Batches(slices, CPU, place)(np.array([4, 0]))
+    assert source.shape == target.shape == (2, 1, 5, 4)
+    np.testing.assert_array_equal(source[:, 0].numpy(), slices.source[[4, 0]])
+    np.testing.assert_array_equal(target[:, 0].numpy(), slices.target[[4, 0]])
+    signed, _ = Batches(slices, CPU, place, signed=True)(np.array([5]))
+    assert float(signed.max()) == 1
+    np.testing.assert_allclose(signed[0, 0].numpy(), 2 * slices.source[5] - 1)
+
+
+def test_slices_go_to_a_gpu_if_half_of_its_free_memory_is_enough(monkeypatch):
+    slices, gpu = stack(), torch.device("cuda")
+    needed = slices.source.nbytes + slices.target.nbytes
+    for free, expected in [(2 * needed, True), (2 * needed - 1, False)]:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10 * needed))
+        assert batches_module._fits(slices, gpu) is expected
+
+
+def test_automatic_precision_is_bf16_where_a_gpu_has_it(monkeypatch):
+    gpu = torch.device("cuda")
+    assert resolve_precision(CPU, "auto") == "float32"
+    for able, expected in [(True, "bf16"), (False, "float32")]:
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able, **_: able)
+        assert resolve_precision(gpu, "auto") == expected
+        assert resolve_precision(gpu, "float32") == "float32"
+
+
+def test_the_last_layer_stays_float32_where_the_others_are_bf16():
+    plain = nn.Conv2d(3, 1, 3, padding=1, padding_mode="reflect")
+    exact = Float32Conv2d(plain)
+    assert exact.weight is plain.weight
+    x = torch.rand(2, 3, 32, 32, generator=random_generator(CPU, 0))
+    torch.testing.assert_close(exact(x), plain(x), rtol=0, atol=0)
+    with autocast(CPU, "bf16"):
+        assert plain(x).dtype == torch.bfloat16
+        torch.testing.assert_close(exact(x), plain.float()(x).float(), rtol=0.05, atol=0.02)
+        found = exact(x.bfloat16())
+    assert found.dtype == torch.float32
+    assert len(found.unique()) > 1000  # bf16 has 128 numbers between 0.5 and 1
+
+
+def test_deterministic_algorithms_are_used_inside_the_block_alone(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.backends.cudnn.benchmark
+    with numerics(deterministic=True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+    with pytest.raises(KeyError), numerics(deterministic=False):
+        assert torch.backends.cudnn.benchmark
+        raise KeyError
+    assert torch.backends.cudnn.benchmark == before
+
+
+def test_a_network_learns_on_after_it_was_used():
+    net = network().train()
+    statistics = net[1].running_mean.clone()
+    with evaluating(net):
+        made = net(torch.ones(1, 1, 8, 8))
+    assert not made.requires_grad
+    assert net.training
+    assert net[1].training
+    assert torch.equal(net[1].running_mean, statistics)
+
+
+def test_a_picture_shows_source_output_and_target(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    slices = stack(count=8)
+    previews = Previews(tmp_path, slices, minutes=2, team=Team())
+    assert not previews.due()
+    now[0] = 120.0
+    assert previews.due()
+    path = previews.draw(7, np.zeros_like)
+    assert not previews.due()
+    assert path == tmp_path / "preview-0000007.png"
+    picture = imread(path)[..., 0]
+    assert picture.shape == (3 * 5, 4 * 4)
+    shown = np.concatenate(list(slices.source[[1, 3, 5, 7]]), axis=1)
+    white = slices.target[[1, 3, 5, 7]].max()
+    np.testing.assert_allclose(picture[:5], np.clip(shown / white, 0, 1), atol=0.01)
+    assert not picture[5:10].any()
+
+
+def test_no_picture_without_a_folder_or_where_none_is_wanted(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.monotonic", lambda: 1e9)
+    slices = stack()
+    for folder, minutes in [(None, 1), (tmp_path, 0)]:
+        previews = Previews(folder, slices, minutes, Team())
+        assert not previews.due()
+        assert previews.draw(1, lambda source: source) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_loss_curve_is_written_for_tensorboard(tmp_path):
+    log = LossLog(tmp_path, start=0, advice="", tensorboard=True)
+    for step, loss in [(1, 2.0), (2, 4.0)]:
+        log.add(step, loss=torch.tensor(loss))
+    log.flush()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(2, 3.0)]
+
+
+def test_missing_tensorboard_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MethodError, match=r"pip install 'harmbench\[tensorboard\]'"):
+        LossLog(tmp_path, start=0, advice="", tensorboard=True)
+
+
+def test_a_run_does_after_each_step_what_is_due(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    told, net = [], network()
+    task = Task(
+        Direction("A", "B"), folder=tmp_path, progress=lambda *a, **values: told.append((a, values))
+    )
+    config = TrainingSettings(log_every=2, checkpoint_minutes=1, preview_minutes=1)
+
+    def start():
+        return TrainingRun(
+            task,
+            Team(),
+            config,
+            stage="train",
+            steps=5,
+            key="key",
+            networks={"net": net},
+            optimizers={},
+            slices=stack(),
+            preview=lambda source: source,
+            shown=("loss",),
+        )
+
+    run = start()
+    for step in run:
+        for loss in (step, step + 1):  # two parts of a batch
+            run.add(loss=torch.tensor(float(loss)), other=torch.tensor(0.0))
+        if step == 3:
+            now[0] = 60.0  # the clock is looked at with each row of the curve: after step 4
+            assert not (tmp_path / "checkpoint.safetensors").exists()
+        if step == 5:
+            assert (tmp_path / "checkpoint.safetensors").exists()
+    assert [(call[0], call[1]) for call in told] == [
+        (("train", 2, 5), {"loss": 2.0}),
+        (("train", 4, 5), {"loss": 4.0}),
+        (("train", 5, 5), {"loss": 5.5}),
+    ]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        "checkpoint.safetensors",
+        "loss.csv",
+        "preview-0000004.png",
+        "training.json",
+    }
+    cost = json.loads((tmp_path / "training.json").read_text())
+    assert cost["steps"] == 5
+    assert cost["training_slices"] == 6
+    assert cost["images_per_s"] == pytest.approx(4000 / cost["ms_per_step"])
+    assert list(start()) == []  # resumed after the last step
+
+
+def test_a_batch_that_cannot_be_split_evenly_is_refused():
+    with pytest.raises(ConfigError, match=r"batch_size \(4\) must be a multiple of .* \(3\)"):
+        validated(TrainingSettings, {"accumulate": 3})
+    assert validated(TrainingSettings, {"accumulate": 2, "devices": 2}).batch_size == 4

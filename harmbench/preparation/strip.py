@@ -24,7 +24,18 @@ from harmbench.fsl import fsl_version, fsl_wrapper
 from harmbench.preparation.settings import StripSettings
 from harmbench.volume import Volume, read, write
 
-__all__ = ["STRIPPERS", "SkullStripper", "brain_volume_ml", "check_plausible", "make_stripper"]
+__all__ = [
+    "STRIPPERS",
+    "AlreadyStripped",
+    "Bet",
+    "DeepBet",
+    "GivenMask",
+    "HdBet",
+    "SkullStripper",
+    "brain_volume_ml",
+    "check_plausible",
+    "make_stripper",
+]
 
 Mask = NDArray[np.bool_]
 

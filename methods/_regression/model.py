@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from harmbench.methods._regression.settings import RegressionSettings
 from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
 from harmbench.storage import key_of, write_json
 from harmbench.training import (
-    Checkpoints,
-    LossLog,
+    Batches,
+    Team,
+    TrainingRun,
     autocast,
     batch_order,
+    evaluating,
     fitted,
     frozen,
     load_weights,
@@ -36,6 +38,7 @@ from harmbench.training import (
     save_weights,
     saved_values,
     seeded,
+    together,
     update_average,
 )
 from harmbench.volume import Step, Volume
@@ -45,7 +48,6 @@ __all__ = ["ORIENTATIONS", "SliceRegression"]
 ORIENTATIONS = ("sagittal", "coronal", "axial")
 """Names of the slices along axis 0, 1 and 2."""
 
-_ADVICE = "try a lower learning_rate, or precision float32"
 _ROUNDING = 1e-6
 
 _log = logging.getLogger(__name__)
@@ -115,18 +117,19 @@ class SliceRegression(Method):
             MethodError: the device is not there.
             VolumeError: source and target of a pair lie on different grids.
         """
-        device = resolve_device(task.device)
         networks, planes = {}, {}
         for axis in self.config.orientations:
-            slices = self._slices(pairs, axis)
-            networks[axis] = frozen(self._train(axis, slices, task, device))
-            planes[axis] = slices.plane
+            work = partial(self._train, axis, pairs)
+            networks[axis], planes[axis] = together(work, task, self.config)
         self._networks, self._planes, self.learned = networks, planes, {}
 
     def _train(
-        self, axis: int, slices: TrainingSlices, task: Task, device: torch.device
-    ) -> nn.Module:
-        config, steps = self.config, self.steps(len(slices))
+        self, axis: int, pairs: Sequence[Pair], task: Task, team: Team
+    ) -> tuple[nn.Module, tuple[int, int]]:
+        config, device = self.config, team.device
+        slices = self._slices(pairs, axis)
+        batches = Batches(slices, device, config.slices_on)
+        steps = self.steps(len(slices))
         order = batch_order(len(slices), config.batch_size, task.seed)
         with seeded(task.seed, "weights", axis):
             network = place(self.make_network(), device).train()
@@ -135,46 +138,42 @@ class SliceRegression(Method):
             networks["average"] = copy.deepcopy(network).requires_grad_(requires_grad=False)
         result = networks.get("average", network)
         optimizer = self.make_optimizer(network)
-        state = (networks, {"optimizer": optimizer})
-
-        folder = task.folder
-        if folder is not None and len(config.orientations) > 1:
-            folder = folder / ORIENTATIONS[axis]
-        checkpoints = Checkpoints(
-            None if folder is None else folder / "checkpoint.safetensors",
-            key_of(self.name, config.training_key, slices.key, task.seed),
-            config.checkpoint_minutes,
-            config.checkpoint_every,
+        several = task.folder is not None and len(config.orientations) > 1
+        run = TrainingRun(
+            task,
+            team,
+            config,
+            stage=f"train {self.name} {ORIENTATIONS[axis]}",
+            steps=steps,
+            key=key_of(self.name, config.training_key, slices.key, task.seed),
+            networks=networks,
+            optimizers={"optimizer": optimizer},
+            slices=slices,
+            preview=lambda source: self._forward(result, source, device),
+            folder=task.folder / ORIENTATIONS[axis] if task.folder and several else None,
         )
-        done = checkpoints.restore(*state)
-        log = LossLog(None if folder is None else folder / "loss.csv", done, _ADVICE)
+        predict = team.ready(network, compiled=config.compile)
+        parts = team.parts(config.batch_size, config.accumulate)
 
-        for step in range(done + 1, steps + 1):
+        for step in run:
             chosen = order(step - 1)
-            source = _to_network(slices.source[chosen], device)
-            target = _to_network(slices.target[chosen], device)
-            with autocast(device, config.precision):
-                prediction = network(source)
-            losses = self.losses(prediction.float(), target)
-
             optimizer.param_groups[0]["lr"] = self.learning_rate(step, steps)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(losses["loss"])
+            for part in parts:
+                source, target = batches(chosen[part])
+                with team.adding_up(predict, last=part is parts[-1]):
+                    with autocast(device, config.precision):
+                        prediction = predict(source)
+                    losses = self.losses(prediction.float(), target)
+                    torch.autograd.backward(losses["loss"] / len(parts))
+                run.add(**losses)
             optimizer.step()
             decay = self.decay(step)
             if decay is not None:
                 update_average(result, network, decay)
 
-            log.add(step, **losses)
-            keep = step == steps or checkpoints.due(step)
-            if keep or step % config.log_every == 0:
-                means = log.flush()  # stops here if a loss isn't finite, before it is kept
-                if keep:
-                    checkpoints.save(step, *state)
-                task.progress(f"train {self.name} {ORIENTATIONS[axis]}", step, steps, **means)
-
         self.complete(result, slices)
-        return result
+        return frozen(result).cpu(), slices.plane
 
     def _slices(self, pairs: Sequence[Pair], axis: int) -> TrainingSlices:
         config = self.config
@@ -213,43 +212,37 @@ class SliceRegression(Method):
         Raises:
             MethodError: the method was not fitted, or the device is not there.
         """
-        device = resolve_device(task.device)
-        results = [
-            self._predict_along(axis, place(network, device), data, brain, task, device)
-            for axis, network in self._fitted().items()
-        ]
+        config, device = self.config, resolve_device(task.device)
+
+        def along(axis: int, network: nn.Module) -> NDArray[np.float32]:
+            network = place(network, device)
+            forward = cast(nn.Module, torch.compile(network)) if config.compile else network
+            stage = f"harmonize {self.name} {ORIENTATIONS[axis]}"
+            return map_slices(
+                lambda slices, _: self._forward(forward, slices, device),
+                data,
+                brain,
+                axis=axis,
+                multiple=config.multiple,
+                crop=config.crop == "auto",
+                skip_empty=config.skip_empty_slices,
+                # At least as large as in training: the share of background shifts statistics.
+                at_least=self._planes[axis],
+                batch_size=config.prediction_batch,
+                progress=lambda done, total: task.progress(stage, done, total),
+            )
+
+        networks = fitted(self._networks or None, self.name)
+        results = [along(axis, network) for axis, network in networks.items()]
         return results[0] if len(results) == 1 else np.asarray(np.median(results, axis=0))
 
-    @torch.no_grad()
-    def _predict_along(
-        self,
-        axis: int,
-        network: nn.Module,
-        data: NDArray[np.float32],
-        brain: NDArray[np.bool_],
-        task: Task,
-        device: torch.device,
+    def _forward(
+        self, network: nn.Module, slices: NDArray[np.float32], device: torch.device
     ) -> NDArray[np.float32]:
-        config = self.config
-
-        def predict(slices: NDArray[np.float32], _: NDArray[np.intp]) -> NDArray[np.float32]:
-            with autocast(device, config.precision):
-                output = network(_to_network(slices, device))
-            return np.asarray(output[:, 0].float().cpu().numpy())
-
-        return map_slices(
-            predict,
-            data,
-            brain,
-            axis=axis,
-            multiple=config.multiple,
-            crop=config.crop == "auto",
-            skip_empty=config.skip_empty_slices,
-            # As in training: the share of background in a slice shifts its statistics.
-            at_least=self._planes[axis],
-            batch_size=config.prediction_batch,
-            progress=partial(task.progress, f"harmonize {self.name} {ORIENTATIONS[axis]}"),
-        )
+        """The network's output for slices, both (batch, rows, columns)."""
+        with evaluating(network), autocast(device, self.config.precision):
+            output = network(torch.from_numpy(slices)[:, None].to(device))
+        return np.asarray(output[:, 0].float().cpu().numpy())
 
     def finish(
         self,
@@ -276,7 +269,9 @@ class SliceRegression(Method):
         Raises:
             MethodError: the method was not fitted.
         """
-        save_weights(_named(self._fitted()), folder / "model.safetensors")
+        save_weights(
+            _named(fitted(self._networks or None, self.name)), folder / "model.safetensors"
+        )
         planes = {ORIENTATIONS[axis]: plane for axis, plane in self._planes.items()}
         values = {"settings": self.config.model_dump(), "planes": planes, "learned": self.learned}
         write_json(folder / "model.json", values)
@@ -311,14 +306,6 @@ class SliceRegression(Method):
             return {"network": count}
         return {f"{ORIENTATIONS[axis]} network": count for axis in self.config.orientations}
 
-    def _fitted(self) -> dict[int, nn.Module]:
-        return fitted(self._networks or None, self.name)
-
 
 def _named(networks: Mapping[int, nn.Module]) -> nn.ModuleDict:
     return nn.ModuleDict({ORIENTATIONS[axis]: network for axis, network in networks.items()})
-
-
-def _to_network(slices: NDArray[np.float32], device: torch.device) -> Tensor:
-    """(batch, rows, columns) to (batch, 1, rows, columns) on `device`."""
-    return torch.from_numpy(slices)[:, None].to(device)

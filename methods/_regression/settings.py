@@ -6,26 +6,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from harmbench.method import Settings
 from harmbench.storage import key_of
-from harmbench.training import Precision
+from harmbench.training import TrainingSettings
 
 __all__ = ["RegressionSettings"]
 
 
-class RegressionSettings(Settings):
+class RegressionSettings(TrainingSettings):
     """Settings that every regression of slices has."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     network_fields: ClassVar[tuple[str, ...]] = ("orientations",)
     """Settings that saved weights depend on in shape or meaning."""
-    free_fields: ClassVar[tuple[str, ...]] = (
-        "prediction_batch",
-        "checkpoint_minutes",
-        "checkpoint_every",
-        "log_every",
-    )
+    free_fields: ClassVar[tuple[str, ...]] = ("prediction_batch", *TrainingSettings.keeping)
     """Settings that training does not depend on."""
 
     # Training
@@ -34,9 +28,7 @@ class RegressionSettings(Settings):
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
     """Keep the learning rate, or let it fall to 0 along half a cosine."""
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Slices per training step."""
-    precision: Precision = "float32"
-    """What the network computes in; `bf16` keeps weights and losses in float32."""
+    """Slices per training step, over all parts and processes."""
 
     # Slices
     orientations: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0,)
@@ -54,14 +46,6 @@ class RegressionSettings(Settings):
     # Prediction
     prediction_batch: Annotated[int, Field(ge=1)] = 16
     """Slices predicted at once; has no influence on the result."""
-
-    # Keeping
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
-    """Save a checkpoint when this much time has passed."""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    """Save a checkpoint every so many steps as well; 0 for time alone."""
-    log_every: Annotated[int, Field(ge=1)] = 50
-    """Steps per row of the loss curve."""
 
     @field_validator("orientations")
     @classmethod

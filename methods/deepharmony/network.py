@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harmbench.training import Float32Conv2d
+
 __all__ = ["DeepHarmonyNetwork"]
 
 
@@ -42,7 +44,7 @@ class DeepHarmonyNetwork(nn.Module):
         self.decoders = nn.ModuleList(
             _block(nn.Conv2d(2 * width, width, 3, padding=1)) for width in levels
         )
-        self.output = nn.Conv2d(levels[0] + 1, 1, 1)
+        self.output = Float32Conv2d(nn.Conv2d(levels[0] + 1, 1, 1))
         self.apply(_initialize)
 
     def forward(self, source: Tensor) -> Tensor:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 from typing_extensions import Self
 
 from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
-from harmbench.methods.dm.diffusion import Chain, diffusion_loss
 from harmbench.methods.dm.network import Denoiser
-from harmbench.methods.dm.sampling import sample, sampling_timesteps
+from harmbench.methods.dm.sampling import sample
 from harmbench.methods.dm.settings import DiffusionSettings
-from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
-from harmbench.storage import key_of, write_json
+from harmbench.methods.dm.train import train
+from harmbench.slices import foreground, map_slices
+from harmbench.storage import write_json
 from harmbench.training import (
-    Checkpoints,
-    LossLog,
-    autocast,
-    batch_order,
     fitted,
     frozen,
     load_weights,
@@ -37,14 +31,11 @@ from harmbench.training import (
     resolve_device,
     save_weights,
     saved_values,
-    seeded,
-    update_average,
+    together,
 )
 from harmbench.volume import Step, Volume
 
 __all__ = ["DiffusionModel"]
-
-_ADVICE = "try a lower learning_rate, or precision float32"
 
 
 class DiffusionModel(Method):
@@ -88,117 +79,65 @@ class DiffusionModel(Method):
             MethodError: the device is not there.
             VolumeError: source and target of a pair lie on different grids.
         """
-        config = self.config
-        device = resolve_device(task.device)
-        slices = _slices(pairs, config)
-        order = batch_order(len(slices), config.batch_size, task.seed)
-        visited = sampling_timesteps(config) if config.train_timesteps == "sampling" else None
-        chain = Chain.from_settings(config, device, visited)
-
-        with seeded(task.seed, "weights"):
-            network = place(Denoiser(config), device).train()
-        average = copy.deepcopy(network).requires_grad_(requires_grad=False)
-        optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
-        state = ({"raw": network, "average": average}, {"adam": optimizer})
-
-        checkpoints = Checkpoints(
-            None if task.folder is None else task.folder / "checkpoint.safetensors",
-            key_of(config.training_key, slices.key, task.seed),
-            config.checkpoint_minutes,
-            config.checkpoint_every,
-        )
-        done = checkpoints.restore(*state)
-        log = LossLog(None if task.folder is None else task.folder / "loss.csv", done, _ADVICE)
-
-        for step in range(done + 1, config.iterations + 1):
-            chosen = order(step - 1)
-            source = _to_network(slices.source[chosen], device)
-            image = _to_network(slices.target[chosen], device)
-            generator = random_generator(device, task.seed, "noise", step)
-            index = torch.randint(len(chain), (len(chosen),), generator=generator, device=device)
-            noise = torch.randn(image.shape, generator=generator, device=device)
-            noisy = chain.add_noise(image, noise, index)
-
-            with autocast(device, config.precision):
-                answer = network(noisy, source, chain.timesteps[index])
-            losses = diffusion_loss(chain, config, image, noise, index, answer)
-
-            optimizer.param_groups[0]["lr"] = _learning_rate(config, step)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(losses["loss"])
-            optimizer.step()
-            update_average(average, network, _decay(config, step))
-
-            log.add(step, **losses)
-            keep = step == config.iterations or checkpoints.due(step)
-            if keep or step % config.log_every == 0:
-                means = log.flush()  # stops here if a loss isn't finite, before it is kept
-                if keep:
-                    checkpoints.save(step, *state)
-                task.progress("train dm", step, config.iterations, **means)
-
-        self._network = frozen(average if config.use_ema else network)
-        self._plane = slices.plane
+        work = partial(train, self.config, pairs)
+        self._network, self._plane = together(work, task, self.config)
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
         """Sample every slice of `source` in the target contrast and stack them.
 
-        Voxels outside the source's brain are 0. The noise depends on the seed, the volume and the
-        slice, not on the batch size.
+        Voxels outside the source's brain are 0. The noise depends on the seed, the volume, the
+        slice and the number of the sample, not on the batch size. With `n_samples` above 1 the
+        result is the mean of the samples, and their standard deviation is given to `task.keep` as
+        `standard-deviation`.
 
         Raises:
             MethodError: the method was not fitted, or the device is not there.
         """
         config = self.config
         device = resolve_device(task.device)
-        network = place(self._fitted(), device)
-        brain = foreground(source.data)
-        crop = config.crop == "auto"
+        network = place(fitted(self._network, "dm"), device)
+        forward = cast(nn.Module, torch.compile(network)) if config.compile else network
+        brain, key = foreground(source.data), source.key
 
-        def samples(slices: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
-            condition = _to_network(slices, device)
-            return self._mean_sample(network, condition, numbers, source.key, task.seed)
+        def draw(repeat: int) -> NDArray[np.float32]:
+            def function(
+                slices: NDArray[np.float32], numbers: NDArray[np.intp]
+            ) -> NDArray[np.float32]:
+                generators = [
+                    random_generator(device, task.seed, key, repeat, int(n)) for n in numbers
+                ]
+                condition = torch.from_numpy(slices)[:, None].to(device) * 2 - 1
+                made = sample(forward, condition, config, generators).clamp(-1, 1)
+                return np.asarray(((made[:, 0] + 1) / 2).cpu().numpy())
 
-        result = map_slices(
-            samples,
-            source.data,
-            brain,
-            axis=config.axis,
-            multiple=config.multiple,
-            crop=crop,
-            skip_empty=config.skip_empty_slices,
-            at_least=self._plane if crop else (1, 1),
-            batch_size=config.sampling_batch,
-            progress=partial(task.progress, "harmonize dm"),
-        )
-        data = np.where(brain, result, np.float32(0))
+            crop = config.crop == "auto"
+            return map_slices(
+                function,
+                source.data,
+                brain,
+                axis=config.axis,
+                multiple=config.multiple,
+                crop=crop,
+                skip_empty=config.skip_empty_slices,
+                at_least=self._plane if crop else (1, 1),
+                batch_size=config.sampling_batch,
+                progress=lambda done, total: task.progress(
+                    "harmonize dm", repeat * total + done, config.n_samples * total
+                ),
+            )
+
         parameters = {
             "sampler": config.sampler,
             "steps": config.sampling_steps,
-            "samples": config.samples,
+            "samples": config.n_samples,
             "seed": task.seed,
             "averaged_weights": config.use_ema,
         }
-        return source.with_data(data, Step("dm", parameters))
-
-    def _mean_sample(
-        self,
-        network: Denoiser,
-        condition: Tensor,
-        numbers: NDArray[np.intp],
-        volume_key: str,
-        seed: int,
-    ) -> NDArray[np.float32]:
-        """Average the samples of slices, in [0, 1]: (batch, 1, rows, columns) to (batch, rows, columns)."""
-        total = torch.zeros_like(condition)
-        for repeat in range(self.config.samples):
-            generators = [
-                random_generator(condition.device, seed, volume_key, repeat, int(number))
-                for number in numbers
-            ]
-            total += sample(network, condition, self.config, generators).clamp(-1, 1)
-        mean = (total / self.config.samples + 1) / 2
-        return np.asarray(mean[:, 0].cpu().numpy(), dtype=np.float32)
+        mean, deviation = _mean_and_deviation(map(draw, range(config.n_samples)), source.shape)
+        if deviation is not None:
+            spread = Step("dm standard deviation", parameters)
+            task.keep("standard-deviation", source.with_data(np.where(brain, deviation, 0), spread))
+        return source.with_data(np.where(brain, mean, np.float32(0)), Step("dm", parameters))
 
     def save(self, folder: Path) -> None:
         """Write the weights that sampling uses (safetensors) and the settings (JSON).
@@ -206,7 +145,7 @@ class DiffusionModel(Method):
         Raises:
             MethodError: the method was not fitted.
         """
-        save_weights(self._fitted(), folder / "model.safetensors")
+        save_weights(fitted(self._network, "dm"), folder / "model.safetensors")
         values = {"settings": self.config.model_dump(), "plane": self._plane}
         write_json(folder / "model.json", values)
 
@@ -219,14 +158,14 @@ class DiffusionModel(Method):
         """
         with saved_values(folder / "model.json", "dm") as values:
             saved = DiffusionSettings.model_validate(values["settings"])
-            rows, columns = values["plane"]
+            rows, columns = (int(extent) for extent in values["plane"])
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of network or noising process")
         method = cls(config or saved)
         network = Denoiser(method.config)
         load_weights(network, folder / "model.safetensors")
         method._network = frozen(network)
-        method._plane = (int(rows), int(columns))
+        method._plane = (rows, columns)
         return method
 
     def parameter_counts(self) -> Mapping[str, int]:
@@ -234,35 +173,19 @@ class DiffusionModel(Method):
         with torch.device("meta"):
             return {"network": parameter_count(Denoiser(self.config))}
 
-    def _fitted(self) -> Denoiser:
-        return fitted(self._network, "dm")
 
+def _mean_and_deviation(
+    samples: Iterable[NDArray[np.float32]], shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Mean and sample standard deviation (n - 1) over volumes, one in memory at a time (Welford 1962).
 
-def _slices(pairs: Sequence[Pair], config: DiffusionSettings) -> TrainingSlices:
-    return training_slices(
-        pairs,
-        axis=config.axis,
-        multiple=config.multiple,
-        crop=config.crop == "auto",
-        margin=config.margin,
-        skip_empty=config.skip_empty_slices,
-    )
-
-
-def _to_network(slices: NDArray[np.float32], device: torch.device) -> Tensor:
-    """(batch, rows, columns) in [0, 1] to (batch, 1, rows, columns) in [-1, 1] on `device`."""
-    return torch.from_numpy(slices)[:, None].to(device) * 2 - 1
-
-
-def _learning_rate(config: DiffusionSettings, step: int) -> float:
-    """Learning rate of `step`, from 1."""
-    if config.learning_rate_schedule == "constant":
-        return config.learning_rate
-    return 0.5 * config.learning_rate * (1 + math.cos(math.pi * (step - 1) / config.iterations))
-
-
-def _decay(config: DiffusionSettings, step: int) -> float:
-    """Decay of the weights' average at `step`, from 1."""
-    return (
-        min(config.ema_decay, (1 + step) / (10 + step)) if config.ema_warmup else config.ema_decay
-    )
+    The deviation of a single sample is `None`.
+    """
+    count, mean, squares = 0, np.zeros(shape), np.zeros(shape)
+    for volume in samples:
+        count += 1
+        gap = volume - mean
+        mean += gap / count
+        squares += gap * (volume - mean)
+    deviation = np.sqrt(squares / (count - 1)).astype(np.float32) if count > 1 else None
+    return mean.astype(np.float32), deviation

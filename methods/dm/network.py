@@ -9,6 +9,7 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from harmbench.methods.dm.settings import DiffusionSettings
+from harmbench.training import Float32Conv2d
 
 __all__ = ["Denoiser"]
 
@@ -35,6 +36,7 @@ class Denoiser(nn.Module):
             attention_head_dim=config.channels,
             norm_num_groups=config.norm_groups,
         )
+        self.unet.conv_out = Float32Conv2d(self.unet.conv_out)
 
     def forward(
         self, noisy: Tensor, source: Tensor, timestep: Tensor

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from harmbench.method import Settings
 from harmbench.storage import key_of
-from harmbench.training import Precision
+from harmbench.training import TrainingSettings
 
 __all__ = ["DiffusionSettings", "Prediction", "Sampler"]
 
@@ -18,11 +17,10 @@ Sampler = Literal["ddpm", "ddim", "dpmsolver++", "unipc"]
 
 _NETWORK = ("channels", "levels", "blocks_per_level", "norm_groups", "learned_variance")
 _SAMPLING = ("sampler", "sampling_steps", "timestep_spacing")
-_FREE = ("samples", "sampling_batch", "clip_x0", "use_ema")
-_KEEPING = ("checkpoint_minutes", "checkpoint_every", "log_every")
+_FREE = ("n_samples", "sampling_batch", "clip_x0", "use_ema")
 
 
-class DiffusionSettings(Settings):
+class DiffusionSettings(TrainingSettings):
     """Settings of the diffusion model."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -62,8 +60,6 @@ class DiffusionSettings(Settings):
     """Learning rate of Adam."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
     """Keep the learning rate, or let it fall to 0 along half a cosine."""
-    batch_size: Annotated[int, Field(ge=1)] = 4
-    """Slices per training step."""
     iterations: Annotated[int, Field(ge=1)] = 300_000
     """Training steps."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
@@ -72,8 +68,6 @@ class DiffusionSettings(Settings):
     """Use min(decay, (1 + n) / (10 + n)) after n steps, so that short trainings forget their start."""
     use_ema: bool = True
     """Sample with the averaged weights instead of the last ones."""
-    precision: Precision = "float32"
-    """What the network computes in; `bf16` keeps weights, losses and sampler in float32."""
 
     # Slices
     axis: Annotated[int, Field(ge=0, le=2)] = 0
@@ -94,18 +88,10 @@ class DiffusionSettings(Settings):
     """How fewer steps than `timesteps` are spread; all are visited otherwise (Lin et al. 2024, Table 2)."""
     clip_x0: bool = True
     """Clip the predicted image to the intensity range at every step."""
-    samples: Annotated[int, Field(ge=1)] = 1
-    """Average this many samples of every slice."""
+    n_samples: Annotated[int, Field(ge=1)] = 1
+    """Samples of every slice: the result is their mean, and their standard deviation is kept beside it."""
     sampling_batch: Annotated[int, Field(ge=1)] = 16
     """Slices sampled at once; has no influence on the result."""
-
-    # Keeping
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
-    """Save a checkpoint when this much time has passed."""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    """Save a checkpoint every so many steps as well; 0 for time alone."""
-    log_every: Annotated[int, Field(ge=1)] = 50
-    """Steps per row of the loss curve."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -140,4 +126,4 @@ class DiffusionSettings(Settings):
     def training_key(self) -> str:
         """Key of the settings that training depends on."""
         sampling = _SAMPLING if self.train_timesteps == "all" else ()
-        return key_of(self.model_dump(exclude={*_FREE, *_KEEPING, *sampling}))
+        return key_of(self.model_dump(exclude={*_FREE, *self.keeping, *sampling}))

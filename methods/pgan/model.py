@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
 from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
-from harmbench.methods.pgan.losses import discriminator_loss, generator_loss
 from harmbench.methods.pgan.networks import Discriminator, Generator
-from harmbench.methods.pgan.perceptual import Features, load_features
 from harmbench.methods.pgan.settings import PGANSettings
-from harmbench.slices import TrainingSlices, foreground, map_slices, round_up, training_slices
-from harmbench.storage import key_of, write_json
+from harmbench.methods.pgan.train import train
+from harmbench.slices import foreground, map_slices
+from harmbench.storage import write_json
 from harmbench.training import (
-    Checkpoints,
-    LossLog,
     autocast,
-    batch_order,
     fitted,
     frozen,
     load_weights,
@@ -35,14 +31,11 @@ from harmbench.training import (
     resolve_device,
     save_weights,
     saved_values,
-    seeded,
+    together,
 )
 from harmbench.volume import Step, Volume
 
-__all__ = ["PGAN", "learning_rate"]
-
-_SHOWN = ("generator", "discriminator", "l1")  # losses told as progress; the curve has them all
-_ADVICE = "try a lower learning_rate, or precision float32"
+__all__ = ["PGAN"]
 
 
 class PGAN(Method):
@@ -88,70 +81,8 @@ class PGAN(Method):
             MethodError: the device is not there, or VGG16's weights are missing or wrong.
             VolumeError: source and target of a pair lie on different grids.
         """
-        device = resolve_device(task.device)
-        features = load_features(self.config)
-        if features is not None:
-            place(features, device)
-        slices = _slices(pairs, self.config)
-        self._network = frozen(self._train(slices, features, task, device))
-        self._plane = slices.plane
-        self._features = _key(features)
-
-    def _train(
-        self, slices: TrainingSlices, features: Features | None, task: Task, device: torch.device
-    ) -> Generator:
-        config = self.config
-        order = batch_order(len(slices), config.batch_size, task.seed)
-        epochs = config.epochs + config.decay_epochs
-        steps = round_up(epochs * len(slices), config.batch_size) // config.batch_size
-
-        with seeded(task.seed, "weights"):
-            generator = place(Generator(config), device)
-            discriminator = place(Discriminator(config), device)
-        to_make, to_judge = _adam(generator, config), _adam(discriminator, config)
-        state = (
-            {"generator": generator, "discriminator": discriminator},
-            {"generator": to_make, "discriminator": to_judge},
-        )
-        checkpoints = Checkpoints(
-            None if task.folder is None else task.folder / "checkpoint.safetensors",
-            key_of(config.training_key, _key(features), slices.key, task.seed),
-            config.checkpoint_minutes,
-            config.checkpoint_every,
-        )
-        done = checkpoints.restore(*state)
-        log = LossLog(None if task.folder is None else task.folder / "loss.csv", done, _ADVICE)
-
-        for step in range(done + 1, steps + 1):
-            chosen = order(step - 1)
-            source = _to_network(slices.source[chosen], device)
-            target = _to_network(slices.target[chosen], device)
-            dropout = random_generator(device, task.seed, "dropout", step)
-            rate = learning_rate(config, (step - 1) * config.batch_size // len(slices))
-
-            # As in the released code: slices are made once; the discriminator learns from them, and
-            # then judges the same slices for the generator.
-            with autocast(device, config.precision):
-                made = generator(source, [dropout])
-                on_real = discriminator(source, target)
-                on_made = discriminator(source, made.detach())
-            judged = discriminator_loss(config, on_real, on_made)
-            _learn(to_judge, judged["discriminator"], rate)
-
-            with autocast(device, config.precision):
-                on_made = discriminator(source, made)
-                losses = generator_loss(config, on_made, made, target, features)
-            _learn(to_make, losses["generator"], rate)
-
-            log.add(step, **losses, **judged)
-            keep = step == steps or checkpoints.due(step)
-            if keep or step % config.log_every == 0:
-                means = log.flush()  # stops here if a loss isn't finite, before it is kept
-                if keep:
-                    checkpoints.save(step, *state)
-                task.progress("train pgan", step, steps, **{name: means[name] for name in _SHOWN})
-
-        return generator
+        work = partial(train, self.config, pairs)
+        self._network, self._plane, self._features = together(work, task, self.config)
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
         """Map every slice of `source` to the target contrast and stack them.
@@ -164,21 +95,22 @@ class PGAN(Method):
         """
         config = self.config
         device = resolve_device(task.device)
-        network = place(self._fitted(), device)
-        brain = foreground(source.data)
-        crop = config.crop == "auto"
+        network = place(fitted(self._network, "pgan"), device)
+        forward = cast(nn.Module, torch.compile(network)) if config.compile else network
+        brain, key = foreground(source.data), source.key
 
-        def make(slices: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
+        def function(slices: NDArray[np.float32], numbers: NDArray[np.intp]) -> NDArray[np.float32]:
             dropout = [
-                random_generator(device, task.seed, source.key, int(number))
+                random_generator(device, task.seed, key, int(number))
                 for number in (numbers if config.faithful else ())
             ]
-            with autocast(device, config.precision):
-                made = network(_to_network(slices, device), dropout)
+            with torch.no_grad(), autocast(device, config.precision):
+                made = forward(torch.from_numpy(slices)[:, None].to(device) * 2 - 1, dropout)
             return np.asarray(((made[:, 0] + 1) / 2).cpu().numpy())
 
-        result = map_slices(
-            make,
+        crop = config.crop == "auto"
+        made = map_slices(
+            function,
             source.data,
             brain,
             axis=config.axis,
@@ -187,9 +119,9 @@ class PGAN(Method):
             skip_empty=config.skip_empty_slices,
             at_least=self._plane if crop else config.at_least,
             batch_size=config.sampling_batch,
-            progress=partial(task.progress, "harmonize pgan"),
+            progress=lambda done, total: task.progress("harmonize pgan", done, total),
         )
-        data = np.where(brain, result, np.float32(0))
+        data = np.where(brain, made, np.float32(0))
         parameters: dict[str, Any] = {
             "perceptual": config.perceptual,
             "features": self._features,
@@ -205,7 +137,7 @@ class PGAN(Method):
         Raises:
             MethodError: the method was not fitted.
         """
-        save_weights(self._fitted(), folder / "model.safetensors")
+        save_weights(fitted(self._network, "pgan"), folder / "model.safetensors")
         values = {
             "settings": self.config.model_dump(),
             "plane": self._plane,
@@ -222,7 +154,7 @@ class PGAN(Method):
         """
         with saved_values(folder / "model.json", "pgan") as values:
             saved = PGANSettings.model_validate(values["settings"])
-            rows, columns = values["plane"]
+            rows, columns = (int(extent) for extent in values["plane"])
             features = str(values["features"])
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of the generator")
@@ -230,7 +162,7 @@ class PGAN(Method):
         network = Generator(method.config)
         load_weights(network, folder / "model.safetensors")
         method._network = frozen(network)
-        method._plane = (int(rows), int(columns))
+        method._plane = (rows, columns)
         method._features = features
         return method
 
@@ -241,52 +173,3 @@ class PGAN(Method):
                 "generator": parameter_count(Generator(self.config)),
                 "discriminator": parameter_count(Discriminator(self.config)),
             }
-
-    def _fitted(self) -> Generator:
-        return fitted(self._network, "pgan")
-
-
-def learning_rate(config: PGANSettings, epoch: int) -> float:
-    """Return the learning rate of `epoch`, from 0.
-
-    After `epochs` at the first rate it falls by equal amounts, so that it would be 0 in the epoch
-    after the last. The released code begins to fall one epoch early, and its last epoch learns
-    nothing: so with `faithful`.
-    """
-    begun = epoch + 1 - config.epochs + (1 if config.faithful else 0)
-    return config.learning_rate * (1 - max(0, begun) / (config.decay_epochs + 1))
-
-
-def _key(features: Features | None) -> str:
-    return "" if features is None else features.key
-
-
-def _adam(network: nn.Module, config: PGANSettings) -> torch.optim.Adam:
-    betas = (config.beta1, config.beta2)
-    return torch.optim.Adam(network.parameters(), config.learning_rate, betas, fused=True)
-
-
-def _learn(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    """Take one step; gradients are computed for the optimizer's own network alone."""
-    (group,) = optimizer.param_groups
-    group["lr"] = rate
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss, inputs=group["params"])
-    optimizer.step()
-
-
-def _slices(pairs: Sequence[Pair], config: PGANSettings) -> TrainingSlices:
-    return training_slices(
-        pairs,
-        axis=config.axis,
-        multiple=config.multiple,
-        crop=config.crop == "auto",
-        margin=config.margin,
-        skip_empty=config.skip_empty_slices,
-        at_least=config.at_least,
-    )
-
-
-def _to_network(slices: NDArray[np.float32], device: torch.device) -> Tensor:
-    """(batch, rows, columns) in [0, 1] to (batch, 1, rows, columns) in [-1, 1] on `device`."""
-    return torch.from_numpy(slices)[:, None].to(device) * 2 - 1

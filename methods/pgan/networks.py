@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harmbench.methods.pgan.settings import PGANSettings
+from harmbench.training import Float32Conv2d
 
 __all__ = ["Discriminator", "Generator", "ResidualBlock", "dropout"]
 
@@ -39,7 +40,7 @@ class Generator(nn.Module):
         self.up = nn.Sequential(
             *_normalized(_double(4 * c, 2 * c)),
             *_normalized(_double(2 * c, c)),
-            nn.Conv2d(c, 1, 7, padding=3, padding_mode="reflect"),
+            Float32Conv2d(nn.Conv2d(c, 1, 7, padding=3, padding_mode="reflect")),
             nn.Tanh(),
         )
         self.apply(_initialize)

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
-from harmbench.method import Settings
 from harmbench.storage import key_of
-from harmbench.training import Precision
+from harmbench.training import TrainingSettings
 
 __all__ = ["TORCH_HUB", "PGANSettings", "Perceptual"]
 
@@ -20,12 +19,11 @@ TORCH_HUB = "torch-hub"
 
 _GENERATOR = ("channels", "blocks")
 _FREE = ("sampling_batch", "vgg_weights", "vgg_sha256")
-_KEEPING = ("checkpoint_minutes", "checkpoint_every", "log_every")
 _HALVINGS = 2  # of the generator
 _SMALLEST_MAP = 3  # rows of the discriminator's features that leave it one row of decisions
 
 
-class PGANSettings(Settings):
+class PGANSettings(TrainingSettings):
     """Settings of pGAN."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -69,10 +67,6 @@ class PGANSettings(Settings):
     """Epochs at the first learning rate."""
     decay_epochs: Annotated[int, Field(ge=0)] = 150
     """Epochs after these, in which the learning rate falls linearly to 0."""
-    batch_size: Annotated[int, Field(ge=1)] = 4
-    """Slices per training step."""
-    precision: Precision = "float32"
-    """What the networks compute in; `bf16` keeps weights and losses in float32."""
 
     # Slices
     axis: Annotated[int, Field(ge=0, le=2)] = 0
@@ -87,14 +81,6 @@ class PGANSettings(Settings):
     """Leave slices without brain out of training and harmonization."""
     sampling_batch: Annotated[int, Field(ge=1)] = 8
     """Slices harmonized at once; has no influence on the result."""
-
-    # Keeping
-    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
-    """Save a checkpoint when this much time has passed."""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    """Save a checkpoint every so many steps as well; 0 for time alone."""
-    log_every: Annotated[int, Field(ge=1)] = 50
-    """Steps per row of the loss curve."""
 
     @field_validator("perceptual", mode="before")
     @classmethod
@@ -111,6 +97,10 @@ class PGANSettings(Settings):
             weights.append(self.perceptual_weight)
         if not any(weights):
             raise ValueError("at least one loss must have a weight above 0")
+        if self.faithful and self.devices * self.accumulate > 1:
+            raise ValueError(
+                "faithful looks at a batch's first slice: devices and accumulate must be 1"
+            )
         return self
 
     @property
@@ -133,4 +123,4 @@ class PGANSettings(Settings):
     @property
     def training_key(self) -> str:
         """Key of the settings that training depends on; the weights of VGG16 have their own."""
-        return key_of(self.model_dump(exclude={*_FREE, *_KEEPING}))
+        return key_of(self.model_dump(exclude={*_FREE, *self.keeping}))

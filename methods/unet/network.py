@@ -9,6 +9,7 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from harmbench.methods.unet.settings import UNetSettings
+from harmbench.training import Float32Conv2d
 
 __all__ = ["Regressor"]
 
@@ -37,6 +38,7 @@ class Regressor(nn.Module):
             add_attention=False,
             norm_num_groups=config.norm_groups,
         )
+        self.unet.conv_out = Float32Conv2d(self.unet.conv_out)
         self.residual = config.output == "residual"
         if self.residual:
             nn.init.zeros_(self.unet.conv_out.weight)

@@ -145,6 +145,17 @@ def test_the_last_layer_sees_the_input_and_ends_in_relu():
         assert not network(source).any()
 
 
+def test_bf16_does_not_round_the_image():
+    network = DeepHarmonyNetwork((4, 8)).eval()
+    nn.init.ones_(network.output.weight)
+    source = torch.rand(2, 1, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = network(source)
+    assert made.dtype == torch.float32
+    # bf16 has 8 bits: it would leave a few hundred values and a comb in the histogram.
+    assert len(made.unique()) > 1500
+
+
 def test_the_loss_is_the_mean_absolute_error():
     prediction, target = torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), 0.5)
     prediction[0] = 0.75  # |0.75 - 0.5| for one slice, |0 - 0.5| for the other

@@ -1,17 +1,18 @@
 """The diffusion model as a method, on one small simulated pair."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from harmbench.errors import ConfigError, MethodError
-from harmbench.method import load_method, make_settings
+from harmbench.errors import ConfigError, MethodError, TrainingError
+from harmbench.method import Direction, Pair, Task, load_method, make_settings
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings, model
-from harmbench.metrics.image import mse
 from harmbench.training import random_generator
 from harmbench.volume import Volume
 
-METHOD = DiffusionModel
 SMALL = {
     "channels": 12,
     "norm_groups": 4,
@@ -29,6 +30,47 @@ SMALL = {
 TINY = SMALL | {"channels": 4, "norm_groups": 2, "iterations": 6, "log_every": 2, "batch_size": 2}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small convolutions are fastest on one thread, and busy machines don't slow them down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def task(folder=None, seed=0, progress=None):
+    extra = {} if progress is None else {"progress": progress}
+    return Task(Direction("3T", "1.5T"), folder=folder, seed=seed, **extra)
+
+
+def make_pair(shape=(12, 20, 22), shift=(0, 0, 0), subject="a"):
+    """An ellipsoid with smooth waves in it, and the same with its contrast inverted."""
+    x, y, z = np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
+    waves = (np.sin(5 * x) + np.cos(6 * y) + np.sin(4 * z + 2 * x)) / 3
+    brain = x**2 + y**2 + z**2 < 1
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = shift
+    source = np.where(brain, 0.5 + 0.4 * waves, 0).astype(np.float32)
+    target = np.where(brain, 0.5 - 0.4 * waves, 0).astype(np.float32)
+    return Pair(subject, "HC", Volume(source, affine), Volume(target, affine))
+
+
+def fitted(folder=None, seed=0, progress=None, **settings):
+    method = DiffusionModel(DiffusionSettings(**(TINY | settings)))
+    method.fit([make_pair()], task(folder, seed, progress))
+    return method
+
+
+def mse(one, other):
+    return float(np.mean((one.data - other.data) ** 2))
+
+
+def weights(method, folder):
+    method.save(folder)
+    return (folder / "model.safetensors").read_bytes()
+
+
 def test_the_paper_s_network_has_11_402_370_parameters():
     assert DiffusionModel().parameter_counts() == {"network": 11_402_370}
 
@@ -37,18 +79,18 @@ def test_it_is_found_by_name():
     assert load_method("dm").__name__ == "DiffusionModel"
 
 
-def test_it_learns_to_invert_a_contrast(tmp_path, make_pair, task):
+def test_it_learns_to_invert_a_contrast(tmp_path):
     pair = make_pair()
     method = DiffusionModel(DiffusionSettings(**SMALL))
     method.fit([pair], task(tmp_path))
     result = method.harmonize(pair.source, task())
-    assert mse(result.data, pair.target.data) < 0.1 * mse(pair.source.data, pair.target.data)
+    assert mse(result, pair.target) < 0.1 * mse(pair.source, pair.target)
     brain = pair.source.data > 0
     assert np.corrcoef(result.data[brain], pair.target.data[brain])[0, 1] > 0.8  # source: -1
 
 
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"learned_variance": False}])
-def test_the_output_keeps_the_contract(changes, make_pair, task, fitted):
+def test_the_output_keeps_the_contract(changes):
     pair = make_pair(shift=(3, -7, 11))
     method = fitted(sampler="ddpm", **changes)
     before = pair.source.key
@@ -70,7 +112,7 @@ def test_the_output_keeps_the_contract(changes, make_pair, task, fitted):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmsolver++", "unipc"])
-def test_the_batch_size_does_not_change_the_samples(sampler, make_pair, task, fitted):
+def test_the_batch_size_does_not_change_the_samples(sampler):
     source = make_pair().source
     method = fitted(sampler=sampler)
     one = method.harmonize(source, task())
@@ -79,29 +121,71 @@ def test_the_batch_size_does_not_change_the_samples(sampler, make_pair, task, fi
     np.testing.assert_allclose(one.data, eight.data, atol=1e-4)
 
 
-def test_samples_depend_on_the_seed_alone(make_pair, task, fitted):
+def test_samples_depend_on_the_seed_alone():
     source = make_pair().source
     method = fitted(sampler="ddpm")
     one = method.harmonize(source, task(seed=1))
     torch.manual_seed(99)
     np.testing.assert_array_equal(one.data, method.harmonize(source, task(seed=1)).data)
-    assert mse(one.data, method.harmonize(source, task(seed=2)).data) > 1e-5
+    assert mse(one, method.harmonize(source, task(seed=2))) > 1e-5
 
 
-def test_the_mean_of_samples_varies_less(make_pair, task, fitted):
+def test_the_mean_of_samples_varies_less():
     source = make_pair().source
     method = fitted(sampler="ddpm")
 
     def spread(samples):
-        method.config = method.config.model_copy(update={"samples": samples})
-        return mse(
-            method.harmonize(source, task(seed=1)).data, method.harmonize(source, task(seed=2)).data
-        )
+        method.config = method.config.model_copy(update={"n_samples": samples})
+        return mse(method.harmonize(source, task(seed=1)), method.harmonize(source, task(seed=2)))
 
     assert spread(8) < 0.4 * spread(1)
 
 
-def test_brains_larger_than_those_of_training_are_sampled_whole(make_pair, task, fitted):
+def test_the_deviation_of_samples_is_kept_beside_their_mean():
+    pair = make_pair(shift=(3, -7, 11))
+    source = pair.source
+    method = fitted(sampler="ddpm")
+    method.config = method.config.model_copy(update={"n_samples": 3})
+    kept = {}
+    mean = method.harmonize(source, replace(task(), keep=kept.__setitem__))
+    (deviation,) = kept.values()
+    assert list(kept) == ["standard-deviation"]
+    assert deviation.same_grid(source)
+    assert deviation.history[-1].parameters["samples"] == 3
+
+    # The same three samples one by one: a volume's noise depends on the number of the sample.
+    def only(number):
+        def generator(device, seed, key, repeat, *rest):
+            return random_generator(device, seed, key, number, *rest)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "random_generator", generator)
+            method.config = method.config.model_copy(update={"n_samples": 1})
+            return method.harmonize(source, task()).data
+
+    samples = np.stack([only(number) for number in range(3)])
+    np.testing.assert_allclose(mean.data, samples.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(deviation.data, samples.std(axis=0, ddof=1), atol=1e-6)
+    brain = source.data > 0
+    assert (deviation.data[brain] > 0).mean() > 0.9
+    assert (deviation.data[~brain] == 0).all()
+
+
+def test_one_sample_has_no_deviation():
+    kept = {}
+    fitted().harmonize(make_pair().source, replace(task(), keep=kept.__setitem__))
+    assert not kept
+
+
+def test_bf16_does_not_round_the_image():
+    source = make_pair().source
+    result = fitted(precision="bf16").harmonize(source, task()).data
+    inside = result[(source.data > 0) & (result > 0) & (result < 1)]
+    # bf16 has 128 numbers between 0.5 and 1, and would leave a comb in the histogram.
+    assert len(np.unique(inside)) > 0.9 * len(inside) > 300
+
+
+def test_brains_larger_than_those_of_training_are_sampled_whole():
     method = fitted()
     source = make_pair(shape=(10, 40, 50)).source
     result = method.harmonize(source, task())
@@ -110,7 +194,7 @@ def test_brains_larger_than_those_of_training_are_sampled_whole(make_pair, task,
     assert (result.data[~brain] == 0).all()
 
 
-def test_where_the_brain_lies_in_the_volume_does_not_matter(monkeypatch, make_pair, task, fitted):
+def test_where_the_brain_lies_in_the_volume_does_not_matter(monkeypatch):
     def same_noise_for_all_volumes(device, seed, volume_key, *rest):
         return random_generator(device, seed, *rest)
 
@@ -123,31 +207,45 @@ def test_where_the_brain_lies_in_the_volume_does_not_matter(monkeypatch, make_pa
     np.testing.assert_allclose(there[:, 5:, :-9], here, atol=1e-5)
 
 
-def test_two_volumes_get_different_noise(make_pair, task, fitted):
+def test_two_volumes_get_different_noise():
     source = make_pair().source
     other = source.with_data(source.data * np.float32(0.999))
     method = fitted(sampler="ddpm")
     one, two = method.harmonize(source, task()), method.harmonize(other, task())
-    assert mse(one.data, two.data) > 1e-5
+    assert mse(one, two) > 1e-5
 
 
 @pytest.mark.parametrize("changes", [{"crop": "none"}, {"skip_empty_slices": False}, {"axis": 2}])
-def test_slices_can_be_cut_in_other_ways(changes, make_pair, task, fitted):
+def test_slices_can_be_cut_in_other_ways(changes):
     source = make_pair(shape=(9, 13, 11)).source
     result = fitted(**changes).harmonize(source, task())
     assert result.shape == source.shape
     assert (result.data[source.data == 0] == 0).all()
 
 
+def test_an_empty_volume_stays_empty():
+    source = Volume(np.zeros((3, 8, 8), dtype=np.float32), np.eye(4))
+    assert not fitted().harmonize(source, task()).data.any()
+
+
+class Kill:
+    """A progress reporter that ends the run after some step of training."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, stage, done, total, **values):
+        if stage == "train dm" and done >= self.step:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("changes", [{}, {"learned_variance": False, "precision": "bf16"}])
-def test_an_interrupted_training_ends_in_the_same_place(
-    tmp_path, changes, make_pair, task, fitted, weights, kill
-):
+def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes):
     whole = fitted(tmp_path / "whole", **changes)
 
     method = DiffusionModel(DiffusionSettings(**(TINY | {"checkpoint_every": 2} | changes)))
     with pytest.raises(KeyboardInterrupt):
-        method.fit([make_pair()], task(tmp_path / "parts", progress=kill("train dm", 4)))
+        method.fit([make_pair()], task(tmp_path / "parts", progress=Kill(4)))
     seen = []
     again = DiffusionModel(method.config)
     again.fit([make_pair()], task(tmp_path / "parts", progress=lambda *a, **_: seen.append(a)))
@@ -159,7 +257,19 @@ def test_an_interrupted_training_ends_in_the_same_place(
     assert [line.split(",")[0] for line in curves[0].splitlines()] == ["step", "2", "4", "6"]
 
 
-def test_sampling_in_another_way_needs_no_new_training():
+@pytest.mark.parametrize("change", ["seed", "data", "settings"])
+def test_a_checkpoint_of_another_training_is_not_used(tmp_path, change):
+    fitted(tmp_path)
+    pair = make_pair(shape=(8, 18, 20)) if change == "data" else make_pair()
+    config = DiffusionSettings(**(TINY | ({"learning_rate": 1e-3} if change == "settings" else {})))
+    seed = 1 if change == "seed" else 0
+    resumed, fresh = DiffusionModel(config), DiffusionModel(config)
+    resumed.fit([pair], task(tmp_path, seed))
+    fresh.fit([pair], task(None, seed))
+    assert weights(resumed, tmp_path / "a") == weights(fresh, tmp_path / "b")
+
+
+def test_sampling_in_another_way_needs_no_new_training(tmp_path):
     config = DiffusionSettings(**TINY)
     other = config.model_copy(update={"sampler": "unipc", "sampling_batch": 3, "log_every": 1})
     assert other.training_key == config.training_key
@@ -167,9 +277,18 @@ def test_sampling_in_another_way_needs_no_new_training():
     assert tied.model_copy(update={"sampling_steps": 2}).training_key != tied.training_key
 
 
-def test_a_saved_method_can_sample_in_another_way_but_is_one_network(
-    tmp_path, make_pair, task, fitted
-):
+def test_a_method_survives_saving(tmp_path):
+    source = make_pair().source
+    method = fitted()
+    method.save(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
+    before = method.harmonize(source, task()).data
+    loaded = DiffusionModel.load(tmp_path)
+    assert loaded.config == method.config
+    np.testing.assert_array_equal(loaded.harmonize(source, task()).data, before)
+
+
+def test_a_saved_method_can_sample_in_another_way_but_is_one_network(tmp_path):
     fitted().save(tmp_path)
     config = DiffusionSettings(**(TINY | {"sampler": "dpmsolver++", "sampling_steps": 2}))
     loaded = DiffusionModel.load(tmp_path, config)
@@ -177,14 +296,83 @@ def test_a_saved_method_can_sample_in_another_way_but_is_one_network(
     for other in ({"channels": 8}, {"prediction": "v"}):
         with pytest.raises(MethodError, match="other settings"):
             DiffusionModel.load(tmp_path, DiffusionSettings(**(TINY | other)))
+    with pytest.raises(MethodError, match=r"model\.json: no such file"):
+        DiffusionModel.load(tmp_path / "nowhere")
+    for text in ("", "{}", '{"settings": {"channels": "many"}, "plane": [8, 8]}'):
+        (tmp_path / "model.json").write_text(text)
+        with pytest.raises(MethodError, match="not the settings of a saved dm"):
+            DiffusionModel.load(tmp_path)
 
 
-def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path, fitted, weights):
+def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path):
     averaged, last = fitted(), fitted(use_ema=False)
     assert weights(averaged, tmp_path / "a") != weights(last, tmp_path / "b")
     # Without memory the average is the last weights.
     forgetful = fitted(ema_decay=0.0)
     assert weights(forgetful, tmp_path / "c") == weights(last, tmp_path / "b")
+
+
+def test_a_method_that_was_not_fitted_says_so(tmp_path):
+    method = DiffusionModel()
+    with pytest.raises(MethodError, match="not fitted"):
+        method.harmonize(make_pair().source, task())
+    with pytest.raises(MethodError, match="not fitted"):
+        method.save(tmp_path)
+
+
+def test_pictures_leave_training_as_it_is(tmp_path):
+    drawn = fitted(tmp_path / "a", preview_minutes=1e-9)
+    plain = fitted(tmp_path / "b", preview_minutes=0)
+    assert weights(drawn, tmp_path / "c") == weights(plain, tmp_path / "d")
+    assert len(list((tmp_path / "a").glob("preview-*.png"))) == 3
+    assert not list((tmp_path / "b").glob("preview-*.png"))
+
+
+def test_a_compiled_network_gives_the_same(tmp_path, monkeypatch):
+    source, compiled = make_pair().source, []
+
+    def compile_it(network):
+        compiled.append(network)
+        return original(network, backend="eager")
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_it)
+    whole = fitted(compile=True)
+    result = whole.harmonize(source, task()).data
+    assert len(compiled) == 2  # once to train, once to sample
+    np.testing.assert_allclose(result, fitted().harmonize(source, task()).data, atol=1e-4)
+    whole.save(tmp_path)
+    again = DiffusionModel.load(tmp_path).harmonize(source, task()).data
+    np.testing.assert_allclose(again, result, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_leaves_no_checkpoint(tmp_path):
+    pair = make_pair()
+    source = copy.deepcopy(pair.source.data)
+    source[6] = np.nan
+    bad = Pair("a", "HC", Volume(source, pair.source.affine), pair.target)
+    method = DiffusionModel(DiffusionSettings(**(TINY | {"batch_size": 16})))
+    with pytest.raises(TrainingError, match=r"not finite at step \d; try a lower learning_rate"):
+        method.fit([bad], task(tmp_path))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_pairs_are_loaded_once():
+    class Lazy:
+        loaded = 0
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            if index >= 2:
+                raise IndexError(index)
+            self.loaded += 1
+            return make_pair(subject=str(index))
+
+    pairs = Lazy()
+    DiffusionModel(DiffusionSettings(**TINY)).fit(pairs, task())
+    assert pairs.loaded == 2
 
 
 @pytest.mark.parametrize(
@@ -202,3 +390,7 @@ def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path, fitted, 
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         make_settings(DiffusionModel, values, "dm")
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in DiffusionSettings.model_fields.values())

@@ -177,6 +177,13 @@ def test_the_output_keeps_the_contract(changes):
     assert result.history[-1].parameters == {"orientations": (0,), "clipped": 0.0}
 
 
+def test_bf16_does_not_round_the_image():
+    values = fitted(precision="bf16", output="image").harmonize(make_pair().source, task()).data
+    values = values[(values > 0) & (values < 1)]
+    # bf16 has 8 bits: it would leave a few hundred values and a comb in the histogram.
+    assert len(np.unique(values)) > 0.9 * len(values) > 500
+
+
 class Constant(nn.Module):
     def __init__(self, value):
         super().__init__()

@@ -1,0 +1,146 @@
+"""Seconds per volume and MSE of dm's samplers, with one trained model, in one run.
+
+    python benchmarks/sample_volume.py                     # small, for a CPU: about ten minutes
+    python benchmarks/sample_volume.py --size paper --iterations 20000      # a GPU
+
+A network is trained once with the paper's process (T = 1000, learned variance; it predicts the noise,
+or what --prediction says) on simulated subjects; then held-out subjects are sampled in
+every way with the same weights. Ratios are against ancestral sampling in 1000 steps. The last row
+trains the `fast` configuration of `configs/fast.yaml` for as many steps and samples as it says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from train_step import WAY, simulated_pairs
+
+from harmbench.config import load_experiment
+from harmbench.method import Pair, Task
+from harmbench.methods.dm import DiffusionModel, DiffusionSettings
+from harmbench.training import resolve_device
+
+TRAINING = {"small": 4, "paper": 6}
+HELD_OUT = {"small": 1, "paper": 2}
+FAST = Path(__file__).parents[1] / "configs" / "fast.yaml"
+SPACING_MM = {"small": 4.0, "paper": 1.0}
+SMALL: Mapping[str, Any] = {
+    "channels": 8,
+    "norm_groups": 4,
+    "levels": 3,
+    "blocks_per_level": 1,
+    "batch_size": 8,
+    "learning_rate": 2e-3,
+    "learning_rate_schedule": "cosine",
+    "ema_decay": 0.995,
+    "ema_warmup": True,
+}
+WAYS: Sequence[tuple[str, int]] = (
+    ("ddpm", 1000),
+    ("ddpm", 40),
+    ("ddpm", 20),
+    *[("ddim", steps) for steps in (40, 20, 10, 5)],
+    *[("dpmsolver++", steps) for steps in (40, 20, 10, 5)],
+    *[("unipc", steps) for steps in (40, 20, 10, 5)],
+)
+
+
+def trained(config: DiffusionSettings, pairs: Sequence[Pair], device: str, folder: Path) -> None:
+    """Train and save into `folder`."""
+    start = time.perf_counter()
+    method = DiffusionModel(config)
+    method.fit(pairs, Task(WAY, device=device))
+    method.save(folder)
+    print(f"trained {config.iterations} steps in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def sampled(
+    folder: Path, config: DiffusionSettings, pairs: Sequence[Pair], device: str
+) -> tuple[float, float, float]:
+    """Seconds per volume, and MSE over the whole volume and in the brain; means over `pairs`."""
+    method = DiffusionModel.load(folder, config)
+    seconds, whole, brain = [], [], []
+    for pair in pairs:
+        start = time.perf_counter()
+        made = method.harmonize(pair.source, Task(WAY, device=device))  # ends on the CPU
+        seconds.append(time.perf_counter() - start)
+        error = (made.data - pair.target.data) ** 2
+        whole.append(error.mean())
+        brain.append(error[pair.target.data > 0].mean())
+    return float(np.mean(seconds)), float(np.mean(whole)), float(np.mean(brain))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--size", choices=["small", "paper"], default="small")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--iterations", type=int, default=1000, help="training steps of each model")
+    parser.add_argument(
+        "--prediction", choices=["epsilon", "v", "sample"], default="epsilon", help="of the network"
+    )
+    options = parser.parse_args()
+    device = resolve_device(options.device)
+    size, on_gpu = options.size, device.type == "cuda"
+    name = (
+        torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU threads"
+    )
+    pairs = simulated_pairs(TRAINING[size] + HELD_OUT[size], SPACING_MM[size])
+    train, test = pairs[: TRAINING[size]], pairs[TRAINING[size] :]
+    shared: dict[str, Any] = {"iterations": options.iterations, "sampling_batch": 64}
+    paper = {"prediction": options.prediction}
+    if size == "small":
+        shared |= SMALL
+    else:  # the paper's average would remember its random start for 10,000 steps
+        shared |= {"ema_warmup": True}
+    fast = dict(load_experiment(FAST).methods["dm"]) | shared
+    rows: list[tuple[str, int, tuple[float, float, float]]] = []
+    with tempfile.TemporaryDirectory() as parent:
+        one, other = Path(parent, "paper"), Path(parent, "fast")
+        config = DiffusionSettings(**(shared | paper))
+        trained(config, train, str(device), one)
+        few = config.model_copy(update={"sampler": "ddim", "sampling_steps": 2})
+        sampled(one, few, test[:1], str(device))  # warms up
+        for sampler, steps in WAYS:
+            way = config.model_copy(update={"sampler": sampler, "sampling_steps": steps})
+            rows.append((sampler, steps, sampled(one, way, test, str(device))))
+            print(*rows[-1], flush=True)
+        mean = config.model_copy(update={"sampler": "ddim", "sampling_steps": 10, "n_samples": 4})
+        rows.append(("ddim, mean of 4", 10, sampled(one, mean, test, str(device))))
+        quick = DiffusionSettings(**fast)
+        trained(quick, train, str(device), other)
+        label = f"fast preset: {quick.sampler}"
+        rows.append((label, quick.sampling_steps, sampled(other, quick, test, str(device))))
+    original = np.mean([((p.source.data - p.target.data) ** 2).mean() for p in test])
+    seconds, mse, in_brain = rows[0][2]
+    print(f"\nSampling a volume with dm, {size} size, {name}, torch {torch.__version__}")
+    print(f"The network predicts: {options.prediction}.")
+    print(
+        f"Simulated scans at {SPACING_MM[size]:g} mm, shape {test[0].source.shape}: {len(train)} "
+        f"subjects for training ({options.iterations} steps), held out: {len(test)}. MSE of the "
+        f"untreated source: {1000 * original:.3f}e-3.\n"
+    )
+    table = [
+        [sampler, steps, s, seconds / s, 1000 * w, w / mse, 1000 * b, b / in_brain]
+        for sampler, steps, (s, w, b) in rows
+    ]
+    headers = ["sampler", "steps", "s per volume", "times as fast", "MSE (1e-3)", "ratio"]
+    print(
+        tabulate(
+            table,
+            headers=[*headers, "MSE in the brain (1e-3)", "ratio"],
+            tablefmt="github",
+            floatfmt=("", "d", ".2f", ".1f", ".3f", ".3f", ".3f", ".3f"),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
