@@ -43,7 +43,7 @@ from harmbench.preparation.scan import clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
 from harmbench.progress import Display
-from harmbench.qc import QcColumn, qc_figure, write_qc_page
+from harmbench.qc import qc_figure, write_qc_page
 from harmbench.qc.numbers import NUMBERS, flag, measure
 from harmbench.report.style import style, write_figure
 from harmbench.storage import atomic, code_key, file_key, key_of, why_not_writable, write_json
@@ -94,6 +94,7 @@ class SubjectJob:
 
     @property
     def folder(self) -> str:
+        """Folder of the subject below the root."""
         return f"sub-{self.label}"
 
     @property
@@ -338,8 +339,9 @@ def _report(
         people.append(person)
         pictures[job.subject] = out / job.folder / "figures" / person["picture"]
         rows += [{"subject": job.subject, "status": "ok", **own} for own in person["numbers"]]
-    for row, sentences in zip(rows, flag(rows), strict=True):
-        row["flags"] = sentences
+    for row, found in zip(rows, flag(rows), strict=True):
+        row["flagged"] = [name for name, _ in found]
+        row["flags"] = [sentence for _, sentence in found]
     try:
         write_participants(out, people)
         _write_table(rows, failed, out)
@@ -349,7 +351,7 @@ def _report(
             simulated=cohort.simulated,
             settings=settings.model_dump(mode="json"),
             rows=rows,
-            columns=[QcColumn(*number) for number in NUMBERS],
+            columns=NUMBERS,
             pictures=pictures,
             failures=failed,
             notes=(
@@ -366,7 +368,7 @@ def _report(
 
 
 def _write_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str], out: Path) -> None:
-    names = [name for name, *_ in NUMBERS]
+    names = [column.name for column in NUMBERS]
     table = [{**row, "flags": " ".join(row["flags"])} for row in rows]
     table += [
         {"subject": subject, "session": "", "status": "failed", "flags": reason}

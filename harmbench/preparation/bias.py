@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,21 +33,47 @@ def bias_field(
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
-    inside = Volume(mask.astype(np.uint8), scan.affine, kind="label")
-    try:
-        found = ants_module().n4_bias_field_correction(
-            to_ants(scan),
-            mask=to_ants(inside),
-            shrink_factor=settings.shrink_factor,
-            convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
-            spline_param=settings.spline_mm,
-            return_bias_field=True,
-        )
-    except Exception as error:
-        raise PreparationError(f"N4 failed: {error}") from error
-    field = from_ants(found, scan)
+    field = _n4(scan, mask, settings)
+    if settings.white_matter:
+        field = _n4(scan, mask, settings, _brightest(scan.data / np.maximum(field, 1e-6), mask))
     centre = float(field[mask].mean())
     if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
         raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
     # Far from the brain the spline is extrapolated, and means nothing: it must not divide by 0.
     return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)
+
+
+def _n4(
+    scan: Volume,
+    mask: NDArray[np.bool_],
+    settings: BiasSettings,
+    weights: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    def image(where: NDArray[np.bool_]) -> Any:
+        return to_ants(Volume(where.astype(np.uint8), scan.affine, kind="label"))
+
+    try:
+        found = ants_module().n4_bias_field_correction(
+            to_ants(scan),
+            mask=image(mask),
+            shrink_factor=settings.shrink_factor,
+            convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
+            spline_param=settings.spline_mm,
+            return_bias_field=True,
+            weight_mask=None if weights is None else image(weights),
+        )
+    except Exception as error:
+        raise PreparationError(f"N4 failed: {error}") from error
+    return from_ants(found, scan)
+
+
+def _brightest(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The brightest of three classes of the brain, by Otsu's thresholds: white matter in T1w."""
+    from skimage.filters import threshold_multiotsu  # a slow import, not for the command line
+
+    low, high = np.percentile(data[mask], (0.1, 99.9))
+    try:
+        upper = threshold_multiotsu(np.clip(data[mask], low, high), classes=3)[-1]
+    except ValueError as error:
+        raise PreparationError(f"the brain has no three classes of intensity ({error})") from error
+    return np.asarray(mask & (data > upper))

@@ -61,6 +61,11 @@ class BiasSettings(Settings):
         (50, 50, 50, 50), min_length=1, description="most iterations at each resolution"
     )
     tolerance: float = Field(1e-7, gt=0, description="change at which a resolution is finished")
+    white_matter: bool = Field(
+        True,
+        description="estimate twice, the second time from white matter alone, found in the first "
+        "result: where tissue lies in the brain then passes less for a bias field",
+    )
     spline_mm: float = Field(200.0, gt=0, description="distance of spline knots at the coarsest")
 
 
