@@ -45,7 +45,7 @@ def test_help_of_every_command(call) -> None:
     code, out, _ = call("--help")
     assert code == 0
     names = ["run", "report", "demo", "methods", "metrics", "new-method"]
-    names += ["check-method", "cohort", "segment", "score", "apply", "doctor"]
+    names += ["check-method", "cohort", "segment", "score", "apply", "export", "doctor"]
     for name in names:
         assert f" {name} " in out
         code, help_text, _ = call(name, "--help")

@@ -22,8 +22,8 @@ LAYERS = (
     {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},
     {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
-    {"cell", "executors"},
-    {"contract", "doctor", "grid", "outside", "report", "scaffold"},
+    {"cell", "executors", "models"},
+    {"apply", "contract", "doctor", "grid", "outside", "report", "scaffold"},
     {"cli"},
     {"__main__"},
 )
