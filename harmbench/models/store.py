@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from safetensors import SafetensorError
 
 from harmbench.errors import ConfigError, MethodError, RunError
 from harmbench.method import Method, NoProgress, Progress, Task, load_method, make_settings
@@ -94,7 +95,7 @@ def _known_method(record: ModelRecord, method: str | None) -> str:
 def _loaded(kind: type[Method], files: Path, settings: BaseModel) -> Method:
     try:
         return kind.load(files, settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise MethodError(f"{files}: {kind.__name__} cannot read its files ({error})") from error
 
 
