@@ -22,6 +22,7 @@ __all__ = [
     "cohort",
     "demo",
     "doctor",
+    "export",
     "main",
     "methods",
     "metrics",
@@ -445,24 +446,75 @@ def score(
 
 @app.command()
 def apply(
-    cell: Annotated[Path, typer.Argument(help="A cell's folder in a run folder.")],
+    model: Annotated[Path, typer.Argument(help="A cell's folder, or an exported model.")],
     scans: Annotated[list[Path], typer.Argument(help="Scans in the source contrast.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where outputs go.")] = Path(),
+    kind: Annotated[
+        str, typer.Option("--input", help="auto, raw, or prepared: what the scans are.")
+    ] = "auto",
+    units: Annotated[
+        str, typer.Option(help="Intensities of what is made of raw scans: prepared, or scan.")
+    ] = "prepared",
+    mask: Annotated[
+        list[Path] | None, typer.Option(help="Brain mask, one for each scan in order (repeatable).")
+    ] = None,
+    n_samples: Annotated[
+        int, typer.Option(min=1, help="Harmonize so many times; write mean and spread.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option(help="Of the first sample; default: training's.")] = (
+        None
+    ),
+    force: Annotated[
+        bool, typer.Option("--force", help="Also scans that the model was not trained for.")
+    ] = False,
+    method: Annotated[
+        str | None, typer.Option(help="FILE.py:CLASS, where the method is not an installed one.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Harmonize new scans with the model of a finished cell.
+    """Harmonize new scans, raw or prepared, with a trained model; outputs lie on the scan's grid.
 
-    Example: `harmbench apply harmbench-run/cells/dm/3T-to-1.5T/fold-0/seed-0 scan.nii.gz --out new`
+    Raw scans are prepared as the training scans were; what the model was not trained for is refused.
+
+    Examples:
+    - `harmbench apply harmbench-run/cells/dm/3T-to-1.5T/fold-0/seed-0 scan.nii.gz --out new`
+
+    - `harmbench apply my-model scan.nii.gz --n-samples 10 --units scan --out new`
     """
-    from harmbench.outside import apply_method, load_cell
+    from harmbench.apply import ApplyOptions, InputKind, Units, apply_model
+    from harmbench.models import load_model
     from harmbench.progress import Display
     from harmbench.training import resolve_device
 
+    options = ApplyOptions(
+        input=_one_of(kind, InputKind, "input"),
+        units=_one_of(units, Units, "units"),
+        n_samples=n_samples,
+        seed=seed,
+        force=force,
+    )
     with Display("apply", len(scans)) as display:
-        trained = load_cell(cell, str(resolve_device(device or "auto")), display)
-        written = apply_method(trained, scans, out)
+        trained = load_model(model, str(resolve_device(device or "auto")), display, method=method)
+        written = apply_model(trained, scans, out, options, mask or (), say=say)
     for path in written:
         print(path)
+
+
+@app.command()
+def export(
+    cell: Annotated[Path, typer.Argument(help="A cell's folder in a run folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the model.")],
+) -> None:
+    """Write a trained model into one folder that stands alone: weights, record, model card.
+
+    Example: `harmbench export harmbench-run/cells/dm/3T-to-1.5T/fold-0/seed-0 --out my-model`
+    """
+    from harmbench.models import export_model
+    from harmbench.progress import Display
+
+    with Display("export", 1) as display:
+        folder = export_model(cell, out, display)
+    print(folder)
 
 
 @app.command()
@@ -498,13 +550,17 @@ def _shape(text: str) -> tuple[int, ...] | None:
 
 
 def _rescale(text: str | None) -> Any:
-    from typing import get_args
-
     from harmbench.cohorts.base import Rescale
 
-    allowed = get_args(Rescale)
+    return _one_of(text, Rescale, "rescale")
+
+
+def _one_of(text: str | None, choices: Any, name: str) -> Any:
+    from typing import get_args
+
+    allowed = get_args(choices)
     if text not in allowed:
-        raise ConfigError(f"rescale '{text}'; {suggest(str(text), allowed)}")
+        raise ConfigError(f"{name} '{text}'; {suggest(str(text), allowed)}")
     return text
 
 

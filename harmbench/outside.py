@@ -1,4 +1,4 @@
-"""Scores of volumes that any outside tool produced, and a trained model on new scans."""
+"""Scores of volumes that any outside tool produced."""
 
 from __future__ import annotations
 
@@ -15,21 +15,17 @@ import pandas as pd
 from harmbench.cohorts.base import Rescale, rescale_volume
 from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
-from harmbench.method import Direction, Method, Progress, Task, load_method, make_settings
+from harmbench.method import Progress
 from harmbench.metrics.overlap import Backend
 from harmbench.progress import Display
-from harmbench.runs import CellFolder
-from harmbench.scoring import finish_volume, missing_rows, score_rows
+from harmbench.scoring import missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Segmenter, make_segmenter
-from harmbench.storage import atomic, read_json
+from harmbench.storage import atomic
 from harmbench.volume import Volume, read, require_same_grid, write
 
 __all__ = [
-    "TrainedCell",
     "Triple",
-    "apply_method",
     "find_triples",
-    "load_cell",
     "score_all",
     "score_triple",
     "segment_scan",
@@ -259,70 +255,3 @@ def segment_scan(
         row = {"tissue": tissue, "label": label, "voxels": voxels}
         rows.append({**row, "volume_mm3": voxels * voxel_mm3, "segmenter": chosen.name})
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedCell:
-    """A fitted method as a cell left it."""
-
-    method: Method
-    task: Task
-    rescale: Rescale
-    mask_background: bool
-
-
-def load_cell(folder: Path, device: str, progress: Progress) -> TrainedCell:
-    """Load the model of a finished cell.
-
-    Args:
-        folder: such as `OUT/cells/dm/3T-to-1.5T/fold-0/seed-0`.
-        device: torch device name.
-        progress: told about long work.
-
-    Raises:
-        RunError: not the folder of a cell with a fitted model.
-    """
-    paths = CellFolder(folder)
-    record = read_json(paths.record)
-    if record is None:
-        raise RunError(f"{folder}: not a cell's folder, it has no {paths.record.name}")
-    if "fit" not in record["keys"] or not paths.model.is_dir():
-        raise RunError(f"{folder}: the cell has no fitted model (its status is {record['status']})")
-    kind = load_method(record["uses"])
-    settings = make_settings(kind, record["settings"], record["method"])
-    task = Task(
-        direction=Direction(record["source"], record["target"]),
-        fold=record["fold"],
-        seed=record["seed"],
-        device=device,
-        progress=progress,
-    )
-    method = kind.load(paths.model, settings)
-    return TrainedCell(method, task, record["rescale"], record["mask_background"])
-
-
-def apply_method(cell: TrainedCell, scans: Sequence[Path], out: Path) -> list[Path]:
-    """Harmonize new scans with a trained cell's model.
-
-    Every scan is read and checked before the first is harmonized. Outputs are float32, lie on the
-    grid of their scan, and are called `NAME_harmonized.nii.gz`.
-
-    Raises:
-        VolumeError: a scan is unreadable, not finite or out of range, or two would overwrite each
-            other's output.
-    """
-    names = [_stem(scan) for scan in scans]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise VolumeError(f"two scans have the name {', '.join(twice)}: apply them one by one")
-    for scan in scans:
-        _in_range(scan, cell.rescale)
-    written = []
-    for done, (scan, name) in enumerate(zip(scans, names, strict=True)):
-        cell.task.progress("apply", done, len(scans))
-        source = _in_range(scan, cell.rescale)
-        output = cell.method.harmonize(source, cell.task)
-        finished, _ = finish_volume(output, source, mask_background=cell.mask_background)
-        written.append(write(finished, out / f"{name}_harmonized.nii.gz"))
-    cell.task.progress("apply", len(scans), len(scans))
-    return written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +11,29 @@ import numpy as np
 import pytest
 
 import harmbench.segmentation
+from harmbench import cli
+from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
 from harmbench.errors import SegmentationError
+from harmbench.grid import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
+
+RANDOM = '''
+from harmbench.method import Method
+
+
+class Noisy(Method):
+    """Multiply the brain by a random factor for each seed."""
+
+    title = "Noisy"
+
+    def harmonize(self, source, task):
+        import numpy as np
+
+        gain = np.random.default_rng(task.seed).uniform(0.5, 0.9)
+        return source.with_data(source.data * gain)
+'''
 
 
 class Thresholds:
@@ -54,3 +75,50 @@ def make_manifest(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command in this process; returns (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harmbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def finished(thresholds, make_manifest, tmp_path: Path) -> Callable[..., Path]:
+    """Run controls and a random method on four tiny subjects; returns a method's cell, A to B."""
+
+    def run(
+        method: str = "histogram_matching", preparation: object = None, **sidecars: str
+    ) -> Path:
+        adapter = tmp_path / "noisy.py"
+        adapter.write_text(RANDOM)
+        manifest = make_manifest(4)
+        for session, value in sidecars.items():
+            for number in range(4):
+                path = manifest.with_name(f"s{number}_{session}.json")
+                path.write_text(json.dumps({"MagneticFieldStrength": float(value)}))
+        experiment = load_experiment(
+            None,
+            ["scoring.segmenter=thresholds", "device=cpu", "folds.k=2", "folds.run=0"],
+            {
+                "data.path": manifest,
+                "data.direction": "A-to-B",
+                "methods": {"noisy": {"uses": f"{adapter}:Noisy"}},
+            },
+        )
+        out = tmp_path / "out"
+        run_experiment(experiment, out, say=lambda _: None)
+        record = json.loads((out / "run.json").read_text())
+        record["cohort"]["preparation"] = preparation
+        (out / "run.json").write_text(json.dumps(record))
+        return out / "cells" / method / "A-to-B" / "fold-0" / "seed-0"
+
+    return run

@@ -16,24 +16,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from harmbench import cli
 from harmbench.metrics.suite import METRICS
 from harmbench.results import read_results
 from harmbench.volume import Volume, read, write
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run a command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["harmbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def _run(manifest: Path, out: Path) -> list[object]:
@@ -45,7 +30,7 @@ def test_help_of_every_command(call) -> None:
     code, out, _ = call("--help")
     assert code == 0
     names = ["run", "rescore", "report", "demo", "methods", "metrics", "new-method"]
-    names += ["check-method", "cohort", "segment", "score", "apply", "doctor"]
+    names += ["check-method", "cohort", "prepare", "segment", "score", "apply", "export", "doctor"]
     for name in names:
         assert f" {name} " in out
         code, help_text, _ = call(name, "--help")

@@ -22,8 +22,9 @@ LAYERS = (
     {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},
     {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
-    {"cell", "executors"},
-    {"contract", "doctor", "grid", "outside", "prepare", "qc", "report", "rescoring", "scaffold"},
+    {"cell", "executors", "models"},
+    {"apply", "contract", "doctor", "grid", "outside", "prepare", "qc", "report", "rescoring"}
+    | {"scaffold"},
     {"cli"},
     {"__main__"},
 )
