@@ -30,6 +30,6 @@ def test_every_command_is_described() -> None:
     from harmbench.cli import app
 
     names = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    assert len(names) == 13
+    assert len(names) == 15
     table = README[README.index("| command |") :]
     assert not [name for name in names if f"`{name}`" not in table]
