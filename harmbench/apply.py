@@ -15,7 +15,6 @@ from harmbench import __version__
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.errors import ConfigError, PreparationError, VolumeError
 from harmbench.models import Model
-from harmbench.models.contrast import image_name
 from harmbench.models.fit import misfits
 from harmbench.preparation.align import PreparedScan, prepare_scans, restore
 from harmbench.preparation.grid import Chain
@@ -25,7 +24,7 @@ from harmbench.preparation.strip import SkullStripper, make_stripper
 from harmbench.scoring import finish_volume
 from harmbench.settings import validated
 from harmbench.storage import file_key, write_json
-from harmbench.volume import Step, Volume, read, write
+from harmbench.volume import Step, Volume, image_name, read, write
 
 __all__ = ["ApplyOptions", "InputKind", "Units", "apply_model"]
 

@@ -21,7 +21,7 @@ from harmbench.progress import Display
 from harmbench.scoring import missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Segmenter, make_segmenter
 from harmbench.storage import atomic
-from harmbench.volume import Volume, read, require_same_grid, write
+from harmbench.volume import Volume, image_name, read, require_same_grid, write
 
 __all__ = [
     "Triple",
@@ -63,7 +63,7 @@ def find_triples(volume: Path, reference: Path, source: Path | None = None) -> l
         raise CohortError(f"no such file or folder: {', '.join(missing)}")
     folders = {path.is_dir() for path in paths}
     if folders == {False}:
-        return [Triple(_stem(volume), volume, reference, source)]
+        return [Triple(image_name(volume), volume, reference, source)]
     if len(folders) == 2:
         raise CohortError("--volume, --reference and --source are all files or all folders")
     names = sorted(path.name for path in volume.iterdir() if path.name.endswith(_SUFFIXES))
@@ -78,16 +78,9 @@ def find_triples(volume: Path, reference: Path, source: Path | None = None) -> l
     if problems:
         raise CohortError(f"every file of {volume} needs a counterpart of the same name:", problems)
     return [
-        Triple(_stem(volume / name), volume / name, reference / name, source and source / name)
+        Triple(image_name(volume / name), volume / name, reference / name, source and source / name)
         for name in names
     ]
-
-
-def _stem(path: Path) -> str:
-    for suffix in _SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
-    return path.stem
 
 
 def score_triple(

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.filename_parser import splitext_addext
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -31,7 +32,16 @@ from numpy.typing import NDArray
 from harmbench.errors import VolumeError
 from harmbench.storage import atomic
 
-__all__ = ["FileSpace", "Kind", "Step", "Volume", "read", "require_same_grid", "write"]
+__all__ = [
+    "FileSpace",
+    "Kind",
+    "Step",
+    "Volume",
+    "image_name",
+    "read",
+    "require_same_grid",
+    "write",
+]
 
 Kind = Literal["intensity", "label"]
 
@@ -152,6 +162,11 @@ def require_same_grid(one: Volume, other: Volume, names: tuple[str, str]) -> Non
     if not one.same_grid(other):
         gap = float(np.abs(one.affine - other.affine).max())
         raise VolumeError(f"{names[0]} and {names[1]} differ in affine by up to {gap:.3g} mm")
+
+
+def image_name(path: Path) -> str:
+    """Return an image's file name without its suffixes: `scan` for `scan.nii.gz`."""
+    return str(splitext_addext(path.name)[0])
 
 
 def read(path: Path | str, kind: Kind = "intensity") -> Volume:

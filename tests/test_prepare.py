@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import harmbench.prepare
+import harmbench.prepare.cohort
+import harmbench.prepare.subject
 from harmbench.cohorts.base import Cohort, validate
 from harmbench.cohorts.bids import read_bids
 from harmbench.cohorts.data import DataSettings
@@ -159,9 +160,9 @@ def test_what_is_done_is_kept_and_what_is_damaged_is_made_again(
     prepare()
     before = _files(tmp_path / "out")
     made: list[str] = []
-    original = harmbench.prepare.prepare_subject
+    original = harmbench.prepare.cohort.prepare_subject
     monkeypatch.setattr(
-        harmbench.prepare,
+        harmbench.prepare.cohort,
         "prepare_subject",
         lambda job, progress: (made.append(job.subject), original(job, progress))[1],
     )
@@ -250,12 +251,12 @@ def test_a_full_disk_leaves_finished_subjects_intact(prepare, tmp_path: Path, mo
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(harmbench.prepare, "write_session", full)
+    monkeypatch.setattr(harmbench.prepare.subject, "write_session", full)
     summary = prepare()
     assert summary.failed == {"sub-02": f"{tmp_path / 'out'}: no space left for its files"}
     assert _files(tmp_path / "out" / "sub-01") == before
     assert not list((tmp_path / "out").glob(".new-*"))
-    monkeypatch.setattr(harmbench.prepare, "write_participants", full)
+    monkeypatch.setattr(harmbench.prepare.cohort, "write_participants", full)
     with pytest.raises(PreparationError, match=r"No space left.*prepared subjects are intact"):
         prepare()
     assert _files(tmp_path / "out" / "sub-01") == before
@@ -265,7 +266,7 @@ def test_an_unexpected_error_is_logged_with_its_traceback(prepare, tmp_path, mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(harmbench.prepare, "measure", broken)
+    monkeypatch.setattr(harmbench.prepare.subject, "measure", broken)
     summary = prepare()
     assert summary.failed["sub-01"].startswith("ZeroDivisionError: oh (logs/sub-01.log")
     assert "Traceback" in (tmp_path / "out" / "logs" / "sub-01.log").read_text()

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from nibabel.filename_parser import splitext_addext
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 from harmbench.metrics.histogram import BINS, histogram
 from harmbench.storage import read_json
-from harmbench.volume import Volume
+from harmbench.volume import Volume, image_name
 
 __all__ = [
     "SCANNER_FIELDS",
     "brain_histogram",
     "histogram_distance",
-    "image_name",
     "largest_distance",
     "same_scanner",
     "scanner_of",
@@ -34,11 +32,6 @@ _FIELD_TOLERANCE_T = 0.2
 _LEVELS = np.arange(BINS) / BINS
 
 Histogram = NDArray[np.float64]
-
-
-def image_name(path: Path) -> str:
-    """Return an image's file name without its suffixes: `scan` for `scan.nii.gz`."""
-    return str(splitext_addext(path.name)[0])
 
 
 def brain_histogram(volume: Volume) -> Histogram:

@@ -35,7 +35,8 @@ def misfits(record: ModelRecord, source: Volume, scan: Path) -> Iterator[str]:
     Voxel size, the scanner in its BIDS sidecar, and the histogram of its brain: the Wasserstein
     distance from the mean of the training sources may be twice that of the farthest of them, or that
     of the farthest itself where the scan is nearer to the training targets. On the simulated cohort
-    (8 subjects at 2 mm) this passes all 16 scans as source and refuses all 16 as the other contrast.
+    (8 subjects at 2 mm) these distances are 0.006 to 0.034 to scans of the own contrast, and 0.050 to
+    0.088 to those of the other.
 
     Args:
         record: the model's.

@@ -19,7 +19,7 @@ from harmbench.preparation.scan import CleanScan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, brain_volume_ml
 from harmbench.storage import read_json, write_json, write_text
-from harmbench.volume import Volume, write
+from harmbench.volume import Volume, image_name, write
 
 __all__ = [
     "DESCRIPTION",
@@ -65,9 +65,8 @@ def scan_stem(subject: str, session: str) -> Path:
 
 def raw_sidecar(scan: Path) -> dict[str, Any]:
     """Read the JSON file beside a scan; empty where there is none, or it is not JSON."""
-    name = re.sub(r"\.(nii(\.gz)?|mgz|mgh|img)$", "", scan.name)
     try:
-        found = read_json(scan.with_name(f"{name}.json"))
+        found = read_json(scan.with_name(f"{image_name(scan)}.json"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
