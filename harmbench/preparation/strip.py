@@ -39,6 +39,8 @@ __all__ = [
 
 Mask = NDArray[np.bool_]
 
+_LEAST_SPREAD, _LEAST_ALIKE = 0.03, 0.2
+
 
 class SkullStripper(Protocol):
     """Finds the brain in a scan of a head.
@@ -251,7 +253,7 @@ def check_plausible(mask: Mask, scan: Volume, settings: StripSettings) -> None:
     """Refuse a mask that cannot be a brain's.
 
     Raises:
-        PreparationError: its volume is not plausible.
+        PreparationError: its volume is not plausible, or what is in it is noise or uniform.
     """
     volume, (low, high) = brain_volume_ml(mask, scan), settings.plausible_ml
     if not low <= volume <= high:
@@ -260,6 +262,32 @@ def check_plausible(mask: Mask, scan: Volume, settings: StripSettings) -> None:
             "whole head, or skull stripping failed; try another strip.method, or set "
             "strip.plausible_ml"
         )
+    # A network finds a brain-shaped brain in anything: noise has no neighbours alike, and a bottle
+    # of water no tissues.
+    inside = scan.data[mask]
+    spread = float(inside.std() / max(abs(float(inside.mean())), 1e-12))
+    if spread < _LEAST_SPREAD:
+        raise PreparationError(
+            f"what should be the brain is uniform (coefficient of variation {spread:.2g}): not a head"
+        )
+    alike = _neighbour_correlation(scan.data, mask)
+    if alike < _LEAST_ALIKE:
+        raise PreparationError(
+            f"what should be the brain is noise (correlation of neighbouring voxels {alike:.2g}): "
+            "not a head"
+        )
+
+
+def _neighbour_correlation(data: NDArray[np.float32], mask: Mask) -> float:
+    """Largest correlation, over the three axes, of voxels of the mask with their neighbours."""
+    found = [0.0]
+    for axis in range(3):
+        one, other = np.moveaxis(data, axis, 0)[:-1], np.moveaxis(data, axis, 0)[1:]
+        both = np.moveaxis(mask, axis, 0)
+        pairs = both[:-1] & both[1:]
+        if np.count_nonzero(pairs) > 1:
+            found.append(float(np.corrcoef(one[pairs], other[pairs])[0, 1]))
+    return max(found)
 
 
 def _installed(package: str, module: str, command: str) -> str:

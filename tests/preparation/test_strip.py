@@ -48,10 +48,16 @@ def test_deepbet_finds_a_real_brain():
 
 
 def test_what_is_no_head_is_refused():
-    scan = Volume(np.random.default_rng(0).random((40, 40, 40)), np.diag([4.0, 4.0, 4.0, 1.0]))
-    stripper = make_stripper(StripSettings())
-    with pytest.raises(PreparationError, match=r"found no brain|expected 700 to 2300 ml"):
-        check_plausible(stripper.mask(scan), scan, StripSettings())
+    x, y, z = np.indices((40, 40, 40)) - 20
+    mask = x**2 + y**2 + z**2 < 17**2
+    noise = np.random.default_rng(0).random(mask.shape)
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    with pytest.raises(PreparationError, match=r"is noise .*not a head"):
+        check_plausible(mask, Volume(noise, affine), StripSettings())
+    with pytest.raises(PreparationError, match=r"is uniform .*not a head"):
+        check_plausible(mask, Volume(500 + noise, affine), StripSettings())
+    tissue = Volume(500 + 100 * np.sin(x / 3) + 10 * noise, affine)
+    check_plausible(mask, tissue, StripSettings())
 
 
 def test_implausible_volumes_are_refused(ball):
