@@ -264,7 +264,7 @@ class _CellRun:
     def _harmonize(self, method: Method, subject: str) -> None:
         source = self.bench.folder.input_volume(subject, self.cell.direction.source)
         for old in self.folder.beside.glob("*"):  # an earlier fit may have given other volumes
-            self.folder.kept(subject, old.name).unlink(missing_ok=True)
+            (old / self.folder.volume(subject).name).unlink(missing_ok=True)
 
         def keep(name: str, volume: Volume) -> None:
             write(volume, self.folder.kept(subject, name))

@@ -78,10 +78,18 @@ def test_runs(folder: Path) -> None:
 def test_several_fitting_files_must_be_chosen_by_desc(folder: Path) -> None:
     for session in "ab":
         for subject in ("01", "02"):
-            _add(folder, subject, session, "desc-prepared_T1w", tiny_pairs(1)[0].source)
+            _add(folder, subject, session, "desc-denoised_T1w", tiny_pairs(1)[0].source)
     with pytest.raises(CohortError, match="2 files fit"):
         read_bids(folder)
-    cohort = read_bids(folder, BidsSettings(desc="prepared"))
+    cohort = read_bids(folder, BidsSettings(desc="denoised"))
+    assert cohort.scans["sub-01", "a"].path.name == "sub-01_ses-a_desc-denoised_T1w.nii.gz"
+
+
+def test_prepared_scans_are_chosen_by_themselves(folder: Path) -> None:
+    for session in "ab":
+        for subject in ("01", "02"):
+            _add(folder, subject, session, "desc-prepared_T1w", tiny_pairs(1)[0].source)
+    cohort = read_bids(folder)
     assert cohort.scans["sub-01", "a"].path.name == "sub-01_ses-a_desc-prepared_T1w.nii.gz"
 
 
