@@ -62,9 +62,9 @@ class BiasSettings(Settings):
     )
     tolerance: float = Field(1e-7, gt=0, description="change at which a resolution is finished")
     white_matter: bool = Field(
-        True,
-        description="estimate twice, the second time from white matter alone, found in the first "
-        "result: where tissue lies in the brain then passes less for a bias field",
+        False,
+        description="estimate twice, the second time from the brightest of three classes of the "
+        "first result, white matter in T1w",
     )
     spline_mm: float = Field(200.0, gt=0, description="distance of spline knots at the coarsest")
 
