@@ -244,8 +244,10 @@ def _from_file(name: str) -> type[Method]:
     classes = {
         key: value
         for key, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, Method) and not inspect.isabstract(value)
+        if inspect.isclass(value) and issubclass(value, Method) and value is not Method
     }
+    if not classes:
+        raise MethodError(f"{file_name} defines no subclass of harmbench.method.Method")
     if class_name not in classes:
         raise MethodError(f"{file_name}: no method '{class_name}'; {suggest(class_name, classes)}")
     return _checked(classes[class_name], name)

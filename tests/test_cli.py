@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
+import harmbench
 from harmbench.metrics.suite import METRICS
 from harmbench.results import read_results
 from harmbench.volume import Volume, read, write
@@ -36,6 +37,11 @@ def test_help_of_every_command(call) -> None:
         code, help_text, _ = call(name, "--help")
         assert code == 0
         assert "Usage: harmbench" in help_text
+
+
+def test_version(call) -> None:
+    code, out, _ = call("--version")
+    assert (code, out) == (0, f"harmbench {harmbench.__version__}\n")
 
 
 def test_run_writes_results_and_adds_up(call, thresholds, make_manifest, tmp_path) -> None:

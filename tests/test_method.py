@@ -26,6 +26,14 @@ def test_a_file_beside_the_package(tmp_path: Path) -> None:
     assert load_method(f"{adapter}:{cls}") is load_method(f"{adapter}:{cls}")
     with pytest.raises(MethodError, match="no method 'Min'; did you mean 'Mine'"):
         load_method(f"{adapter}:Min")
+    (tmp_path / "half.py").write_text(
+        "from harmbench.method import Method\n\nclass Half(Method):\n    title = 'Half'\n"
+    )
+    with pytest.raises(MethodError, match="does not define harmonize"):
+        load_method(f"{tmp_path}/half.py:Half")
+    (tmp_path / "none_at_all.py").write_text("from harmbench.method import Method\n")
+    with pytest.raises(MethodError, match="defines no subclass of"):
+        load_method(f"{tmp_path}/none_at_all.py:Method")
     with pytest.raises(MethodError, match="no such file"):
         load_method(f"{tmp_path}/none.py:Mine")
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")

@@ -1,7 +1,10 @@
 """What the tests of the learned methods share: a small simulated pair, tasks, trained methods.
 
 `fitted` trains the `METHOD` of the module that asks for it, with the module's `TINY` settings.
+`make_pair` makes volumes of the module's `SHAPE`, if it has one.
 """
+
+import math
 
 import numpy as np
 import pytest
@@ -30,8 +33,10 @@ def task():
 
 
 @pytest.fixture
-def make_pair():
-    def make(shape=(12, 20, 22), shift=(0, 0, 0), subject="a"):
+def make_pair(request):
+    usual = getattr(request.module, "SHAPE", (12, 20, 22))
+
+    def make(shape=usual, shift=(0, 0, 0), subject="a"):
         """An ellipsoid with smooth waves in it, and the same with its contrast inverted."""
         x, y, z = np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
         waves = (np.sin(5 * x) + np.cos(6 * y) + np.sin(4 * z + 2 * x)) / 3
@@ -80,6 +85,7 @@ def kill():
 
     def at(stage, step):
         def report(now, done, total, **values):
+            assert all(math.isfinite(value) for value in values.values())
             if now == stage and done >= step:
                 raise KeyboardInterrupt
 

@@ -1,14 +1,13 @@
 """The diffusion model as a method, on one small simulated pair."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from harmbench.errors import ConfigError, MethodError, TrainingError
-from harmbench.method import Direction, Pair, Task, load_method, make_settings
+from harmbench.errors import ConfigError, MethodError
+from harmbench.method import load_method, make_settings
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings, model
 from harmbench.training import random_generator
 from harmbench.volume import Volume
@@ -28,47 +27,7 @@ SMALL = {
     "sampling_steps": 4,
 }
 TINY = SMALL | {"channels": 4, "norm_groups": 2, "iterations": 6, "log_every": 2, "batch_size": 2}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small convolutions are fastest on one thread, and busy machines don't slow them down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def task(folder=None, seed=0, progress=None):
-    extra = {} if progress is None else {"progress": progress}
-    return Task(Direction("3T", "1.5T"), folder=folder, seed=seed, **extra)
-
-
-def make_pair(shape=(12, 20, 22), shift=(0, 0, 0), subject="a"):
-    """An ellipsoid with smooth waves in it, and the same with its contrast inverted."""
-    x, y, z = np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
-    waves = (np.sin(5 * x) + np.cos(6 * y) + np.sin(4 * z + 2 * x)) / 3
-    brain = x**2 + y**2 + z**2 < 1
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = shift
-    source = np.where(brain, 0.5 + 0.4 * waves, 0).astype(np.float32)
-    target = np.where(brain, 0.5 - 0.4 * waves, 0).astype(np.float32)
-    return Pair(subject, "HC", Volume(source, affine), Volume(target, affine))
-
-
-def fitted(folder=None, seed=0, progress=None, **settings):
-    method = DiffusionModel(DiffusionSettings(**(TINY | settings)))
-    method.fit([make_pair()], task(folder, seed, progress))
-    return method
-
-
-def mse(one, other):
-    return float(np.mean((one.data - other.data) ** 2))
-
-
-def weights(method, folder):
-    method.save(folder)
-    return (folder / "model.safetensors").read_bytes()
+METHOD = DiffusionModel
 
 
 def test_the_paper_s_network_has_11_402_370_parameters():
@@ -79,7 +38,7 @@ def test_it_is_found_by_name():
     assert load_method("dm").__name__ == "DiffusionModel"
 
 
-def test_it_learns_to_invert_a_contrast(tmp_path):
+def test_it_learns_to_invert_a_contrast(tmp_path, make_pair, task, mse):
     pair = make_pair()
     method = DiffusionModel(DiffusionSettings(**SMALL))
     method.fit([pair], task(tmp_path))
@@ -90,7 +49,7 @@ def test_it_learns_to_invert_a_contrast(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"learned_variance": False}])
-def test_the_output_keeps_the_contract(changes):
+def test_the_output_keeps_the_contract(changes, make_pair, fitted, task):
     pair = make_pair(shift=(3, -7, 11))
     method = fitted(sampler="ddpm", **changes)
     before = pair.source.key
@@ -112,7 +71,7 @@ def test_the_output_keeps_the_contract(changes):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmsolver++", "unipc"])
-def test_the_batch_size_does_not_change_the_samples(sampler):
+def test_the_batch_size_does_not_change_the_samples(sampler, make_pair, fitted, task):
     source = make_pair().source
     method = fitted(sampler=sampler)
     one = method.harmonize(source, task())
@@ -121,7 +80,7 @@ def test_the_batch_size_does_not_change_the_samples(sampler):
     np.testing.assert_allclose(one.data, eight.data, atol=1e-4)
 
 
-def test_samples_depend_on_the_seed_alone():
+def test_samples_depend_on_the_seed_alone(make_pair, fitted, task, mse):
     source = make_pair().source
     method = fitted(sampler="ddpm")
     one = method.harmonize(source, task(seed=1))
@@ -130,7 +89,7 @@ def test_samples_depend_on_the_seed_alone():
     assert mse(one, method.harmonize(source, task(seed=2))) > 1e-5
 
 
-def test_the_mean_of_samples_varies_less():
+def test_the_mean_of_samples_varies_less(make_pair, fitted, task, mse):
     source = make_pair().source
     method = fitted(sampler="ddpm")
 
@@ -141,7 +100,7 @@ def test_the_mean_of_samples_varies_less():
     assert spread(8) < 0.4 * spread(1)
 
 
-def test_the_deviation_of_samples_is_kept_beside_their_mean():
+def test_the_deviation_of_samples_is_kept_beside_their_mean(make_pair, fitted, task):
     pair = make_pair(shift=(3, -7, 11))
     source = pair.source
     method = fitted(sampler="ddpm")
@@ -171,13 +130,13 @@ def test_the_deviation_of_samples_is_kept_beside_their_mean():
     assert (deviation.data[~brain] == 0).all()
 
 
-def test_one_sample_has_no_deviation():
+def test_one_sample_has_no_deviation(make_pair, fitted, task):
     kept = {}
     fitted().harmonize(make_pair().source, replace(task(), keep=kept.__setitem__))
     assert not kept
 
 
-def test_bf16_does_not_round_the_image():
+def test_bf16_does_not_round_the_image(make_pair, fitted, task):
     source = make_pair().source
     result = fitted(precision="bf16").harmonize(source, task()).data
     inside = result[(source.data > 0) & (result > 0) & (result < 1)]
@@ -185,7 +144,7 @@ def test_bf16_does_not_round_the_image():
     assert len(np.unique(inside)) > 0.9 * len(inside) > 300
 
 
-def test_brains_larger_than_those_of_training_are_sampled_whole():
+def test_brains_larger_than_those_of_training_are_sampled_whole(make_pair, fitted, task):
     method = fitted()
     source = make_pair(shape=(10, 40, 50)).source
     result = method.harmonize(source, task())
@@ -194,7 +153,7 @@ def test_brains_larger_than_those_of_training_are_sampled_whole():
     assert (result.data[~brain] == 0).all()
 
 
-def test_where_the_brain_lies_in_the_volume_does_not_matter(monkeypatch):
+def test_where_the_brain_lies_in_the_volume_does_not_matter(monkeypatch, make_pair, fitted, task):
     def same_noise_for_all_volumes(device, seed, volume_key, *rest):
         return random_generator(device, seed, *rest)
 
@@ -207,7 +166,7 @@ def test_where_the_brain_lies_in_the_volume_does_not_matter(monkeypatch):
     np.testing.assert_allclose(there[:, 5:, :-9], here, atol=1e-5)
 
 
-def test_two_volumes_get_different_noise():
+def test_two_volumes_get_different_noise(make_pair, fitted, task, mse):
     source = make_pair().source
     other = source.with_data(source.data * np.float32(0.999))
     method = fitted(sampler="ddpm")
@@ -216,57 +175,28 @@ def test_two_volumes_get_different_noise():
 
 
 @pytest.mark.parametrize("changes", [{"crop": "none"}, {"skip_empty_slices": False}, {"axis": 2}])
-def test_slices_can_be_cut_in_other_ways(changes):
+def test_slices_can_be_cut_in_other_ways(changes, make_pair, fitted, task):
     source = make_pair(shape=(9, 13, 11)).source
     result = fitted(**changes).harmonize(source, task())
     assert result.shape == source.shape
     assert (result.data[source.data == 0] == 0).all()
 
 
-def test_an_empty_volume_stays_empty():
-    source = Volume(np.zeros((3, 8, 8), dtype=np.float32), np.eye(4))
-    assert not fitted().harmonize(source, task()).data.any()
-
-
-class Kill:
-    """A progress reporter that ends the run after some step of training."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def __call__(self, stage, done, total, **values):
-        if stage == "train dm" and done >= self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("changes", [{}, {"learned_variance": False, "precision": "bf16"}])
-def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes):
+def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes, fitted, weights, kill):
     whole = fitted(tmp_path / "whole", **changes)
 
-    method = DiffusionModel(DiffusionSettings(**(TINY | {"checkpoint_every": 2} | changes)))
+    changes = changes | {"checkpoint_every": 2}
     with pytest.raises(KeyboardInterrupt):
-        method.fit([make_pair()], task(tmp_path / "parts", progress=Kill(4)))
+        fitted(tmp_path / "parts", progress=kill("train dm", 4), **changes)
     seen = []
-    again = DiffusionModel(method.config)
-    again.fit([make_pair()], task(tmp_path / "parts", progress=lambda *a, **_: seen.append(a)))
+    again = fitted(tmp_path / "parts", progress=lambda *a, **_: seen.append(a), **changes)
 
     assert seen == [("train dm", 6, 6)]
     assert weights(again, tmp_path / "a") == weights(whole, tmp_path / "b")
     curves = [(tmp_path / part / "loss.csv").read_text() for part in ("parts", "whole")]
     assert curves[0] == curves[1]
     assert [line.split(",")[0] for line in curves[0].splitlines()] == ["step", "2", "4", "6"]
-
-
-@pytest.mark.parametrize("change", ["seed", "data", "settings"])
-def test_a_checkpoint_of_another_training_is_not_used(tmp_path, change):
-    fitted(tmp_path)
-    pair = make_pair(shape=(8, 18, 20)) if change == "data" else make_pair()
-    config = DiffusionSettings(**(TINY | ({"learning_rate": 1e-3} if change == "settings" else {})))
-    seed = 1 if change == "seed" else 0
-    resumed, fresh = DiffusionModel(config), DiffusionModel(config)
-    resumed.fit([pair], task(tmp_path, seed))
-    fresh.fit([pair], task(None, seed))
-    assert weights(resumed, tmp_path / "a") == weights(fresh, tmp_path / "b")
 
 
 def test_sampling_in_another_way_needs_no_new_training(tmp_path):
@@ -277,18 +207,9 @@ def test_sampling_in_another_way_needs_no_new_training(tmp_path):
     assert tied.model_copy(update={"sampling_steps": 2}).training_key != tied.training_key
 
 
-def test_a_method_survives_saving(tmp_path):
-    source = make_pair().source
-    method = fitted()
-    method.save(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
-    before = method.harmonize(source, task()).data
-    loaded = DiffusionModel.load(tmp_path)
-    assert loaded.config == method.config
-    np.testing.assert_array_equal(loaded.harmonize(source, task()).data, before)
-
-
-def test_a_saved_method_can_sample_in_another_way_but_is_one_network(tmp_path):
+def test_a_saved_method_can_sample_in_another_way_but_is_one_network(
+    tmp_path, make_pair, fitted, task
+):
     fitted().save(tmp_path)
     config = DiffusionSettings(**(TINY | {"sampler": "dpmsolver++", "sampling_steps": 2}))
     loaded = DiffusionModel.load(tmp_path, config)
@@ -304,7 +225,7 @@ def test_a_saved_method_can_sample_in_another_way_but_is_one_network(tmp_path):
             DiffusionModel.load(tmp_path)
 
 
-def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path):
+def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path, fitted, weights):
     averaged, last = fitted(), fitted(use_ema=False)
     assert weights(averaged, tmp_path / "a") != weights(last, tmp_path / "b")
     # Without memory the average is the last weights.
@@ -312,15 +233,7 @@ def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path):
     assert weights(forgetful, tmp_path / "c") == weights(last, tmp_path / "b")
 
 
-def test_a_method_that_was_not_fitted_says_so(tmp_path):
-    method = DiffusionModel()
-    with pytest.raises(MethodError, match="not fitted"):
-        method.harmonize(make_pair().source, task())
-    with pytest.raises(MethodError, match="not fitted"):
-        method.save(tmp_path)
-
-
-def test_pictures_leave_training_as_it_is(tmp_path):
+def test_pictures_leave_training_as_it_is(tmp_path, fitted, weights):
     drawn = fitted(tmp_path / "a", preview_minutes=1e-9)
     plain = fitted(tmp_path / "b", preview_minutes=0)
     assert weights(drawn, tmp_path / "c") == weights(plain, tmp_path / "d")
@@ -328,7 +241,7 @@ def test_pictures_leave_training_as_it_is(tmp_path):
     assert not list((tmp_path / "b").glob("preview-*.png"))
 
 
-def test_a_compiled_network_gives_the_same(tmp_path, monkeypatch):
+def test_a_compiled_network_gives_the_same(tmp_path, monkeypatch, make_pair, fitted, task):
     source, compiled = make_pair().source, []
 
     def compile_it(network):
@@ -346,35 +259,6 @@ def test_a_compiled_network_gives_the_same(tmp_path, monkeypatch):
     np.testing.assert_allclose(again, result, atol=1e-6)
 
 
-def test_a_loss_that_is_not_finite_stops_training_and_leaves_no_checkpoint(tmp_path):
-    pair = make_pair()
-    source = copy.deepcopy(pair.source.data)
-    source[6] = np.nan
-    bad = Pair("a", "HC", Volume(source, pair.source.affine), pair.target)
-    method = DiffusionModel(DiffusionSettings(**(TINY | {"batch_size": 16})))
-    with pytest.raises(TrainingError, match=r"not finite at step \d; try a lower learning_rate"):
-        method.fit([bad], task(tmp_path))
-    assert not (tmp_path / "checkpoint.safetensors").exists()
-
-
-def test_pairs_are_loaded_once():
-    class Lazy:
-        loaded = 0
-
-        def __len__(self):
-            return 2
-
-        def __getitem__(self, index):
-            if index >= 2:
-                raise IndexError(index)
-            self.loaded += 1
-            return make_pair(subject=str(index))
-
-    pairs = Lazy()
-    DiffusionModel(DiffusionSettings(**TINY)).fit(pairs, task())
-    assert pairs.loaded == 2
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -390,7 +274,3 @@ def test_pairs_are_loaded_once():
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         make_settings(DiffusionModel, values, "dm")
-
-
-def test_every_setting_is_described():
-    assert all(field.description for field in DiffusionSettings.model_fields.values())

@@ -1,6 +1,5 @@
 """The U-Net as a method, and the regression of slices that it shares with DeepHarmony."""
 
-import copy
 import math
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from torch import nn
 
 from harmbench.contract import check_method
-from harmbench.errors import ConfigError, MethodError, TrainingError
-from harmbench.method import Direction, Pair, Task, make_settings
+from harmbench.errors import ConfigError, MethodError
+from harmbench.method import make_settings
 from harmbench.methods.unet import UNet, UNetSettings
 from harmbench.methods.unet.network import Regressor
 from harmbench.volume import Volume
@@ -32,47 +31,7 @@ TINY = SMALL | {
     "batch_size": 2,
     "log_every": 2,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small convolutions are fastest on one thread, and busy machines don't slow them down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def task(folder=None, seed=0, progress=None):
-    extra = {} if progress is None else {"progress": progress}
-    return Task(Direction("3T", "1.5T"), folder=folder, seed=seed, **extra)
-
-
-def make_pair(shape=(12, 20, 22), shift=(0, 0, 0), subject="a"):
-    """An ellipsoid with smooth waves in it, and the same with its contrast inverted."""
-    x, y, z = np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in shape), indexing="ij")
-    waves = (np.sin(5 * x) + np.cos(6 * y) + np.sin(4 * z + 2 * x)) / 3
-    brain = x**2 + y**2 + z**2 < 1
-    affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    affine[:3, 3] = shift
-    source = np.where(brain, 0.5 + 0.4 * waves, 0).astype(np.float32)
-    target = np.where(brain, 0.5 - 0.4 * waves, 0).astype(np.float32)
-    return Pair(subject, "HC", Volume(source, affine), Volume(target, affine))
-
-
-def fitted(folder=None, seed=0, progress=None, **settings):
-    method = UNet(UNetSettings(**(TINY | settings)))
-    method.fit([make_pair()], task(folder, seed, progress))
-    return method
-
-
-def mse(one, other):
-    return float(np.mean((one.data - other.data) ** 2))
-
-
-def weights(method, folder):
-    method.save(folder)
-    return (folder / "model.safetensors").read_bytes()
+METHOD = UNet
 
 
 def block(before, width, time):
@@ -114,7 +73,7 @@ def test_it_holds_the_contract():
 
 
 @pytest.mark.parametrize("changes", [{}, {"output": "image", "pixel_loss": "mse"}])
-def test_it_learns_to_invert_a_contrast(tmp_path, changes):
+def test_it_learns_to_invert_a_contrast(tmp_path, changes, make_pair, task, mse):
     pair = make_pair()
     method = UNet(UNetSettings(**(SMALL | changes)))
     method.fit([pair], task(tmp_path))
@@ -162,7 +121,7 @@ def test_the_loss_has_the_parts_that_were_asked_for():
     "changes",
     [{}, {"precision": "bf16"}, {"crop": "none"}, {"skip_empty_slices": False}, {"at_least": 40}],
 )
-def test_the_output_keeps_the_contract(changes):
+def test_the_output_keeps_the_contract(changes, make_pair, fitted, task):
     pair = make_pair(shape=(9, 13, 22), shift=(3, -7, 11))
     method = fitted(ema_decay=None, **changes)
     before = pair.source.key
@@ -177,7 +136,7 @@ def test_the_output_keeps_the_contract(changes):
     assert result.history[-1].parameters == {"orientations": (0,), "clipped": 0.0}
 
 
-def test_bf16_does_not_round_the_image():
+def test_bf16_does_not_round_the_image(make_pair, fitted, task):
     values = fitted(precision="bf16", output="image").harmonize(make_pair().source, task()).data
     values = values[(values > 0) & (values < 1)]
     # bf16 has 8 bits: it would leave a few hundred values and a comb in the histogram.
@@ -193,7 +152,7 @@ class Constant(nn.Module):
         return self.value.expand_as(source)
 
 
-def test_the_result_is_the_median_over_orientations():
+def test_the_result_is_the_median_over_orientations(make_pair, fitted, task):
     pair = make_pair()
     method = fitted(orientations=(2, 0, 1), iterations=2)
     assert set(method.parameter_counts()) == {
@@ -208,7 +167,7 @@ def test_the_result_is_the_median_over_orientations():
     assert (result.data[~brain] == 0).all()
 
 
-def test_values_out_of_range_are_clipped_and_counted(caplog):
+def test_values_out_of_range_are_clipped_and_counted(caplog, make_pair, fitted, task):
     pair = make_pair()
     method = fitted()
     method._networks = {0: Constant(1.5)}
@@ -219,7 +178,7 @@ def test_values_out_of_range_are_clipped_and_counted(caplog):
     assert "100 % of brain voxels were outside [0, 1]" in caplog.text
 
 
-def test_the_batch_size_of_prediction_has_no_influence():
+def test_the_batch_size_of_prediction_has_no_influence(make_pair, fitted, task):
     source = make_pair().source
     method = fitted()
     sixteen = method.harmonize(source, task())
@@ -227,7 +186,7 @@ def test_the_batch_size_of_prediction_has_no_influence():
     np.testing.assert_allclose(method.harmonize(source, task()).data, sixteen.data, atol=1e-6)
 
 
-def test_brains_larger_than_those_of_training_are_predicted_whole():
+def test_brains_larger_than_those_of_training_are_predicted_whole(make_pair, fitted, task):
     method = fitted()
     source = make_pair(shape=(10, 40, 50)).source
     result = method.harmonize(source, task())
@@ -236,7 +195,7 @@ def test_brains_larger_than_those_of_training_are_predicted_whole():
     assert (result.data[~brain] == 0).all()
 
 
-def test_where_the_brain_lies_in_the_volume_does_not_matter():
+def test_where_the_brain_lies_in_the_volume_does_not_matter(make_pair, fitted, task):
     source = make_pair().source
     moved = Volume(np.pad(source.data, ((0, 0), (5, 0), (0, 9))), source.affine)
     method = fitted()
@@ -244,29 +203,12 @@ def test_where_the_brain_lies_in_the_volume_does_not_matter():
     np.testing.assert_allclose(there[:, 5:, :-9], here, atol=1e-6)
 
 
-def test_an_empty_volume_stays_empty():
-    source = Volume(np.zeros((3, 8, 8), dtype=np.float32), np.eye(4))
-    assert not fitted().harmonize(source, task()).data.any()
-
-
-class Kill:
-    """A progress reporter that ends the run after some step of training."""
-
-    def __init__(self, stage, step):
-        self.stage, self.step = stage, step
-
-    def __call__(self, stage, done, total, **values):
-        assert math.isfinite(values["loss"])
-        if stage == self.stage and done >= self.step:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": None, "precision": "bf16"}])
-def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes):
+def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes, fitted, weights, kill):
     changes = changes | {"orientations": (0, 2), "checkpoint_every": 2}
     whole = fitted(tmp_path / "whole", **changes)
     with pytest.raises(KeyboardInterrupt):
-        fitted(tmp_path / "parts", progress=Kill("train unet axial", 4), **changes)
+        fitted(tmp_path / "parts", progress=kill("train unet axial", 4), **changes)
     seen = []
     again = fitted(tmp_path / "parts", progress=lambda *a, **_: seen.append(a), **changes)
 
@@ -282,19 +224,7 @@ def test_an_interrupted_training_ends_in_the_same_place(tmp_path, changes):
         assert [line.split(",")[0] for line in lines[1:]] == ["2", "4", "6"]
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "settings"])
-def test_a_checkpoint_of_another_training_is_not_used(tmp_path, change):
-    fitted(tmp_path)
-    pair = make_pair(shape=(8, 18, 20)) if change == "data" else make_pair()
-    config = UNetSettings(**(TINY | ({"learning_rate": 1e-3} if change == "settings" else {})))
-    seed = 1 if change == "seed" else 0
-    resumed, fresh = UNet(config), UNet(config)
-    resumed.fit([pair], task(tmp_path, seed))
-    fresh.fit([pair], task(None, seed))
-    assert weights(resumed, tmp_path / "a") == weights(fresh, tmp_path / "b")
-
-
-def test_a_seed_gives_one_training(tmp_path):
+def test_a_seed_gives_one_training(tmp_path, fitted, weights):
     torch.manual_seed(5)
     one = fitted(seed=1)
     torch.manual_seed(6)
@@ -302,24 +232,21 @@ def test_a_seed_gives_one_training(tmp_path):
     assert weights(one, tmp_path / "a") != weights(fitted(seed=2), tmp_path / "c")
 
 
-def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path):
+def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path, fitted, weights):
     last = weights(fitted(ema_decay=None), tmp_path / "last")
     assert weights(fitted(), tmp_path / "average") != last
     assert weights(fitted(ema_decay=0.0), tmp_path / "forgetful") == last
 
 
-def test_a_method_survives_saving(tmp_path):
-    source = make_pair().source
+def test_several_networks_survive_saving(tmp_path, make_pair, fitted, task):
     method = fitted(orientations=(0, 1))
     method.save(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
-    loaded = UNet.load(tmp_path)
-    assert loaded.config == method.config
+    source = make_pair().source
     expected = method.harmonize(source, task()).data
-    np.testing.assert_array_equal(loaded.harmonize(source, task()).data, expected)
+    np.testing.assert_array_equal(UNet.load(tmp_path).harmonize(source, task()).data, expected)
 
 
-def test_a_saved_method_is_one_network(tmp_path):
+def test_a_saved_method_is_one_network(tmp_path, fitted):
     fitted().save(tmp_path)
     other = UNet.load(tmp_path, UNetSettings(**(TINY | {"prediction_batch": 3})))
     assert other.config.prediction_batch == 3
@@ -334,35 +261,7 @@ def test_a_saved_method_is_one_network(tmp_path):
             UNet.load(tmp_path)
 
 
-def test_a_method_that_was_not_fitted_says_so(tmp_path):
-    with pytest.raises(MethodError, match="unet was not fitted"):
-        UNet().harmonize(make_pair().source, task())
-    with pytest.raises(MethodError, match="unet was not fitted"):
-        UNet().save(tmp_path)
-
-
-def test_an_unknown_device_is_refused_before_anything_is_loaded():
-    class Untouched:
-        def __iter__(self):
-            raise AssertionError("pairs were loaded")
-
-    elsewhere = Task(Direction("3T", "1.5T"), device="tpu")
-    with pytest.raises(MethodError, match="unknown device 'tpu'"):
-        UNet().fit(Untouched(), elsewhere)
-
-
-def test_a_loss_that_is_not_finite_stops_training_and_leaves_no_checkpoint(tmp_path):
-    pair = make_pair()
-    source = copy.deepcopy(pair.source.data)
-    source[6] = np.nan
-    bad = Pair("a", "HC", Volume(source, pair.source.affine), pair.target)
-    method = UNet(UNetSettings(**(TINY | {"batch_size": 16})))
-    with pytest.raises(TrainingError, match=r"not finite at step \d; try a lower learning_rate"):
-        method.fit([bad], task(tmp_path))
-    assert not (tmp_path / "checkpoint.safetensors").exists()
-
-
-def test_pairs_are_loaded_once_for_each_orientation():
+def test_pairs_are_loaded_once_for_each_orientation(make_pair, task):
     class Lazy:
         loaded = 0
 
@@ -396,10 +295,6 @@ def test_pairs_are_loaded_once_for_each_orientation():
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         make_settings(UNet, values, "unet")
-
-
-def test_every_setting_is_described():
-    assert all(field.description for field in UNetSettings.model_fields.values())
 
 
 def test_settings_without_influence_need_no_new_training():

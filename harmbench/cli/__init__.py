@@ -1,0 +1,102 @@
+"""The command line: each command is a few lines over the public API.
+
+Modules are imported inside the commands, so that `--help` answers before torch, nibabel and pandas
+are loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from harmbench import __version__
+from harmbench.cli.adapters import check_method, doctor, methods, metrics, new_method
+from harmbench.cli.running import demo, report, rescore, run
+from harmbench.cli.scans import cohort, prepare, score, segment
+from harmbench.cli.trained import apply, export
+from harmbench.console import fail, say
+from harmbench.errors import HarmbenchError
+
+__all__ = ["app", "main"]
+
+_EPILOG = (
+    "Exit codes: 0 success; 1 the work ended but a cell or check failed; 2 wrong usage or input, "
+    "nothing was done; 3 an error of the system (disk full, no permission) or in harmbench itself; "
+    "130 interrupted. "
+    "`--debug`, anywhere, shows tracebacks."
+)
+
+app = typer.Typer(
+    name="harmbench",
+    help="A benchmark of MRI contrast harmonization methods.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"harmbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+_COMMANDS = (
+    run,
+    rescore,
+    report,
+    demo,
+    methods,
+    metrics,
+    new_method,
+    check_method,
+    cohort,
+    prepare,
+    segment,
+    score,
+    apply,
+    export,
+    doctor,
+)
+for _command in _COMMANDS:
+    app.command(name=_command.__name__.replace("_", "-"))(_command)
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; errors that harmbench raises on purpose become one readable line."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except HarmbenchError as error:
+        fail(error, f"error: {error}", 2, debug)
+    except SystemExit as ended:
+        # typer has turned the interrupt into this code, silently.
+        if ended.code == _INTERRUPTED:
+            say("interrupted; the same command goes on from here")
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(error, f"system error: {where}{error.strerror or error}", 3, debug)
+    except Exception as error:  # noqa: BLE001 - the last door
+        text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+        fail(error, text, 3, debug)

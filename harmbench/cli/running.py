@@ -1,0 +1,133 @@
+"""Commands that run the benchmark and report on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harmbench.cli.options import (
+    DEFAULT_OUT,
+    Config,
+    Data,
+    Device,
+    Overrides,
+    Rescaling,
+    SegmenterName,
+    config_path,
+    given,
+)
+from harmbench.console import say
+
+__all__ = ["demo", "report", "rescore", "run"]
+
+
+def run(
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="A method, FILE.py:CLASS, or all (repeatable)."),
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="all, or fold numbers: 0,2.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds.")] = None,
+    direction: Annotated[str | None, typer.Option(help="both, or SOURCE-to-TARGET.")] = None,
+    data: Data = None,
+    source: Annotated[str | None, typer.Option(help="Session to map from.")] = None,
+    target: Annotated[str | None, typer.Option(help="Session to map to.")] = None,
+    rescale: Rescaling = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = DEFAULT_OUT,
+    seed: Annotated[int | None, typer.Option(help="Seed of the methods.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
+    device: Device = None,
+    segmenter: SegmenterName = None,
+) -> None:
+    """Train, harmonize, segment and score: every cell that is not current.
+
+    A run that was stopped goes on where it was; several runs into one folder add up.
+
+    Examples:
+    - `harmbench run --config demo`
+
+    - `harmbench run --method dm --fold all --jobs 2`
+
+    - `harmbench run --method my_method.py:MyMethod --data scans.csv --rescale percentile`
+    """
+    from harmbench.config import load_experiment, select_methods
+    from harmbench.grid import run_experiment
+
+    changes = {
+        "folds.run": fold,
+        "folds.k": folds,
+        "data.path": data,
+        "data.source": source,
+        "data.target": target,
+        "data.direction": direction,
+        "data.rescale": rescale,
+        "seeds": None if seed is None else [seed],
+        "jobs": jobs,
+        "device": device,
+        "scoring.segmenter": segmenter,
+    }
+    experiment = load_experiment(config_path(config), overrides or (), given(changes))
+    summary = run_experiment(select_methods(experiment, method or ()), out, say=say)
+    done = summary.cells - len(summary.failed)
+    say(f"{done} of {summary.cells} cells are done: {summary.out / 'results.csv'}")
+    say(f"next: harmbench report {summary.out}")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def rescore(
+    out: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")] = DEFAULT_OUT,
+    overrides: Overrides = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
+    device: Device = None,
+    segmenter: SegmenterName = None,
+) -> None:
+    """Segment and score the stored volumes of a run again, without its methods.
+
+    Example: `harmbench rescore runs/dm --set scoring.surface_backend=medpy`
+    """
+    from harmbench.rescoring import rescore_run
+
+    changes = {"jobs": jobs, "device": device, "scoring.segmenter": segmenter}
+    summary = rescore_run(out, overrides or (), given(changes), say=say)
+    say(f"{summary.cells - len(summary.failed)} of {summary.cells} cells are done")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Report folder.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject shown in slice panels.")] = None,
+) -> None:
+    """Write tables, figures and one self-contained page from stored results.
+
+    Examples:
+    - `harmbench report`
+
+    - `harmbench report runs/dm runs/pgan --out comparison`
+    """
+    from harmbench.progress import Display
+    from harmbench.report import make_report
+
+    with Display("report", 1) as display:
+        page = make_report(runs or [DEFAULT_OUT], out, progress=display, lead_subject=subject)
+    say(f"report: {page}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")] = Path(
+        "harmbench-demo"
+    ),
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
+) -> None:
+    """Run the benchmark on a small simulated cohort and report: minutes on two cores."""
+    from harmbench.config import load_experiment
+    from harmbench.grid import run_experiment
+
+    experiment = load_experiment(config_path("demo"), (), given({"jobs": jobs}))
+    summary = run_experiment(experiment, out, say=say)
+    report([out])
+    raise typer.Exit(1 if summary.failed else 0)

@@ -1,0 +1,188 @@
+"""Commands on data sets and on scans: make, inspect, prepare, segment, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harmbench.cli.options import (
+    Config,
+    Data,
+    Json,
+    Overrides,
+    Rescaling,
+    SegmenterName,
+    config_path,
+    given,
+    parse_rescale,
+    parse_shape,
+)
+from harmbench.console import say, show_table
+
+__all__ = ["cohort", "prepare", "score", "segment"]
+
+
+def cohort(
+    data: Data = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a simulated cohort.")
+    ] = None,
+    rescale: Rescaling = None,
+    as_json: Json = False,
+) -> None:
+    """Make the simulated cohort, or inspect one: subjects, groups, sessions, and every problem.
+
+    Examples:
+    - `harmbench cohort --set data.phantom.subjects=8 --set data.phantom.spacing_mm=2 --out sim`
+
+    - `harmbench cohort --data scans.csv`
+    """
+    from harmbench.cohorts.data import describe_cohort
+    from harmbench.config import load_experiment
+    from harmbench.progress import Display
+
+    changes = {"data.path": data, "data.rescale": rescale}
+    settings = load_experiment(config_path(config), overrides or (), given(changes)).data
+    with Display("cohort", 1) as display:
+        rows = describe_cohort(settings, out, display)
+    show_table(rows, as_json)
+
+
+def prepare(
+    data: Annotated[Path, typer.Argument(help="A manifest (.csv) or a BIDS folder of raw scans.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the prepared data set (BIDS derivative).")],
+    strip: Annotated[
+        str | None, typer.Option(help="Skull stripper: deepbet, hd-bet, bet, mask or none.")
+    ] = None,
+    bias: Annotated[str | None, typer.Option(help="Bias field correction: n4 or none.")] = None,
+    registration: Annotated[
+        str | None, typer.Option(help="deformable, affine, rigid or none.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="reference, or halfway: both sessions are interpolated alike."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Session that the others are brought to.")
+    ] = None,
+    spacing: Annotated[float | None, typer.Option(help="Voxel size in mm.")] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="Common grid in voxels, such as 160x224x224, or none.")
+    ] = None,
+    session_by: Annotated[
+        str | None,
+        typer.Option(help="What tells BIDS sessions apart: label, or a sidecar field."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A YAML file with preparation settings.")
+    ] = None,
+    overrides: Overrides = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Subjects at a time.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="Memory for all of them together, in GB.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Prepare anew what OUT holds with other settings.")
+    ] = False,
+) -> None:
+    """Prepare raw scans: strip, correct bias, register, resample once, scale to [0, 1], crop.
+
+    A command that was stopped goes on where it was. Look at OUT/qc.html before you trust the result.
+
+    Examples:
+    - `harmbench prepare bids/ prepared/`
+
+    - `harmbench prepare scans.csv prepared/ --registration rigid --space halfway`
+
+    - `harmbench prepare bids/ prepared/ --session-by MagneticFieldStrength --set bias.spline_mm=150`
+    """
+    from harmbench.cohorts.bids import BidsSettings
+    from harmbench.cohorts.data import DataSettings
+    from harmbench.config import load_preparation
+    from harmbench.prepare import prepare_cohort
+
+    changes = {
+        "strip.method": strip,
+        "bias.method": bias,
+        "registration.transform": registration,
+        "registration.space": space,
+        "registration.reference": reference,
+        "spacing_mm": spacing,
+    }
+    wanted = given(changes)
+    if crop is not None:
+        # After `given`: a grid of None, for `none`, is a choice too.
+        wanted["crop.shape"] = parse_shape(crop)
+    settings = load_preparation(config, overrides or (), wanted)
+    bids = BidsSettings() if session_by is None else BidsSettings(session_by=session_by)
+    summary = prepare_cohort(
+        DataSettings(path=data, bids=bids),
+        out,
+        settings,
+        jobs=jobs,
+        memory_gb=memory,
+        overwrite=overwrite,
+        say=say,
+    )
+    for subject, reason in summary.failed.items():
+        say(f"failed: {subject}: {reason}")
+    say(f"{len(summary.prepared)} subjects are prepared; look at {summary.page}")
+    if summary.flagged:
+        say(f"conspicuous: {', '.join(summary.flagged)}")
+    if summary.prepared:
+        say(f"next: harmbench run --data {out}")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(help="A skull-stripped scan.", metavar="IN.nii.gz")],
+    labels: Annotated[Path, typer.Argument(help="Where labels go.", metavar="OUT.nii.gz")],
+    segmenter: SegmenterName = "auto",
+    rescale: Rescaling = "none",
+    as_json: Json = False,
+) -> None:
+    """Segment one scan into CSF (1), grey matter (2) and white matter (3).
+
+    Example: `harmbench segment brain.nii.gz labels.nii.gz --segmenter atropos`
+    """
+    from harmbench.outside import segment_scan
+
+    show_table(segment_scan(scan, labels, segmenter or "auto", parse_rescale(rescale)), as_json)
+
+
+def score(
+    volume: Annotated[Path, typer.Option(help="Harmonized volume, or a folder of them.")],
+    reference: Annotated[Path, typer.Option(help="Real target scan, or a folder of them.")],
+    source: Annotated[Path | None, typer.Option(help="What was harmonized.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV file.")] = None,
+    segmenter: SegmenterName = "auto",
+    rescale: Rescaling = "none",
+    stacking_axis: Annotated[int, typer.Option(min=0, max=2, help="Slices' axis.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Volumes at a time, 1 GB each.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score volumes that any tool produced, with every metric of a run.
+
+    Folders are paired by file name.
+
+    Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
+    """
+    from harmbench.outside import find_triples, score_all
+
+    triples = find_triples(volume, reference, source)
+    frame = score_all(
+        triples,
+        segmenter or "auto",
+        parse_rescale(rescale),
+        stacking_axis=stacking_axis,
+        out=out,
+        jobs=jobs,
+    )
+    show_table(frame.to_dict("records"), as_json)
+    raise typer.Exit(1 if (frame["status"] == "failed").any() else 0)
