@@ -64,7 +64,7 @@ class _Ready:
     """A scan that was checked. `kept` holds what preparation found in a raw one, on disk."""
 
     scan: Scan
-    raw: bool
+    raw_spacing_mm: tuple[float, float, float] | None = None
     kept: Path | None = None
     limits: tuple[float, float] | None = None
     history: tuple[Step, ...] = ()
@@ -73,6 +73,10 @@ class _Ready:
     @property
     def name(self) -> str:
         return image_name(self.scan.path)
+
+    @property
+    def raw(self) -> bool:
+        return self.raw_spacing_mm is not None
 
 
 def apply_model(
@@ -166,7 +170,7 @@ def _check_all(
         except (VolumeError, PreparationError) as error:
             problems.append(f"{scan.path}: {str(error).removeprefix(f'{scan.path}: ')}")
             continue
-        found = tuple(misfits(model.record, source, scan.path))
+        found = tuple(misfits(model.record, source, scan.path, one.raw_spacing_mm))
         ready.append(replace(one, misfits=found))
         if not options.force:
             problems += [f"{scan.path}: {misfit}" for misfit in found]
@@ -201,7 +205,7 @@ class _Preparer:
             return self._raw(scan)
         if self._options.units == "scan":
             raise VolumeError("--units scan is for raw scans, this one is prepared")
-        return _Ready(scan, raw=False), _prepared_source(scan, self._record.rescale)
+        return _Ready(scan), _prepared_source(scan, self._record.rescale)
 
     def _is_raw(self, scan: Scan) -> bool:
         if self._options.input != "auto":
@@ -243,7 +247,7 @@ class _Preparer:
             "strip", {"method": self._stripper.name, "software": self._stripper.version}
         )
         history = (versions, Step("bias", settings.bias.model_dump(mode="json")), *source.history)
-        return _Ready(scan, True, kept, prepared.limits, history), source
+        return _Ready(scan, clean.raw.spacing_mm, kept, prepared.limits, history), source
 
 
 def _prepared_source(scan: Scan, rescale: Any) -> Volume:

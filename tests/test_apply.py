@@ -20,7 +20,7 @@ from harmbench.grid import run_experiment
 from harmbench.models import Model, export_model, load_model
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.storage import file_key
-from harmbench.volume import Volume, read, write
+from harmbench.volume import Volume, image_name, read, write
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "open_ms_prepared"
 
@@ -238,6 +238,32 @@ def test_what_the_model_was_not_trained_for_is_refused(
     assert [line.split(": ")[1] for line in said] == [str(thick), str(other)]
     notes = json.loads(path.with_name("thick_harmonized.json").read_text())["Notes"]
     assert notes[0].startswith("forced: its voxels are 2.24")
+
+
+def test_raw_voxels_are_those_of_the_training_scans_before_preparation(
+    finished, tmp_path: Path
+) -> None:
+    cell = finished("identity", tiny_preparation())
+    assert load_model(cell).record.training.source_raw_spacings_mm == ()
+    for path in (tmp_path / "scans").glob("*_A.nii.gz"):
+        step = {"name": "reorient", "to": "RAS", "raw_spacing_mm": [1.0, 1.0, 3.00001]}
+        path.with_name(f"{image_name(path)}.json").write_text(json.dumps({"Steps": [step]}))
+    model = load_model(export_model(cell, tmp_path / "model"))
+    assert model.record.training.source_raw_spacings_mm == ((1.0, 1.0, 3.0),)
+    assert (
+        "| voxels of the raw sources | 1 x 1 x 3 mm |"
+        in (tmp_path / "model" / "README.md").read_text()
+    )
+    source = tiny_pairs(1, seed=5)[0].source
+    raw = write(source.with_data(np.round(source.data * 700)), tmp_path / "raw.nii.gz")
+    text = _refusal(model, [raw], tmp_path / "none")
+    assert (
+        f"{raw}: its raw voxels are 2 x 2 x 2 mm, those of the training sources were 1 x 1 x 3 mm"
+        in text
+    )
+    # A prepared scan has no raw voxels to compare.
+    prepared = write(source, tmp_path / "prepared.nii.gz")
+    apply_model(model, [prepared], tmp_path / "fine", say=pytest.fail)
 
 
 def test_unusable_scans_are_refused_before_any_is_harmonized(

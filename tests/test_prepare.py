@@ -20,6 +20,7 @@ from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.config import load_preparation
 from harmbench.errors import CohortError, HarmbenchError, PreparationError
+from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.prepare import PrepareSummary, prepare_cohort
 from harmbench.qc.numbers import flag
 from harmbench.storage import read_json
@@ -93,7 +94,7 @@ def _table(root: Path) -> pd.DataFrame:
     return pd.read_csv(root / "preparation.tsv", sep="\t", keep_default_na=False)
 
 
-def test_the_prepared_data_set_is_a_cohort_as_it_stands(prepare, tmp_path: Path) -> None:
+def test_the_prepared_data_set_is_a_cohort_as_it_stands(prepare, raw, tmp_path: Path) -> None:
     summary = prepare()
     assert summary.prepared == ("sub-01", "sub-02")
     assert not summary.failed
@@ -111,6 +112,8 @@ def test_the_prepared_data_set_is_a_cohort_as_it_stands(prepare, tmp_path: Path)
         sidecar = read_json(scan.path.with_name(scan.path.name.replace(".nii.gz", ".json")))
         assert sidecar["MagneticFieldStrength"] == float(session.removesuffix("T"))
         names = [step["name"] for step in sidecar["Steps"]]
+        own = read(raw.scans[subject, session].path).spacing_mm
+        assert raw_spacing_mm(scan.path) == pytest.approx(own, abs=1e-6)
         middle = [] if session == "3T" else ["register"]
         assert names == ["reorient", "strip", "bias", *middle, "resample", "normalize", "crop"]
         assert (scan.path.parents[2] / "figures" / f"qc-{subject}.png").is_file()
@@ -257,7 +260,7 @@ def test_a_full_disk_leaves_finished_subjects_intact(prepare, tmp_path: Path, mo
     assert _files(tmp_path / "out" / "sub-01") == before
     assert not list((tmp_path / "out").glob(".new-*"))
     monkeypatch.setattr(harmbench.prepare.cohort, "write_participants", full)
-    with pytest.raises(PreparationError, match=r"No space left.*prepared subjects are intact"):
+    with pytest.raises(OSError, match=r"No space left.*prepared subjects are intact"):
         prepare()
     assert _files(tmp_path / "out" / "sub-01") == before
 

@@ -93,11 +93,17 @@ def _training_table(record: ModelRecord, training: TrainingData) -> str:
         ["subjects", f"{training.subjects} ({groups})"],
         ["sessions", f"{record.source} (source), {record.target} (target)"],
         ["voxels", "; ".join(_by(spacing) + " mm" for spacing in training.spacings_mm)],
+        *_raw_voxels(training),
         ["grid", "; ".join(_by(shape) for shape in training.shapes)],
         ["scanner of the source", _scanner(training.source_scanner)],
         ["scanner of the target", _scanner(training.target_scanner)],
     ]
     return _table(["", ""], rows)
+
+
+def _raw_voxels(training: TrainingData) -> list[list[str]]:
+    sizes = "; ".join(_by(spacing) + " mm" for spacing in training.source_raw_spacings_mm)
+    return [["voxels of the raw sources", sizes]] if sizes else []
 
 
 def _by(values: Sequence[float]) -> str:

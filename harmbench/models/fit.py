@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harmbench.models.contrast import (
@@ -15,6 +15,8 @@ from harmbench.models.record import ModelRecord, TrainingData
 from harmbench.volume import Volume
 
 __all__ = ["LARGEST_RATIO", "SPACING_TOLERANCE", "misfits"]
+
+Spacing = tuple[float, float, float]
 
 SPACING_TOLERANCE = 0.1
 """Largest relative difference of voxel size, on each axis, from a size seen in training."""
@@ -29,7 +31,12 @@ _LEAST_LIMIT = 0.05
 _LEAST_LIMIT_NEAR_TARGET = 0.02
 
 
-def misfits(record: ModelRecord, source: Volume, scan: Path) -> Iterator[str]:
+def misfits(
+    record: ModelRecord,
+    source: Volume,
+    scan: Path,
+    raw_spacing_mm: tuple[float, float, float] | None = None,
+) -> Iterator[str]:
     """Say what about a scan is not as in training, one sentence each.
 
     Voxel size, the scanner in its BIDS sidecar, and the histogram of its brain: the Wasserstein
@@ -42,26 +49,31 @@ def misfits(record: ModelRecord, source: Volume, scan: Path) -> Iterator[str]:
         record: the model's.
         source: the scan as the model gets it: prepared, skull-stripped, in [0, 1].
         scan: its file; its BIDS sidecars name the scanner.
+        raw_spacing_mm: voxel size of a raw scan, before it was prepared.
     """
     training = record.training
     if training is None:
         yield "the run's training scans are gone, so it is not known what the model was trained for"
         return
-    yield from _spacing(training, source)
+    yield from _spacing(
+        source.spacing_mm, training.spacings_mm, "its voxels are {} mm, in training they were {} mm"
+    )
+    if raw_spacing_mm is not None and training.source_raw_spacings_mm:
+        yield from _spacing(
+            raw_spacing_mm,
+            training.source_raw_spacings_mm,
+            "its raw voxels are {} mm, those of the training sources were {} mm",
+        )
     yield from _scanner(record, training, scan)
     yield from _histogram(record, training, source)
 
 
-def _spacing(training: TrainingData, source: Volume) -> Iterator[str]:
-    own = source.spacing_mm
-    for known in training.spacings_mm:
+def _spacing(own: Spacing, seen: Sequence[Spacing], sentence: str) -> Iterator[str]:
+    for known in seen:
         if all(abs(a / b - 1) <= SPACING_TOLERANCE + 1e-6 for a, b in zip(own, known, strict=True)):
             return
-    sizes = " or ".join(" x ".join(f"{mm:.3g}" for mm in known) for known in training.spacings_mm)
-    yield (
-        f"its voxels are {' x '.join(f'{mm:.3g}' for mm in own)} mm, in training they were {sizes} mm "
-        f"(tolerance {SPACING_TOLERANCE:.0%})"
-    )
+    texts = (" x ".join(f"{mm:.3g}" for mm in size) for size in (own, *seen))
+    yield sentence.format(next(texts), " or ".join(texts)) + f" (tolerance {SPACING_TOLERANCE:.0%})"
 
 
 def _scanner(record: ModelRecord, training: TrainingData, scan: Path) -> Iterator[str]:

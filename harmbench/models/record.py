@@ -19,6 +19,7 @@ from harmbench.models.contrast import (
     largest_distance,
     scanner_of,
 )
+from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.results import read_results
 from harmbench.runs import Cell, CellFolder, RunFolder
 from harmbench.settings import Settings
@@ -55,7 +56,8 @@ class TrainingData(Settings):
 
     Histograms have 255 bins over [0, 1] of the brain's voxels and sum to 1; the mean of the training
     subjects'. `largest_distance` is the Wasserstein distance of the farthest training source's
-    histogram from the mean of the others'.
+    histogram from the mean of the others'. `source_raw_spacings_mm` are voxel sizes of the training
+    sources before harmbench prepared them; empty where that is not known.
     """
 
     subjects: int = Field(ge=1)
@@ -65,6 +67,7 @@ class TrainingData(Settings):
     source_histogram: tuple[float, ...] = Field(min_length=BINS, max_length=BINS)
     target_histogram: tuple[float, ...] = Field(min_length=BINS, max_length=BINS)
     largest_distance: float = Field(ge=0)
+    source_raw_spacings_mm: tuple[tuple[float, float, float], ...] = ()
     source_scanner: dict[str, tuple[str, ...]]
     target_scanner: dict[str, tuple[str, ...]]
 
@@ -226,7 +229,7 @@ def _training_data(
     subjects = [subject for subject in groups if subject not in set(held_out)]
     histograms: dict[str, list[Any]] = {cell.direction.source: [], cell.direction.target: []}
     scanners: dict[str, dict[str, set[str]]] = {session: {} for session in histograms}
-    spacings, shapes = set(), set()
+    spacings, shapes, raw_spacings = set(), set(), set()
     try:
         for done, subject in enumerate(subjects):
             progress("training scans", done, len(subjects))
@@ -235,9 +238,9 @@ def _training_data(
                 known.append(brain_histogram(volume))
                 for name, value in scanner_of(paths[subject, session]).items():
                     scanners[session].setdefault(name, set()).add(value)
-            x, y, z = volume.spacing_mm
-            spacings.add((round(x, 3), round(y, 3), round(z, 3)))
+            spacings.add(_rounded(volume.spacing_mm))
             shapes.add(volume.shape)
+            raw_spacings.add(raw_spacing_mm(paths[subject, cell.direction.source]))
     except HarmbenchError:
         return None
     counts = [groups[subject] for subject in subjects]
@@ -249,9 +252,15 @@ def _training_data(
         source_histogram=_mean(histograms[cell.direction.source]),
         target_histogram=_mean(histograms[cell.direction.target]),
         largest_distance=largest_distance(histograms[cell.direction.source]),
+        source_raw_spacings_mm=tuple(sorted({_rounded(mm) for mm in raw_spacings if mm})),
         source_scanner=_sorted(scanners[cell.direction.source]),
         target_scanner=_sorted(scanners[cell.direction.target]),
     )
+
+
+def _rounded(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    x, y, z = (round(mm, 3) for mm in spacing_mm)
+    return x, y, z
 
 
 def _mean(histograms: Sequence[Any]) -> tuple[float, ...]:

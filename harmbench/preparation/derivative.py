@@ -26,6 +26,7 @@ __all__ = [
     "describe",
     "labels",
     "raw_sidecar",
+    "raw_spacing_mm",
     "scan_stem",
     "steps",
     "write_participants",
@@ -70,6 +71,23 @@ def raw_sidecar(scan: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
+    """Voxel size, along RAS axes, of the raw scan that a scan was prepared from.
+
+    Args:
+        prepared: a `*_desc-prepared_T1w.nii.gz`; its sidecar is read.
+
+    Returns:
+        `None` where the sidecar does not tell.
+    """
+    steps_done = raw_sidecar(prepared).get("Steps")
+    for step in steps_done if isinstance(steps_done, list) else ():
+        if isinstance(step, dict) and "raw_spacing_mm" in step:
+            x, y, z = step["raw_spacing_mm"]
+            return float(x), float(y), float(z)
+    return None
 
 
 def describe(
@@ -141,7 +159,11 @@ def steps(
     ants = f"antspyx {version('antspyx')}"
     inside = clean.bias[clean.brain]
     found: list[dict[str, Any]] = [
-        {"name": "reorient", "to": settings.orientation},
+        {
+            "name": "reorient",
+            "to": settings.orientation,
+            "raw_spacing_mm": [round(mm, 6) for mm in clean.raw.spacing_mm],
+        },
         {
             "name": "strip",
             "method": stripper.name,

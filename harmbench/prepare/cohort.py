@@ -95,6 +95,7 @@ def prepare_cohort(
     Raises:
         HarmbenchError: the data, a setting, the software or `out` is not usable; nothing was
             written.
+        OSError: there is no room for the tables or the page; prepared subjects are intact.
     """
     settings = settings or PrepareSettings()
     stripper = make_stripper(settings.strip)
@@ -232,9 +233,11 @@ def _report(
             ),
         )
     except OSError as error:
-        raise PreparationError(
-            f"{out}: the tables and the QC page cannot be written ({error.strerror or error}); "
-            "prepared subjects are intact, give the same command again"
+        raise OSError(
+            error.errno,
+            f"{error.strerror or error}: the tables and the QC page cannot be written; prepared "
+            "subjects are intact, give the same command again",
+            str(out),
         ) from error
     flagged = tuple(dict.fromkeys(row["subject"] for row in rows if row["flags"]))
     return PrepareSummary(page, tuple(pictures), flagged, failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import tempfile
 import time
@@ -34,7 +35,7 @@ from harmbench.preparation.strip import make_stripper
 from harmbench.qc import qc_figure
 from harmbench.qc.numbers import measure
 from harmbench.report.style import style, write_figure
-from harmbench.storage import code_key, file_key, key_of, write_json
+from harmbench.storage import code_key, file_key, key_of
 
 __all__ = ["SubjectJob", "prepare_subject"]
 
@@ -105,8 +106,8 @@ def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
     return {"error": error, "seconds": time.perf_counter() - start}
 
 
-def _write_log(job: SubjectJob, text: str) -> None:
-    path = job.root / "logs" / f"{job.folder}.log"
+def _write_log(job: SubjectJob, text: str, ending: str = "log") -> None:
+    path = job.root / "logs" / f"{job.folder}.{ending}"
     try:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
@@ -145,7 +146,7 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
     row["picture"] = f"{picture.name}.png"
     publish(made, job.root, job.folder, row, job.key)
     # Times differ from run to run: they stand apart from what is the same every time.
-    write_json(job.root / "logs" / f"{job.folder}.json", {"stages": stages})
+    _write_log(job, json.dumps({"stages": stages}, indent=2), "json")
 
 
 def _measured(meter: Meter) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from harmbench.method import Pair, Task
 from harmbench.methods.pgan.losses import discriminator_loss, generator_loss
 from harmbench.methods.pgan.networks import Discriminator, Generator
-from harmbench.methods.pgan.perceptual import load_features
+from harmbench.methods.pgan.perceptual import Features, load_features
 from harmbench.methods.pgan.settings import PGANSettings
 from harmbench.slices import round_up, training_slices
 from harmbench.storage import key_of
@@ -78,50 +79,102 @@ def train(
         preview=lambda source: _preview(generator, source, config, device),
         shown=_SHOWN,
     )
-    make = team.ready(generator, compiled=config.compile)
-    judge = team.ready(discriminator, compiled=config.compile)
-    parts = team.parts(config.batch_size, config.accumulate)
-
-    def made_of(source: Tensor, step: int, part: slice) -> Tensor:
-        dropout = random_generator(device, task.seed, "dropout", step, part.start)
-        return cast(Tensor, make(source, [dropout]))
-
+    game = _Game(config, task.seed, team, batches, generator, discriminator, features)
     for step in run:
         chosen = order(step - 1)
         rate = learning_rate(config, (step - 1) * config.batch_size // len(slices))
-
-        # As in the released code: slices are made once; the discriminator learns from them, and
-        # then judges the same slices for the generator. Where a batch has several parts, each is
-        # made a second time, with the same dropout, so that one part is in memory at a time.
-        judged = []
         _begin(to_judge, rate)
-        for part in parts:
-            source, target = batches(chosen[part])
-            with team.adding_up(judge, last=part is parts[-1]):
-                with autocast(device, config.precision):
-                    with torch.set_grad_enabled(len(parts) == 1):
-                        made = made_of(source, step, part)
-                    images = torch.cat((target, made.detach()))
-                    on_real, on_made = judge(torch.cat((source, source)), images).chunk(2)
-                judged.append(discriminator_loss(config, on_real, on_made))
-                _add_gradients(to_judge, judged[-1]["discriminator"] / len(parts))
+        judged = game.judge(chosen, step, to_judge)
         to_judge.step()
-
         _begin(to_make, rate)
-        for part, losses_of_judge in zip(parts, judged, strict=True):
-            with team.adding_up(make, last=part is parts[-1]):
-                with autocast(device, config.precision):
-                    if len(parts) > 1:
-                        source, target = batches(chosen[part])
-                        made = made_of(source, step, part)
-                    # Not `judge`: its processes would wait for gradients that are not wanted.
-                    on_made = discriminator(source, made)
-                    losses = generator_loss(config, on_made, made, target, features)
-                _add_gradients(to_make, losses["generator"] / len(parts))
-            run.add(**losses, **losses_of_judge)
+        for part in game.make(chosen, step, to_make, judged):
+            run.add(**part)
         to_make.step()
 
     return frozen(generator).cpu(), slices.plane, features_key
+
+
+class _Game:
+    """One training step of both networks.
+
+    As in the released code, slices are made once: the discriminator learns from them, and then
+    judges the same slices for the generator. Where a batch has several parts, each is made a second
+    time, with the same dropout, so that one part is in memory at a time.
+    """
+
+    def __init__(
+        self,
+        config: PGANSettings,
+        seed: int,
+        team: Team,
+        batches: Batches,
+        generator: Generator,
+        discriminator: Discriminator,
+        features: Features | None,
+    ) -> None:
+        self.config, self.seed, self.team, self.batches = config, seed, team, batches
+        self.discriminator, self.features = discriminator, features
+        self.making = team.ready(generator, compiled=config.compile)
+        self.judging = team.ready(discriminator, compiled=config.compile)
+        self.parts = team.parts(config.batch_size, config.accumulate)
+
+    def made(self, source: Tensor, step: int, part: slice) -> Tensor:
+        dropout = random_generator(self.team.device, self.seed, "dropout", step, part.start)
+        return cast(Tensor, self.making(source, [dropout]))
+
+    def judge(
+        self, chosen: NDArray[np.int64], step: int, optimizer: torch.optim.Optimizer
+    ) -> list[_Judged]:
+        """Add up the discriminator's gradients over the parts of a batch."""
+        judged = []
+        for part in self.parts:
+            source, target = self.batches(chosen[part])
+            with self.team.adding_up(self.judging, last=part is self.parts[-1]):
+                with autocast(self.team.device, self.config.precision):
+                    with torch.set_grad_enabled(len(self.parts) == 1):
+                        made = self.made(source, step, part)
+                    images = torch.cat((target, made.detach()))
+                    answers = self.judging(torch.cat((source, source)), images)
+                    on_real, on_made = answers.chunk(2)
+                losses = discriminator_loss(self.config, on_real, on_made)
+                _add_gradients(optimizer, losses["discriminator"] / len(self.parts))
+            kept = (source, target, made) if len(self.parts) == 1 else None
+            judged.append(_Judged(part, losses, kept))
+        return judged
+
+    def make(
+        self,
+        chosen: NDArray[np.int64],
+        step: int,
+        optimizer: torch.optim.Optimizer,
+        judged: Sequence[_Judged],
+    ) -> Iterator[dict[str, Tensor]]:
+        """Add up the generator's gradients; gives all losses of each part."""
+        for one in judged:
+            with self.team.adding_up(self.making, last=one is judged[-1]):
+                with autocast(self.team.device, self.config.precision):
+                    if one.kept is None:
+                        source, target = self.batches(chosen[one.part])
+                        made = self.made(source, step, one.part)
+                    else:
+                        source, target, made = one.kept
+                    # Not `judging`: its processes would wait for gradients that are not wanted.
+                    on_made = self.discriminator(source, made)
+                    losses = generator_loss(self.config, on_made, made, target, self.features)
+                _add_gradients(optimizer, losses["generator"] / len(judged))
+            yield {**losses, **one.losses}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """A part of a batch after the discriminator's turn.
+
+    `kept` are source, target and made slices, where the generator's turn needs no others.
+    """
+
+    part: slice
+    losses: dict[str, Tensor]
+    kept: tuple[Tensor, Tensor, Tensor] | None
 
 
 def _preview(

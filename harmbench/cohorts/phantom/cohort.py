@@ -103,8 +103,9 @@ def _make_all(
                 progress("phantom", done, total)
         except BrokenProcessPool as error:
             raise CohortError(
-                f"a process died while making the cohort in {root}, perhaps for want of memory; "
-                f"try fewer jobs than {jobs} (finished subjects are kept)"
+                f"a process died while making the cohort in {root}, perhaps for want of memory: "
+                f"try fewer jobs than {jobs} (finished subjects are kept); a script of your own must "
+                "make cohorts below `if __name__ == '__main__':`, or with jobs=1"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
