@@ -37,6 +37,7 @@ types: $(VENV)/installed
 	cd $(TYPES) && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p harmbench
 
 bench: $(VENV)/installed
+	@$(PIP) --quiet --no-compile --constraint constraints.txt --editable ".[bench]"
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:

@@ -5,7 +5,8 @@
 
 Every tool computes Dice, HD, HD95 and ASSD of three tissues (1 CSF, 2 GM, 3 WM) of one pair of label
 maps. medpy is called as its users call it, one score at a time on the whole volume. Peers that are
-not installed are left out: SimpleITK, MONAI, surface-distance.
+not installed are left out; `pip install "harmbench[bench]"` installs them all: SimpleITK, MONAI,
+surface-distance.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harmbench.bench import Bench
+from harmbench.bookkeeping import keys_of_inputs
 from harmbench.cell import rescore_cell
 from harmbench.config import Experiment, load_experiment, write_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
@@ -16,7 +17,6 @@ from harmbench.folds import Folds
 from harmbench.grid import (
     Summary,
     collect,
-    keys_of_inputs,
     run_cells,
     segment_real_scans,
     torch_device,

@@ -22,7 +22,7 @@ LAYERS = (
     {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},
     {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
-    {"cell", "executors", "models"},
+    {"bookkeeping", "cell", "executors", "models"},
     {"apply", "contract", "doctor", "grid", "outside", "prepare", "qc", "report", "rescoring"}
     | {"scaffold"},
     {"cli"},

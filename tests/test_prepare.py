@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import harmbench.prepare.cohort
@@ -263,6 +269,35 @@ def test_a_full_disk_leaves_finished_subjects_intact(prepare, tmp_path: Path, mo
     with pytest.raises(OSError, match=r"No space left.*prepared subjects are intact"):
         prepare()
     assert _files(tmp_path / "out" / "sub-01") == before
+
+
+def test_a_killed_preparation_goes_on_and_ends_in_the_same_place(
+    prepare, manifest, tmp_path: Path
+) -> None:
+    prepare(out="whole")
+    out = tmp_path / "parts"
+    command = [sys.executable, "-m", "harmbench", "prepare", str(manifest()), str(out)]
+    command += ["--jobs", "1", *(part for setting in QUICK for part in ("--set", setting))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not list(out.glob(".new-sub-02-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive, "a process outlived its command"
+    assert (out / "sub-01").is_dir()
+    assert not (out / "sub-02").exists()
+    assert not (out / "qc.html").exists()
+    finished = _files(out / "sub-01")
+    again = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert "sub-01: prepared before" in again.stderr
+    assert _files(out / "sub-01") == finished
+    made = {name: data for name, data in _files(out).items() if not name.startswith(".new-")}
+    assert made == _files(tmp_path / "whole")
+    assert read_bids(out).groups == {"sub-01": "HC", "sub-02": "MS"}
 
 
 def test_an_unexpected_error_is_logged_with_its_traceback(prepare, tmp_path, monkeypatch) -> None:

@@ -1,36 +1,42 @@
-"""A trained model on new scans, raw or prepared: check, prepare, harmonize, bring back."""
+"""New scans before a model sees them: checked, and raw ones prepared as the training scans were."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harmbench import __version__
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.errors import ConfigError, PreparationError, VolumeError
 from harmbench.models import Model
 from harmbench.models.fit import misfits
-from harmbench.preparation.align import PreparedScan, prepare_scans, restore
+from harmbench.preparation.align import PreparedScan, prepare_scans
 from harmbench.preparation.grid import Chain
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, make_stripper
-from harmbench.scoring import finish_volume
 from harmbench.settings import validated
-from harmbench.storage import file_key, write_json
-from harmbench.volume import Step, Volume, image_name, read, write
+from harmbench.volume import Step, Volume, image_name, read
 
-__all__ = ["ApplyOptions", "InputKind", "Units", "apply_model"]
+__all__ = [
+    "ApplyOptions",
+    "InputKind",
+    "ReadyScan",
+    "Units",
+    "check_all",
+    "kept_arrays",
+    "list_scans",
+    "outputs",
+    "prepared_source",
+]
 
 InputKind = Literal["auto", "raw", "prepared"]
+"""What scans are."""
 Units = Literal["prepared", "scan"]
-Say = Callable[[str], None]
+"""Intensities of what is made of raw scans."""
 
 # A skull-stripped brain fills half of the smallest box around it.
 _LEAST_BACKGROUND = 0.1
@@ -60,7 +66,7 @@ class ApplyOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class ReadyScan:
     """A scan that was checked. `kept` holds what preparation found in a raw one, on disk."""
 
     scan: Scan
@@ -72,63 +78,24 @@ class _Ready:
 
     @property
     def name(self) -> str:
+        """Name of the file without its ending."""
         return image_name(self.scan.path)
 
     @property
     def raw(self) -> bool:
+        """Whether the scan was prepared here."""
         return self.raw_spacing_mm is not None
 
 
-def apply_model(
-    model: Model,
-    scans: Sequence[Path],
-    out: Path,
-    options: ApplyOptions | None = None,
-    masks: Sequence[Path] = (),
-    say: Say = print,
-) -> list[Path]:
-    """Harmonize new scans with a trained model.
-
-    Raw scans go through the preparation of the training scans, each by itself, and what was made of
-    them comes back onto their own grid: voxels, affine, qform and sform are the scan's, 0 outside the
-    brain. Prepared scans are harmonized as they are. For each scan NAME, `out` gets
-    `NAME_harmonized.nii.gz` (float32), a JSON sidecar of the same name, and with more than one sample
-    `NAME_desc-sd.nii.gz`. Every scan is read, prepared and checked before the first is harmonized.
-
-    Args:
-        model: from `load_model`.
-        scans: files of the source contrast.
-        out: where outputs go.
-        options: how; `None` for the defaults.
-        masks: brain masks, one for each scan in order, or none.
-        say: told of warnings.
-
-    Returns:
-        The harmonized files, in the order of `scans`.
-
-    Raises:
-        HarmbenchError: a scan is unusable, cannot be prepared, or is not what the model was trained
-            for (unless `options.force`); lists all of them, and nothing was written.
-    """
-    options = options or ApplyOptions()
-    jobs = _jobs(scans, masks, out, options)
-    progress = model.task.progress
-    with TemporaryDirectory(prefix="harmbench-apply-") as folder:
-        ready = _check_all(model, jobs, options, Path(folder))
-        for one in ready:
-            for misfit in one.misfits:
-                say(f"warning: {one.scan.path}: {misfit}")
-        written = []
-        for done, one in enumerate(ready):
-            progress("harmonize", done, len(ready))
-            written.append(_apply_one(model, one, out, options, say))
-        progress("harmonize", len(ready), len(ready))
-    return written
-
-
-def _jobs(
+def list_scans(
     scans: Sequence[Path], masks: Sequence[Path], out: Path, options: ApplyOptions
 ) -> list[Scan]:
+    """List the scans with their masks.
+
+    Raises:
+        ConfigError: fewer than one sample, or masks that are not one for each scan.
+        VolumeError: two scans have one name, or an output would overwrite an input.
+    """
     if options.n_samples < 1:
         raise ConfigError(f"n_samples {options.n_samples}: at least 1")
     if masks and len(masks) != len(scans):
@@ -139,7 +106,7 @@ def _jobs(
         raise VolumeError(f"two scans have the name {', '.join(twice)}: apply them one by one")
     inputs = {path.resolve() for path in (*scans, *masks)}
     for name in names:
-        for output in _outputs(out, name):
+        for output in outputs(out, name):
             if output.resolve() in inputs:
                 raise VolumeError(
                     f"{output}: is an input and would be overwritten; choose an --out"
@@ -148,20 +115,30 @@ def _jobs(
     return [Scan(n, "scan", s, m) for n, s, m in zip(names, scans, files, strict=True)]
 
 
-def _outputs(out: Path, name: str) -> tuple[Path, Path, Path]:
+def outputs(out: Path, name: str) -> tuple[Path, Path, Path]:
     """The harmonized volume, its sidecar, and the spread."""
     stem = out / f"{name}_harmonized"
     sd = out / f"{name}_desc-sd.nii.gz"
     return stem.with_name(f"{stem.name}.nii.gz"), stem.with_name(f"{stem.name}.json"), sd
 
 
-def _check_all(
+def check_all(
     model: Model, jobs: Sequence[Scan], options: ApplyOptions, folder: Path
-) -> list[_Ready]:
-    """Prepare and check every scan, or say everything that is wrong with any of them."""
+) -> list[ReadyScan]:
+    """Prepare and check every scan.
+
+    Args:
+        model: what will be applied.
+        jobs: from `list_scans`.
+        options: how.
+        folder: where raw scans leave what preparation found in them.
+
+    Raises:
+        VolumeError: says everything that is wrong with any of the scans.
+    """
     problems: list[str] = []
     unsuitable = False
-    ready: list[_Ready] = []
+    ready: list[ReadyScan] = []
     preparer = _Preparer(model, options, folder)
     for done, scan in enumerate(jobs):
         model.task.progress("check", done, len(jobs))
@@ -194,7 +171,7 @@ class _Preparer:
             self._settings = validated(PrepareSettings, model.record.preparation, "preparation")
         self._stripper: SkullStripper | None = None
 
-    def ready(self, scan: Scan) -> tuple[_Ready, Volume]:
+    def ready(self, scan: Scan) -> tuple[ReadyScan, Volume]:
         """Check a scan; gives what is needed to harmonize it later, and the method's source volume.
 
         Raises:
@@ -205,7 +182,7 @@ class _Preparer:
             return self._raw(scan)
         if self._options.units == "scan":
             raise VolumeError("--units scan is for raw scans, this one is prepared")
-        return _Ready(scan), _prepared_source(scan, self._record.rescale)
+        return ReadyScan(scan), prepared_source(scan, self._record.rescale)
 
     def _is_raw(self, scan: Scan) -> bool:
         if self._options.input != "auto":
@@ -217,7 +194,7 @@ class _Preparer:
         # Without preparation settings, a model that scaled its own training scans scales these.
         return self._settings is not None or self._record.rescale == "none"
 
-    def _raw(self, scan: Scan) -> tuple[_Ready, Volume]:
+    def _raw(self, scan: Scan) -> tuple[ReadyScan, Volume]:
         settings = self._settings
         if settings is None:
             raise PreparationError(
@@ -247,10 +224,15 @@ class _Preparer:
             "strip", {"method": self._stripper.name, "software": self._stripper.version}
         )
         history = (versions, Step("bias", settings.bias.model_dump(mode="json")), *source.history)
-        return _Ready(scan, clean.raw.spacing_mm, kept, prepared.limits, history), source
+        return ReadyScan(scan, clean.raw.spacing_mm, kept, prepared.limits, history), source
 
 
-def _prepared_source(scan: Scan, rescale: Any) -> Volume:
+def prepared_source(scan: Scan, rescale: Any) -> Volume:
+    """Read a prepared scan.
+
+    Raises:
+        VolumeError: its values are not finite and in [0, 1].
+    """
     volume = load_scan(scan, rescale)
     low, high = float(volume.data.min()), float(volume.data.max())
     # Also false for NaN.
@@ -261,41 +243,7 @@ def _prepared_source(scan: Scan, rescale: Any) -> Volume:
     return volume
 
 
-def _apply_one(model: Model, one: _Ready, out: Path, options: ApplyOptions, say: Say) -> Path:
-    first = model.task.seed if options.seed is None else options.seed
-    seeds = list(range(first, first + options.n_samples))
-    mean, sd = _mean_and_sd(_samples(model, one, options.units, seeds))
-    image, sidecar, spread = _outputs(out, one.name)
-    notes = [f"forced: {misfit}" for misfit in one.misfits]
-    if sd is not None and not sd.data.any():
-        notes.append("all samples are equal: the method draws no random numbers")
-        say(f"{one.name}: {notes[-1]}, so that the spread is 0")
-    write(mean, image)
-    if sd is not None:
-        write(sd, spread)
-    write_json(sidecar, _sidecar(model, one, options, seeds, mean, notes))
-    return image
-
-
-def _samples(model: Model, one: _Ready, units: Units, seeds: Sequence[int]) -> Iterator[Volume]:
-    """Harmonize a scan once for each seed; the volumes lie on the scan's own grid."""
-    back: tuple[CleanScan, PreparedScan] | None = None
-    if one.raw:
-        source, clean, prepared = _kept(one)
-        back = (clean, prepared)
-    else:
-        source = _prepared_source(one.scan, model.record.rescale)
-    for seed in seeds:
-        output = model.method.harmonize(source, replace(model.task, seed=seed))
-        finished, _ = finish_volume(output, source, mask_background=model.record.mask_background)
-        if back is None:
-            yield finished
-        else:
-            restored = restore(finished, *back, units)
-            yield replace(restored, history=(*finished.history, *restored.history[-1:]))
-
-
-def _kept(one: _Ready) -> tuple[Volume, CleanScan, PreparedScan]:
+def kept_arrays(one: ReadyScan) -> tuple[Volume, CleanScan, PreparedScan]:
     """Read back what `_Preparer` found in a raw scan."""
     assert one.kept is not None
     raw = read(one.scan.path)
@@ -304,59 +252,3 @@ def _kept(one: _Ready) -> tuple[Volume, CleanScan, PreparedScan]:
         clean = CleanScan(raw, arrays["own_brain"], arrays["bias"], raw)
         prepared = PreparedScan(source, arrays["brain"], Chain(), None, one.limits, source, source)
     return source, clean, prepared
-
-
-def _mean_and_sd(samples: Iterator[Volume]) -> tuple[Volume, Volume | None]:
-    """Mean and standard deviation (n - 1) over samples, by Welford's recursion; no SD of one."""
-    volume = next(samples)
-    mean: NDArray[np.float64] = volume.data.astype(np.float64)
-    squares = np.zeros_like(mean)
-    count = 1
-    for sample in samples:
-        count += 1
-        gap = sample.data - mean
-        mean += gap / count
-        squares += gap * (sample.data - mean)
-    if count == 1:
-        return volume, None
-    sd = np.sqrt(squares / (count - 1))
-    return volume.with_data(mean, Step("mean", {"samples": count})), volume.with_data(sd)
-
-
-def _sidecar(
-    model: Model,
-    one: _Ready,
-    options: ApplyOptions,
-    seeds: Sequence[int],
-    made: Volume,
-    notes: Sequence[str],
-) -> dict[str, Any]:
-    record = model.record
-    return {
-        "Description": f"{record.source} scan harmonized to {record.target} by {record.title}",
-        "GeneratedBy": [{"Name": "harmbench", "Version": __version__}],
-        "Sources": [one.scan.path.name],
-        "SourcesSHA256": [file_key(one.scan.path)],
-        "Mask": None if one.scan.mask is None else one.scan.mask.name,
-        "SkullStripped": True,
-        "Model": {
-            "Name": record.name,
-            "SHA256": record.key,
-            "Method": record.label,
-            "Uses": record.uses,
-            "Trained": record.versions.get("harmbench"),
-            "TrainedOnSimulatedScans": record.cohort.simulated,
-        },
-        "Direction": str(record.direction),
-        "Seeds": list(seeds),
-        "NSamples": options.n_samples,
-        "Value": "mean over the samples" if options.n_samples > 1 else "one sample",
-        "Sampler": record.settings.get("sampler"),
-        "SamplingSteps": record.settings.get("sampling_steps"),
-        "Device": model.task.device,
-        "Input": "raw" if one.raw else "prepared",
-        "Units": options.units if one.raw else "prepared",
-        "Preparation": record.preparation if one.raw else None,
-        "Steps": [{"name": step.name, **step.parameters} for step in made.history],
-        "Notes": list(notes),
-    }
