@@ -26,7 +26,7 @@ LARGEST_RATIO = 2.0
 at most."""
 
 # A few training subjects that happen to be alike do not make a contrast narrow: in units of intensity,
-# for any scan and for one that is nearer to the target's histogram.
+# for any scan (more where there were very few) and for one that is nearer to the target's histogram.
 _LEAST_LIMIT = 0.05
 _LEAST_LIMIT_NEAR_TARGET = 0.02
 
@@ -98,7 +98,9 @@ def _histogram(record: ModelRecord, training: TrainingData, source: Volume) -> I
     limit = (
         max(training.largest_distance, _LEAST_LIMIT_NEAR_TARGET)
         if near_target
-        else max(LARGEST_RATIO * training.largest_distance, _LEAST_LIMIT)
+        else max(
+            LARGEST_RATIO * training.largest_distance, _LEAST_LIMIT * (1 + 1 / training.subjects)
+        )
     )
     if distance <= limit:
         return
