@@ -56,6 +56,9 @@ def test_what_is_no_head_is_refused():
         check_plausible(mask, Volume(noise, affine), StripSettings())
     with pytest.raises(PreparationError, match=r"is uniform .*not a head"):
         check_plausible(mask, Volume(500 + noise, affine), StripSettings())
+    bottle = np.where(x**2 + y**2 + z**2 < 16.7**2, 500 + noise, 0)  # the mask takes in some air
+    with pytest.raises(PreparationError, match=r"is uniform .*not a head"):
+        check_plausible(mask, Volume(bottle, affine), StripSettings())
     tissue = Volume(500 + 100 * np.sin(x / 3) + 10 * noise, affine)
     check_plausible(mask, tissue, StripSettings())
 
