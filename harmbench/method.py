@@ -46,7 +46,7 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "harmbench.methods"
 
-_SHARED_MODULES = re.compile(r"harmbench\.(?:slices|training|methods\.\w+)")
+_SHARED_MODULES = re.compile(r"harmbench\.(?:samples|slices|training|methods\.\w+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)

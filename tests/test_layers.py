@@ -18,7 +18,7 @@ LAYERS = (
     {"__init__", "errors"},
     {"fsl", "settings", "storage"},
     {"volume"},
-    {"method", "slices", "training"},
+    {"method", "samples", "slices", "training"},
     {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},
     {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
@@ -29,7 +29,7 @@ LAYERS = (
     {"__main__"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-FOR_METHODS = {"errors", "settings", "storage", "volume", "method", "slices", "training"}
+FOR_METHODS = {"errors", "settings", "storage", "volume", "method", "samples", "slices", "training"}
 
 SOURCES = sorted((ROOT / "harmbench").rglob("*.py"))
 METHODS = sorted((ROOT / "methods").rglob("*.py"))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from harmbench import __version__
 from harmbench.apply.scans import (
@@ -25,6 +23,7 @@ from harmbench.apply.scans import (
 from harmbench.models import Model
 from harmbench.preparation.align import PreparedScan, restore
 from harmbench.preparation.scan import CleanScan
+from harmbench.samples import mean_and_sd
 from harmbench.scoring import finish_volume
 from harmbench.storage import file_key, write_json
 from harmbench.volume import Step, Volume, write
@@ -84,7 +83,7 @@ def apply_model(
 def _apply_one(model: Model, one: ReadyScan, out: Path, options: ApplyOptions, say: Say) -> Path:
     first = model.task.seed if options.seed is None else options.seed
     seeds = list(range(first, first + options.n_samples))
-    mean, sd = _mean_and_sd(_samples(model, one, options.units, seeds))
+    mean, sd = _mean_and_sd(_samples(model, one, options.units, seeds), len(seeds))
     image, sidecar, spread = outputs(out, one.name)
     notes = [f"forced: {misfit}" for misfit in one.misfits]
     if sd is not None and not sd.data.any():
@@ -115,21 +114,13 @@ def _samples(model: Model, one: ReadyScan, units: Units, seeds: Sequence[int]) -
             yield replace(restored, history=(*finished.history, *restored.history[-1:]))
 
 
-def _mean_and_sd(samples: Iterator[Volume]) -> tuple[Volume, Volume | None]:
-    """Mean and standard deviation (n - 1) over samples, by Welford's recursion; no SD of one."""
-    volume = next(samples)
-    mean: NDArray[np.float64] = volume.data.astype(np.float64)
-    squares = np.zeros_like(mean)
-    count = 1
-    for sample in samples:
-        count += 1
-        gap = sample.data - mean
-        mean += gap / count
-        squares += gap * (sample.data - mean)
-    if count == 1:
-        return volume, None
-    sd = np.sqrt(squares / (count - 1))
-    return volume.with_data(mean, Step("mean", {"samples": count})), volume.with_data(sd)
+def _mean_and_sd(samples: Iterator[Volume], count: int) -> tuple[Volume, Volume | None]:
+    """Mean and standard deviation over `count` samples; no deviation of one."""
+    first = next(samples)
+    mean, sd = mean_and_sd(volume.data for volume in chain((first,), samples))
+    if sd is None:
+        return first, None
+    return first.with_data(mean, Step("mean", {"samples": count})), first.with_data(sd)
 
 
 def _sidecar(

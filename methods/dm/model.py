@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -19,6 +19,7 @@ from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.dm.sampling import sample
 from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.methods.dm.train import train
+from harmbench.samples import mean_and_sd
 from harmbench.slices import foreground, map_slices
 from harmbench.storage import write_json
 from harmbench.training import (
@@ -133,7 +134,7 @@ class DiffusionModel(Method):
             "seed": task.seed,
             "averaged_weights": config.use_ema,
         }
-        mean, deviation = _mean_and_deviation(map(draw, range(config.n_samples)), source.shape)
+        mean, deviation = mean_and_sd(map(draw, range(config.n_samples)))
         if deviation is not None:
             spread = Step("dm standard deviation", parameters)
             task.keep("standard-deviation", source.with_data(np.where(brain, deviation, 0), spread))
@@ -172,20 +173,3 @@ class DiffusionModel(Method):
         """Number of trainable parameters of the network that the settings describe."""
         with torch.device("meta"):
             return {"network": parameter_count(Denoiser(self.config))}
-
-
-def _mean_and_deviation(
-    samples: Iterable[NDArray[np.float32]], shape: tuple[int, int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Mean and sample standard deviation (n - 1) over volumes, one in memory at a time (Welford 1962).
-
-    The deviation of a single sample is `None`.
-    """
-    count, mean, squares = 0, np.zeros(shape), np.zeros(shape)
-    for volume in samples:
-        count += 1
-        gap = volume - mean
-        mean += gap / count
-        squares += gap * (volume - mean)
-    deviation = np.sqrt(squares / (count - 1)).astype(np.float32) if count > 1 else None
-    return mean.astype(np.float32), deviation

@@ -21,15 +21,12 @@ from torch import Tensor
 
 from harmbench.errors import SegmentationError
 from harmbench.segmentation.hmrf.estimation import (
-    BETA_START,
-    BETAS_FINAL,
-    BIAS_STEPS,
     LEAST_SPREAD,
-    MIXTURE_STEPS,
     SWEEPS,
     check_alive,
     check_distinct,
     neighbour_weights,
+    run_steps,
     smoothing_kernel,
 )
 from harmbench.segmentation.hmrf.layout import Layout
@@ -208,17 +205,7 @@ def fit_batch(
     """
     model = BatchFit(layouts, intensities, spacings_mm, classes, device)
     with torch.inference_mode():
-        model.start()
-        for _ in range(MIXTURE_STEPS):
-            model.mixture_step()
-        model.estimate_bias()
-        for _ in range(BIAS_STEPS):
-            model.segment(BETA_START)
-            model.estimate_bias()
-            model.estimate_classes()
-        for beta in BETAS_FINAL:
-            model.segment(beta)
-            model.estimate_classes()
+        run_steps(model)
         model.finish()
     return model
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,15 @@ from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
 __all__ = [
-    "BETAS_FINAL",
-    "BETA_START",
-    "BIAS_STEPS",
     "LEAST_SPREAD",
-    "MIXTURE_STEPS",
     "SWEEPS",
     "Fit",
+    "Steps",
     "check_alive",
     "check_distinct",
     "fit",
     "neighbour_weights",
+    "run_steps",
     "smoothing_kernel",
     "weighted_moments",
 ]
@@ -40,11 +38,10 @@ __all__ = [
 Single = NDArray[np.float32]
 Double = NDArray[np.float64]
 
-MIXTURE_STEPS = 19
-BETA_START = 0.02
-_BETA = 0.1
-BIAS_STEPS = 4
-BETAS_FINAL = (BETA_START, _BETA, _BETA, _BETA)
+_MIXTURE_STEPS = 19
+_BETA_START, _BETA = 0.02, 0.1
+_BIAS_STEPS = 4
+_BETAS_FINAL = (_BETA_START, _BETA, _BETA, _BETA)
 SWEEPS = 5
 _SMOOTHING_MM = 20.0
 _SIGMA_PER_SMOOTHING = 0.51
@@ -93,18 +90,42 @@ def fit(
         SegmentationError: a class died out.
     """
     model = _Model(layout, y, spacing_mm, classes, workers)
+    run_steps(model)
+    return model.result()
+
+
+class Steps(Protocol):
+    """The steps of the estimation, on one volume or several."""
+
+    def start(self) -> None:
+        """Find first classes."""
+
+    def mixture_step(self) -> None:
+        """Re-estimate the classes without a random field."""
+
+    def estimate_bias(self) -> None:
+        """Re-estimate the bias field."""
+
+    def segment(self, beta: float) -> None:
+        """Re-estimate the posteriors in a random field of strength `beta`."""
+
+    def estimate_classes(self) -> None:
+        """Re-estimate means and variances from the posteriors."""
+
+
+def run_steps(model: Steps) -> None:
+    """Go through the schedule of FAST."""
     model.start()
-    for _ in range(MIXTURE_STEPS):
+    for _ in range(_MIXTURE_STEPS):
         model.mixture_step()
     model.estimate_bias()
-    for _ in range(BIAS_STEPS):
-        model.segment(BETA_START)
+    for _ in range(_BIAS_STEPS):
+        model.segment(_BETA_START)
         model.estimate_bias()
         model.estimate_classes()
-    for beta in BETAS_FINAL:
+    for beta in _BETAS_FINAL:
         model.segment(beta)
         model.estimate_classes()
-    return model.result()
 
 
 def neighbour_weights(spacing_mm: Sequence[float]) -> Double:
