@@ -57,8 +57,11 @@ class BiasSettings(Settings):
 
     method: Literal["n4", "none"] = Field("n4", description="`n4` or `none`")
     shrink_factor: int = Field(4, ge=1, le=8, description="voxels that are taken together")
+    # A fourth resolution, ANTs' default, has knots every 25 mm: within a brain mask it fits anatomy.
     iterations: tuple[int, ...] = Field(
-        (50, 50, 50, 50), min_length=1, description="most iterations at each resolution"
+        (50, 50, 50),
+        min_length=1,
+        description="most iterations at each resolution; each halves the distance of the knots",
     )
     tolerance: float = Field(1e-7, gt=0, description="change at which a resolution is finished")
     white_matter: bool = Field(
