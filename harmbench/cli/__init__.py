@@ -77,7 +77,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        app(prog_name="harmbench")
     except HarmbenchError as error:
         fail(error, f"error: {error}", 2, debug)
     except SystemExit as ended:
