@@ -79,7 +79,7 @@ NUMBERS: tuple[QcColumn, ...] = (
 """What is measured of each session."""
 
 # Measured on repeat scans with 3 mm slices and on simulated ones at 1 mm: the same person at .90 or
-# more, two people at .45.
+# more, two people at .45 to .52.
 _OTHER_PERSON = 0.75
 _NMI_NOISE = 0.002
 _LEAST_OVERLAP = 0.92
