@@ -17,6 +17,7 @@ from harmbench.config import write_experiment
 from harmbench.errors import RunError
 from harmbench.folds import Folds
 from harmbench.method import Direction
+from harmbench.notes import Note, from_records, to_records
 from harmbench.provenance import provenance
 from harmbench.runs import RunFolder
 from harmbench.segmentation import make_segmenter
@@ -116,6 +117,7 @@ def write_records(
     inputs: pd.DataFrame,
     methods: Mapping[str, Any],
     directions: Sequence[Direction],
+    notes: Sequence[Note] = (),
 ) -> str:
     """Write what the run is about to do, beside what earlier runs noted; gives its id."""
     experiment = bench.experiment
@@ -154,6 +156,7 @@ def write_records(
         },
         "stacking_axis": experiment.scoring.stacking_axis,
         "folds": {"k": bench.folds.k, "seed": bench.folds.seed},
+        "notes": to_records([*from_records(before.get("notes", [])), *notes]),
         "invocations": [*before.get("invocations", []), invocation],
     }
     write_json(folder.record, run)

@@ -9,12 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, NoReturn
 
-__all__ = ["fail", "print_json", "say", "show_table"]
+from harmbench.notes import Note, summarize
+
+__all__ = ["fail", "print_json", "say", "say_notes", "show_table"]
 
 
 def say(text: str) -> None:
     """Print a notice on standard error, so that standard output can be piped."""
     print(text, file=sys.stderr, flush=True)
+
+
+def say_notes(notes: Iterable[Note]) -> None:
+    """Print notes on standard error, one line for each kind."""
+    for line in summarize(notes):
+        say(f"note: {line}")
 
 
 def print_json(value: Any) -> None:

@@ -29,6 +29,7 @@ from harmbench.errors import ConfigError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import choose_folds, make_folds
 from harmbench.method import Direction, Progress, load_method, make_settings
+from harmbench.notes import summarize
 from harmbench.progress import Display
 from harmbench.provenance import now
 from harmbench.results import merge, read_results, write_results
@@ -93,8 +94,9 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     numbers = choose_folds(experiment.folds.run, k)
     sessions = sorted({s for way in directions for s in (way.source, way.target)})
     with Display("validate", len(cohort.subjects)) as display:
-        files = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
-    inputs = input_table(cohort, sessions, files, data.rescale)
+        checked = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
+    inputs = input_table(cohort, sessions, checked.keys, data.rescale)
+    notes = (*cohort.notes, *checked.notes)
     folder = RunFolder(out)
     check_same_data(folder, folds, inputs)
 
@@ -111,8 +113,10 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     subjects = len(cohort.subjects)
     say(f"{len(cells)} cells on {device}: {subjects} subjects, {k} folds")
     say(f"segmenter: {segmenter.name} ({segmenter.version})")
+    for line in summarize(notes):
+        say(f"note: {line}")
     sweep(out)
-    invocation = write_records(folder, bench, cohort, inputs, methods, directions)
+    invocation = write_records(folder, bench, cohort, inputs, methods, directions, notes)
     segment_real_scans(bench, directions, numbers)
     failed = run_cells(bench, cells, say)
     collect(folder)

@@ -30,6 +30,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
+from harmbench.notes import Note
 from harmbench.storage import atomic
 
 __all__ = [
@@ -87,6 +88,7 @@ class Volume:
         kind: `intensity` (interpolated, scored) or `label` (tissue classes, masks).
         space: the file that it was read from, `None` for a volume made in memory.
         history: the transforms applied since reading, oldest first.
+        notes: what was assumed when its file was read.
 
     Raises:
         VolumeError: the array is not 3D or empty, or the affine is not an invertible (4, 4).
@@ -97,6 +99,7 @@ class Volume:
     kind: Kind = "intensity"
     space: FileSpace | None = None
     history: tuple[Step, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         data = np.asarray(self.data)

@@ -19,7 +19,7 @@ from harmbench.cli.options import (
     parse_rescale,
     parse_shape,
 )
-from harmbench.console import say, show_table
+from harmbench.console import say, say_notes, show_table
 
 __all__ = ["cohort", "prepare", "score", "segment"]
 
@@ -48,7 +48,8 @@ def cohort(
     changes = {"data.path": data, "data.rescale": rescale}
     settings = load_experiment(config_path(config), overrides or (), given(changes)).data
     with Display("cohort", 1) as display:
-        rows = describe_cohort(settings, out, display)
+        rows, notes = describe_cohort(settings, out, display)
+    say_notes(notes)
     show_table(rows, as_json)
 
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
+from harmbench.notes import Note
 from harmbench.storage import file_key
 from harmbench.volume import Step, Volume, read, require_same_grid
 
 __all__ = [
     "CLIP_PERCENTILES",
+    "Checked",
     "Cohort",
     "Rescale",
     "Scan",
@@ -57,6 +59,7 @@ class Cohort:
         citation: what to cite where results are shown.
         title: name of the data set, for what is derived from it.
         preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
+        notes: what was assumed when the data set was read.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Cohort:
     citation: str = ""
     title: str = ""
     preparation: Mapping[str, Any] | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -114,6 +118,19 @@ class Cohort:
             raise CohortError(f"source and target are the same session '{source}'")
         direction = Direction(source, target)
         return (direction, direction.reverse)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `validate` found.
+
+    Attributes:
+        keys: (subject, session) to the SHA-256 of the scan's file.
+        notes: what was assumed about the scans, or is odd in them.
+    """
+
+    keys: Mapping[tuple[str, str], str]
+    notes: tuple[Note, ...] = ()
 
 
 def rescale_volume(
@@ -173,8 +190,8 @@ def validate(
     rescale: Rescale = "none",
     progress: Progress | None = None,
     workers: int = 2,
-) -> dict[tuple[str, str], str]:
-    """Check every scan that a run would touch, and return each file's SHA-256.
+) -> Checked:
+    """Check every scan that a run would touch; return each file's SHA-256 and the notes on it.
 
     All sessions present, readable, finite, same grid and affine per subject, intensities in [0, 1]
     (or a rescale asked for), something above 0, and no scan in two places.
@@ -185,27 +202,30 @@ def validate(
     progress = progress or NoProgress()
     problems: list[str] = []
     keys: dict[tuple[str, str], str] = {}
+    notes: list[Note] = []
 
-    def check(subject: str) -> tuple[list[str], dict[tuple[str, str], str]]:
+    def check(subject: str) -> tuple[list[str], Checked]:
         return _check_subject(cohort, subject, sessions, rescale)
 
     subjects = cohort.subjects
     with ThreadPoolExecutor(workers) as pool:
-        for done, (found, file_keys) in enumerate(pool.map(check, subjects), start=1):
+        for done, (found, checked) in enumerate(pool.map(check, subjects), start=1):
             problems += found
-            keys |= file_keys
+            keys |= checked.keys
+            notes += checked.notes
             progress("validate", done, len(subjects))
     problems += _repeated(keys)
     if problems:
         many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         raise CohortError(f"the cohort cannot be used, {many}:", problems)
-    return keys
+    return Checked(keys, tuple(notes))
 
 
 def _check_subject(
     cohort: Cohort, subject: str, sessions: Sequence[str], rescale: Rescale
-) -> tuple[list[str], dict[tuple[str, str], str]]:
+) -> tuple[list[str], Checked]:
     problems: list[str] = []
+    notes: list[Note] = []
     keys: dict[tuple[str, str], str] = {}
     volumes: dict[str, Volume] = {}
     for session in sessions:
@@ -222,6 +242,7 @@ def _check_subject(
                 problem = _out_of_range(volume)
             if problem is None:
                 volumes[session] = volume
+                notes += volume.notes
                 keys[subject, session] = file_key(scan.path)
         except VolumeError as error:
             problem = str(error).removeprefix(f"{scan.path}: ")
@@ -229,7 +250,7 @@ def _check_subject(
             problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
     if volumes:
         problems += _other_grids(subject, volumes)
-    return problems, keys
+    return problems, Checked(keys, tuple(notes))
 
 
 def _other_grids(subject: str, volumes: Mapping[str, Volume]) -> list[str]:

@@ -15,6 +15,7 @@ from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.errors import CohortError
 from harmbench.method import Progress
+from harmbench.notes import Note
 from harmbench.settings import Settings
 
 __all__ = ["DataSettings", "describe_cohort", "open_cohort"]
@@ -80,12 +81,12 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
 
 def describe_cohort(
     data: DataSettings, folder: Path | None = None, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], tuple[Note, ...]]:
     """Open and check a cohort, and describe its scans.
 
     Returns:
         One row per scan: subject, group, session, shape, spacing_mm, foreground_ml (voxels above 0),
-        mean (of those voxels), path.
+        mean (of those voxels), path. And the notes on the scans.
 
     Raises:
         CohortError: lists every problem.
@@ -93,8 +94,9 @@ def describe_cohort(
     workers = os.cpu_count() or 1
     cohort = open_cohort(data, progress, workers, folder)
     raw = cohort.simulated and data.path is None and data.phantom.product == "raw"
+    notes = list(cohort.notes)
     if not raw:
-        validate(cohort, cohort.sessions, data.rescale, progress, workers)
+        notes += validate(cohort, cohort.sessions, data.rescale, progress, workers).notes
     rows = []
     for (subject, session), scan in sorted(cohort.scans.items()):
         volume = load_scan(scan, data.rescale)
@@ -112,4 +114,4 @@ def describe_cohort(
                 "path": str(scan.path),
             }
         )
-    return rows
+    return rows, tuple(notes)

@@ -19,6 +19,7 @@ from harmbench.cohorts.data import DataSettings, open_cohort
 from harmbench.cohorts.whole_subjects import discard, intact, read_record, sweep
 from harmbench.errors import CohortError, PreparationError, suggest
 from harmbench.executors import Died, LocalExecutor
+from harmbench.notes import summarize
 from harmbench.preparation.derivative import (
     describe,
     labels,
@@ -110,6 +111,8 @@ def prepare_cohort(
     work, failed = _jobs(cohort, out.absolute(), settings, reference)
     describe(out, cohort, settings, reference, overwrite=overwrite)
     sweep(out)
+    for line in summarize(cohort.notes):
+        say(f"note: {line}")
     waiting = [job for job in work if not _done(job)]
     for job in work:
         if job not in waiting:
@@ -230,6 +233,7 @@ def _report(
             failures=failed,
             notes=(
                 f"All sessions of a subject lie on one grid; the reference session is {reference}.",
+                *summarize(cohort.notes),
             ),
         )
     except OSError as error:

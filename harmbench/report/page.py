@@ -16,6 +16,7 @@ import jinja2
 from PIL import Image
 
 from harmbench.metrics.base import Metric
+from harmbench.notes import from_records, summarize
 from harmbench.report.answer import caveats, headline, verdicts
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Table
@@ -131,6 +132,7 @@ def render_page(
         slips=SLIPS,
         methods=_method_rows(evidence),
         invocations=_invocations(evidence),
+        input_notes=_input_notes(evidence),
     )
 
 
@@ -183,6 +185,12 @@ def _failures(evidence: Evidence) -> list[dict[str, str]]:
                 error = str(cell.record.get("error") or "no message was recorded").strip()
                 found.append({"cell": str(cell.cell), "error": error[:500]})
     return found
+
+
+def _input_notes(evidence: Evidence) -> list[str]:
+    return summarize(
+        note for record in evidence.records for note in from_records(record.get("notes", []))
+    )
 
 
 def _method_rows(evidence: Evidence) -> list[dict[str, str]]:

@@ -109,7 +109,7 @@ def test_a_mask_makes_an_unstripped_scan_valid(make_manifest, tmp_path: Path) ->
     with pytest.raises(CohortError, match="intensities from"):
         validate(cohort, ("A", "B"))
     scans = {**cohort.scans, ("s0", "A"): replace(scan, mask=tmp_path / "m.nii.gz")}
-    assert set(validate(replace(cohort, scans=scans), ("A", "B"))) == set(cohort.scans)
+    assert set(validate(replace(cohort, scans=scans), ("A", "B")).keys) == set(cohort.scans)
 
 
 def test_a_scan_in_two_places_is_one_of_the_problems(make_manifest, tmp_path: Path) -> None:
@@ -172,5 +172,5 @@ def test_rescaling_makes_other_ranges_valid(make_manifest, tmp_path: Path) -> No
     write(Volume(whole.data * 900 - 1, whole.affine), tmp_path / "scans" / "s0_A.nii.gz")
     with pytest.raises(CohortError, match=r"rescale=percentile"):
         validate(cohort, ("A", "B"))
-    keys = validate(cohort, ("A", "B"), "percentile")
+    keys = validate(cohort, ("A", "B"), "percentile").keys
     assert set(keys) == set(cohort.scans)

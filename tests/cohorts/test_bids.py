@@ -129,7 +129,7 @@ def test_opening_by_path(folder: Path, make_manifest, tmp_path: Path) -> None:
 
 
 def test_describing(folder: Path) -> None:
-    rows = describe_cohort(DataSettings(path=folder))
+    rows, _ = describe_cohort(DataSettings(path=folder))
     assert next((r["subject"], r["session"], r["group"]) for r in rows) == ("sub-01", "a", "MS")
     assert {r["shape"] for r in rows} == {"16x24x20"}
 

@@ -67,7 +67,7 @@ def test_cohort_says_that_it_is_simulated(made):
 
 def test_scans_pass_the_validation_of_every_cohort(made):
     _, cohort = made
-    assert len(validate(cohort, ["1.5T", "3T"])) == 4
+    assert len(validate(cohort, ["1.5T", "3T"]).keys) == 4
 
 
 def test_prepared_scans(made):
