@@ -18,6 +18,7 @@ LAYERS = (
     {"__init__", "errors", "notes"},
     {"fsl", "settings", "storage"},
     {"volume"},
+    {"sidecars"},
     {"method", "samples", "slices", "training"},
     {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},

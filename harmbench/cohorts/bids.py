@@ -14,6 +14,7 @@ from pydantic import Field
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, suggest
 from harmbench.settings import Settings
+from harmbench.sidecars import simulated_among
 
 __all__ = ["BidsSettings", "read_bids"]
 
@@ -80,17 +81,20 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         for (subject, session), file in chosen.items()
     }
     description = layout.get_dataset_description()
-    title = description.get("Name", folder.name)
+    title = str(description.get("Name") or folder.name)
+    simulated, notes = simulated_among([scan.path for scan in scans.values()])
     preparation = description.get("Preparation") or {}
     return Cohort(
         name="bids",
-        description=f"{len(groups)} subjects of the BIDS data set “{title}”",
-        simulated="simulated" in title.lower(),
+        description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects of the BIDS data "
+        f"set “{title}”",
+        simulated=simulated,
         groups=groups,
         scans=scans,
         citation=_citation(layout),
         title=title,
         preparation=preparation.get("settings"),
+        notes=notes,
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, suggest
-from harmbench.storage import read_json
+from harmbench.sidecars import simulated_among
 
 __all__ = ["read_manifest"]
 
@@ -19,8 +19,8 @@ _OPTIONAL = ("mask",)
 def read_manifest(path: Path) -> Cohort:
     """Read a manifest.
 
-    The cohort counts as simulated where the JSON sidecar of one of its scans says `Simulated`, as
-    those of the simulated cohort do.
+    The cohort counts as simulated where the sidecars of one of its scans say `Simulated`, as those
+    of the simulated cohort do.
 
     Raises:
         CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
@@ -65,10 +65,10 @@ def read_manifest(path: Path) -> Cohort:
             for file in (image, mask)
             if file is not None and not file.is_file()
         ]
-        scans[subject, session] = Scan(subject, session, image.resolve(), mask and mask.resolve())
+        scans[subject, session] = Scan(subject, session, image.absolute(), mask and mask.absolute())
     if problems:
         raise CohortError(f"{path} cannot be used:", problems)
-    simulated = any(_says_simulated(scan.path) for scan in scans.values())
+    simulated, notes = simulated_among([scan.path for scan in scans.values()])
     return Cohort(
         name="manifest",
         description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects listed in {path.name}",
@@ -76,13 +76,5 @@ def read_manifest(path: Path) -> Cohort:
         groups=groups,
         scans=scans,
         title=path.stem,
+        notes=notes,
     )
-
-
-def _says_simulated(image: Path) -> bool:
-    stem = image.name.removesuffix(".gz").removesuffix(".nii")
-    try:
-        sidecar = read_json(image.with_name(f"{stem}.json"))
-    except (ValueError, OSError):
-        return False
-    return isinstance(sidecar, dict) and sidecar.get("Simulated") is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 from harmbench.metrics.histogram import BINS, histogram
-from harmbench.storage import read_json
-from harmbench.volume import Volume, image_name
+from harmbench.sidecars import sidecar_fields
+from harmbench.volume import Volume
 
 __all__ = [
     "SCANNER_FIELDS",
@@ -60,42 +60,9 @@ def largest_distance(histograms: Sequence[Histogram]) -> float:
 
 
 def scanner_of(scan: Path) -> dict[str, str]:
-    """Read the scanner's fields from a scan's BIDS sidecars; those that are not recorded are absent.
-
-    Sidecars farther up in the data set count too, the nearest one first (the inheritance principle).
-    """
-    *entities, suffix = image_name(scan).split("_")
-    found: dict[str, str] = {}
-    for folder in _up_to_root(scan.resolve().parent):
-        fitting = []
-        for path in folder.glob(f"*{suffix}.json"):
-            *theirs, last = path.stem.split("_")
-            if last == suffix and set(theirs) <= set(entities):
-                fitting.append((len(theirs), path))
-        for _, path in sorted(fitting, reverse=True):
-            for name, value in _fields(path).items():
-                found.setdefault(name, value)
-    return found
-
-
-def _up_to_root(folder: Path) -> list[Path]:
-    """The folder alone, or all up to the data set's root where it lies in a BIDS data set."""
-    above: list[Path] = []
-    for place in (folder, *folder.parents)[:6]:
-        above.append(place)
-        if (place / "dataset_description.json").is_file():
-            return above
-    return [folder]
-
-
-def _fields(path: Path) -> dict[str, str]:
-    try:
-        values: Any = read_json(path)
-    except (ValueError, OSError):
-        return {}
-    if not isinstance(values, Mapping):
-        return {}
-    return {name: _text(values[name]) for name in SCANNER_FIELDS if values.get(name)}
+    """Read the scanner's fields from a scan's BIDS sidecars; those that are not recorded are absent."""
+    fields = sidecar_fields(scan)
+    return {name: _text(fields[name]) for name in SCANNER_FIELDS if fields.get(name)}
 
 
 def _text(value: Any) -> str:

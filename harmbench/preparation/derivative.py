@@ -18,14 +18,14 @@ from harmbench.preparation.itk import SEED, write_linear
 from harmbench.preparation.scan import CleanScan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, brain_volume_ml
+from harmbench.sidecars import sidecar_fields
 from harmbench.storage import read_json, write_json, write_text
-from harmbench.volume import Volume, image_name, write
+from harmbench.volume import Volume, write
 
 __all__ = [
     "DESCRIPTION",
     "describe",
     "labels",
-    "raw_sidecar",
     "raw_spacing_mm",
     "scan_stem",
     "steps",
@@ -64,15 +64,6 @@ def scan_stem(subject: str, session: str) -> Path:
     return Path(f"sub-{subject}", f"ses-{session}", "anat", f"sub-{subject}_ses-{session}")
 
 
-def raw_sidecar(scan: Path) -> dict[str, Any]:
-    """Read the JSON file beside a scan; empty where there is none, or it is not JSON."""
-    try:
-        found = read_json(scan.with_name(f"{image_name(scan)}.json"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
     """Voxel size, along RAS axes, of the raw scan that a scan was prepared from.
 
@@ -82,7 +73,7 @@ def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
     Returns:
         `None` where the sidecar does not tell.
     """
-    steps_done = raw_sidecar(prepared).get("Steps")
+    steps_done = sidecar_fields(prepared).get("Steps")
     for step in steps_done if isinstance(steps_done, list) else ():
         if isinstance(step, dict) and "raw_spacing_mm" in step:
             x, y, z = step["raw_spacing_mm"]
@@ -231,7 +222,7 @@ def write_session(
     """Write a session's volume, mask, transforms and sidecars below `folder`."""
     base = folder / stem
     image = write(prepared.volume, base.with_name(f"{base.name}_desc-prepared_T1w.nii.gz"))
-    kept = raw_sidecar(scan.path)
+    kept = sidecar_fields(scan.path)
     own = {
         "SessionLabel": session,
         "SkullStripped": True,

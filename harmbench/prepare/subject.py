@@ -35,6 +35,7 @@ from harmbench.preparation.strip import make_stripper
 from harmbench.qc import qc_figure
 from harmbench.qc.numbers import measure
 from harmbench.report.style import style, write_figure
+from harmbench.sidecars import sidecar_fields
 from harmbench.storage import code_key, file_key, key_of
 
 __all__ = ["SubjectJob", "prepare_subject"]
@@ -71,7 +72,7 @@ class SubjectJob:
                 scan.path.name,
                 file_key(scan.path),
                 file_key(scan.mask) if scan.mask else "",
-                derivative.raw_sidecar(scan.path),
+                sidecar_fields(scan.path),
             ]
             for session, scan in self.scans.items()
         }

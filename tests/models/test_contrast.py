@@ -11,12 +11,11 @@ import pytest
 from harmbench.models.contrast import (
     brain_histogram,
     histogram_distance,
-    image_name,
     largest_distance,
     same_scanner,
     scanner_of,
 )
-from harmbench.volume import Volume
+from harmbench.volume import Volume, image_name
 
 
 @pytest.mark.parametrize(
