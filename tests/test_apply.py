@@ -355,3 +355,53 @@ def test_command_line(finished, scan: Path, tmp_path: Path, call: Callable[..., 
     code, _, err = call(*command)
     assert code == 2
     assert "changed, added or missing" in err
+
+
+def _apply(model: Model, scan: Path, out: Path) -> bytes:
+    (path,) = apply_model(model, [scan], out)
+    return path.read_bytes()
+
+
+def test_a_result_of_another_scan_is_never_replaced(finished, scan: Path, tmp_path: Path) -> None:
+    model = load_model(finished())
+    other = write(tiny_pairs(1, seed=6)[0].source, tmp_path / "other" / "scan.nii.gz")
+    out = tmp_path / "out2"
+    first = _apply(model, scan, out)
+    with pytest.raises(HarmbenchError, match=r"scan_harmonized.*another scan.*other"):
+        apply_model(model, [other], out)
+    # A link, or a copy elsewhere, is the same scan; so is the same command again.
+    link = tmp_path / "links" / "scan.nii.gz"
+    link.parent.mkdir()
+    link.symlink_to(scan)
+    assert _apply(model, link, out) == _apply(model, scan, out) == first
+    # Another model, on the same scan.
+    second = load_model(finished("identity"))
+    with pytest.raises(HarmbenchError, match="another model"):
+        apply_model(second, [scan], out)
+    assert (out / "scan_harmonized.nii.gz").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["scan_harmonized.nii.gz", "scan_desc-sd.nii.gz"])
+def test_a_file_of_unknown_origin_is_never_replaced(
+    finished, scan: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out2"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(HarmbenchError, match=f"{name}.*does not say what it was made from"):
+        apply_model(load_model(finished()), [scan], out)
+    assert (out / name).read_text() == "mine"
+    assert [path.name for path in out.iterdir()] == [name]
+
+
+def test_names_that_differ_in_case_only_are_refused(finished, scan: Path, tmp_path: Path) -> None:
+    upper = write(tiny_pairs(1, seed=6)[0].source, tmp_path / "upper" / "SCAN.nii.gz")
+    message = _refusal(load_model(finished()), [scan, upper], tmp_path / "out2")
+    assert "SCAN" in message
+    assert "another --out" in message
+
+
+def test_the_simulated_mark_of_a_scan_goes_on(finished, scan: Path, tmp_path: Path) -> None:
+    scan.with_name("scan.json").write_text('{"Simulated": true}')
+    (path,) = apply_model(load_model(finished()), [scan], tmp_path / "out2")
+    assert json.loads(path.with_name("scan_harmonized.json").read_text())["Simulated"] is True

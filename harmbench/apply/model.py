@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harmbench import __version__
+from harmbench.apply.outputs import outputs
 from harmbench.apply.scans import (
     ApplyOptions,
     ReadyScan,
@@ -17,7 +18,6 @@ from harmbench.apply.scans import (
     check_all,
     kept_arrays,
     list_scans,
-    outputs,
     prepared_source,
 )
 from harmbench.models import Model
@@ -25,6 +25,7 @@ from harmbench.preparation.align import PreparedScan, restore
 from harmbench.preparation.scan import CleanScan
 from harmbench.samples import mean_and_sd
 from harmbench.scoring import finish_volume
+from harmbench.sidecars import says_simulated
 from harmbench.storage import file_key, write_json
 from harmbench.volume import Step, Volume, write
 
@@ -45,7 +46,8 @@ def apply_model(
 
     Raw scans go through the preparation of the training scans, each by itself, and what was made of
     them comes back onto their own grid: voxels, affine, qform and sform are the scan's, 0 outside the
-    brain. Prepared scans are harmonized as they are. For each scan NAME, `out` gets
+    brain. Prepared scans are harmonized as they are. An output that is there already is replaced only
+    where the same model made it from the same scan. For each scan NAME, `out` gets
     `NAME_harmonized.nii.gz` (float32), a JSON sidecar of the same name, and with more than one sample
     `NAME_desc-sd.nii.gz`. Every scan is read, prepared and checked before the first is harmonized.
 
@@ -65,7 +67,7 @@ def apply_model(
             for (unless `options.force`); lists all of them, and nothing was written.
     """
     options = options or ApplyOptions()
-    jobs = list_scans(scans, masks, out, options)
+    jobs = list_scans(model, scans, masks, out, options)
     progress = model.task.progress
     with TemporaryDirectory(prefix="harmbench-apply-") as folder:
         ready = check_all(model, jobs, options, Path(folder))
@@ -139,6 +141,7 @@ def _sidecar(
         "SourcesSHA256": [file_key(one.scan.path)],
         "Mask": None if one.scan.mask is None else one.scan.mask.name,
         "SkullStripped": True,
+        "Simulated": says_simulated(one.scan.path),
         "Model": {
             "Name": record.name,
             "SHA256": record.key,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harmbench.apply.outputs import check_free, outputs
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.errors import ConfigError, PreparationError, VolumeError
 from harmbench.models import Model
@@ -29,7 +30,6 @@ __all__ = [
     "check_all",
     "kept_arrays",
     "list_scans",
-    "outputs",
     "prepared_source",
 ]
 
@@ -88,22 +88,28 @@ class ReadyScan:
 
 
 def list_scans(
-    scans: Sequence[Path], masks: Sequence[Path], out: Path, options: ApplyOptions
+    model: Model, scans: Sequence[Path], masks: Sequence[Path], out: Path, options: ApplyOptions
 ) -> list[Scan]:
     """List the scans with their masks.
 
     Raises:
         ConfigError: fewer than one sample, or masks that are not one for each scan.
-        VolumeError: two scans have one name, or an output would overwrite an input.
+        VolumeError: two scans have one name, or an output would replace an input, or the result of
+            another scan or model.
     """
     if options.n_samples < 1:
         raise ConfigError(f"n_samples {options.n_samples}: at least 1")
     if masks and len(masks) != len(scans):
         raise ConfigError(f"{len(masks)} masks for {len(scans)} scans: give one for each, in order")
     names = [image_name(scan) for scan in scans]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    # Some file systems take upper and lower case for the same.
+    plain = [name.casefold() for name in names]
+    twice = sorted({name for name, own in zip(names, plain, strict=True) if plain.count(own) > 1})
     if twice:
-        raise VolumeError(f"two scans have the name {', '.join(twice)}: apply them one by one")
+        raise VolumeError(
+            f"two scans have the name {', '.join(twice)}, and so would their outputs: apply them one "
+            "by one, with another --out for each"
+        )
     inputs = {path.resolve() for path in (*scans, *masks)}
     for name in names:
         for output in outputs(out, name):
@@ -112,14 +118,9 @@ def list_scans(
                     f"{output}: is an input and would be overwritten; choose an --out"
                 )
     files: list[Path | None] = [*masks] or [None] * len(scans)
-    return [Scan(n, "scan", s, m) for n, s, m in zip(names, scans, files, strict=True)]
-
-
-def outputs(out: Path, name: str) -> tuple[Path, Path, Path]:
-    """The harmonized volume, its sidecar, and the spread."""
-    stem = out / f"{name}_harmonized"
-    sd = out / f"{name}_desc-sd.nii.gz"
-    return stem.with_name(f"{stem.name}.nii.gz"), stem.with_name(f"{stem.name}.json"), sd
+    jobs = [Scan(n, "scan", s, m) for n, s, m in zip(names, scans, files, strict=True)]
+    check_free(model.record, list(zip(names, jobs, strict=True)), out)
+    return jobs
 
 
 def check_all(
