@@ -26,6 +26,7 @@ from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.config import load_preparation
 from harmbench.errors import CohortError, HarmbenchError, PreparationError
+from harmbench.models.contrast import scanner_of
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.prepare import PrepareSummary, prepare_cohort
 from harmbench.qc.numbers import flag
@@ -357,3 +358,46 @@ def test_absolute_limits_hold_for_single_pairs() -> None:
     (found,) = flag([{**bad, "jacobian_max": 3.0, "nmi_before": 1.1, "nmi_after": 1.0}])
     names = [name for name, _ in found]
     assert names == ["correlation_linear", "nmi_after", "overlap", "mask_change", "jacobian_min"]
+
+
+def test_links_inherited_sidecars_and_the_simulated_mark_reach_the_prepared_scans(
+    raw: Cohort, prepare, tmp_path: Path
+) -> None:
+    """A data set of links whose fields stand at its root, whose title says nothing."""
+    root = tmp_path / "bids"
+    root.mkdir()
+    (root / "dataset_description.json").write_text('{"Name": "a study", "BIDSVersion": "1.8.0"}')
+    for label, strength in (("A", 1.5), ("B", 3)):
+        fields = f'{{"MagneticFieldStrength": {strength}, "Simulated": true}}'
+        (root / f"ses-{label}_T1w.json").write_text(fields)
+    for (subject, session), scan in raw.scans.items():
+        label = {"1.5T": "A", "3T": "B"}[session]
+        place = root / subject / f"ses-{label}" / "anat"
+        place.mkdir(parents=True)
+        assert scan.mask is not None
+        (place / f"{subject}_ses-{label}_T1w.nii.gz").symlink_to(scan.path)
+        (place / f"{subject}_ses-{label}_desc-brain_mask.nii.gz").symlink_to(scan.mask)
+    summary = prepare("registration.reference=B", "registration.transform=none", data=root)
+    assert not summary.failed
+    cohort = read_bids(tmp_path / "out")
+    assert cohort.simulated
+    assert cohort.description.startswith("SIMULATED")
+    assert "Simulated data" in summary.page.read_text()
+    for (_, session), scan in cohort.scans.items():
+        expected = {"A": "1.5", "B": "3"}[session]
+        assert scanner_of(scan.path)["MagneticFieldStrength"] == expected
+
+
+def test_a_title_that_says_simulated_makes_nothing_simulated(raw: Cohort, prepare, tmp_path: Path):
+    """The mark comes from sidecars: copies without them are not known to be simulated."""
+    root = tmp_path / "bids"
+    root.mkdir()
+    (root / "dataset_description.json").write_text(
+        '{"Name": "no simulated scans", "BIDSVersion": "1.8.0"}'
+    )
+    for (subject, session), scan in raw.scans.items():
+        label = session.replace(".", "p")
+        place = root / subject / f"ses-{label}" / "anat"
+        place.mkdir(parents=True)
+        shutil.copy(scan.path, place / f"{subject}_ses-{label}_T1w.nii.gz")
+    assert not read_bids(root).simulated
