@@ -24,9 +24,11 @@ class Bench:
         experiment: the settings.
         folds: which fold holds each subject out.
         groups: subject to group.
-        input_keys: (subject, session) to the SHA-256 of the scan's file and its rescaling.
+        input_keys: (subject, session) to the SHA-256 of the scan's file, of its rescaling, and of
+            the code that reads it.
         segmenter: name of the segmenter in use (never `auto`).
         device: torch device name.
+        invocation: id of the entry in `run.json` that says what this run is made with.
     """
 
     root: Path
@@ -36,6 +38,7 @@ class Bench:
     input_keys: Mapping[tuple[str, str], str]
     segmenter: str
     device: str
+    invocation: str = ""
 
     @property
     def folder(self) -> RunFolder:

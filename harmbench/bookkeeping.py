@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,45 +10,69 @@ from uuid import uuid4
 import pandas as pd
 
 from harmbench.bench import Bench
+from harmbench.code_keys import KEY_SCHEME, stage_code
 from harmbench.cohorts.base import Cohort
-from harmbench.config import write_experiment
+from harmbench.config import Experiment, write_experiment
 from harmbench.errors import RunError
+from harmbench.file_names import check_names, file_label
 from harmbench.folds import Folds
+from harmbench.leftovers import foreign_file
 from harmbench.method import Direction
 from harmbench.notes import Note, from_records, to_records
 from harmbench.provenance import provenance
-from harmbench.runs import RunFolder
+from harmbench.runs import Cell, RunFolder
 from harmbench.segmentation import make_segmenter
 from harmbench.storage import (
-    TEMPORARY_PREFIX,
     atomic,
     file_key,
     key_of,
-    read_json,
     why_not_writable,
-    write_json,
 )
 
 __all__ = [
+    "check_file_names",
     "check_same_data",
     "check_writable",
     "input_table",
     "keys_of_inputs",
+    "new_invocation",
     "note_end",
-    "sweep",
+    "note_old_keys",
     "write_records",
 ]
 
-_LITTER_AGE_S = 3600.0
-
 
 def check_writable(out: Path) -> None:
-    """Raise `RunError` unless `out` can be written to and is new, empty, or a run folder."""
+    """Raise `RunError` unless `out` can be written to and is new, a run folder, or a killed run's."""
     problem = why_not_writable(out)
     if problem:
         raise RunError(f"{out}: {problem}")
-    if out.is_dir() and any(out.iterdir()) and not RunFolder(out).record.is_file():
-        raise RunError(f"{out}: neither empty nor a run folder; choose another --out")
+    if out.is_dir() and not RunFolder(out).record.is_file():
+        foreign = foreign_file(out)
+        if foreign is not None:
+            raise RunError(
+                f"{out}: neither empty nor a run folder, {foreign} is none of harmbench's; "
+                "choose another --out"
+            )
+
+
+def check_file_names(
+    folder: RunFolder, methods: Iterable[str], directions: Sequence[Direction], cohort: Cohort
+) -> None:
+    """Raise `RunError` where two names of a run would become one file, or a name cannot be one."""
+    before = folder.read_record().get("methods", {}) if folder.record.is_file() else {}
+    labels = dict.fromkeys([*before, *methods])
+    check_names("method", {label: file_label(label) for label in labels})
+    sessions = sorted({session for way in directions for session in (way.source, way.target)})
+    check_names("session", {session: file_label(session) for session in sessions})
+    check_names("direction", {f"{w.source} to {w.target}": file_label(str(w)) for w in directions})
+    check_names("subject", {subject: file_label(subject) for subject in cohort.subjects})
+    scans = {
+        f"{subject}, session {session}": f"{file_label(subject)}_{file_label(session)}"
+        for subject in cohort.subjects
+        for session in sessions
+    }
+    check_names("scan", scans)
 
 
 def input_table(
@@ -84,19 +106,25 @@ def input_table(
 
 
 def keys_of_inputs(inputs: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Return the key of each scan, (subject, session), of a run's table of inputs."""
+    """Return the key of each scan, (subject, session), of a run's table of inputs.
+
+    It covers the files, how they are rescaled, and the code that reads them.
+    """
+    code = stage_code("read")
+    names = ("sha256", "mask_sha256", "rescale")
     return {
-        (row["subject"], row["session"]): key_of(row["sha256"], row["mask_sha256"], row["rescale"])
+        (row["subject"], row["session"]): key_of(*(row[name] for name in names), code)
         for row in inputs.to_dict("records")
     }
 
 
 def check_same_data(folder: RunFolder, folds: Folds, inputs: pd.DataFrame) -> None:
     """Raise `RunError` where a folder holds a run on other subjects, folds or scans: they don't add up."""
-    if not folder.record.is_file():
+    if not folder.record.is_file() and not any(folder.cells()):
         return
-    before = pd.read_csv(folder.folds, dtype={"subject": str})
-    if dict(zip(before["subject"], before["fold"], strict=True)) != dict(folds.assignment):
+    before = folder.fold_table()
+    known = dict(zip(before["subject"], before["fold"], strict=True))
+    if known != {subject: str(fold) for subject, fold in folds.assignment.items()}:
         raise RunError(
             f"{folder.root} holds a run with other subjects or folds; choose another --out"
         )
@@ -121,13 +149,8 @@ def write_records(
 ) -> str:
     """Write what the run is about to do, beside what earlier runs noted; gives its id."""
     experiment = bench.experiment
-    invocation = {
-        "id": uuid4().hex,
-        **provenance(bench.device),
-        "config": experiment.model_dump(mode="json"),
-    }
-    before = read_json(folder.record) or {}
-    if before:
+    invocation = new_invocation(bench.device, experiment)
+    if folder.record.is_file():
         known = folder.input_table()
         inputs = pd.concat([known, inputs]).drop_duplicates(["subject", "session"], keep="last")
     for frame, path in (
@@ -138,29 +161,42 @@ def write_records(
             frame.to_csv(temporary, index=False, lineterminator="\n")
     write_experiment(experiment, folder.config)
     ways = [{"source": way.source, "target": way.target} for way in directions]
-    run = {
-        "name": experiment.name,
-        "cohort": {
-            "name": cohort.name,
-            "description": cohort.description,
-            "simulated": cohort.simulated,
-            "citation": cohort.citation,
-            "subjects": len(cohort.subjects),
-            "preparation": cohort.preparation,
-        },
-        "directions": [w for w in before.get("directions", []) if w not in ways] + ways,
-        "methods": {**before.get("methods", {}), **methods},
-        "segmenter": {
-            "name": bench.segmenter,
-            "version": make_segmenter(bench.segmenter).version,
-        },
-        "stacking_axis": experiment.scoring.stacking_axis,
-        "folds": {"k": bench.folds.k, "seed": bench.folds.seed},
-        "notes": to_records([*from_records(before.get("notes", [])), *notes]),
-        "invocations": [*before.get("invocations", []), invocation],
-    }
-    write_json(folder.record, run)
+
+    def add(run: dict[str, Any]) -> None:
+        others = [way for way in run.get("directions", []) if way not in ways]
+        run |= {
+            "name": experiment.name,
+            "cohort": {
+                "name": cohort.name,
+                "description": cohort.description,
+                "simulated": cohort.simulated,
+                "citation": cohort.citation,
+                "subjects": len(cohort.subjects),
+                "preparation": cohort.preparation,
+            },
+            "directions": others + ways,
+            "methods": {**run.get("methods", {}), **methods},
+            "segmenter": {
+                "name": bench.segmenter,
+                "version": make_segmenter(bench.segmenter).version,
+            },
+            "stacking_axis": experiment.scoring.stacking_axis,
+            "folds": {"k": bench.folds.k, "seed": bench.folds.seed},
+            "notes": to_records([*from_records(run.get("notes", [])), *notes]),
+            "invocations": [*run.get("invocations", []), invocation],
+        }
+
+    folder.update_record(add)
     return str(invocation["id"])
+
+
+def new_invocation(device: str, experiment: Experiment) -> dict[str, Any]:
+    """Return an entry of `run.json`: what is about to run, and with what."""
+    return {
+        "id": uuid4().hex,
+        **provenance(device),
+        "config": experiment.model_dump(mode="json"),
+    }
 
 
 def _fold_table(folds: Folds, groups: Mapping[str, str]) -> pd.DataFrame:
@@ -169,18 +205,23 @@ def _fold_table(folds: Folds, groups: Mapping[str, str]) -> pd.DataFrame:
 
 
 def note_end(folder: RunFolder, invocation: str, ended: Mapping[str, Any]) -> None:
-    """Note in `run.json` how a run ended; other runs may have written there since it began."""
-    run = folder.read_record()
-    for entry in run["invocations"]:
-        if entry.get("id") == invocation:
-            entry.update(ended)
-    write_json(folder.record, run)
+    """Note in `run.json` how a run ended."""
+
+    def end(run: dict[str, Any]) -> None:
+        for entry in run.get("invocations", []):
+            if entry.get("id") == invocation:
+                entry.update(ended)
+
+    folder.update_record(end)
 
 
-def sweep(out: Path) -> None:
-    """Remove what a killed run left half-written; young files may be another run's, at work."""
-    if out.is_dir():
-        for path in out.rglob(f"{TEMPORARY_PREFIX}*"):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _LITTER_AGE_S:
-                    path.unlink()
+def note_old_keys(folder: RunFolder, cells: Iterable[Cell]) -> str:
+    """Say how many of some cells have keys of an earlier harmbench; empty where none has."""
+    wanted = set(cells)
+    old = [c for c, r in folder.cells() if c in wanted and r.get("key_scheme") != KEY_SCHEME]
+    if not old:
+        return ""
+    return (
+        f"{len(old)} cells in {folder.root} were made by an earlier harmbench, whose keys did not cover "
+        "all of the code: they are run again (to keep their results as they are, choose another --out)"
+    )

@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-import harmbench.metrics
 from harmbench.bench import Bench, LazyPairs
+from harmbench.cell_scores import CellScores
+from harmbench.code_keys import KEY_SCHEME, stage_code
+from harmbench.errors import MethodError
+from harmbench.file_names import file_label, same_on_disk
+from harmbench.guard import method_call
 from harmbench.meter import Meter
 from harmbench.method import (
     Method,
@@ -29,7 +31,6 @@ from harmbench.method import (
     make_settings,
     method_code,
 )
-from harmbench.results import merge, read_results, table, write_results
 from harmbench.runs import Cell, CellFolder
 from harmbench.scoring import (
     finish_volume,
@@ -40,7 +41,7 @@ from harmbench.scoring import (
     segmenter_key,
 )
 from harmbench.segmentation import make_segmenter
-from harmbench.storage import code_key, key_of, read_json, write_json
+from harmbench.storage import key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
 
 __all__ = ["CEILING", "abandon_cell", "rescore_cell", "run_cell", "segment_inputs"]
@@ -82,8 +83,7 @@ class _CellRun:
         self.train = bench.folds.train(cell.fold)
         self.test = bench.folds.test(cell.fold)
         self.errors: list[str] = []
-        self.before: dict[str, Any] = read_json(self.folder.record) or {}
-        before = self.before
+        self.before = before = self.folder.read_record()
         self.record: dict[str, Any] = {
             "method": cell.method,
             "source": cell.direction.source,
@@ -97,10 +97,15 @@ class _CellRun:
             "mask_background": bench.experiment.scoring.mask_background,
             "status": "running",
             "error": "",
+            "key_scheme": KEY_SCHEME,
             "keys": before.get("keys", {}),
             "stages": before.get("stages", {}),
             "clipped": before.get("clipped", {}),
+            # Stage, and subject, to the id of the invocation in run.json that made it.
+            "made_by": before.get("made_by", {}),
+            "checksums": before.get("checksums", {}),
         }
+        self.scores = CellScores(self.folder.scores, self.record["checksums"])
 
     def run(self) -> dict[str, Any]:
         """Run the stages in order."""
@@ -118,7 +123,8 @@ class _CellRun:
     def rescore(self) -> dict[str, Any]:
         """Score the stored volumes under the settings of this run."""
         # What the method was and how it was fitted stays as recorded.
-        self.record = {**self.before, "segmenter": self.bench.segmenter}
+        mine = {name: self.record[name] for name in ("keys", "stages", "made_by", "checksums")}
+        self.record = {**self.before, **mine, "segmenter": self.bench.segmenter}
         with _logged(self.folder.log):
             log.info("rescore %s", self.cell)
             for done, subject in enumerate(self.test):
@@ -183,21 +189,23 @@ class _CellRun:
         self.record |= {"uses": uses, "settings": settings.model_dump(mode="json")}
         if self.record["keys"].get("fit") == key and self.folder.model.is_dir():
             log.info("fit is current")
-            return kind.load(self.folder.model, settings)
+            with method_call():
+                return kind.load(self.folder.model, settings)
         # What hangs on the old model goes first: a run killed from here on leaves nothing stale.
-        self.record |= {"keys": {}, "stages": {}, "clipped": {}}
-        self.folder.scores.unlink(missing_ok=True)
+        self.record |= {"keys": {}, "stages": {}, "clipped": {}, "made_by": {}}
+        self.scores.clear()
         write_json(self.folder.record, self.record)
         _keep_only_checkpoints_of(self.folder.training, key)
-        method = kind(settings)
         pairs = LazyPairs(self.bench.folder, self.train, self.bench.groups, way)
-        with Meter() as meter:
+        with Meter() as meter, method_call():
+            method = kind(settings)
             method.fit(pairs, self._task(self.folder.training))
             _save(method, self.folder.model)
         # The model is safe: what is left to resume from only takes space.
         for path in self.folder.training.glob("checkpoint*"):
             path.unlink()
         self.record["keys"]["fit"] = key
+        self.record["made_by"]["fit"] = self.bench.invocation
         self._measured("fit", meter, count=1)
         return method
 
@@ -231,6 +239,7 @@ class _CellRun:
             self.record["keys"].get("fit"),
             source_key if method else target_key,
             self.bench.experiment.scoring.mask_background,
+            stage_code("harmonize"),
         )
         keys = self.record["keys"]
         if keys.get(f"harmonize {subject}") != made or not self._is_stored(subject):
@@ -253,10 +262,10 @@ class _CellRun:
             [self.bench.input_keys[subject, session] for session in (way.source, way.target)],
             self.bench.experiment.scoring.model_dump(mode="json"),
             segmenter_key(make_segmenter(self.bench.segmenter)),
-            code_key(harmbench.metrics),
+            stage_code("score"),
         )
         keys = self.record["keys"]
-        if keys.get(f"score {subject}") != scored or not self._has_rows(subject):
+        if keys.get(f"score {subject}") != scored or not self.scores.is_scored(subject):
             self._score(subject, stored=self.cell.method != CEILING)
             keys[f"score {subject}"] = scored
             write_json(self.folder.record, self.record)
@@ -266,17 +275,26 @@ class _CellRun:
         for old in self.folder.beside.glob("*"):  # an earlier fit may have given other volumes
             (old / self.folder.volume(subject).name).unlink(missing_ok=True)
 
+        taken: dict[str, str] = {}
+
         def keep(name: str, volume: Volume) -> None:
+            if not name or taken.setdefault(same_on_disk(file_label(name)), name) != name:
+                raise MethodError(
+                    f"keep({name!r}): a name is not empty, and differs from others ("
+                    f"{', '.join(map(repr, taken.values()))}) by more than case"
+                )
             write(volume, self.folder.kept(subject, name))
 
         with Meter() as meter:
-            output = method.harmonize(source, replace(self._task(None), keep=keep))
+            with method_call():
+                output = method.harmonize(source, replace(self._task(None), keep=keep))
             masked = self.bench.experiment.scoring.mask_background
             finished, clipped = finish_volume(output, source, mask_background=masked)
         if clipped:
             log.info("subject %s: %.3g %% of voxels were outside [0, 1]", subject, 100 * clipped)
         self.record["clipped"][subject] = clipped
         write(finished, self.folder.volume(subject))
+        self._made_by("harmonize", subject)
         self._measured("harmonize", meter, count=1)
 
     def _score(self, subject: str, *, stored: bool) -> None:
@@ -298,6 +316,7 @@ class _CellRun:
                 else segment_to_file(reference, inputs[0], segmenter)
             )
             reference_labels = segment_to_file(reference, inputs[0], segmenter)
+        self._made_by("segment", subject)
         self._measured("segment", meter, count=1)
         for found in (labels, reference_labels):
             if isinstance(found, str):
@@ -313,15 +332,11 @@ class _CellRun:
                 surface_backend=self.bench.experiment.scoring.surface_backend,
             )
         self._add_rows(subject, rows)
+        self._made_by("score", subject)
         self._measured("score", meter, count=1)
 
-    def _rows(self) -> pd.DataFrame:
-        return read_results(self.folder.scores) if self.folder.scores.is_file() else table([])
-
-    def _has_rows(self, subject: str) -> bool:
-        rows = self._rows()
-        rows = rows[rows["subject"] == subject]
-        return bool(len(rows)) and not (rows["status"] == "failed").any()
+    def _made_by(self, stage: str, subject: str) -> None:
+        self.record["made_by"].setdefault(stage, {})[subject] = self.bench.invocation
 
     def _add_rows(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> None:
         shared = {
@@ -333,14 +348,11 @@ class _CellRun:
             "group": self.bench.groups[subject],
             "segmenter": self.bench.segmenter,
         }
-        kept = self._rows()
-        kept = kept[kept["subject"] != subject]
-        write_results(merge([kept, table([{**shared, **row} for row in rows])]), self.folder.scores)
+        self.scores.put(subject, [{**shared, **row} for row in rows])
 
     def _write_failed_rows(self) -> None:
-        done = {s for s in self.test if f"score {s}" in self.record["keys"] and self._has_rows(s)}
         for subject in self.test:
-            if subject not in done:
+            if not (f"score {subject}" in self.record["keys"] and self.scores.is_scored(subject)):
                 self._add_rows(subject, missing_rows("failed"))
                 self.record["keys"].pop(f"score {subject}", None)
 

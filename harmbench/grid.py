@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from harmbench.bench import Bench
 from harmbench.bookkeeping import (
+    check_file_names,
     check_same_data,
     check_writable,
     input_table,
     keys_of_inputs,
     note_end,
-    sweep,
+    note_old_keys,
     write_records,
 )
 from harmbench.cell import CEILING, abandon_cell, run_cell, segment_inputs
+from harmbench.cell_scores import CellScores
 from harmbench.cohorts.base import validate
 from harmbench.cohorts.data import open_cohort
 from harmbench.config import DEFAULT_FOLDS, Experiment
-from harmbench.errors import ConfigError
+from harmbench.errors import ConfigError, HarmbenchError, MethodError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import choose_folds, make_folds
-from harmbench.method import Direction, Progress, load_method, make_settings
+from harmbench.guard import method_call
+from harmbench.leftovers import sweep
+from harmbench.method import Direction, Method, Progress, load_method, make_settings
 from harmbench.notes import summarize
 from harmbench.progress import Display
 from harmbench.provenance import now
-from harmbench.results import merge, read_results, write_results
+from harmbench.results import merge, write_results
 from harmbench.runs import Cell, RunFolder
 from harmbench.segmentation import make_segmenter
 
 __all__ = [
     "Summary",
     "collect",
+    "damaged_scores",
     "make_cells",
     "run_cells",
     "run_experiment",
@@ -84,6 +90,8 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     methods = _check_methods(experiment)
     segmenter = make_segmenter(experiment.scoring.segmenter)
     device = torch_device(experiment.device)
+    # A method may change the working directory: paths are absolute from here on.
+    root = out.absolute()
     check_writable(out)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
@@ -97,12 +105,13 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         checked = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
     inputs = input_table(cohort, sessions, checked.keys, data.rescale)
     notes = (*cohort.notes, *checked.notes)
-    folder = RunFolder(out)
+    folder = RunFolder(root)
     check_same_data(folder, folds, inputs)
+    check_file_names(folder, [*methods, CEILING], directions, cohort)
 
     cells = make_cells(experiment, directions, numbers)
     bench = Bench(
-        root=out,
+        root=root,
         experiment=experiment,
         folds=folds,
         groups=dict(cohort.groups),
@@ -115,11 +124,17 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     say(f"segmenter: {segmenter.name} ({segmenter.version})")
     for line in summarize(notes):
         say(f"note: {line}")
-    sweep(out)
+    old = note_old_keys(folder, cells)
+    if old:
+        say(old)
+    sweep(root)
     invocation = write_records(folder, bench, cohort, inputs, methods, directions, notes)
+    bench = replace(bench, invocation=invocation)
     segment_real_scans(bench, directions, numbers)
     failed = run_cells(bench, cells, say)
     collect(folder)
+    for problem in damaged_scores(folder):
+        say(problem)
     ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
     note_end(folder, invocation, ended)
     return Summary(out, len(cells), failed)
@@ -142,10 +157,28 @@ def make_cells(
 
 def collect(folder: RunFolder) -> pd.DataFrame:
     """Bring the scores of all cells of a run folder together in `results.csv`."""
-    paths = [folder.cell(cell).scores for cell, _ in folder.cells()]
-    results = merge([read_results(path) for path in paths if path.is_file()])
+    results = merge([scores.trusted() for _, _, scores in _cell_scores(folder)])
     write_results(results, folder.results)
     return results
+
+
+def damaged_scores(folder: RunFolder) -> list[str]:
+    """Say of which finished cells of a run folder rows are cut, damaged or not there."""
+    found = []
+    for cell, record, scores in _cell_scores(folder):
+        lost = [s for s in record.get("subjects", []) if not scores.is_whole(s)]
+        if lost and record.get("status") in {"ok", "failed"}:
+            found.append(
+                f"{cell}: rows of {', '.join(lost)} are missing or damaged in its scores.csv; run the "
+                "cell again, or rescore it"
+            )
+    return found
+
+
+def _cell_scores(folder: RunFolder) -> Iterator[tuple[Cell, dict[str, Any], CellScores]]:
+    for cell, record in folder.cells():
+        checksums = dict(record.get("checksums", {}))
+        yield cell, record, CellScores(folder.cell(cell).scores, checksums)
 
 
 def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
@@ -161,7 +194,7 @@ def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
             "title": kind.title if label == uses.rpartition(":")[2] and kind.title else label,
             "reference": kind.reference,
             "settings": settings.model_dump(mode="json"),
-            "parameters": dict(kind(settings).parameter_counts()),
+            "parameters": _parameter_counts(kind, settings, label),
         }
     if experiment.ceiling:
         described[CEILING] = {
@@ -172,6 +205,16 @@ def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
             "parameters": {},
         }
     return described
+
+
+def _parameter_counts(kind: type[Method], settings: BaseModel, label: str) -> dict[str, int]:
+    try:
+        with method_call():
+            return dict(kind(settings).parameter_counts())
+    except HarmbenchError:
+        raise
+    except Exception as error:
+        raise MethodError(f"methods.{label}: {type(error).__name__}: {error}") from error
 
 
 def torch_device(name: str) -> str:

@@ -6,10 +6,8 @@ never sees a test subject's target: the signature has no room for it.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
-import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,9 +20,10 @@ from zlib import crc32
 from pydantic import BaseModel
 from typing_extensions import Self
 
+from harmbench.code_keys import own_code
 from harmbench.errors import MethodError, suggest
+from harmbench.guard import method_call
 from harmbench.settings import Settings, validated
-from harmbench.storage import code_files, code_key
 from harmbench.volume import Volume
 
 __all__ = [
@@ -45,8 +44,6 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "harmbench.methods"
-
-_SHARED_MODULES = re.compile(r"harmbench\.(?:samples|slices|training|methods\.\w+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -195,31 +192,22 @@ def load_method(name: str) -> type[Method]:
     if name not in methods:
         raise MethodError(f"unknown method '{name}'; {suggest(name, methods)}; or FILE.py:CLASS")
     try:
-        found = methods[name].load()
-    except (ImportError, AttributeError) as error:
-        raise MethodError(f"method '{name}' cannot be imported: {error}") from error
+        with method_call():
+            found = methods[name].load()
+    except Exception as error:
+        raise MethodError(f"method '{name}' cannot be imported: {_words(error)}") from error
     return _checked(found, name)
 
 
 def method_code(name: str) -> str:
-    """SHA-256 of a method's code: its module or package, and the shared modules that it imports.
+    """SHA-256 of a method's code: its module or package, and what of harmbench it uses.
 
     Args:
         name: as for `load_method`, which must have succeeded.
     """
     if ":" in name and ".py" in name:
-        module = sys.modules[_from_file(name).__module__]
-    else:
-        module = importlib.import_module(available_methods()[name].module)
-    modules = {module.__name__: module}
-    waiting = [module]
-    while waiting:
-        files = code_files(waiting.pop())
-        text = "".join(file.read_text(encoding="utf-8") for file in files)
-        for found in sorted(set(_SHARED_MODULES.findall(text)) - set(modules)):
-            modules[found] = importlib.import_module(found)
-            waiting.append(modules[found])
-    return code_key(*modules.values())
+        return own_code(_from_file(name).__module__)
+    return own_code(available_methods()[name].module)
 
 
 def _from_file(name: str) -> type[Method]:
@@ -237,10 +225,14 @@ def _from_file(name: str) -> type[Method]:
         # Registered before it runs: dataclasses and pydantic look their module up while it does.
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:
+            with method_call():
+                spec.loader.exec_module(module)
+        except BaseException as error:
             del sys.modules[module_name]
-            raise MethodError(f"method '{name}': importing {file_name} failed: {error}") from error
+            if not isinstance(error, Exception):
+                raise
+            text = f"method '{name}': importing {file_name} failed: {_words(error)}"
+            raise MethodError(text) from error
     classes = {
         key: value
         for key, value in vars(module).items()
@@ -251,6 +243,10 @@ def _from_file(name: str) -> type[Method]:
     if class_name not in classes:
         raise MethodError(f"{file_name}: no method '{class_name}'; {suggest(class_name, classes)}")
     return _checked(classes[class_name], name)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _checked(found: Any, name: str) -> type[Method]:
@@ -269,5 +265,7 @@ def make_settings(method: type[Method], values: Mapping[str, Any], label: str) -
 
     Raises:
         ConfigError: names every setting that is unknown (with the nearest valid name) or invalid.
+        MethodError: the method's own checks ended the program.
     """
-    return validated(method.Config, values, f"methods.{label}")
+    with method_call():
+        return validated(method.Config, values, f"methods.{label}")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harmbench.bench import Bench
-from harmbench.bookkeeping import keys_of_inputs
+from harmbench.bookkeeping import keys_of_inputs, new_invocation, note_end
 from harmbench.cell import rescore_cell
 from harmbench.config import Experiment, load_experiment, write_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
@@ -17,14 +17,16 @@ from harmbench.folds import Folds
 from harmbench.grid import (
     Summary,
     collect,
+    damaged_scores,
     run_cells,
     segment_real_scans,
     torch_device,
 )
-from harmbench.provenance import now, provenance
+from harmbench.leftovers import sweep
+from harmbench.provenance import now
 from harmbench.runs import RunFolder
 from harmbench.segmentation import make_segmenter
-from harmbench.storage import file_key, write_json
+from harmbench.storage import file_key
 
 __all__ = ["rescore_run"]
 
@@ -50,7 +52,7 @@ def rescore_run(
         HarmbenchError: not a run folder; a setting that scoring does not depend on; or real scans
             are gone or have changed. Nothing was written.
     """
-    folder = RunFolder(out)
+    folder = RunFolder(out.absolute())
     run = folder.read_record()
     experiment = _experiment(folder, overrides, changes or {})
     segmenter = make_segmenter(experiment.scoring.segmenter)
@@ -60,9 +62,10 @@ def rescore_run(
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_table()
     _check_inputs(inputs)
-    folds = pd.read_csv(folder.folds, dtype={"subject": str})
+    folds = folder.fold_table()
+    invocation = new_invocation(device, experiment)
     bench = Bench(
-        root=out,
+        root=folder.root,
         experiment=experiment,
         folds=Folds(
             run["folds"]["k"],
@@ -73,20 +76,27 @@ def rescore_run(
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
         device=device,
+        invocation=str(invocation["id"]),
     )
     say(f"{len(cells)} cells to score on {device}")
     say(f"segmenter: {segmenter.name} ({segmenter.version})")
-    run["segmenter"] = {"name": segmenter.name, "version": segmenter.version}
-    run["stacking_axis"] = experiment.scoring.stacking_axis
-    run["invocations"].append(provenance(device))
+    sweep(folder.root)
     write_experiment(experiment, folder.config)
-    write_json(folder.record, run)
+
+    def begin(record: dict[str, Any]) -> None:
+        record["segmenter"] = {"name": segmenter.name, "version": segmenter.version}
+        record["stacking_axis"] = experiment.scoring.stacking_axis
+        record["invocations"] = [*record.get("invocations", []), invocation]
+
+    folder.update_record(begin)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
     segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}))
     failed = run_cells(bench, cells, say, rescore_cell)
     collect(folder)
-    run["invocations"][-1] |= {"finished": now(), "cells": len(cells), "failed": len(failed)}
-    write_json(folder.record, run)
+    for problem in damaged_scores(folder):
+        say(problem)
+    ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
+    note_end(folder, bench.invocation, ended)
     return Summary(out, len(cells), failed)
 
 

@@ -9,7 +9,8 @@ OUT/
   results.csv         the tidy table, all cells
   segmentations/      labels of the real scans, SUBJECT_SESSION_SEGMENTER.nii.gz
   cells/METHOD/DIRECTION/fold-F/seed-S/
-    cell.json         status, keys, wall time and peak memory per stage
+    cell.json         status, keys, wall time and peak memory per stage, and the invocation that made
+                      each stage's output
     log.txt           what happened, and the traceback of a failure
     model/            what the method saved; training/ its checkpoints and loss curve
     volumes/          SUBJECT.nii.gz, the harmonized volumes
@@ -20,7 +21,7 @@ OUT/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,16 +30,12 @@ import pandas as pd
 
 from harmbench.cohorts.base import Rescale, Scan, load_scan
 from harmbench.errors import ReportError, RunError
+from harmbench.file_names import file_label
 from harmbench.method import Direction
-from harmbench.storage import read_json
+from harmbench.storage import read_json, write_json
 from harmbench.volume import Volume, read
 
 __all__ = ["Cell", "CellFolder", "RunFolder", "file_label"]
-
-
-def file_label(name: str) -> str:
-    """Turn a name into one that is safe as a file or folder name; no two names become the same."""
-    return "".join(c if c.isalnum() or c in "-_.+" else f"%{ord(c):02X}" for c in name)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,6 +67,14 @@ class CellFolder:
     def record(self) -> Path:
         """Status, keys, wall time and peak memory per stage (JSON)."""
         return self.root / "cell.json"
+
+    def read_record(self) -> dict[str, Any]:
+        """Read `cell.json`; one that is absent or damaged is empty, and the cell starts anew."""
+        try:
+            record = read_json(self.record)
+        except (ValueError, OSError):
+            return {}
+        return cast(dict[str, Any], record) if isinstance(record, dict) else {}
 
     @property
     def log(self) -> Path:
@@ -145,30 +150,65 @@ class RunFolder:
         return CellFolder(self.root / cell.path)
 
     def cells(self) -> Iterator[tuple[Cell, dict[str, Any]]]:
-        """Go through the cells on disk with their records, in order."""
+        """Go through the cells on disk with their records, in order.
+
+        A cell whose record is damaged is not there: the next run makes it again.
+        """
         found = []
         for path in self.root.glob("cells/*/*/fold-*/seed-*/cell.json"):
-            record = read_json(path)
-            direction = Direction(record["source"], record["target"])
-            found.append(
-                (Cell(record["method"], direction, record["fold"], record["seed"]), record)
-            )
+            record = CellFolder(path.parent).read_record()
+            try:
+                direction = Direction(record["source"], record["target"])
+                cell = Cell(record["method"], direction, record["fold"], record["seed"])
+            except KeyError:
+                continue
+            found.append((cell, record))
         yield from sorted(found, key=lambda item: item[0])
 
     def read_record(self) -> dict[str, Any]:
         """Read `run.json`.
 
         Raises:
-            ReportError: there is none.
+            ReportError: there is none, or it is damaged.
         """
-        record = read_json(self.record)
+        try:
+            record = read_json(self.record)
+        except (ValueError, OSError) as error:
+            raise ReportError(f"{self.record}: damaged, not JSON ({error})") from error
         if record is None:
             raise ReportError(f"{self.root}: not a run folder, it has no {self.record.name}")
+        if not isinstance(record, dict):
+            raise ReportError(f"{self.record}: damaged, not the record of a run")
         return cast(dict[str, Any], record)
 
+    def update_record(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change `run.json` as it is now: another run may have written there a moment ago.
+
+        Args:
+            change: changes the record in place; it gets an empty one where there is none.
+
+        Raises:
+            ReportError: the record is damaged.
+        """
+        record = self.read_record() if self.record.is_file() else {}
+        change(record)
+        write_json(self.record, record)
+
+    def fold_table(self) -> pd.DataFrame:
+        """Read the table subject, group, fold; all are text.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        return _read_table(self.folds, ("subject", "group", "fold"))
+
     def input_table(self) -> pd.DataFrame:
-        """Read the table of input scans."""
-        return pd.read_csv(self.inputs, dtype=str, keep_default_na=False)
+        """Read the table of input scans; all columns are text.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        return _read_table(self.inputs, ("subject", "group", "session", "path", "mask", "sha256"))
 
     def input_volume(self, subject: str, session: str) -> Volume:
         """Read a real scan as the methods saw it, in [0, 1].
@@ -194,3 +234,14 @@ class RunFolder:
     def harmonized(self, cell: Cell, subject: str) -> Volume:
         """Read a subject's harmonized volume."""
         return read(self.cell(cell).volume(subject))
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: missing or damaged ({error}); choose another --out") from error
+    missing = [column for column in columns if column not in found.columns]
+    if missing:
+        raise RunError(f"{path}: damaged, columns missing: {', '.join(missing)}")
+    return found

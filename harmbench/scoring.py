@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 import harmbench.segmentation
+from harmbench.code_keys import own_code, stage_code
 from harmbench.errors import MethodError, SegmentationError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.segmentation import TISSUES, BatchSegmenter, Segmenter
 from harmbench.slices import foreground
-from harmbench.storage import code_key, key_of, read_json, write_json
+from harmbench.storage import key_of, read_json, write_json
 from harmbench.volume import Step, Volume, read, require_same_grid, write
 
 __all__ = [
@@ -142,13 +143,13 @@ def _keep_labels(
 
 
 def segmenter_key(segmenter: Segmenter) -> str:
-    """SHA-256 of what a segmenter's labels depend on: its name, version and code."""
-    module = sys.modules[type(segmenter).__module__]
+    """SHA-256 of what a segmenter's labels depend on: its name, its version, and the code."""
+    name = type(segmenter).__module__
     # One that fills a package of its own counts with all of it.
-    package = module.__package__ or ""
+    package = sys.modules[name].__package__ or ""
     if package not in {"", harmbench.segmentation.__name__}:
-        module = sys.modules[package]
-    return key_of(segmenter.name, segmenter.version, code_key(module))
+        name = package
+    return key_of(segmenter.name, segmenter.version, own_code(name), stage_code("segment"))
 
 
 def score_rows(

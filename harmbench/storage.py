@@ -29,6 +29,9 @@ __all__ = [
 TEMPORARY_PREFIX = ".tmp-"
 """How the names of half-written files begin."""
 
+PROBE_PREFIX = ".harmbench-"
+"""How the names of folders begin that are made to see whether one can be."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -62,7 +65,7 @@ def why_not_writable(folder: Path) -> str | None:
         return f"cannot be a folder, {existing} is a file"
     try:
         # Asked by doing: permission bits say nothing of full or read-only disks, nor to root.
-        with tempfile.TemporaryDirectory(prefix=".harmbench-", dir=existing):
+        with tempfile.TemporaryDirectory(prefix=PROBE_PREFIX, dir=existing):
             return None
     except OSError as error:
         return f"cannot write in {existing} ({error.strerror})"

@@ -16,14 +16,14 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"fsl", "settings", "storage"},
-    {"volume"},
+    {"fsl", "guard", "settings", "storage", "syntax"},
+    {"code_keys", "file_names", "volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},
     {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
     {"config", "runs"},
-    {"bench", "console", "meter", "progress", "provenance", "scoring", "statistics"},
-    {"bookkeeping", "cell", "executors", "models"},
+    {"bench", "console", "leftovers", "meter", "progress", "provenance", "scoring", "statistics"},
+    {"bookkeeping", "cell", "cell_scores", "executors", "models"},
     {"apply", "contract", "doctor", "grid", "outside", "prepare", "qc", "report", "rescoring"}
     | {"scaffold"},
     {"cli"},

@@ -1,0 +1,64 @@
+"""Names as file names: safe, and no two the same on any disk."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+from harmbench.errors import RunError
+
+__all__ = ["check_names", "file_label", "same_on_disk"]
+
+_LONGEST_BYTES = 200
+"""Of a name as a file name: with the endings and a temporary's prefix, disks take 255."""
+
+
+def file_label(name: str) -> str:
+    """Turn a name into one that is safe as a file or folder name; no two names become the same.
+
+    Letters, digits and `-_.+` stay, but for a dot at either end: `.` and `..` are folders, and a
+    leading dot hides a file. An empty name becomes `%`.
+    """
+    last = len(name) - 1
+    signs = (
+        sign if sign.isalnum() or sign in "-_+" or (sign == "." and 0 < i < last) else _code(sign)
+        for i, sign in enumerate(name)
+    )
+    return "".join(signs) or "%"
+
+
+def _code(sign: str) -> str:
+    # Six digits after a letter that is no digit: " 28" is never taken for the sign U+2028.
+    return f"%{ord(sign):02X}" if ord(sign) < 0x100 else f"%u{ord(sign):06X}"
+
+
+def same_on_disk(label: str) -> str:
+    """Return what a file name is to a disk that ignores case and the forms of accented letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", label).casefold())
+
+
+def check_names(kind: str, labels: Mapping[str, str]) -> None:
+    """Check that each of some things can have a file of its own.
+
+    Args:
+        kind: what they are, such as `method`.
+        labels: the name of each in messages, to its file name without endings.
+
+    Raises:
+        RunError: a name is empty or too long, or two become one file where the disk ignores case.
+    """
+    taken: dict[str, str] = {}
+    for name, label in labels.items():
+        if label == file_label(""):
+            raise RunError(f"a {kind} has an empty name; give it one")
+        if len(label.encode()) > _LONGEST_BYTES:
+            raise RunError(
+                f"{kind} {name!r}: the name is too long for a file "
+                f"({len(label.encode())} bytes, at most {_LONGEST_BYTES})"
+            )
+        other = taken.setdefault(same_on_disk(label), name)
+        if other != name:
+            raise RunError(
+                f"{kind}s {other!r} and {name!r} would share one file on a disk that ignores case or "
+                "the form of accented letters; rename one"
+            )
