@@ -38,7 +38,7 @@ class CellScores:
         if not self._path.is_file():
             return table([])
         try:
-            rows = table(read_results(self._path).to_dict("records"))
+            rows = read_results(self._path).astype({"value": float, "fold": int, "seed": int})
         except (ReportError, ValueError, OSError) as error:
             log.warning("%s: damaged, its rows are made again (%s)", self._path, error)
             return table([])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harmbench.errors import MethodError
+from harmbench.guard import method_call
 from harmbench.method import Direction, Method, Pair, Task, make_settings
 from harmbench.volume import Volume
 
@@ -73,7 +74,8 @@ def check_method(kind: type[Method], settings: Mapping[str, Any] | None = None) 
         trial = _Trial(kind, config, train, held_out.source, Path(folder))
         for name, point in trial.points():
             try:
-                point()
+                with method_call():
+                    point()
             except Exception as error:  # noqa: BLE001 - whatever a method raises breaks the point
                 detail = str(error) or type(error).__name__
                 if not isinstance(error, MethodError | AssertionError):

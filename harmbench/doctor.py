@@ -11,6 +11,7 @@ from typing import Literal
 from harmbench import __version__
 from harmbench.cohorts.phantom import PhantomSettings, cache_folder
 from harmbench.errors import HarmbenchError, UnavailableError
+from harmbench.guard import method_call
 from harmbench.method import available_methods, load_method
 from harmbench.provenance import package_versions
 from harmbench.segmentation import SEGMENTERS, make_segmenter
@@ -47,7 +48,8 @@ def examine() -> list[Finding]:
     for name in available_methods():
         try:
             kind = load_method(name)
-            counts = kind().parameter_counts().values()
+            with method_call("parameter_counts"):
+                counts = kind().parameter_counts().values()
             size = f"{sum(counts):,} parameters" if counts else "no parameters"
             findings.append(Finding(f"method {name}", "ok", size))
         except HarmbenchError as error:

@@ -28,7 +28,7 @@ from harmbench.cell_scores import CellScores
 from harmbench.cohorts.base import validate
 from harmbench.cohorts.data import open_cohort
 from harmbench.config import DEFAULT_FOLDS, Experiment
-from harmbench.errors import ConfigError, HarmbenchError, MethodError
+from harmbench.errors import ConfigError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import choose_folds, make_folds
 from harmbench.guard import method_call
@@ -208,13 +208,8 @@ def _check_methods(experiment: Experiment) -> dict[str, dict[str, Any]]:
 
 
 def _parameter_counts(kind: type[Method], settings: BaseModel, label: str) -> dict[str, int]:
-    try:
-        with method_call():
-            return dict(kind(settings).parameter_counts())
-    except HarmbenchError:
-        raise
-    except Exception as error:
-        raise MethodError(f"methods.{label}: {type(error).__name__}: {error}") from error
+    with method_call(f"methods.{label}"):
+        return dict(kind(settings).parameter_counts())
 
 
 def torch_device(name: str) -> str:

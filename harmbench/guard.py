@@ -7,35 +7,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harmbench.errors import MethodError
+from harmbench.errors import HarmbenchError, MethodError
 
 __all__ = ["method_call"]
 
 
 @contextmanager
-def method_call() -> Iterator[None]:
+def method_call(what: str = "") -> Iterator[None]:
     """Run a method's code inside the block.
 
-    Exceptions come out as they are, and so does `KeyboardInterrupt`: it is the user's. Whatever else
-    would end the program (`sys.exit`, exceptions that are none) becomes an error. The working directory
-    is afterwards what it was.
+    An interrupt comes out as it is: it is the user's. Whatever else would end the program, such as
+    `sys.exit`, becomes an error. Afterwards the working directory is what it was before.
+
+    Args:
+        what: names the code in messages, such as `method 'dm'`. With it, exceptions of Python become
+            errors too; without, the caller sees them as they are.
 
     Raises:
-        MethodError: the code raised `SystemExit`, `GeneratorExit` or another `BaseException`.
+        MethodError: the code raised `SystemExit`, `GeneratorExit` or a class of its own that derives
+            from `BaseException` alone; with `what`, any exception but those of the system.
     """
+    begin = f"{what}: " if what else ""
     before = _working_directory()
     try:
         yield
-    except (Exception, KeyboardInterrupt):
+    except (HarmbenchError, OSError, KeyboardInterrupt):
         raise
     except SystemExit as error:
+        code = "" if error.code is None else repr(error.code)
         raise MethodError(
-            f"sys.exit({'' if error.code is None else repr(error.code)}) was called; a method that "
-            "cannot go on raises an exception, it never ends the program"
+            f"{begin}sys.exit({code}) was called; a method that cannot go on raises an exception, it "
+            "never ends the program"
         ) from error
+    except Exception as error:
+        if not what:
+            raise
+        raise MethodError(f"{begin}{type(error).__name__}: {error}") from error
     except BaseException as error:
         text = f": {error}" if str(error) else ""
-        raise MethodError(f"{type(error).__name__} was raised{text}") from error
+        raise MethodError(f"{begin}{type(error).__name__} was raised{text}") from error
     finally:
         if before is not None and _working_directory() != before:
             with suppress(OSError):

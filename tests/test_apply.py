@@ -182,7 +182,7 @@ def _there_and_back(scan: Volume, spacing_mm: float) -> np.ndarray:
 
 
 def test_samples_give_mean_and_spread(finished, scan: Path, tmp_path: Path) -> None:
-    model = load_model(finished("noisy"))
+    model = load_model(finished("noisy"), method=f"{tmp_path}/noisy.py:Noisy")
     singles = []
     for seed in (3, 4, 5):
         (path,) = apply_model(model, [scan], tmp_path / f"one{seed}", ApplyOptions(seed=seed))

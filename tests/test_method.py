@@ -67,17 +67,6 @@ def test_code_of_a_method_counts_what_it_shares(tmp_path: Path) -> None:
     assert method_code("dm") != method_code("identity")
 
 
-def test_shared_code_counts_through_what_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(harmbench.method, "code_key", lambda *m: seen.extend(x.__name__ for x in m))
-    method_code("unet")
-    assert seen[0] == "harmbench.methods.unet"
-    assert {"harmbench.methods._regression", "harmbench.training", "harmbench.slices"} <= set(seen)
-    seen.clear()
-    method_code("identity")
-    assert seen == ["harmbench.methods.identity"]
-
-
 def test_directions() -> None:
     way = Direction("3T", "1.5T")
     assert str(way) == "3T-to-1.5T"

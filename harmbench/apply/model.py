@@ -20,6 +20,7 @@ from harmbench.apply.scans import (
     list_scans,
     prepared_source,
 )
+from harmbench.guard import method_call
 from harmbench.models import Model
 from harmbench.preparation.align import PreparedScan, restore
 from harmbench.preparation.scan import CleanScan
@@ -107,7 +108,8 @@ def _samples(model: Model, one: ReadyScan, units: Units, seeds: Sequence[int]) -
     else:
         source = prepared_source(one.scan, model.record.rescale)
     for seed in seeds:
-        output = model.method.harmonize(source, replace(model.task, seed=seed))
+        with method_call(f"{one.scan.path}: the method {model.record.uses}"):
+            output = model.method.harmonize(source, replace(model.task, seed=seed))
         finished, _ = finish_volume(output, source, mask_background=model.record.mask_background)
         if back is None:
             yield finished

@@ -18,6 +18,7 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List the methods; with a name, its settings, source and parameter counts."""
+    from harmbench.guard import method_call
     from harmbench.method import available_methods, load_method
 
     if name is None:
@@ -37,7 +38,8 @@ def methods(
         }
         for key, field in kind.Config.model_fields.items()
     ]
-    counts = dict(kind().parameter_counts())
+    with method_call(f"method '{name}'"):
+        counts = dict(kind().parameter_counts())
     if as_json:
         described = {"method": name, "title": kind.title, "reference": kind.reference}
         print_json({**described, "parameters": counts, "settings": settings})

@@ -71,7 +71,8 @@ def open_cohort(
 def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path | None) -> Cohort:
     if data.path is None:
         return make_phantom(data.phantom, folder, progress=progress, jobs=jobs)
-    path = data.path.expanduser()
+    # Absolute: a method may change the working directory, and a later run may start elsewhere.
+    path = data.path.expanduser().absolute()
     if path.is_dir():
         return read_bids(path, data.bids)
     if path.is_file():

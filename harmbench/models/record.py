@@ -23,7 +23,7 @@ from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.results import read_results
 from harmbench.runs import Cell, CellFolder, RunFolder
 from harmbench.settings import Settings
-from harmbench.storage import file_key, key_of, read_json
+from harmbench.storage import file_key, key_of
 
 __all__ = [
     "MAIN_METRICS",
@@ -162,14 +162,15 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
         progress: told about the reading of the training scans.
 
     Returns:
-        The record, and how this machine finds the method (the record has no path in it).
+        The record, and the method as the run called it: a name or FILE.py:CLASS (the record has no
+        path in it).
 
     Raises:
         RunError: not the folder of a cell with a fitted model, or it does not lie in its run.
     """
     paths = CellFolder(folder)
-    own = read_json(paths.record)
-    if own is None:
+    own = paths.read_record()
+    if "keys" not in own:
         raise RunError(f"{folder}: not a cell's folder, nor an exported model")
     if "fit" not in own["keys"] or not paths.model.is_dir():
         raise RunError(f"{folder}: the cell has no fitted model (its status is {own['status']})")
@@ -182,7 +183,6 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
     record = run.read_record()
     described = record["methods"].get(cell.method, {})
     cohort = record["cohort"]
-    made_by = record["invocations"][-1]
     found = ModelRecord(
         label=cell.method,
         uses=_without_folder(own["uses"]),
@@ -201,10 +201,24 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
         held_out=len(own["subjects"]),
         segmenter=own["segmenter"],
         scores=_scores(run, cell),
-        versions={"harmbench": made_by["version"], **made_by["packages"]},
+        versions=_versions(record["invocations"], own.get("made_by", {}).get("fit")),
         files=check_files(paths.model),
     )
     return found, own["uses"]
+
+
+def _versions(invocations: Sequence[Mapping[str, Any]], fitted_by: str | None) -> dict[str, str]:
+    """Versions that a model was fitted with.
+
+    A cell of an earlier harmbench does not say which invocation fitted it: then only versions that all
+    of the run's invocations share are known.
+    """
+    own = [one for one in invocations if one.get("id") == fitted_by] if fitted_by else []
+    found: dict[str, set[str]] = {}
+    for one in own or invocations:
+        for name, version in {"harmbench": one["version"], **one["packages"]}.items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: "not recorded" if len(v) > 1 else v.pop() for name, v in found.items()}
 
 
 def _without_folder(uses: str) -> str:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from safetensors import SafetensorError
 
-from harmbench.errors import ConfigError, MethodError, RunError
-from harmbench.method import Method, NoProgress, Progress, Task, load_method, make_settings
+from harmbench.errors import ConfigError, HarmbenchError, MethodError, RunError
+from harmbench.guard import method_call
+from harmbench.method import (
+    Method,
+    NoProgress,
+    Progress,
+    Task,
+    available_methods,
+    load_method,
+    make_settings,
+)
 from harmbench.models.card import model_card
 from harmbench.models.record import ModelRecord, check_files, describe_cell
 from harmbench.runs import CellFolder
@@ -61,41 +70,47 @@ def load_model(
         folder: `OUT/cells/METHOD/DIRECTION/fold-F/seed-S`, or what `export_model` wrote.
         device: torch device name.
         progress: told about long work.
-        method: where to find the method, `FILE.py:CLASS`, if it is not an installed one. An exported
-            folder never says itself which code to run.
+        method: where to find the method, `FILE.py:CLASS`, if it is not an installed one. No folder
+            says itself which code to run.
 
     Raises:
-        RunError: neither of the two, damaged or changed files, or files that could hold code.
+        RunError: neither of the two, damaged or changed files, files that could hold code, or a
+            method that is not installed and was not given.
         MethodError: the method is not installed, or does not understand its files.
     """
     progress = progress or NoProgress()
     if (folder / RECORD).is_file():
         record, files = read_model_record(folder), folder / MODEL
-        uses = _known_method(record, method)
     else:
-        record, uses = describe_cell(folder, progress)
-        files, uses = CellFolder(folder).model, method or uses
-    kind = load_method(uses)
+        (record, _), files = describe_cell(folder, progress), CellFolder(folder).model
+    kind = load_method(_known_method(folder, record, method))
     settings = make_settings(kind, record.settings, record.label)
     task = Task(record.direction, record.fold, record.seed, device, None, progress)
     return Model(record, _loaded(kind, files, settings), task)
 
 
-def _known_method(record: ModelRecord, method: str | None) -> str:
-    if ":" not in record.uses:
-        return method or record.uses
-    if method is None:
-        raise RunError(
-            f"the model is one of {record.uses}, a file that does not come with it: name yours with "
-            "--method FILE.py:CLASS"
+def _known_method(folder: Path, record: ModelRecord, method: str | None) -> str:
+    """Return what code to run: an installed method, or what the caller names; never a model's file."""
+    if method is not None:
+        return method
+    if record.uses not in available_methods():
+        what = (
+            "a file that does" if ":" in record.uses else "a method that is not installed and does"
         )
-    return method
+        raise RunError(
+            f"{folder}: the model is one of {record.uses}, {what} not come with it: name yours with "
+            "--method FILE.py:CLASS. A model's folder never says which code to run"
+        )
+    return record.uses
 
 
 def _loaded(kind: type[Method], files: Path, settings: BaseModel) -> Method:
     try:
-        return kind.load(files, settings)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        with method_call():
+            return kind.load(files, settings)
+    except HarmbenchError:
+        raise
+    except Exception as error:
         raise MethodError(f"{files}: {kind.__name__} cannot read its files ({error})") from error
 
 
@@ -128,7 +143,17 @@ def read_model_record(folder: Path) -> ModelRecord:
         )
     if record.key != key:
         raise RunError(f"{path}: changed since the model was exported; export it again")
+    if _names_weights(record.preparation):
+        raise RunError(
+            f"{path}: its preparation names a file of weights (strip.hd_bet_weights), which could hold "
+            "code; a model takes them from where HD-BET keeps them. Export it again"
+        )
     return record
+
+
+def _names_weights(preparation: Mapping[str, Any] | None) -> bool:
+    strip = (preparation or {}).get("strip")
+    return isinstance(strip, Mapping) and strip.get("hd_bet_weights") is not None
 
 
 def export_model(cell: Path, out: Path, progress: Progress | None = None) -> Path:

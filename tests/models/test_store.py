@@ -16,11 +16,17 @@ from harmbench.errors import MethodError, RunError
 from harmbench.method import NoProgress
 from harmbench.metrics.suite import METRICS
 from harmbench.models import export_model, load_model
-from harmbench.models.record import MAIN_METRICS, describe_cell
+from harmbench.models.record import MAIN_METRICS, ModelRecord, describe_cell
+from harmbench.preparation.settings import PrepareSettings
 from harmbench.results import read_results
 from harmbench.runs import RunFolder
+from harmbench.settings import validated
 from harmbench.storage import file_key
 from harmbench.volume import Volume
+
+
+def tiny_preparation() -> dict[str, object]:
+    return PrepareSettings().model_dump(mode="json")
 
 
 def _harmonized(folder: Path, **options: str) -> Volume:
@@ -158,10 +164,54 @@ def test_an_export_does_not_say_which_code_to_run(finished, tmp_path: Path) -> N
     cell = finished("noisy")
     folder = export_model(cell, tmp_path / "model")
     (folder / "noisy.py").write_text("raise SystemExit('this ran')")
-    with pytest.raises(RunError, match=r"one of noisy\.py:Noisy.*--method FILE\.py:CLASS"):
+    (tmp_path / "noisy.py").rename(tmp_path / "mine.py")
+    (tmp_path / "noisy.py").write_text("raise SystemExit('this ran')")
+    for place in (folder, cell):
+        with pytest.raises(RunError, match=r"one of noisy\.py:Noisy.*--method FILE\.py:CLASS"):
+            load_model(place)
+    mine = _harmonized(folder, method=f"{tmp_path}/mine.py:Noisy")
+    assert np.array_equal(mine.data, _harmonized(cell, method=f"{tmp_path}/mine.py:Noisy").data)
+
+
+@pytest.mark.parametrize("uses", ["no_such_method", "{}/evil.py:Evil", "evil.py:Evil"])
+def test_a_cells_record_does_not_say_which_code_to_run(finished, tmp_path: Path, uses: str) -> None:
+    cell = finished("identity")
+    (tmp_path / "evil.py").write_text("raise SystemExit('this ran')")
+    path = cell / "cell.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "uses": uses.format(tmp_path)}))
+    with pytest.raises(RunError, match="never says which code to run"):
+        load_model(cell)
+
+
+def test_an_export_does_not_say_which_weights_to_load(finished, tmp_path: Path) -> None:
+    folder = export_model(finished("identity", tiny_preparation()), tmp_path / "model")
+    path = folder / "model.json"
+    values = json.loads(path.read_text())
+    values.pop("key")
+    values["preparation"]["strip"] = {"method": "hd-bet", "hd_bet_weights": str(tmp_path)}
+    record = validated(ModelRecord, values)
+    path.write_text(json.dumps({**values, "key": record.key}))
+    with pytest.raises(RunError, match=r"hd_bet_weights.*could hold code"):
         load_model(folder)
-    mine = _harmonized(folder, method=f"{tmp_path}/noisy.py:Noisy")
-    assert np.array_equal(mine.data, _harmonized(cell).data)
+
+
+def test_versions_are_those_that_fitted(finished, tmp_path: Path) -> None:
+    cell = finished()
+    path = tmp_path / "out" / "run.json"
+    run = json.loads(path.read_text())
+    (first,) = run["invocations"]
+    later = {**first, "id": "later", "packages": {**first["packages"], "numpy": "99"}}
+    path.write_text(json.dumps({**run, "invocations": [first, later]}))
+    record, _ = describe_cell(cell, NoProgress())
+    assert record.versions["numpy"] == first["packages"]["numpy"]
+    # A cell of an earlier harmbench: only what all invocations share is known.
+    own = json.loads((cell / "cell.json").read_text())
+    del own["made_by"]
+    (cell / "cell.json").write_text(json.dumps(own))
+    record, _ = describe_cell(cell, NoProgress())
+    assert record.versions["numpy"] == "not recorded"
+    assert record.versions["scipy"] == first["packages"]["scipy"]
 
 
 def test_export_refuses(finished, tmp_path: Path) -> None:
