@@ -26,6 +26,7 @@ __all__ = [
     "load_preparation",
     "parse_overrides",
     "select_methods",
+    "with_absolute_paths",
     "write_experiment",
 ]
 
@@ -228,6 +229,15 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
         settings = dict(known[label])
         make_settings(load_method(str(settings.pop("uses", label))), settings, label)
     return experiment.model_copy(update={"methods": chosen})
+
+
+def with_absolute_paths(experiment: Experiment) -> Experiment:
+    """Return the experiment with its scans named from the root, so that any folder finds them."""
+    path = experiment.data.path
+    if path is None:
+        return experiment
+    data = experiment.data.model_copy(update={"path": path.expanduser().absolute()})
+    return experiment.model_copy(update={"data": data})
 
 
 def write_experiment(experiment: Experiment, path: Path) -> None:

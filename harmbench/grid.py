@@ -27,7 +27,7 @@ from harmbench.cell import CEILING, abandon_cell, run_cell, segment_inputs
 from harmbench.cell_scores import CellScores
 from harmbench.cohorts.base import validate
 from harmbench.cohorts.data import open_cohort
-from harmbench.config import DEFAULT_FOLDS, Experiment
+from harmbench.config import DEFAULT_FOLDS, Experiment, with_absolute_paths
 from harmbench.errors import ConfigError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import choose_folds, make_folds
@@ -87,11 +87,11 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     Raises:
         HarmbenchError: something is not usable; nothing was written.
     """
+    # A method may change the working directory: paths are absolute from here on.
+    root, experiment = out.absolute(), with_absolute_paths(experiment)
     methods = _check_methods(experiment)
     segmenter = make_segmenter(experiment.scoring.segmenter)
     device = torch_device(experiment.device)
-    # A method may change the working directory: paths are absolute from here on.
-    root = out.absolute()
     check_writable(out)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
