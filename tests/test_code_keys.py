@@ -70,6 +70,15 @@ def edit(tree: SourceTree, before: dict[str, str]) -> Iterator[Callable[..., set
         ("cohorts.base", "read(scan.mask, kind", "read(scan.path, kind", {"read"}),
         ("cohorts.base", 'f"all brain voxels have', 'f"every brain voxel has', {"read"}),
         # What a stage reaches through others.
+        ("slices", "fill_holes(data > 0)", "fill_holes(data > 1)", {"harmonize", *NETWORKS}),
+        ("volume", 'units("mm")', 'units("micron")', {"harmonize", "segment", "fast"}),
+        (
+            "volume",
+            "= values.reshape",
+            "= 1 * values.reshape",
+            {"read", "score", "segment", "fast"},
+        ),
+        ("metrics.arrays", "def select(", "@staticmethod\ndef select(", {"score"}),
         # A method's own folder, and what methods share.
         ("methods.dm.diffusion", "def ", "def _more():\n    return 1\n\n\ndef ", {"dm"}),
         ("methods._regression.model", "import", "import copy\nimport", {"unet", "deepharmony"}),
