@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from harmbench.grid import Summary, collect, make_cells, run_experiment
 from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.results import read_results
-from harmbench.runs import RunFolder
+from harmbench.runs import CellFolder, RunFolder
 from harmbench.storage import read_json
 from harmbench.volume import Volume, read, write
 
@@ -52,6 +54,12 @@ class Tricks(Method):
         self._note("fit " + str(task.direction) + " " + str(task.fold))
         assert all(pair.source.same_grid(pair.target) for pair in pairs)
         (task.folder / "subjects.json").write_text(json.dumps([p.subject for p in pairs]))
+        if self.config.fail.startswith("raise "):
+            raise eval(self.config.fail.removeprefix("raise "))
+        if self.config.fail == "chdir":
+            import os
+
+            os.chdir("/")
         if self.config.fail == "fit":
             raise ValueError("no gradient")
 
@@ -61,6 +69,11 @@ class Tricks(Method):
             raise ValueError("too bright")
         if self.config.fail == "dark":
             return source.with_data(source.data * 0.1)
+        if self.config.fail == "exit":
+            raise SystemExit
+        if self.config.fail.startswith("keep "):
+            for name in self.config.fail.removeprefix("keep ").split("|"):
+                task.keep(name, source)
         if self.config.fail == "keep":
             task.keep("half of it", source.with_data(source.data * 0.5))
         return source.with_data(source.data * self.config.gain)
@@ -378,6 +391,172 @@ def test_what_a_method_gives_beside_its_volumes_is_kept_until_it_gives_it_no_mor
             assert kept.same_grid(source)
     start(fail="")
     assert not [f for c, _ in cells for f in folder.cell(c).beside.rglob("*.nii.gz")]
+
+
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        ("raise SystemExit(0)", r"fit: sys\.exit\(0\) was called"),
+        ("raise SystemExit('no licence')", r"fit: sys\.exit\('no licence'\) was called"),
+        ("raise GeneratorExit()", "fit: GeneratorExit was raised"),
+        ("raise type('Own', (BaseException,), {})('x')", "fit: Own was raised: x"),
+        ("exit", r"subject s\d: sys\.exit\(\) was called"),
+    ],
+)
+def test_a_method_that_ends_the_program_fails(
+    start, tmp_path: Path, fail: str, message: str
+) -> None:
+    summary = start("data.direction=A-to-B", "folds.run=0", fail=fail)
+    (reason,) = summary.failed.values()
+    assert re.match(message, reason)
+    results = read_results(tmp_path / "out" / "results.csv")
+    assert (results["status"][results["method"] == "tricks"] == "failed").all()
+    assert set(results["method"]) == {"identity", "target", "tricks"}
+
+
+def test_an_interrupt_stays_one(start) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        start(fail="raise KeyboardInterrupt()")
+
+
+def test_a_method_may_change_the_working_directory(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest = Path("scans", "manifest.csv")
+    adapter = Path("tricks.py")
+    experiment = load_experiment(
+        None,
+        ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]", "folds.k=2"],
+        {
+            "data.path": manifest,
+            "methods": {"tricks": {"uses": f"{adapter}:Tricks", "fail": "chdir"}},
+        },
+    )
+    summary = run_experiment(experiment, Path("relative"), say=lambda _: None)
+    assert not summary.failed
+    assert Path.cwd() == tmp_path
+    assert summary.out == Path("relative")
+    paths = RunFolder(tmp_path / "relative").input_table()["path"]
+    assert all(Path(path).is_absolute() for path in paths)
+    stored = load_experiment(tmp_path / "relative" / "config.yaml")
+    assert stored.data.path == tmp_path / manifest
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("", "a method has an empty name"),
+        ("Target", "would share one file"),
+        ("IDENTITY", "would share one file"),
+        ("m" * 300, "too long for a file"),
+    ],
+)
+def test_labels_that_cannot_be_folders(make_manifest, adapter, tmp_path, label, message) -> None:
+    changes = {
+        "data.path": make_manifest(4),
+        "methods": {label: {"uses": f"{adapter}:Tricks"}},
+        "scoring.segmenter": "thresholds",
+    }
+    with pytest.raises(RunError, match=message):
+        run_experiment(load_experiment(None, (), changes), tmp_path / "out", say=lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_dots_are_labels_like_others(make_manifest, adapter: Path, tmp_path: Path) -> None:
+    changes = {
+        "data.path": make_manifest(2),
+        "data.direction": "A-to-B",
+        "methods": {name: {"uses": f"{adapter}:Tricks"} for name in (".", "..")},
+        "scoring.segmenter": "thresholds",
+        "folds.run": "0",
+    }
+    run_experiment(load_experiment(None, (), changes), tmp_path / "out", say=lambda _: None)
+    folder = RunFolder(tmp_path / "out")
+    assert {".", ".."} <= {cell.method for cell, _ in folder.cells()}
+    assert {path.parts[-5] for path in (tmp_path / "out").rglob("cell.json")} > {"%2E", "%2E%2E"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "scans", "tricks.py", "calls.txt"}
+
+
+@pytest.mark.parametrize("names", ["a|A", "", "é|e\u0301|É"])
+def test_names_of_kept_volumes_are_told_apart(start, names: str) -> None:
+    summary = start("data.direction=A-to-B", "folds.run=0", fail=f"keep {names}")
+    (reason,) = summary.failed.values()
+    assert "keep(" in reason
+
+
+def _cut(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def _digit(text: str) -> str:
+    head, _, last = text.rstrip().rpartition("0.")
+    return f"{head}0.9{last}\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut,
+        _digit,
+        lambda text: "",
+        lambda text: "\0" * len(text),
+        lambda text: text.splitlines()[0] + "\n",
+        lambda text: "\n".join(text.splitlines()[:-1]) + "\n",
+        lambda text: text + text.splitlines()[-1] + "\n",
+        lambda text: text.replace(",0,0,", ",x,0,"),
+        lambda text: text.replace("mse", "esm"),
+        lambda text: text.replace(
+            "method,",
+            "",
+        ),
+        lambda text: text + '"',
+    ],
+)
+def test_damaged_scores_are_made_again(start, adapter: Path, tmp_path: Path, damage) -> None:
+    start("data.direction=A-to-B", "folds.run=0", gain=0.5)
+    expected = (tmp_path / "out" / "results.csv").read_bytes()
+    calls = len(_calls(adapter))
+    for path in (tmp_path / "out").rglob("scores.csv"):
+        good = path.read_text()
+        path.write_text(damage(good))
+        assert path.read_text() != good
+    start("data.direction=A-to-B", "folds.run=0", gain=0.5)
+    assert (tmp_path / "out" / "results.csv").read_bytes() == expected
+    assert len(_calls(adapter)) == calls, "nothing is fitted or harmonized for that"
+
+
+def test_damaged_scores_of_cells_that_do_not_run_are_told(start, tmp_path: Path) -> None:
+    start("data.direction=A-to-B")
+    path = tmp_path / "out/cells/identity/A-to-B/fold-1/seed-0/scores.csv"
+    path.write_text(_cut(path.read_text()))
+    said: list[str] = []
+    experiment = load_experiment(tmp_path / "out" / "config.yaml", ["folds.run=0"])
+    assert not run_experiment(experiment, tmp_path / "out", say=said.append).failed
+    assert [line for line in said if "fold 1" in line and "missing or damaged" in line]
+    damaged = CellFolder(path.parent)
+    damaged.record.write_text("{")
+    start("data.direction=A-to-B")
+    assert damaged.read_record()["status"] == "ok"
+
+
+def test_cells_of_an_earlier_harmbench_are_run_again_and_that_is_said(
+    start, tmp_path: Path
+) -> None:
+    start("data.direction=A-to-B", gain=0.5)
+    paths = list((tmp_path / "out").rglob("cell.json"))
+    for path in paths:
+        record = read_json(path)
+        for name in ("key_scheme", "made_by", "checksums"):
+            del record[name]
+        path.write_text(json.dumps({**record, "keys": dict.fromkeys(record["keys"], "old")}))
+    said: list[str] = []
+    experiment = load_experiment(tmp_path / "out" / "config.yaml")
+    assert not run_experiment(experiment, tmp_path / "out", say=said.append).failed
+    assert [line for line in said if line.startswith(f"{len(paths)} cells in")]
+    said.clear()
+    run_experiment(experiment, tmp_path / "out", say=said.append)
+    assert not [line for line in said if "earlier" in line]
 
 
 def test_half_written_files_are_swept(start, tmp_path: Path) -> None:

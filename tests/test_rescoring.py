@@ -10,7 +10,7 @@ import pytest
 
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError, ConfigError, HarmbenchError, RunError
-from harmbench.grid import run_experiment
+from harmbench.grid import collect, run_experiment
 from harmbench.rescoring import rescore_run
 from harmbench.results import read_results
 from harmbench.runs import RunFolder
@@ -149,3 +149,36 @@ def test_a_run_without_cells(out: Path) -> None:
         rescore_run(out, say=quiet)
     with pytest.raises(ConfigError):
         rescore_run(out, ["scoring.surface_backend=nothing"], say=quiet)
+
+
+def test_a_record_that_another_run_wrote_meanwhile_is_kept(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(out)
+
+    def collect_late(folder: RunFolder) -> pd.DataFrame:
+        other = {"id": "other", "version": "0", "packages": {}}
+        folder.update_record(lambda record: record["invocations"].append(other))
+        folder.update_record(lambda record: record["methods"].update(other={}))
+        return collect(folder)
+
+    monkeypatch.setattr("harmbench.rescoring.collect", collect_late)
+    rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)
+    record = folder.read_record()
+    assert "other" in record["methods"]
+    first, own, other = record["invocations"]
+    assert other["id"] == "other"
+    assert own["cells"] == 12
+    assert own["config"]["scoring"]["stacking_axis"] == 2
+    assert len({first["id"], own["id"]}) == 2
+
+
+def test_a_cell_says_which_invocation_made_what(out: Path) -> None:
+    rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)
+    first, second = (one["id"] for one in RunFolder(out).read_record()["invocations"])
+    for cell, record in RunFolder(out).cells():
+        made_by = record["made_by"]
+        if cell.method != "target":
+            assert made_by["fit"] == first
+            assert set(made_by["harmonize"].values()) == {first}
+        assert set(made_by["score"].values()) == {second}
