@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from harmbench.cell import CEILING
+from harmbench.code_keys import stage_code
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError, ConfigError, FoldError, HarmbenchError, RunError
 from harmbench.grid import Summary, collect, make_cells, run_experiment
@@ -192,6 +193,28 @@ def test_edited_code_is_run_again_and_a_comment_is_not(start, adapter: Path) -> 
     adapter.write_text(ADAPTER + "\n\nHALF = 0.5\n")
     start(gain=1.0)
     assert len(_calls(adapter)) == 2 * calls
+
+
+@pytest.mark.parametrize(
+    ("stage", "fits", "harmonizes"), [("read", 2, 4), ("harmonize", 0, 4), ("score", 0, 0)]
+)
+def test_edited_code_of_a_stage_redoes_that_stage(
+    start, adapter: Path, tmp_path: Path, monkeypatch, stage: str, fits: int, harmonizes: int
+) -> None:
+    def edited(name: str) -> str:
+        return "edited" if name == stage else stage_code(name)
+
+    start("data.direction=A-to-B", gain=1.0)
+    calls = len(_calls(adapter))
+    stages = [record["stages"] for _, record in RunFolder(tmp_path / "out").cells()]
+    monkeypatch.setattr("harmbench.cell.stage_code", edited)
+    monkeypatch.setattr("harmbench.bookkeeping.stage_code", edited)
+    start("data.direction=A-to-B", gain=1.0)
+    again = _calls(adapter)[calls:]
+    assert again.count("harmonize") == harmonizes
+    assert len(again) == fits + harmonizes
+    after = [record["stages"] for _, record in RunFolder(tmp_path / "out").cells()]
+    assert all(one != other for one, other in zip(stages, after, strict=True))
 
 
 def test_a_failed_fit_is_rows_and_the_others_go_on(start, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,8 +220,23 @@ def _method_rows(evidence: Evidence) -> list[dict[str, str]]:
 
 def _invocations(evidence: Evidence) -> list[dict[str, str]]:
     keys = ("started", "finished", "version", "git", "device", "host")
+    made = _made(evidence)
     return [
-        {key: str(entry.get(key, "")) for key in keys}
+        {key: str(entry.get(key, "")) for key in keys} | {"made": made.get(entry.get("id"), "")}
         for record in evidence.records
         for entry in record.get("invocations", [])
     ]
+
+
+def _made(evidence: Evidence) -> dict[Any, str]:
+    """Invocation to what stands of its work in the cells: `fit 2, harmonize 8, score 8`."""
+    counts: dict[Any, Counter[str]] = {}
+    for cells in evidence.cells.values():
+        for cell in cells:
+            for stage, by in cell.record.get("made_by", {}).items():
+                for invocation in by.values() if isinstance(by, dict) else [by]:
+                    counts.setdefault(invocation, Counter())[stage] += 1
+    return {
+        name: ", ".join(f"{stage} {count}" for stage, count in sorted(own.items()))
+        for name, own in counts.items()
+    }
