@@ -95,7 +95,7 @@ def check_same_data(folder: RunFolder, folds: Folds, inputs: pd.DataFrame) -> No
     """Raise `RunError` where a folder holds a run on other subjects, folds or scans: they don't add up."""
     if not folder.record.is_file():
         return
-    before = pd.read_csv(folder.folds, dtype={"subject": str})
+    before = pd.read_csv(folder.folds, dtype={"subject": str, "group": str}, keep_default_na=False)
     if dict(zip(before["subject"], before["fold"], strict=True)) != dict(folds.assignment):
         raise RunError(
             f"{folder.root} holds a run with other subjects or folds; choose another --out"

@@ -60,7 +60,7 @@ def rescore_run(
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_table()
     _check_inputs(inputs)
-    folds = pd.read_csv(folder.folds, dtype={"subject": str})
+    folds = pd.read_csv(folder.folds, dtype={"subject": str, "group": str}, keep_default_na=False)
     bench = Bench(
         root=out,
         experiment=experiment,

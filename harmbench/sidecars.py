@@ -13,6 +13,7 @@ from harmbench.textfiles import read_object
 from harmbench.volume import image_name
 
 __all__ = [
+    "field_text",
     "odd_sidecars",
     "own_fields",
     "says_simulated",
@@ -24,6 +25,7 @@ __all__ = [
 ROOT_FILE = "dataset_description.json"
 """The file that marks the root of a BIDS data set."""
 
+_MISSING = {"", "n/a", "na", "nan", "none", "null"}
 _MOST_LEVELS = 6
 _MOST_LINKS = 16
 
@@ -93,6 +95,18 @@ def odd_sidecars(scans: Sequence[Path]) -> tuple[Note, ...]:
             reason = str(error).removeprefix(f"{file}: ")
             notes.append(Note("sidecar-unreadable", f"{reason}; it is not used", str(file)))
     return tuple(notes)
+
+
+def field_text(value: Any) -> str | None:
+    """Return a field's value as text; `None` where it has none, or is no text or number."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = " ".join(str(value).split())
+    return None if text.casefold() in _MISSING else text
 
 
 def says_simulated(scan: Path) -> bool:

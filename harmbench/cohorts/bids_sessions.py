@@ -10,15 +10,13 @@ from harmbench.cohorts.bids_names import ENTITIES, BidsFile
 from harmbench.errors import CohortError, suggest
 from harmbench.field_strength import FIELD, nominal_label, parse_tesla
 from harmbench.notes import Note
-from harmbench.sidecars import sidecar_fields
+from harmbench.sidecars import field_text, sidecar_fields
 from harmbench.textfiles import read_object
 
 __all__ = ["PREPARED", "session_of"]
 
 PREPARED: Final = "prepared"
 """The desc- entity of what `harmbench prepare` makes."""
-
-_MISSING = {"", "n/a", "na", "nan", "none", "null"}
 
 
 def session_of(file: BidsFile, by: str) -> tuple[str, tuple[Note, ...]]:
@@ -46,10 +44,7 @@ def session_of(file: BidsFile, by: str) -> tuple[str, tuple[Note, ...]]:
     fields = sidecar_fields(file.path, read=_strictly)
     if by not in fields:
         raise CohortError(f"its sidecar has no {by}; {suggest(by, fields)}")
-    try:
-        return _label(fields[by], by)
-    except ValueError as error:
-        raise CohortError(str(error)) from error
+    return _label(fields[by], by)
 
 
 def _strictly(sidecar: Path) -> Mapping[str, Any]:
@@ -57,19 +52,17 @@ def _strictly(sidecar: Path) -> Mapping[str, Any]:
 
 
 def _label(value: Any, field: str) -> tuple[str, tuple[Note, ...]]:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if field == FIELD:
+    text = field_text(value)
+    if text is None:
+        raise CohortError(f"{field} has no usable value (it is {value!r})")
+    if field != FIELD:
+        return text.replace(" ", ""), ()
+    try:
         tesla = parse_tesla(value)
-        label = nominal_label(tesla)
-        if str(value).isdecimal() and int(value) > tesla + 1:
-            text = f"{FIELD} {value} is taken as gauss, {label}"
-            return label, (Note("field-strength-in-gauss", text, f"session {label}"),)
-        return label, ()
-    if value is None or (isinstance(value, str) and value.strip().casefold() in _MISSING):
-        raise ValueError(f"{field} has no value")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{field} is {value!r}, expected text or a number")
-    return "".join(str(value).split()), ()
+    except ValueError as error:
+        raise CohortError(str(error)) from error
+    label = nominal_label(tesla)
+    if text.isdecimal() and int(text) > tesla + 1:
+        said = f"{FIELD} {text} is taken as gauss, {label}"
+        return label, (Note("field-strength-in-gauss", said, f"session {label}"),)
+    return label, ()
