@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"field_strength", "fsl", "settings", "storage", "textfiles"},
+    {"field_strength", "fsl", "places", "plain_yaml", "settings", "storage", "textfiles"},
     {"volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},

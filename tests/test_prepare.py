@@ -80,7 +80,7 @@ def prepare(manifest, tmp_path: Path) -> Callable[..., PrepareSummary]:
         return prepare_cohort(
             DataSettings(path=data or manifest()),
             tmp_path / out,
-            load_preparation(None, [*QUICK, *overrides]),
+            load_preparation(None, [*QUICK, *overrides]).settings,
             jobs=1,
             say=lambda _: None,
             **settings,
@@ -108,7 +108,7 @@ def test_the_prepared_data_set_is_a_cohort_as_it_stands(prepare, raw, tmp_path: 
     cohort = read_bids(tmp_path / "out")
     assert cohort.sessions == ("1.5T", "3T")
     assert cohort.groups == {"sub-01": "HC", "sub-02": "MS"}
-    assert cohort.preparation == load_preparation(None, QUICK).model_dump(mode="json")
+    assert cohort.preparation == load_preparation(None, QUICK).settings.model_dump(mode="json")
     assert [str(way) for way in cohort.directions()] == ["1.5T-to-3T", "3T-to-1.5T"]
     validate(cohort, cohort.sessions)
     for (subject, session), scan in cohort.scans.items():

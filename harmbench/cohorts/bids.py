@@ -132,8 +132,8 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     if problems:
         raise CohortError(f"{folder} cannot be used:", problems)
     paths = [scan.path for scan in scans.values()]
-    simulated, found = simulated_among(paths)
-    notes += (*found, *odd_sidecars(paths), *_mixed(chosen, settings))
+    simulated, partly = simulated_among(paths)
+    notes += (*partly, *odd_sidecars(paths), *_mixed(chosen, settings))
     title = str(described.get("Name") or folder.name)
     return Cohort(
         name="bids",

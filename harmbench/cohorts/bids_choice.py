@@ -102,9 +102,10 @@ def _labels(files: Sequence[BidsFile]) -> dict[str, Counter[str]]:
 def differing(files: Sequence[BidsFile], session_by: str) -> list[tuple[str, str]]:
     """Return the entities in which scans of one session differ, with counts of their labels."""
     found = []
-    for entity, counts in _labels(files).items():
+    for entity, unordered in _labels(files).items():
+        counts = dict(sorted(unordered.items(), key=lambda item: (item[0] == _ABSENT, item[0])))
         if len(counts) > 1 and entity not in {"sub", "ses", session_by}:
-            each = [f"{'absent' if v == _ABSENT else v} in {n}" for v, n in sorted(counts.items())]
+            each = [f"{'absent' if v == _ABSENT else v} in {n}" for v, n in counts.items()]
             found.append((entity, ", ".join(each)))
     return found
 
