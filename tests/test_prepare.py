@@ -227,10 +227,12 @@ def test_unusable_scans_cost_their_own_subject_only(
     def add(rows: list[Row]) -> None:
         two = [row for row in rows if row["subject"] == "sub-02"]
         rows[:] = [row for row in rows if row["subject"] == "sub-01"]
-        for name, (path, _) in cases.items():
+        # No scan may be there twice: each subject gets one of its own brightness.
+        for place, (name, (path, _)) in enumerate(cases.items(), start=1):
             for row in two:
-                own = {**row, "subject": name}
-                rows.append({**own, "path": str(path)} if row["session"] == "3T" else own)
+                own = stored(f"{name}.nii.gz", np.float32(data) * (1 + place / 50))
+                file = path if row["session"] == "3T" else own
+                rows.append({**row, "subject": name, "path": str(file)})
         rows.append({**two[0], "subject": "alone"})
 
     summary = prepare(data=manifest(add))

@@ -21,24 +21,8 @@ DEFAULT_COLUMN: Final = "group"
 _FILE = "participants.tsv"
 _SUBJECT = "participant_id"
 _MISSING = ("", "n/a")
-_LIKE_GROUPS = frozenset(
-    [
-        "group",
-        "groups",
-        "diagnosis",
-        "diagnoses",
-        "dx",
-        "diag",
-        "patient_group",
-        "clinical_group",
-        "disease",
-        "condition",
-        "cohort",
-        "status",
-        "phenotype",
-        "arm",
-    ]
-)
+_LIKE_GROUPS = {"group", "groups", "diagnosis", "diagnoses", "dx", "diag", "patient_group"}
+_LIKE_GROUPS |= {"clinical_group", "disease", "condition", "cohort", "status", "phenotype", "arm"}
 
 
 @dataclass(frozen=True, slots=True)

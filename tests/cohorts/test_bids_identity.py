@@ -139,7 +139,7 @@ def test_any_entity_chooses(
 ) -> None:
     root = lay_out(*(scan(s, v, e) for s in ("01", "02") for v in "AB" for e in (one, two)))
     if not one.startswith("run"):
-        with pytest.raises(CohortError, match="choose with data.bids.entities"):
+        with pytest.raises(CohortError, match=r"choose with data\.bids\.entities"):
             read_bids(root)
     found = _names(root, entities={setting: choice})
     kept = two if str(choice) in two and choice is not None else one
@@ -165,7 +165,7 @@ def test_run_chooses_among_runs_of_one_scan_only(lay_out: LayOut) -> None:
     with pytest.raises(CohortError, match=r"entities\.acq \(a, b\)"):
         read_bids(root)
     both = lay_out(scan("01", "A"), scan("01", "A", end="T1w.nii"), name="endings")
-    with pytest.raises(CohortError, match="2 files fit .* differ in folder or ending"):
+    with pytest.raises(CohortError, match=r"2 files fit .* differ in folder or ending"):
         read_bids(both)
 
 
