@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from harmbench.cohorts.data import DataSettings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.method import available_methods, load_method, make_settings
 from harmbench.metrics.overlap import Backend
+from harmbench.plain_yaml import load_yaml
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
@@ -21,6 +23,7 @@ __all__ = [
     "DEFAULT_FOLDS",
     "Experiment",
     "FoldSettings",
+    "Preparation",
     "ScoringSettings",
     "load_experiment",
     "load_preparation",
@@ -33,6 +36,8 @@ __all__ = [
 
 DEFAULT_FOLDS = 4
 """Number of folds where none is asked for, as in the paper."""
+
+_ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
 
 
 class FoldSettings(Settings):
@@ -123,29 +128,56 @@ def load_experiment(
     Raises:
         ConfigError: the file is not readable YAML, or a name or value is not valid.
     """
-    values: dict[str, Any] = _read_yaml(path) if path is not None else {}
-    data = values.get("data")
-    if path is not None and isinstance(data, dict) and data.get("path"):
-        data["path"] = path.parent / str(data["path"])
-    for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
-        _put(values, name, value)
-    return validated(Experiment, values)
+    return validated(Experiment, _values(path, overrides, changes))
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What a preparation depends on: which scans, and what is done to them."""
+
+    data: DataSettings
+    settings: PrepareSettings
 
 
 def load_preparation(
     path: Path | None = None,
     overrides: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
-) -> PrepareSettings:
+) -> Preparation:
     """Make the settings of a preparation, as `load_experiment` makes an experiment.
 
+    Those of the data set stand under `data`, as in an experiment; the steps' stand at the top.
+
     Raises:
-        ConfigError: the file is not readable YAML, or a name or value is not valid.
+        ConfigError: the file is not readable YAML, a name or value is not valid, or a setting of the
+            data does not apply to a preparation.
     """
+    values = _values(path, overrides, changes)
+    data = values.pop("data", None)
+    if not isinstance(data, Mapping | None):
+        raise ConfigError(f"data: expected a mapping of settings, got {data!r}")
+    useless = [name for name in _ONLY_FOR_RUNS if name in (data or {})]
+    if useless:
+        raise ConfigError(
+            f"data.{useless[0]}: not for a preparation, which takes every session of a subject and "
+            "scales intensities by normalize"
+        )
+    return Preparation(
+        validated(DataSettings, data or {}, "data"), validated(PrepareSettings, values)
+    )
+
+
+def _values(
+    path: Path | None, overrides: Sequence[str], changes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Put together plain values from a file, overrides and changes, in this order."""
     values: dict[str, Any] = _read_yaml(path) if path is not None else {}
+    data = values.get("data")
+    if path is not None and isinstance(data, dict) and data.get("path"):
+        data["path"] = path.parent / str(data["path"])
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
         _put(values, name, value)
-    return validated(PrepareSettings, values)
+    return values
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -160,7 +192,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise ConfigError(f"'{override}': an override is NAME=VALUE, as in folds.k=4")
         try:
-            found[name.strip()] = yaml.safe_load(text)
+            found[name.strip()] = load_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"'{override}': the value is not YAML ({error})") from error
     return found
@@ -168,7 +200,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:

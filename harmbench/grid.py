@@ -28,13 +28,14 @@ from harmbench.cell_scores import CellScores
 from harmbench.cohorts.base import validate
 from harmbench.cohorts.data import open_cohort
 from harmbench.config import DEFAULT_FOLDS, Experiment, with_absolute_paths
-from harmbench.errors import ConfigError
+from harmbench.errors import ConfigError, RunError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import choose_folds, make_folds
 from harmbench.guard import method_call
 from harmbench.leftovers import sweep
 from harmbench.method import Direction, Method, Progress, load_method, make_settings
 from harmbench.notes import summarize
+from harmbench.places import why_not_apart
 from harmbench.progress import Display
 from harmbench.provenance import now
 from harmbench.results import merge, write_results
@@ -95,6 +96,9 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     check_writable(out)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
+    problem = why_not_apart(out, [scan.path for scan in cohort.scans.values()])
+    if problem:
+        raise RunError(f"{out}: {problem}")
     data = experiment.data
     directions = cohort.directions(data.source, data.target, data.direction)
     k = experiment.folds.k or min(DEFAULT_FOLDS, len(cohort.subjects))

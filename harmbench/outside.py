@@ -17,6 +17,7 @@ from harmbench.errors import CohortError, RunError, SegmentationError, VolumeErr
 from harmbench.executors import Died, LocalExecutor
 from harmbench.method import Progress
 from harmbench.metrics.overlap import Backend
+from harmbench.places import is_input
 from harmbench.progress import Display
 from harmbench.scoring import missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Segmenter, make_segmenter
@@ -177,10 +178,14 @@ def score_all(
             processor, at most 4.
 
     Raises:
-        VolumeError: see `score_triple`, where there is one volume, or all fail; nothing is written.
+        VolumeError: see `score_triple`, where there is one volume, or all fail; or `out` is an
+            input; nothing is written.
         UnavailableError: the segmenter is not installed.
         RunError: the process that scored a volume was killed.
     """
+    inputs = [path for t in triples for path in (t.volume, t.reference, t.source)]
+    if out is not None and is_input(out, inputs):
+        raise VolumeError(f"{out}: is an input and would be overwritten; choose another --out")
     name = make_segmenter(segmenter).name
     work = partial(_score_one, name, rescale, stacking_axis)
     jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
@@ -231,9 +236,11 @@ def segment_scan(
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
 
     Raises:
-        VolumeError: the scan is unreadable, not finite or out of range.
+        VolumeError: the scan is unreadable, not finite or out of range, or `labels` is the scan.
         SegmentationError: it cannot be segmented; nothing is written.
     """
+    if is_input(labels, [scan]):
+        raise VolumeError(f"{labels}: is the scan and would be overwritten; choose another file")
     chosen = make_segmenter(segmenter)
     volume = _in_range(scan, rescale)
     try:

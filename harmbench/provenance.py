@@ -26,7 +26,6 @@ PACKAGES = (
     "numba",
     "numpy",
     "pandas",
-    "pybids",
     "safetensors",
     "scikit-image",
     "scipy",

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harmbench.errors import HarmbenchError
 from harmbench.notes import Note
-from harmbench.storage import read_json
+from harmbench.textfiles import read_object
 from harmbench.volume import image_name
 
-__all__ = ["own_fields", "says_simulated", "sidecar_fields", "sidecar_files", "simulated_among"]
+__all__ = [
+    "field_text",
+    "odd_sidecars",
+    "own_fields",
+    "says_simulated",
+    "sidecar_fields",
+    "sidecar_files",
+    "simulated_among",
+]
 
 ROOT_FILE = "dataset_description.json"
 """The file that marks the root of a BIDS data set."""
 
+_MISSING = {"", "n/a", "na", "nan", "none", "null"}
 _MOST_LEVELS = 6
 _MOST_LINKS = 16
 
 
-def sidecar_fields(scan: Path) -> dict[str, Any]:
+def sidecar_fields(
+    scan: Path, read: Callable[[Path], Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """Read the fields of all sidecars that apply to a scan.
 
     A field of a file nearer to the scan replaces that of one farther up (BIDS, "The Inheritance
@@ -30,14 +41,15 @@ def sidecar_fields(scan: Path) -> dict[str, Any]:
 
     Args:
         scan: an image file; it need not be there.
+        read: reads one sidecar; `own_fields` where `None`.
 
     Returns:
-        Fields by name; empty where there is no sidecar. A damaged one is left out.
+        Fields by name; empty where there is no sidecar. A damaged one is left out by `own_fields`.
     """
     for path in _link_chain(scan):
         found: dict[str, Any] = {}
         for file in sidecar_files(path):
-            found |= own_fields(file)
+            found |= (read or own_fields)(file)
         if found:
             return found
     return {}
@@ -68,10 +80,33 @@ def sidecar_files(scan: Path) -> list[Path]:
 def own_fields(sidecar: Path) -> dict[str, Any]:
     """Read one JSON file; empty where it is absent, or holds no readable mapping."""
     try:
-        values: Any = read_json(sidecar)
-    except (ValueError, OSError, HarmbenchError):
+        return read_object(sidecar)[0]
+    except HarmbenchError:
         return {}
-    return {str(k): v for k, v in values.items()} if isinstance(values, Mapping) else {}
+
+
+def odd_sidecars(scans: Sequence[Path]) -> tuple[Note, ...]:
+    """Return a note on each sidecar of some scans that is damaged, or in another encoding."""
+    notes: list[Note] = []
+    for file in dict.fromkeys(file for scan in scans for file in sidecar_files(scan)):
+        try:
+            notes += read_object(file)[1]
+        except HarmbenchError as error:
+            reason = str(error).removeprefix(f"{file}: ")
+            notes.append(Note("sidecar-unreadable", f"{reason}; it is not used", str(file)))
+    return tuple(notes)
+
+
+def field_text(value: Any) -> str | None:
+    """Return a field's value as text; `None` where it has none, or is no text or number."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = " ".join(str(value).split())
+    return None if text.casefold() in _MISSING else text
 
 
 def says_simulated(scan: Path) -> bool:

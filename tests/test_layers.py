@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"fsl", "guard", "settings", "storage", "syntax"},
+    {"field_strength", "fsl", "guard", "places", "plain_yaml", "settings", "storage", "syntax"}
+    | {"textfiles"},
     {"code_keys", "file_names", "volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},

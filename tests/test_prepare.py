@@ -80,7 +80,7 @@ def prepare(manifest, tmp_path: Path) -> Callable[..., PrepareSummary]:
         return prepare_cohort(
             DataSettings(path=data or manifest()),
             tmp_path / out,
-            load_preparation(None, [*QUICK, *overrides]),
+            load_preparation(None, [*QUICK, *overrides]).settings,
             jobs=1,
             say=lambda _: None,
             **settings,
@@ -108,7 +108,7 @@ def test_the_prepared_data_set_is_a_cohort_as_it_stands(prepare, raw, tmp_path: 
     cohort = read_bids(tmp_path / "out")
     assert cohort.sessions == ("1.5T", "3T")
     assert cohort.groups == {"sub-01": "HC", "sub-02": "MS"}
-    assert cohort.preparation == load_preparation(None, QUICK).model_dump(mode="json")
+    assert cohort.preparation == load_preparation(None, QUICK).settings.model_dump(mode="json")
     assert [str(way) for way in cohort.directions()] == ["1.5T-to-3T", "3T-to-1.5T"]
     validate(cohort, cohort.sessions)
     for (subject, session), scan in cohort.scans.items():
@@ -227,10 +227,12 @@ def test_unusable_scans_cost_their_own_subject_only(
     def add(rows: list[Row]) -> None:
         two = [row for row in rows if row["subject"] == "sub-02"]
         rows[:] = [row for row in rows if row["subject"] == "sub-01"]
-        for name, (path, _) in cases.items():
+        # No scan may be there twice: each subject gets one of its own brightness.
+        for place, (name, (path, _)) in enumerate(cases.items(), start=1):
             for row in two:
-                own = {**row, "subject": name}
-                rows.append({**own, "path": str(path)} if row["session"] == "3T" else own)
+                own = stored(f"{name}.nii.gz", np.float32(data) * (1 + place / 50))
+                file = path if row["session"] == "3T" else own
+                rows.append({**row, "subject": name, "path": str(file)})
         rows.append({**two[0], "subject": "alone"})
 
     summary = prepare(data=manifest(add))

@@ -14,6 +14,7 @@ from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.errors import ConfigError, PreparationError, VolumeError
 from harmbench.models import Model
 from harmbench.models.fit import misfits
+from harmbench.places import why_not_apart
 from harmbench.preparation.align import PreparedScan, prepare_scans
 from harmbench.preparation.grid import Chain
 from harmbench.preparation.scan import CleanScan, clean_scan
@@ -95,7 +96,7 @@ def list_scans(
     Raises:
         ConfigError: fewer than one sample, or masks that are not one for each scan.
         VolumeError: two scans have one name, or an output would replace an input, or the result of
-            another scan or model.
+            another scan or model, or lie inside the data set of a scan.
     """
     if options.n_samples < 1:
         raise ConfigError(f"n_samples {options.n_samples}: at least 1")
@@ -117,6 +118,9 @@ def list_scans(
                 raise VolumeError(
                     f"{output}: is an input and would be overwritten; choose an --out"
                 )
+    problem = why_not_apart(out, scans, beside=True)
+    if problem:
+        raise VolumeError(f"{out}: {problem}")
     files: list[Path | None] = [*masks] or [None] * len(scans)
     jobs = [Scan(n, "scan", s, m) for n, s, m in zip(names, scans, files, strict=True)]
     check_free(model.record, list(zip(names, jobs, strict=True)), out)

@@ -25,6 +25,10 @@ Data = Annotated[
     Path | None,
     typer.Option(help="A manifest (.csv) or a BIDS folder; without it, the simulated cohort."),
 ]
+SessionBy = Annotated[
+    str | None,
+    typer.Option(help="What tells BIDS sessions apart: label, an entity, or a sidecar field."),
+]
 Rescaling = Annotated[
     str | None,
     typer.Option(help="none: scans are in [0, 1]; percentile: clip and scale each scan's brain."),

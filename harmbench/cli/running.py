@@ -15,6 +15,7 @@ from harmbench.cli.options import (
     Overrides,
     Rescaling,
     SegmenterName,
+    SessionBy,
     config_path,
     given,
 )
@@ -34,6 +35,7 @@ def run(
     data: Data = None,
     source: Annotated[str | None, typer.Option(help="Session to map from.")] = None,
     target: Annotated[str | None, typer.Option(help="Session to map to.")] = None,
+    session_by: SessionBy = None,
     rescale: Rescaling = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -65,6 +67,7 @@ def run(
         "data.target": target,
         "data.direction": direction,
         "data.rescale": rescale,
+        "data.bids.session_by": session_by,
         "seeds": None if seed is None else [seed],
         "jobs": jobs,
         "device": device,

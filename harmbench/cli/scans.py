@@ -14,6 +14,7 @@ from harmbench.cli.options import (
     Overrides,
     Rescaling,
     SegmenterName,
+    SessionBy,
     config_path,
     given,
     parse_rescale,
@@ -31,6 +32,7 @@ def cohort(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for a simulated cohort.")
     ] = None,
+    session_by: SessionBy = None,
     rescale: Rescaling = None,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +47,11 @@ def cohort(
     from harmbench.config import load_experiment
     from harmbench.progress import Display
 
-    changes = {"data.path": data, "data.rescale": rescale}
+    changes = {
+        "data.path": data,
+        "data.rescale": rescale,
+        "data.bids.session_by": session_by,
+    }
     settings = load_experiment(config_path(config), overrides or (), given(changes)).data
     with Display("cohort", 1) as display:
         rows, notes = describe_cohort(settings, out, display)
@@ -74,12 +80,10 @@ def prepare(
     crop: Annotated[
         str | None, typer.Option(help="Common grid in voxels, such as 160x224x224, or none.")
     ] = None,
-    session_by: Annotated[
-        str | None,
-        typer.Option(help="What tells BIDS sessions apart: label, or a sidecar field."),
-    ] = None,
+    session_by: SessionBy = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A YAML file with preparation settings.")
+        Path | None,
+        typer.Option("--config", "-c", help="A YAML file: preparation settings, and data."),
     ] = None,
     overrides: Overrides = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Subjects at a time.")] = None,
@@ -100,13 +104,15 @@ def prepare(
     - `harmbench prepare scans.csv prepared/ --registration rigid --space halfway`
 
     - `harmbench prepare bids/ prepared/ --session-by MagneticFieldStrength --set bias.spline_mm=150`
+
+    - `harmbench prepare bids/ prepared/ --set data.bids.entities.acq=high`
     """
-    from harmbench.cohorts.bids import BidsSettings
-    from harmbench.cohorts.data import DataSettings
     from harmbench.config import load_preparation
     from harmbench.prepare import prepare_cohort
 
     changes = {
+        "data.path": data,
+        "data.bids.session_by": session_by,
         "strip.method": strip,
         "bias.method": bias,
         "registration.transform": registration,
@@ -118,12 +124,11 @@ def prepare(
     if crop is not None:
         # After `given`: a grid of None, for `none`, is a choice too.
         wanted["crop.shape"] = parse_shape(crop)
-    settings = load_preparation(config, overrides or (), wanted)
-    bids = BidsSettings() if session_by is None else BidsSettings(session_by=session_by)
+    preparation = load_preparation(config, overrides or (), wanted)
     summary = prepare_cohort(
-        DataSettings(path=data, bids=bids),
+        preparation.data,
         out,
-        settings,
+        preparation.settings,
         jobs=jobs,
         memory_gb=memory,
         overwrite=overwrite,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
 from harmbench.notes import Note
@@ -203,9 +204,10 @@ def validate(
     problems: list[str] = []
     keys: dict[tuple[str, str], str] = {}
     notes: list[Note] = []
+    prints: dict[tuple[str, str], Fingerprint] = {}
 
     def check(subject: str) -> tuple[list[str], Checked]:
-        return _check_subject(cohort, subject, sessions, rescale)
+        return _check_subject(cohort, subject, sessions, rescale, prints)
 
     subjects = cohort.subjects
     with ThreadPoolExecutor(workers) as pool:
@@ -214,7 +216,7 @@ def validate(
             keys |= checked.keys
             notes += checked.notes
             progress("validate", done, len(subjects))
-    problems += _repeated(keys)
+    problems += repeated({key: prints[key] for key in cohort.scans if key in prints})
     if problems:
         many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
         raise CohortError(f"the cohort cannot be used, {many}:", problems)
@@ -222,8 +224,13 @@ def validate(
 
 
 def _check_subject(
-    cohort: Cohort, subject: str, sessions: Sequence[str], rescale: Rescale
+    cohort: Cohort,
+    subject: str,
+    sessions: Sequence[str],
+    rescale: Rescale,
+    prints: dict[tuple[str, str], Fingerprint],
 ) -> tuple[list[str], Checked]:
+    """Check one subject; `prints` gets the fingerprint of each scan that can be read."""
     problems: list[str] = []
     notes: list[Note] = []
     keys: dict[tuple[str, str], str] = {}
@@ -236,6 +243,7 @@ def _check_subject(
             continue
         try:
             raw = read(scan.path)
+            prints[subject, session] = fingerprint(raw)
             problem = _not_finite(raw)
             if problem is None:
                 volume = _masked_and_scaled(raw, scan, rescale)
@@ -262,17 +270,6 @@ def _other_grids(subject: str, volumes: Mapping[str, Volume]) -> list[str]:
             require_same_grid(first, second, (f"session {one}", f"session {two}"))
         except VolumeError as error:
             problems.append(f"subject {subject}: {error}; a subject's scans must share one grid")
-    return problems
-
-
-def _repeated(keys: Mapping[tuple[str, str], str]) -> list[str]:
-    """Name the scans that are the same file as another: a subject would be its own test case."""
-    owners: dict[str, str] = {}
-    problems = []
-    for (subject, session), key in keys.items():
-        name = f"subject {subject}, session {session}"
-        if owners.setdefault(key, name) != name:
-            problems.append(f"{name} is the same file as {owners[key]}")
     return problems
 
 

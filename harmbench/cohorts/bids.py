@@ -1,89 +1,140 @@
-"""A cohort from a BIDS folder, raw or derivative, read through pybids."""
+"""A cohort from a BIDS folder, raw or derivative."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
-from bids import BIDSLayout
-from bids.layout import BIDSFile
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
 from harmbench.cohorts.base import Cohort, Scan
+from harmbench.cohorts.bids_choice import choose, differing, mask_of, matching, unused_masks
+from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing, Unknown, list_images
+from harmbench.cohorts.bids_sessions import PREPARED, session_of
+from harmbench.cohorts.participants import (
+    DEFAULT_COLUMN,
+    EVERYBODY,
+    Participants,
+    read_participants,
+)
 from harmbench.errors import CohortError, suggest
+from harmbench.notes import Note
 from harmbench.settings import Settings
-from harmbench.sidecars import simulated_among
+from harmbench.sidecars import odd_sidecars, simulated_among
+from harmbench.textfiles import read_object
 
 __all__ = ["BidsSettings", "read_bids"]
 
-_PREPARED = "prepared"
+_DESCRIPTION = "dataset_description.json"
+_SHORTHANDS = {"desc": "desc", "space": "space", "acquisition": "acq"}
+
+Key = tuple[str, str]
+"""Subject and session."""
 
 
 class BidsSettings(Settings):
     """Which files of a BIDS folder are the scans, and what tells the two scanners apart."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     session_by: str = Field(
         "label",
-        description="`label` (the ses- entity) or a sidecar field such as MagneticFieldStrength "
-        "or ManufacturersModelName",
+        description="`label` (the ses- entity), another entity such as `acq`, or a sidecar field "
+        "such as MagneticFieldStrength or ManufacturersModelName",
     )
     suffix: str = Field("T1w", description="suffix of the scans' file names")
+    entities: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="label that the scans have for an entity of their names, such as `acq: high` "
+        "or `rec: norm`; `null`: scans without that entity",
+    )
     desc: str | None = Field(
         None,
-        description="desc- entity; where unset, `prepared` if there are such scans, else any",
+        description="short for entities.desc; where unset, `prepared` if there are such scans, "
+        "else any",
     )
-    space: str | None = Field(None, description="space- entity; any where unset")
-    acquisition: str | None = Field(None, description="acq- entity; any where unset")
-    run: Literal["first", "last"] | int = Field(
-        "first", description="which run- of a session counts where there are several"
+    space: str | None = Field(None, description="short for entities.space; any where unset")
+    acquisition: str | None = Field(None, description="short for entities.acq; any where unset")
+    run: str = Field(
+        "first",
+        description="which run- of a session counts where there are several: `first`, `last`, or "
+        "a label such as `2`",
     )
-    group_column: str = Field("group", description="column of participants.tsv with the group")
+    group_column: str = Field(
+        DEFAULT_COLUMN, description="column of participants.tsv with the group"
+    )
+
+    @field_validator("entities", mode="after")
+    @classmethod
+    def _short_names(cls, value: dict[str, str | None]) -> dict[str, str | None]:
+        return {_short(name): own for name, own in value.items()}
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        for name, entity in _SHORTHANDS.items():
+            if getattr(self, name) is not None and entity in self.entities:
+                raise ValueError(f"{name} and entities.{entity} are the same: give one of them")
+        return self
+
+    def wanted(self) -> dict[str, str | None]:
+        """Return the label that is asked for, by entity; `None`: the entity must be absent."""
+        short = {entity: getattr(self, name) for name, entity in _SHORTHANDS.items()}
+        return {k: v for k, v in short.items() if v is not None} | self.entities
+
+
+def _short(name: str) -> str:
+    bare = name.removesuffix("-")
+    return ENTITIES.get(bare, bare)
 
 
 def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     """Read a BIDS folder.
 
-    A sidecar field's value becomes the session's label; a field strength gets the unit (`1.5T`).
-    Scans that `harmbench prepare` made are found by themselves, and their sessions keep their names.
-    A brain mask (suffix `mask`, desc `brain`) of the same subject, session and space is used.
+    A sidecar field's value becomes the session's label; a field strength gets its nominal value and
+    the unit (`1.5T`). Scans that `harmbench prepare` made are found by themselves, and their sessions
+    keep their names. The brain mask of a scan has desc `brain`, suffix `mask`, and otherwise the
+    scan's own entities and folder.
 
     Raises:
-        CohortError: not a BIDS folder, no scan matches, or lists every problem: a sidecar field is
-            missing, several files fit one session, a subject is not in participants.tsv.
+        CohortError: not a BIDS folder, no scan matches, or lists every problem: a file name that is
+            not understood, a sidecar field that is missing, several files that fit one session, a
+            subject that is not in participants.tsv.
     """
+    folder = folder.absolute()
     settings = settings or BidsSettings()
-    if not (folder / "dataset_description.json").is_file():
-        raise CohortError(f"{folder}: not a BIDS folder, it has no dataset_description.json")
-    layout = BIDSLayout(folder, validate=False, config=["bids", "derivatives"])
-    desc = settings.desc or (_PREPARED if _PREPARED in layout.get_desc() else None)
-    query = {"suffix": settings.suffix, "extension": [".nii", ".nii.gz"], "desc": desc}
-    query |= {"space": settings.space, "acquisition": settings.acquisition}
-    files = layout.get(**{key: value for key, value in query.items() if value is not None})
-    if not files:
-        suffixes = [*layout.get_suffixes(), *(f"desc-{d}" for d in layout.get_desc())]
-        asked = ", ".join(f"{k} {v}" for k, v in query.items() if v and k != "extension")
-        raise CohortError(f"{folder}: no scan with {asked}; {suggest(settings.suffix, suffixes)}")
+    described, notes = _described(folder)
+    people = read_participants(folder, settings.group_column)
+    listing = list_images(folder)
+    preparation = described.get("Preparation")
+    if isinstance(preparation, Mapping) and people is not None:
+        listing, found = _without_withdrawn(listing, people)
+        notes += found
+    files, found = _files(folder, listing, settings)
+    notes += found
     problems: list[str] = []
-    candidates = _by_session(files, settings, problems)
-    chosen: dict[tuple[str, str], BIDSFile] = {}
-    for key, options in candidates.items():
+    sessions, found = _by_session(files, settings, problems)
+    notes += found
+    chosen: dict[Key, BidsFile] = {}
+    for key, options in sorted(sessions.items()):
         try:
-            chosen[key] = _choose_run(options, settings)
+            chosen[key] = choose(options, settings.run)
         except CohortError as error:
             problems.append(f"subject {key[0]}, session {key[1]}: {error}")
-    groups = _groups(folder, [subject for subject, _ in candidates], settings, problems)
+    notes += _strangers(listing, settings.suffix, files, problems)
+    groups, found = _groups(people, listing, sessions, problems)
+    notes += found
+    scans, found = _with_masks(chosen, files, listing, problems)
+    notes += found
     if problems:
         raise CohortError(f"{folder} cannot be used:", problems)
-    scans = {
-        (subject, session): Scan(subject, session, Path(file.path), _mask(layout, file))
-        for (subject, session), file in chosen.items()
-    }
-    description = layout.get_dataset_description()
-    title = str(description.get("Name") or folder.name)
-    simulated, notes = simulated_among([scan.path for scan in scans.values()])
-    preparation = description.get("Preparation") or {}
+    paths = [scan.path for scan in scans.values()]
+    simulated, partly = simulated_among(paths)
+    notes += (*partly, *odd_sidecars(paths), *_mixed(chosen, settings))
+    title = str(described.get("Name") or folder.name)
     return Cohort(
         name="bids",
         description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects of the BIDS data "
@@ -91,86 +142,166 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         simulated=simulated,
         groups=groups,
         scans=scans,
-        citation=_citation(layout),
+        citation=_citation(described),
         title=title,
-        preparation=preparation.get("settings"),
-        notes=notes,
+        preparation=preparation.get("settings") if isinstance(preparation, Mapping) else None,
+        notes=tuple(notes),
+    )
+
+
+def _described(folder: Path) -> tuple[dict[str, Any], list[Note]]:
+    path = folder / _DESCRIPTION
+    if not path.is_file():
+        raise CohortError(f"{folder}: not a BIDS folder, it has no {_DESCRIPTION}")
+    found, notes = read_object(path)
+    return found, list(notes)
+
+
+def _without_withdrawn(listing: Listing, people: Participants) -> tuple[Listing, list[Note]]:
+    """Leave out what an earlier preparation made of subjects that the last one did not have."""
+    gone = [subject for subject in listing.subjects if subject not in people.groups]
+    text = "left by an earlier preparation and not in participants.tsv; it is not used"
+    kept = Listing(
+        tuple(s for s in listing.subjects if s not in gone),
+        tuple(f for f in listing.files if f.subject not in gone),
+        tuple(u for u in listing.unknown if u.subject not in gone),
+    )
+    return kept, [Note("withdrawn-subject", text, f"subject {subject}") for subject in gone]
+
+
+def _files(
+    folder: Path, listing: Listing, settings: BidsSettings
+) -> tuple[list[BidsFile], list[Note]]:
+    """Return the files that may be the scans."""
+    suffixed = [file for file in listing.files if file.suffix == settings.suffix]
+    wanted = settings.wanted()
+    known = {entity for file in suffixed for entity in file.entities}
+    unknown = [entity for entity in wanted if entity not in {*known, *ENTITIES.values()}]
+    if unknown:
+        raise CohortError(f"data.bids.entities.{unknown[0]}: {suggest(unknown[0], known)}")
+    if "desc" not in wanted and any(f.entities.get("desc") == PREPARED for f in suffixed):
+        wanted["desc"] = PREPARED
+    files, notes = matching(suffixed, wanted)
+    if files:
+        return files, notes
+    asked = [f"suffix {settings.suffix}", *(f"{k} {v or 'absent'}" for k, v in wanted.items())]
+    there = {file.suffix for file in listing.files}
+    there |= {f"{key}-{v}" for f in suffixed for key, v in f.entities.items() if key in wanted}
+    odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
+    raise CohortError(
+        f"{folder}: no scan with {', '.join(asked)}; {suggest(settings.suffix, there)}"
+        + (f"; {len(odd)} images are not understood:" if odd else ""),
+        odd,
     )
 
 
 def _by_session(
-    files: list[BIDSFile], settings: BidsSettings, problems: list[str]
-) -> dict[tuple[str, str], list[BIDSFile]]:
-    found: dict[tuple[str, str], list[BIDSFile]] = defaultdict(list)
+    files: Sequence[BidsFile], settings: BidsSettings, problems: list[str]
+) -> tuple[dict[Key, list[BidsFile]], list[Note]]:
+    by = settings.session_by
+    by = "label" if _short(by) == "ses" else _short(by)
+    found: dict[Key, list[BidsFile]] = defaultdict(list)
+    notes: list[Note] = []
     for file in files:
-        subject = f"sub-{file.entities['subject']}"
-        if settings.session_by == "label":
-            value = file.get_metadata().get("SessionLabel") or file.entities.get("session")
-            missing = "it has no ses- label; choose data.bids.session_by"
+        try:
+            label, own = session_of(file, by)
+        except CohortError as error:
+            problems.append(f"{file.path.name}: {error}")
         else:
-            fields = file.get_metadata()
-            value = fields.get(settings.session_by)
-            missing = (
-                f"its sidecar has no {settings.session_by}; {suggest(settings.session_by, fields)}"
-            )
-        if value is None:
-            problems.append(f"{file.filename}: {missing}")
+            found[file.subject, label].append(file)
+            notes += own
+    return found, notes
+
+
+def _strangers(
+    listing: Listing, suffix: str, files: Sequence[BidsFile], problems: list[str]
+) -> list[Note]:
+    """Name files that are not understood; it is a problem where a scan would be lost by it."""
+    known = {(file.subject, file.session) for file in files}
+    notes = []
+    near = [
+        Unknown(f.path, f"its suffix is '{f.suffix}', not '{suffix}'", f.subject, f.session)
+        for f in listing.files
+        if f.suffix != suffix and _stem(f.suffix) == _stem(suffix)
+    ]
+    like_scan = re.compile(rf"(^|[^0-9a-z]){re.escape(_stem(suffix))}", re.IGNORECASE)
+    for one in (*listing.unknown, *near):
+        like = like_scan.search(one.path.name)
+        person = one.subject.casefold().startswith("sub")
+        if like and person and (one.subject, one.session) not in known:
+            problems.append(f"{one.path}: not understood, {one.reason}; rename or remove it")
         else:
-            found[subject, _session_label(value, settings.session_by)].append(file)
-    return found
+            notes.append(Note("file-not-understood", one.reason, str(one.path)))
+    return notes
 
 
-def _session_label(value: Any, field: str) -> str:
-    if field == "MagneticFieldStrength":
-        return f"{float(value):g}T"
-    return str(value).replace(" ", "")
-
-
-def _choose_run(files: list[BIDSFile], settings: BidsSettings) -> BIDSFile:
-    by_run: dict[int, list[BIDSFile]] = defaultdict(list)
-    for file in files:
-        by_run[int(file.entities.get("run", 0))].append(file)
-    if isinstance(settings.run, int):
-        if settings.run not in by_run:
-            raise CohortError(f"no run {settings.run}, it has {sorted(by_run)}")
-        run = settings.run
-    else:
-        run = min(by_run) if settings.run == "first" else max(by_run)
-    if len(by_run[run]) > 1:
-        names = ", ".join(sorted(file.filename for file in by_run[run]))
-        raise CohortError(
-            f"{len(by_run[run])} files fit ({names}): choose with data.bids.desc, space or acquisition"
-        )
-    return by_run[run][0]
+def _stem(suffix: str) -> str:
+    """`t1` of `T1w`, `T1W` and `t1`."""
+    return suffix.casefold().removesuffix("w")
 
 
 def _groups(
-    folder: Path, subjects: list[str], settings: BidsSettings, problems: list[str]
-) -> dict[str, str]:
-    ordered = sorted(set(subjects))
-    path = folder / "participants.tsv"
-    if not path.is_file():
-        return dict.fromkeys(ordered, "all")
-    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    if "participant_id" not in frame.columns:
-        problems.append("participants.tsv has no column participant_id")
-        return {}
-    twice = sorted(frame["participant_id"][frame["participant_id"].duplicated()])
-    problems += [f"participants.tsv lists {subject} twice" for subject in twice]
-    if settings.group_column not in frame.columns:
-        return dict.fromkeys(ordered, "all")
-    table = dict(zip(frame["participant_id"], frame[settings.group_column], strict=True))
-    problems += [f"participants.tsv does not list {s}" for s in ordered if s not in table]
-    return {subject: table.get(subject, "") or "all" for subject in ordered}
+    people: Participants | None,
+    listing: Listing,
+    sessions: Iterable[Key],
+    problems: list[str],
+) -> tuple[dict[str, str], list[Note]]:
+    """Return each subject's group, and notes on those who have no scan."""
+    subjects = sorted({subject for subject, _ in sessions})
+    lost = [s for s in listing.subjects if s not in subjects]
+    notes = [Note("subject-without-scan", "no scan of it fits", f"subject {s}") for s in lost]
+    if people is None:
+        return dict.fromkeys(subjects, EVERYBODY), notes
+    text = "listed in participants.tsv, has no folder"
+    absent = [s for s in people.groups if s not in listing.subjects]
+    notes += [Note("participant-without-scan", text, f"subject {s}") for s in absent]
+    if people.grouped:
+        problems += [
+            f"participants.tsv does not list {s}" for s in subjects if s not in people.groups
+        ]
+    notes += [n for n in people.notes if n.where.removeprefix("subject ") not in {*absent, *lost}]
+    return {s: people.groups.get(s, EVERYBODY) for s in subjects}, notes
 
 
-def _mask(layout: BIDSLayout, file: BIDSFile) -> Path | None:
-    wanted = {k: v for k in ("subject", "session", "space") if (v := file.entities.get(k))}
-    masks = layout.get(suffix="mask", desc="brain", extension=[".nii", ".nii.gz"], **wanted)
-    return Path(masks[0].path) if len(masks) == 1 else None
+def _with_masks(
+    chosen: Mapping[Key, BidsFile],
+    files: Sequence[BidsFile],
+    listing: Listing,
+    problems: list[str],
+) -> tuple[dict[Key, Scan], list[Note]]:
+    beside: dict[Path, list[BidsFile]] = defaultdict(list)
+    for file in listing.files:
+        beside[file.path.parent].append(file)
+    scans = {}
+    for (subject, session), file in chosen.items():
+        mask = None
+        try:
+            mask = mask_of(file, beside[file.path.parent])
+        except CohortError as error:
+            problems.append(f"subject {subject}, session {session}: {error}")
+        scans[subject, session] = Scan(subject, session, file.path, mask)
+    kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
+    folders = sorted({file.path.parent for file in files})
+    notes = [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
+    bare = [f"subject {s.subject}, session {s.session}" for s in scans.values() if s.mask is None]
+    if len(bare) < len(scans):
+        text = "the scan has no brain mask, others have one"
+        notes += [Note("mask-missing", text, where) for where in bare]
+    return scans, notes
 
 
-def _citation(layout: BIDSLayout) -> str:
-    description = layout.get_dataset_description()
-    parts = [description.get("HowToAcknowledge"), description.get("DatasetDOI")]
-    return "; ".join(part for part in parts if part)
+def _mixed(chosen: Mapping[Key, BidsFile], settings: BidsSettings) -> list[Note]:
+    """Say what differs inside a session across its subjects."""
+    sessions: dict[str, list[BidsFile]] = defaultdict(list)
+    for (_, session), file in chosen.items():
+        sessions[session].append(file)
+    return [
+        Note("entities-differ", f"scans differ in {entity}-: {counts}", f"session {session}")
+        for session, files in sorted(sessions.items())
+        for entity, counts in differing(files, _short(settings.session_by))
+    ]
+
+
+def _citation(described: Mapping[str, Any]) -> str:
+    parts = [described.get("HowToAcknowledge"), described.get("DatasetDOI")]
+    return "; ".join(part for part in parts if isinstance(part, str) and part)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from harmbench.cohorts.base import Cohort, Rescale, load_scan, validate
 from harmbench.cohorts.bids import BidsSettings, read_bids
@@ -23,6 +23,8 @@ __all__ = ["DataSettings", "describe_cohort", "open_cohort"]
 
 class DataSettings(Settings):
     """Which scans to run on."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     path: Path | None = Field(
         None, description="a manifest (.csv) or a BIDS folder; unset: the simulated cohort"

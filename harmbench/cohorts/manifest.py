@@ -1,14 +1,13 @@
-"""A cohort from a CSV file: `subject,group,session,path[,mask]`, paths relative to the file."""
+"""A cohort from a table: `subject,group,session,path[,mask]`, paths relative to the file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, suggest
-from harmbench.sidecars import simulated_among
+from harmbench.sidecars import odd_sidecars, simulated_among
+from harmbench.textfiles import read_table
 
 __all__ = ["read_manifest"]
 
@@ -26,26 +25,22 @@ def read_manifest(path: Path) -> Cohort:
         CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
             a subject's session stands there twice, a subject has two groups, a file is absent.
     """
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise CohortError(f"{path}: not a readable CSV file ({error})") from error
-    frame.columns = frame.columns.str.strip()
-    missing = [column for column in _REQUIRED if column not in frame.columns]
-    unknown = [c for c in frame.columns if c not in (*_REQUIRED, *_OPTIONAL)]
+    table = read_table(path, ",")
+    missing = [column for column in _REQUIRED if column not in table.columns]
+    unknown = [c for c in table.columns if c not in (*_REQUIRED, *_OPTIONAL)]
     if missing or unknown:
         problems = [f"column '{column}' is missing" for column in missing]
         problems += [
             f"column '{c}' is unknown; {suggest(c, _REQUIRED + _OPTIONAL)}" for c in unknown
         ]
         raise CohortError(f"{path} is not a manifest:", problems)
-    if frame.empty:
+    if not table.rows:
         raise CohortError(f"{path} lists no scan")
     problems = []
     groups: dict[str, str] = {}
     scans: dict[tuple[str, str], Scan] = {}
-    for line, row in enumerate(frame.to_dict("records"), start=2):
-        values = {str(key): str(value).strip() for key, value in row.items()}
+    for row in table.rows:
+        line, values = row.line, row.values
         empty = [column for column in _REQUIRED if not values[column]]
         if empty:
             problems.append(f"line {line}: {', '.join(empty)} is empty")
@@ -68,7 +63,8 @@ def read_manifest(path: Path) -> Cohort:
         scans[subject, session] = Scan(subject, session, image.absolute(), mask and mask.absolute())
     if problems:
         raise CohortError(f"{path} cannot be used:", problems)
-    simulated, notes = simulated_among([scan.path for scan in scans.values()])
+    images = [scan.path for scan in scans.values()]
+    simulated, notes = simulated_among(images)
     return Cohort(
         name="manifest",
         description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects listed in {path.name}",
@@ -76,5 +72,5 @@ def read_manifest(path: Path) -> Cohort:
         groups=groups,
         scans=scans,
         title=path.stem,
-        notes=notes,
+        notes=(*table.notes, *notes, *odd_sidecars(images)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
+from harmbench.field_strength import FIELD, parse_tesla, same_field
 from harmbench.metrics.histogram import BINS, histogram
-from harmbench.sidecars import sidecar_fields
+from harmbench.sidecars import field_text, sidecar_fields
 from harmbench.volume import Volume
 
 __all__ = [
@@ -23,11 +25,8 @@ __all__ = [
     "scanner_of",
 ]
 
-SCANNER_FIELDS: Final = ("MagneticFieldStrength", "ManufacturersModelName")
+SCANNER_FIELDS: Final = (FIELD, "ManufacturersModelName")
 """Fields of a BIDS sidecar that say on which scanner a scan was made."""
-
-# A nominal 3 T magnet is recorded as 2.89 T by one vendor.
-_FIELD_TOLERANCE_T = 0.2
 
 _LEVELS = np.arange(BINS) / BINS
 
@@ -62,20 +61,31 @@ def largest_distance(histograms: Sequence[Histogram]) -> float:
 def scanner_of(scan: Path) -> dict[str, str]:
     """Read the scanner's fields from a scan's BIDS sidecars; those that are not recorded are absent."""
     fields = sidecar_fields(scan)
-    return {name: _text(fields[name]) for name in SCANNER_FIELDS if fields.get(name)}
+    found = {name: _text(name, fields.get(name)) for name in SCANNER_FIELDS}
+    return {name: text for name, text in found.items() if text is not None}
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value).strip()
+def _text(field: str, value: Any) -> str | None:
+    if field != FIELD:
+        return field_text(value)
+    try:
+        return f"{parse_tesla(value):g}"
+    except ValueError:
+        return None
 
 
 def same_scanner(field: str, value: str, known: Sequence[str]) -> bool:
     """Whether a field's value is one of the known ones; field strengths within 0.2 T are the same."""
     if value.casefold() in {other.casefold() for other in known}:
         return True
-    if field != "MagneticFieldStrength":
+    if field != FIELD:
         return False
     try:
-        return any(abs(float(value) - float(other)) <= _FIELD_TOLERANCE_T for other in known)
+        own = parse_tesla(value)
     except ValueError:
         return False
+    for other in known:
+        with suppress(ValueError):
+            if same_field(own, parse_tesla(other)):
+                return True
+    return False

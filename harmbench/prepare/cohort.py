@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ from harmbench.preparation.derivative import (
 )
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
+from harmbench.prepare.checks import check_place, refuse_repeats, withdrawn
 from harmbench.prepare.subject import SubjectJob, prepare_subject
 from harmbench.progress import Display
 from harmbench.qc import write_qc_page
 from harmbench.qc.numbers import NUMBERS, flag
-from harmbench.storage import atomic, why_not_writable
+from harmbench.storage import atomic
 
 __all__ = ["PrepareSummary", "prepare_cohort"]
 
@@ -100,20 +101,23 @@ def prepare_cohort(
     """
     settings = settings or PrepareSettings()
     stripper = make_stripper(settings.strip)
-    problem = why_not_writable(out)
-    if problem:
-        raise PreparationError(f"{out}: {problem}")
+    cores = os.cpu_count() or 1
     with Display("cohort", 1) as display:
-        cohort = open_cohort(data, display, os.cpu_count() or 1)
+        cohort = open_cohort(data, display, cores)
+    check_place(out, cohort)
     if not cohort.scans:
         raise CohortError("the cohort has no scans")
     reference = _reference(cohort, settings)
     work, failed = _jobs(cohort, out.absolute(), settings, reference)
+    waiting = [job for job in work if not _done(job)]
+    if waiting:
+        refuse_repeats(cohort, cores)
     describe(out, cohort, settings, reference, overwrite=overwrite)
     sweep(out)
+    folders = {f"sub-{label}" for label in labels(cohort.subjects, "subject").values()}
+    cohort = replace(cohort, notes=(*cohort.notes, *withdrawn(out, folders)))
     for line in summarize(cohort.notes):
         say(f"note: {line}")
-    waiting = [job for job in work if not _done(job)]
     for job in work:
         if job not in waiting:
             say(f"{job}: prepared before")

@@ -120,7 +120,7 @@ def test_a_scan_in_two_places_is_one_of_the_problems(make_manifest, tmp_path: Pa
     with pytest.raises(CohortError) as caught:
         validate(cohort, ("A", "B"))
     assert len(caught.value.problems) == 2
-    assert "subject s1, session A is the same file as subject s0, session A" in str(caught.value)
+    assert "subject s1, session A is the same scan as subject s0, session A" in str(caught.value)
 
 
 def test_all_sessions_of_a_subject_share_one_grid(make_manifest, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_validation_lists_every_problem_at_once(make_manifest, tmp_path: Path) -
     write(Volume(nan, whole.affine), folder / "s0_A.nii.gz")
     write(Volume(whole.data * 2, whole.affine), folder / "s1_A.nii.gz")
     write(Volume(whole.data[:, :, 1:], whole.affine), folder / "s2_A.nii.gz")
-    write(Volume(whole.data, whole.affine + _shift()), folder / "s3_A.nii.gz")
+    write(Volume(whole.data * 0.9, whole.affine + _shift()), folder / "s3_A.nii.gz")
     (folder / "s4_A.nii.gz").write_bytes((folder / "s5_A.nii.gz").read_bytes()[:400])
     scans = {key: scan for key, scan in cohort.scans.items() if key != ("s5", "B")}
     with pytest.raises(CohortError) as caught:

@@ -57,7 +57,7 @@ def test_every_bad_row_is_listed(make_manifest) -> None:
         ("subject,group,session,file\n", "'path' is missing"),
         ("subject,group,session,path,masks\na,b,c,d,e\n", "did you mean 'mask'"),
         ("subject,group,session,path\n", "lists no scan"),
-        ("", "not a readable CSV"),
+        ("", "the table is empty"),
     ],
 )
 def test_files_that_are_no_manifest(tmp_path: Path, text: str, message: str) -> None:

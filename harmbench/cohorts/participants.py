@@ -1,0 +1,89 @@
+"""The groups of a BIDS folder's subjects, from participants.tsv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harmbench.errors import CohortError, suggest
+from harmbench.notes import Note
+from harmbench.textfiles import Table, read_table
+
+__all__ = ["DEFAULT_COLUMN", "EVERYBODY", "Participants", "read_participants"]
+
+EVERYBODY: Final = "all"
+"""The group of subjects whose group is not said."""
+
+DEFAULT_COLUMN: Final = "group"
+
+_FILE = "participants.tsv"
+_SUBJECT = "participant_id"
+_MISSING = ("", "n/a")
+_LIKE_GROUPS = {"group", "groups", "diagnosis", "diagnoses", "dx", "diag", "patient_group"}
+_LIKE_GROUPS |= {"clinical_group", "disease", "condition", "cohort", "status", "phenotype", "arm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Participants:
+    """What participants.tsv says.
+
+    Attributes:
+        groups: listed subjects (`sub-01`) to their group.
+        grouped: whether there is a column of groups.
+        notes: what was assumed.
+    """
+
+    groups: Mapping[str, str]
+    grouped: bool
+    notes: tuple[Note, ...]
+
+
+def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participants | None:
+    """Read participants.tsv; `None` where a BIDS folder has none.
+
+    Args:
+        folder: root of the data set.
+        column: the one with the groups. Without the default column all subjects are one group;
+            other columns that look like one are named in a note.
+
+    Raises:
+        CohortError: the table is not usable, lists a subject twice, or has no such column.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    table = read_table(path, "\t")
+    if _SUBJECT not in table.columns:
+        raise CohortError(f"{path} has no column {_SUBJECT}; it has {', '.join(table.columns)}")
+    grouped = column in table.columns
+    if not grouped and column != DEFAULT_COLUMN:
+        raise CohortError(
+            f"{path}: data.bids.group_column is '{column}'; {suggest(column, table.columns)}"
+        )
+    notes = [*table.notes, *([] if grouped else _offers(table, path))]
+    groups: dict[str, str] = {}
+    problems = []
+    for row in table.rows:
+        subject = f"sub-{row.values[_SUBJECT].removeprefix('sub-')}"
+        if subject in groups:
+            problems.append(f"{_FILE} lists {subject} twice")
+        value = row.values[column] if grouped else EVERYBODY
+        if value in _MISSING:
+            text = f"its {column} is missing in {_FILE}; it is in the group '{EVERYBODY}'"
+            notes.append(Note("group-missing", text, f"subject {subject}"))
+        groups[subject] = EVERYBODY if value in _MISSING else value
+    if problems:
+        raise CohortError(f"{path} cannot be used:", problems)
+    return Participants(groups, grouped, tuple(notes))
+
+
+def _offers(table: Table, path: Path) -> Sequence[Note]:
+    """Name the columns that may hold the groups."""
+    offered = [c for c in table.columns if c.casefold().replace(" ", "_") in _LIKE_GROUPS]
+    if not offered:
+        return []
+    choices = " or ".join(f"data.bids.group_column={name}" for name in offered)
+    text = f"there is no column '{DEFAULT_COLUMN}', all subjects are one group; choose {choices}"
+    return [Note("group-column-offered", text, str(path))]

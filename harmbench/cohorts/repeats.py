@@ -1,0 +1,75 @@
+"""Scans that are there twice: a subject would be trained on and tested."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.volume import Volume
+
+__all__ = ["Fingerprint", "fingerprint", "repeated"]
+
+_SAMPLES = 32768
+# Of the range of values: rounding to 16-bit integers changes less, noise of a second scan more.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fingerprint:
+    """What tells scans apart whatever their file's compression, voxel type and scaling.
+
+    Attributes:
+        shape: of the volume in RAS orientation.
+        digest: SHA-256 of the values.
+        samples: values of a regular subset of voxels, float32.
+        size: 99th percentile of the samples' absolute values; 0 where they are too few to compare.
+    """
+
+    shape: tuple[int, int, int]
+    digest: str
+    samples: NDArray[np.float32]
+    size: float
+
+    def same(self, other: Fingerprint) -> bool:
+        """Whether two volumes have the same values, apart from rounding to 16-bit integers."""
+        if self.shape != other.shape:
+            return False
+        if self.digest == other.digest:
+            return True
+        allowed = _TOLERANCE * min(self.size, other.size)
+        return allowed > 0 and bool(np.abs(self.samples - other.samples).max() <= allowed)
+
+
+def fingerprint(volume: Volume) -> Fingerprint:
+    """Return the fingerprint of a volume as read; what is not finite counts as 0."""
+    values = np.nan_to_num(volume.data, posinf=0, neginf=0)
+    step = max(1, round((values.size / _SAMPLES) ** (1 / 3)))
+    samples = np.ascontiguousarray(values[::step, ::step, ::step]).ravel()
+    digest = hashlib.sha256(values.tobytes()).hexdigest()
+    # Not the largest: one spike would make all scans alike.
+    return Fingerprint(volume.shape, digest, samples, float(np.percentile(np.abs(samples), 99)))
+
+
+def repeated(prints: Mapping[tuple[str, str], Fingerprint]) -> list[str]:
+    """Name the scans, (subject, session), that are the same as one before them."""
+    # Equal scans have equal means: in this order only neighbours need to be compared.
+    means = {key: float(own.samples.mean(dtype=np.float64)) for key, own in prints.items()}
+    order = {key: place for place, key in enumerate(prints)}
+    ordered = sorted(prints, key=lambda key: means[key])
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for place, key in enumerate(ordered):
+        own = prints[key]
+        for other in ordered[place + 1 :]:
+            if means[other] - means[key] > _TOLERANCE * max(own.size, prints[other].size):
+                break
+            if own.same(prints[other]):
+                one, two = sorted((key, other), key=order.__getitem__)
+                first[two] = min(first.get(two, one), one, key=order.__getitem__)
+    return [
+        f"subject {key[0]}, session {key[1]} is the same scan as subject {twin[0]}, session {twin[1]}"
+        for key, twin in sorted(first.items(), key=lambda item: order[item[0]])
+    ]

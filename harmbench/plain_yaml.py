@@ -1,0 +1,43 @@
+"""YAML in which labels stay text: `007`, `1_2`, `no`, `1:30` and dates are what they look like.
+
+YAML 1.1, which PyYAML reads, makes numbers, truth values and dates of them. Settings that are
+numbers are read from text all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+__all__ = ["load_yaml"]
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader that knows null, true, false, and numbers in plain decimal notation."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|nan)",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first
+    )
+
+
+def load_yaml(text: str) -> Any:
+    """Read one YAML document.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+    """
+    return yaml.load(text, Loader=_Loader)

@@ -1,0 +1,166 @@
+"""Tables and JSON files that others wrote: any encoding, line end and separator; text stays text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harmbench.errors import CohortError
+from harmbench.notes import Note
+
+__all__ = ["Row", "Table", "read_object", "read_table", "read_text"]
+
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table: the line that it begins on, and its values by column, all text."""
+
+    line: int
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as it stands in its file: `NA`, `007` and `1e3` are text as written."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def read_text(path: Path) -> tuple[str, tuple[Note, ...]]:
+    r"""Read a text file in UTF-8, UTF-16, UTF-32 or, with a note, Windows-1252; lines end in `\n`.
+
+    Raises:
+        CohortError: the file cannot be read, or is not text.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
+    notes: tuple[Note, ...] = ()
+    encoding = _encoding(raw)
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise CohortError(
+                f"{path}: not readable as {encoding} text ({error.reason})"
+            ) from error
+        text = raw.decode("cp1252" if _fits(raw, "cp1252") else "latin-1")
+        notes = (Note("encoding-guessed", "not UTF-8; read as Windows-1252 (Latin-1)", str(path)),)
+    if "\0" in text:
+        raise CohortError(f"{path}: not a text file")
+    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
+
+
+def _encoding(raw: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if raw.startswith(mark):
+            return encoding
+    # UTF-16 without a mark: every other byte of Western text is 0.
+    if raw[1:2] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if raw[:1] == b"\0" else "utf-8"
+
+
+def _fits(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_object(path: Path) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Read a JSON file that holds one object, and the notes on it.
+
+    Raises:
+        CohortError: the file cannot be read, is not JSON (the message names the line), or holds
+            something else.
+    """
+    text, notes = read_text(path)
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise CohortError(f"{path}: not valid JSON, {where}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise CohortError(f"{path}: not usable JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise CohortError(f"{path}: expected a JSON object {{...}}, got {type(found).__name__}")
+    return found, notes
+
+
+def read_table(path: Path, separator: str) -> Table:
+    """Read a table with a header.
+
+    Empty lines, and empty columns and values at the end of lines, are left out; spaces around
+    values too. Values that are missing at the end of a line are empty.
+
+    Args:
+        path: the file.
+        separator: tab or comma; where the header has none, the other one or `;` is used, with a
+            note.
+
+    Raises:
+        CohortError: the file cannot be read, a quotation has no end, a column has no name or stands
+            there twice, or a line has more values than there are columns.
+    """
+    text, notes = read_text(path)
+    header = next((line for line in text.split("\n") if line.strip()), "")
+    found = max(_SEPARATORS, key=lambda s: (s == separator and s in header, header.count(s)))
+    if found != separator and found in header:
+        text_of_note = f"values are separated by {_SEPARATORS[found]}"
+        notes += (Note("table-separator", text_of_note, str(path)),)
+    lines = _lines(path, text, found if found in header else separator)
+    if not lines:
+        raise CohortError(f"{path}: the table is empty")
+    (_, columns), *rest = lines
+    # A column at the end without a name and without values comes from a separator too many.
+    while columns and not columns[-1] and not any("".join(v[len(columns) - 1 :]) for _, v in rest):
+        columns = columns[:-1]
+    problems = [f"column {n} has no name" for n, name in enumerate(columns, 1) if not name]
+    twice = {name for name in columns if name and columns.count(name) > 1}
+    problems += [f"column '{name}' is there twice" for name in sorted(twice)]
+    rows = []
+    for line, values in rest:
+        if any(values[len(columns) :]):
+            problems.append(f"line {line} has {len(values)} values for {len(columns)} columns")
+        padded = [*values, *[""] * len(columns)]
+        rows.append(Row(line, dict(zip(columns, padded, strict=False))))
+    if problems:
+        raise CohortError(f"{path} is not a usable table:", problems)
+    return Table(tuple(columns), tuple(rows), notes)
+
+
+def _lines(path: Path, text: str, separator: str) -> list[tuple[int, Sequence[str]]]:
+    """Split a table into values, without empty lines; each with the line that it begins on."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
+    )
+    found: list[tuple[int, Sequence[str]]] = []
+    begins = 1
+    try:
+        for values in reader:
+            stripped = [value.strip() for value in values]
+            if any(stripped):
+                found.append((begins, stripped))
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise CohortError(f"{path}: line {begins}: {error}") from error
+    return found
