@@ -33,6 +33,8 @@ STATUSES = {
     "empty": "a tissue class is missing from one segmentation; the value is the metric's penalty",
     "undefined": "the metric has no value for these volumes",
     "segmentation_failed": "the volume could not be segmented; the value is missing",
+    "segmentation_implausible": "the segmentation cannot be a brain's tissues, such as one without "
+    "white matter; the value is missing",
     "failed": "the cell failed; the value is missing, the cell's log says why",
 }
 

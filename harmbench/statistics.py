@@ -49,7 +49,7 @@ CEILING = "target"
 IntervalKind = Literal["bca", "percentile"]
 
 _PLACE = ["direction", "segmenter", "metric", "tissue"]
-_FAILED = ("failed", "segmentation_failed")
+_FAILED = ("failed", "segmentation_failed", "segmentation_implausible")
 _SUMMARY = [
     *["group", *MEASURE, "unit", "rank", "complete"],
     *["fold_mean", "fold_variance", "fold_sd", "folds"],

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"fsl", "settings", "storage"},
+    {"fsl", "programs", "settings", "storage"},
     {"volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},
