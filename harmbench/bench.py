@@ -11,6 +11,7 @@ from harmbench.config import Experiment
 from harmbench.folds import Folds
 from harmbench.method import Direction, Pair
 from harmbench.runs import RunFolder
+from harmbench.segmentation import Contrast
 
 __all__ = ["Bench", "LazyPairs"]
 
@@ -26,6 +27,7 @@ class Bench:
         groups: subject to group.
         input_keys: (subject, session) to the SHA-256 of the scan's file and its rescaling.
         segmenter: name of the segmenter in use (never `auto`).
+        contrast: of the scans.
         device: torch device name.
     """
 
@@ -36,6 +38,7 @@ class Bench:
     input_keys: Mapping[tuple[str, str], str]
     segmenter: str
     device: str
+    contrast: Contrast = "T1w"
 
     @property
     def folder(self) -> RunFolder:

@@ -23,7 +23,7 @@ from harmbench.grid import (
 )
 from harmbench.provenance import now, provenance
 from harmbench.runs import RunFolder
-from harmbench.segmentation import make_segmenter
+from harmbench.segmentation import find_contrast, make_segmenter
 from harmbench.storage import file_key, write_json
 
 __all__ = ["rescore_run"]
@@ -53,13 +53,14 @@ def rescore_run(
     folder = RunFolder(out)
     run = folder.read_record()
     experiment = _experiment(folder, overrides, changes or {})
-    segmenter = make_segmenter(experiment.scoring.segmenter)
     device = torch_device(experiment.device)
     cells = [cell for cell, _ in folder.cells()]
     if not cells:
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_table()
     _check_inputs(inputs)
+    contrast = find_contrast(map(Path, inputs["path"]), experiment.scoring.contrast)
+    segmenter = make_segmenter(experiment.scoring.segmenter, contrast=contrast)
     folds = pd.read_csv(folder.folds, dtype={"subject": str})
     bench = Bench(
         root=out,
@@ -73,21 +74,27 @@ def rescore_run(
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
         device=device,
+        contrast=contrast,
     )
     say(f"{len(cells)} cells to score on {device}")
-    say(f"segmenter: {segmenter.name} ({segmenter.version})")
-    run["segmenter"] = {"name": segmenter.name, "version": segmenter.version}
+    say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
+    run["segmenter"] = {
+        "name": segmenter.name,
+        "version": segmenter.version,
+        "contrast": contrast,
+    }
     run["stacking_axis"] = experiment.scoring.stacking_axis
     run["invocations"].append(provenance(device))
     write_experiment(experiment, folder.config)
     write_json(folder.record, run)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
-    segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}))
-    failed = run_cells(bench, cells, say, rescore_cell)
+    segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}), say)
+    failed, incomplete = run_cells(bench, cells, say, rescore_cell)
     collect(folder)
-    run["invocations"][-1] |= {"finished": now(), "cells": len(cells), "failed": len(failed)}
+    counts = {"cells": len(cells), "failed": len(failed), "incomplete": len(incomplete)}
+    run["invocations"][-1] |= {"finished": now(), **counts}
     write_json(folder.record, run)
-    return Summary(out, len(cells), failed)
+    return Summary(out, len(cells), failed, incomplete)
 
 
 def _experiment(

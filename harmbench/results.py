@@ -11,7 +11,7 @@ import pandas as pd
 from harmbench.errors import ReportError
 from harmbench.storage import atomic
 
-__all__ = ["COLUMNS", "STATUSES", "merge", "read_results", "table", "write_results"]
+__all__ = ["COLUMNS", "FAILURES", "STATUSES", "merge", "read_results", "table", "write_results"]
 
 COLUMNS = (
     "method",
@@ -37,6 +37,9 @@ STATUSES = {
     "white matter; the value is missing",
     "failed": "the cell failed; the value is missing, the cell's log says why",
 }
+
+FAILURES = ("failed", "segmentation_failed", "segmentation_implausible")
+"""Statuses of values that are missing because something failed."""
 
 _IDENTITY = [c for c in COLUMNS if c not in {"value", "unit", "status", "group"}]
 _TEXT = [

@@ -36,6 +36,7 @@ __all__ = [
     "segment_to_file",
     "segment_to_files",
     "segmenter_key",
+    "unsegmented",
 ]
 
 _NOTE_FORMAT = 2
@@ -197,13 +198,14 @@ def _keep_labels(
     # Labels of an earlier volume are no labels of this one.
     path.unlink(missing_ok=True)
     _note_of(path).unlink(missing_ok=True)
-    missing = _unsegmented(found, segmenter)
+    missing = unsegmented(found, segmenter)
     if missing.lasting:
         write_json(_note_of(path), {**note, "status": missing.status, "reason": missing.reason})
     return missing
 
 
-def _unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
+def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
+    """Return what stands for the labels that `error` cost."""
     implausible = isinstance(error, ImplausibleLabelsError)
     status = "segmentation_implausible" if implausible else "segmentation_failed"
     lasting = isinstance(error, UnsegmentableError)

@@ -14,7 +14,7 @@ import harmbench.segmentation
 from harmbench import cli
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
-from harmbench.errors import SegmentationError
+from harmbench.errors import UnsegmentableError
 from harmbench.grid import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
@@ -45,8 +45,8 @@ class Thresholds:
     def segment(self, volume: Volume) -> Volume:
         check_segmentable(volume)
         if float(volume.data.max()) < 0.3:
-            raise SegmentationError("too dark for three classes")
-        labels = np.digitize(volume.data, [1e-6, 0.3, 0.6])
+            raise UnsegmentableError("too dark for three classes")
+        labels = np.digitize(volume.data, [1e-6, 0.15, 0.35])
         return volume.with_data(labels.astype(np.uint8), kind="label")
 
 

@@ -15,7 +15,14 @@ from harmbench.errors import ImplausibleLabelsError
 from harmbench.segmentation.base import TISSUES
 from harmbench.segmentation.contrast import RISING, Contrast
 
-__all__ = ["LARGEST_SHARE", "LEAST_COVERED", "LEAST_SHARE", "MOST_REPEATED", "check_plausible"]
+__all__ = [
+    "LARGEST_SHARE",
+    "LEAST_COVERED",
+    "LEAST_SHARE",
+    "MOST_REPEATED",
+    "check_plausible",
+    "has_repeated_value",
+]
 
 LEAST_SHARE = {"CSF": 0.002, "GM": 0.05, "WM": 0.05}
 """Least share of each tissue in the brain. Grey and white matter each have a fifth or more of any
@@ -30,6 +37,26 @@ with 16 grey levels only, the white matter's most frequent value still has less.
 
 LEAST_COVERED = 0.5
 """Least share of the brain (voxels above 0) that has a label."""
+
+SPIKE_SHARE = 0.05
+SPIKE_EXCESS = 3.0
+"""A value of the brain is a spike where it has this share of it, and this many times the voxels of
+the next lower and the next higher value: grey levels of few bits have large shares, but alike."""
+
+
+def has_repeated_value(data: NDArray[np.float32]) -> bool:
+    """Whether one value fills a part of the brain, as saturation or an edited region leave it.
+
+    Args:
+        data: a skull-stripped scan, shape (x, y, z); the brain is where it is above 0.
+    """
+    _, counts = np.unique(data[data > 0], return_counts=True)
+    if not counts.size:
+        return False
+    around = np.pad(counts, 1)
+    beside = np.maximum(around[:-2], around[2:])
+    spike = (counts >= SPIKE_SHARE * counts.sum()) & (counts >= SPIKE_EXCESS * beside)
+    return bool(spike.any())
 
 
 def check_plausible(
