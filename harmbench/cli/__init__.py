@@ -23,9 +23,9 @@ from harmbench.errors import HarmbenchError
 __all__ = ["app", "main"]
 
 _EPILOG = (
-    "Exit codes: 0 success; 1 the work ended but a cell or check failed, or scores of tissues are missing; 2 wrong usage or input, "
-    "nothing was done; 3 an error of the system (disk full, no permission) or in harmbench itself; "
-    "130 interrupted. "
+    "Exit codes: 0 success; 1 the work ended but a cell or check failed, or scores of tissues are "
+    "missing; 2 wrong usage or input, nothing was done; 3 an error of the system (disk full, no "
+    "permission) or in harmbench itself; 130 interrupted. "
     "`--debug`, anywhere, shows tracebacks."
 )
 
