@@ -30,7 +30,7 @@ from harmbench.method import (
     method_code,
 )
 from harmbench.notes import Note
-from harmbench.results import merge, read_results, table, write_results
+from harmbench.results import FAILURES, merge, read_results, table, write_results
 from harmbench.runs import Cell, CellFolder
 from harmbench.scoring import (
     Unsegmented,
@@ -343,7 +343,10 @@ class _CellRun:
     def _has_rows(self, subject: str) -> bool:
         rows = self._rows()
         rows = rows[rows["subject"] == subject]
-        return bool(len(rows)) and not (rows["status"] == "failed").any()
+        if rows.empty or (rows["status"] == "failed").any():
+            return False
+        # Without a reason in the record it is not known whether trying again would help.
+        return subject in self.record["unsegmented"] or not rows["status"].isin(FAILURES).any()
 
     def _add_rows(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> None:
         shared = {

@@ -48,6 +48,8 @@ __all__ = [
 
 Say = Callable[[str], None]
 
+_REASONS_SHOWN = 3
+
 _GPU_BATCH = 4
 """Scans that a GPU segments at once: some 0.7 GB each at 1 mm."""
 
@@ -261,10 +263,13 @@ def _why_incomplete(record: Mapping[str, Any]) -> str:
     missing: Mapping[str, Mapping[str, Any]] = record["unsegmented"]
     again = "" if all(one["lasting"] for one in missing.values()) else "; run it again"
     references = sum(one["what"] == "reference" for one in missing.values())
-    told = [f"{references} without labels of the reference"] if references else []
+    told = [f"{references} for want of the reference's labels"] if references else []
     told += [
         f"subject {subject}: {one['reason']}"
         for subject, one in missing.items()
         if one["what"] != "reference"
     ]
-    return f"no scores of tissues for {len(missing)} subjects ({'; '.join(told)}){again}"
+    shown = "; ".join(told[:_REASONS_SHOWN])
+    more = f"; {len(told) - _REASONS_SHOWN} more" if len(told) > _REASONS_SHOWN else ""
+    subjects = "1 subject" if len(missing) == 1 else f"{len(missing)} subjects"
+    return f"no scores of tissues for {subjects} ({shown}{more}){again}"
