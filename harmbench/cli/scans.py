@@ -168,7 +168,13 @@ def score(
     rescale: Rescaling = "none",
     stacking_axis: Annotated[int, typer.Option(min=0, max=2, help="Slices' axis.")] = 0,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Volumes at a time, 1 GB each.")
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Volumes at a time; one of 256x256x256 voxels takes 0.7 GB with hmrf, 2 GB with fast.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -64,7 +64,7 @@ def find_contrast(scans: Iterable[Path], asked: str = "auto") -> Contrast:
         SegmentationError: the tissues of the contrast have no known order, or contrasts differ.
     """
     if asked != "auto":
-        return _in_order(asked, "scoring.contrast")
+        return _in_order(asked, "the contrast that was set")
     named = {name: path for path in scans if (name := contrast_of_file(path)) is not None}
     if not named:
         return "T1w"
