@@ -11,6 +11,7 @@ from harmbench.config import Experiment
 from harmbench.folds import Folds
 from harmbench.method import Direction, Pair
 from harmbench.runs import RunFolder
+from harmbench.segmentation import Contrast
 
 __all__ = ["Bench", "LazyPairs"]
 
@@ -27,6 +28,7 @@ class Bench:
         input_keys: (subject, session) to the SHA-256 of the scan's file, of its rescaling, and of
             the code that reads it.
         segmenter: name of the segmenter in use (never `auto`).
+        contrast: of the scans.
         device: torch device name.
         invocation: id of the entry in `run.json` that says what this run is made with.
     """
@@ -38,6 +40,7 @@ class Bench:
     input_keys: Mapping[tuple[str, str], str]
     segmenter: str
     device: str
+    contrast: Contrast = "T1w"
     invocation: str = ""
 
     @property

@@ -179,6 +179,7 @@ def write_records(
             "segmenter": {
                 "name": bench.segmenter,
                 "version": make_segmenter(bench.segmenter).version,
+                "contrast": bench.contrast,
             },
             "stacking_axis": experiment.scoring.stacking_axis,
             "folds": {"k": bench.folds.k, "seed": bench.folds.seed},

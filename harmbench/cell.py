@@ -31,8 +31,11 @@ from harmbench.method import (
     make_settings,
     method_code,
 )
+from harmbench.notes import Note
+from harmbench.results import FAILURES
 from harmbench.runs import Cell, CellFolder
 from harmbench.scoring import (
+    Unsegmented,
     finish_volume,
     missing_rows,
     score_rows,
@@ -44,10 +47,13 @@ from harmbench.segmentation import make_segmenter
 from harmbench.storage import key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
 
-__all__ = ["CEILING", "abandon_cell", "rescore_cell", "run_cell", "segment_inputs"]
+__all__ = ["CEILING", "NO_SCORES", "abandon_cell", "rescore_cell", "run_cell", "segment_inputs"]
 
 CEILING = "target"
 """Label of the control that scores the reference against itself."""
+
+NO_SCORES = "no-tissue-scores"
+"""Kind of the notes on real scans that have no labels."""
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +110,7 @@ class _CellRun:
             # Stage, and subject, to the id of the invocation in run.json that made it.
             "made_by": before.get("made_by", {}),
             "checksums": before.get("checksums", {}),
+            "unsegmented": before.get("unsegmented", {}),
         }
         self.scores = CellScores(self.folder.scores, self.record["checksums"])
 
@@ -123,7 +130,8 @@ class _CellRun:
     def rescore(self) -> dict[str, Any]:
         """Score the stored volumes under the settings of this run."""
         # What the method was and how it was fitted stays as recorded.
-        mine = {name: self.record[name] for name in ("keys", "stages", "made_by", "checksums")}
+        kept = ("keys", "stages", "made_by", "checksums", "unsegmented")
+        mine = {name: self.record[name] for name in kept}
         self.record = {**self.before, **mine, "segmenter": self.bench.segmenter}
         with _logged(self.folder.log):
             log.info("rescore %s", self.cell)
@@ -152,7 +160,8 @@ class _CellRun:
 
     def _close(self) -> None:
         self._write_failed_rows()
-        self.record["status"] = "failed" if self.errors else "ok"
+        incomplete = "incomplete" if self.record["unsegmented"] else "ok"
+        self.record["status"] = "failed" if self.errors else incomplete
         self.record["error"] = "; ".join(dict.fromkeys(self.errors))
         write_json(self.folder.record, self.record)
         log.info("end %s: %s", self.cell, self.record["status"])
@@ -192,7 +201,8 @@ class _CellRun:
             with method_call():
                 return kind.load(self.folder.model, settings)
         # What hangs on the old model goes first: a run killed from here on leaves nothing stale.
-        self.record |= {"keys": {}, "stages": {}, "clipped": {}, "made_by": {}}
+        fresh: dict[str, Any] = {"keys": {}, "stages": {}, "clipped": {}, "made_by": {}}
+        self.record |= {**fresh, "unsegmented": {}}
         self.scores.clear()
         write_json(self.folder.record, self.record)
         _keep_only_checkpoints_of(self.folder.training, key)
@@ -247,6 +257,7 @@ class _CellRun:
                 self._harmonize(method, subject)
             keys[f"harmonize {subject}"] = made
             keys.pop(f"score {subject}", None)
+            self.record["unsegmented"].pop(subject, None)
         self._score_if_stale(subject, made)
 
     def _is_stored(self, subject: str) -> bool:
@@ -261,13 +272,15 @@ class _CellRun:
             made,
             [self.bench.input_keys[subject, session] for session in (way.source, way.target)],
             self.bench.experiment.scoring.model_dump(mode="json"),
-            segmenter_key(make_segmenter(self.bench.segmenter)),
+            segmenter_key(make_segmenter(self.bench.segmenter, contrast=self.bench.contrast)),
             stage_code("score"),
         )
         keys = self.record["keys"]
-        if keys.get(f"score {subject}") != scored or not self.scores.is_scored(subject):
+        if keys.get(f"score {subject}") != scored or not self._is_scored(subject):
+            keys.pop(f"score {subject}", None)
             self._score(subject, stored=self.cell.method != CEILING)
-            keys[f"score {subject}"] = scored
+            if self.record["unsegmented"].get(subject, {}).get("lasting", True):
+                keys[f"score {subject}"] = scored
             write_json(self.folder.record, self.record)
 
     def _harmonize(self, method: Method, subject: str) -> None:
@@ -302,7 +315,8 @@ class _CellRun:
         source = folder.input_volume(subject, way.source)
         reference = folder.input_volume(subject, way.target)
         harmonized = read(self.folder.volume(subject)) if stored else reference
-        segmenter = make_segmenter(self.bench.segmenter, self.bench.device)
+        bench = self.bench
+        segmenter = make_segmenter(bench.segmenter, bench.device, bench.contrast)
         inputs = [
             folder.input_labels(subject, session, segmenter.name)
             for session in (way.target, way.source)
@@ -318,16 +332,14 @@ class _CellRun:
             reference_labels = segment_to_file(reference, inputs[0], segmenter)
         self._made_by("segment", subject)
         self._measured("segment", meter, count=1)
-        for found in (labels, reference_labels):
-            if isinstance(found, str):
-                log.warning("subject %s: %s", subject, found)
+        self._note_unsegmented(subject, reference=reference_labels, volume=labels)
         with Meter() as meter:
             rows = score_rows(
                 harmonized,
                 reference,
                 source,
-                labels if isinstance(labels, Volume) else None,
-                reference_labels if isinstance(reference_labels, Volume) else None,
+                labels,
+                reference_labels,
                 stacking_axis=self.bench.experiment.scoring.stacking_axis,
                 surface_backend=self.bench.experiment.scoring.surface_backend,
             )
@@ -337,6 +349,23 @@ class _CellRun:
 
     def _made_by(self, stage: str, subject: str) -> None:
         self.record["made_by"].setdefault(stage, {})[subject] = self.bench.invocation
+
+    def _note_unsegmented(self, subject: str, **found: Volume | Unsegmented) -> None:
+        """Keep in the record why a subject has no scores of tissues; the reference comes first."""
+        self.record["unsegmented"].pop(subject, None)
+        missing = {name: one for name, one in found.items() if isinstance(one, Unsegmented)}
+        for what, one in missing.items():
+            log.warning("subject %s, %s: %s", subject, what, one.reason)
+        if missing:
+            what, one = next(iter(missing.items()))
+            lasting = all(other.lasting for other in missing.values())
+            self.record["unsegmented"][subject] = {"what": what, "reason": one.reason}
+            self.record["unsegmented"][subject] |= {"status": one.status, "lasting": lasting}
+
+    def _is_scored(self, subject: str) -> bool:
+        # Without a reason in the record it is not known whether trying again would help.
+        known = subject in self.record["unsegmented"]
+        return self.scores.is_scored(subject, ("failed",) if known else FAILURES)
 
     def _add_rows(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> None:
         shared = {
@@ -351,10 +380,13 @@ class _CellRun:
         self.scores.put(subject, [{**shared, **row} for row in rows])
 
     def _write_failed_rows(self) -> None:
+        scored = {s for s in self.test if f"score {s}" in self.record["keys"]}
+        scored |= set(self.record["unsegmented"])
         for subject in self.test:
-            if not (f"score {subject}" in self.record["keys"] and self.scores.is_scored(subject)):
+            if not (subject in scored and self._is_scored(subject)):
                 self._add_rows(subject, missing_rows("failed"))
                 self.record["keys"].pop(f"score {subject}", None)
+                self.record["unsegmented"].pop(subject, None)
 
 
 def _save(method: Method, folder: Path) -> None:
@@ -375,13 +407,24 @@ def _keep_only_checkpoints_of(folder: Path, key: str) -> None:
         write_json(folder / "key.json", {"fit": key})
 
 
-def segment_inputs(bench: Bench, items: Sequence[tuple[str, str]], progress: Progress) -> None:
-    """Segment real scans, (subject, session) each; all methods and directions share their labels."""
+def segment_inputs(
+    bench: Bench, items: Sequence[tuple[str, str]], progress: Progress
+) -> list[Note]:
+    """Segment real scans, (subject, session) each; all methods and directions share their labels.
+
+    Returns:
+        A note for each scan that has no labels.
+    """
     progress("segment", 0, len(items))
-    segmenter = make_segmenter(bench.segmenter, bench.device)
+    segmenter = make_segmenter(bench.segmenter, bench.device, bench.contrast)
     volumes = [bench.folder.input_volume(*item) for item in items]
     paths = [bench.folder.input_labels(*item, segmenter.name) for item in items]
-    segment_to_files(volumes, paths, segmenter)
+    found = segment_to_files(volumes, paths, segmenter)
+    return [
+        Note(NO_SCORES, one.reason, f"subject {subject}, session {session}")
+        for (subject, session), one in zip(items, found, strict=True)
+        if isinstance(one, Unsegmented)
+    ]
 
 
 @contextmanager

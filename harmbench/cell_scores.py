@@ -58,10 +58,10 @@ class CellScores:
         """Whether every metric and tissue of a subject has its row, as it was written."""
         return self._is_whole(self.rows(subject), subject)
 
-    def is_scored(self, subject: str) -> bool:
-        """Whether a subject's rows are whole and none says that the cell failed."""
+    def is_scored(self, subject: str, failures: Sequence[str] = ("failed",)) -> bool:
+        """Whether a subject's rows are whole and none has a status of `failures`."""
         rows = self.rows(subject)
-        return self._is_whole(rows, subject) and not (rows["status"] == "failed").any()
+        return self._is_whole(rows, subject) and not rows["status"].isin(failures).any()
 
     def _is_whole(self, rows: pd.DataFrame, subject: str) -> bool:
         wanted = sorted((row["metric"], row["tissue"]) for row in missing_rows("failed"))

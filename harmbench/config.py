@@ -16,6 +16,7 @@ from harmbench.method import available_methods, load_method, make_settings
 from harmbench.metrics.overlap import Backend
 from harmbench.plain_yaml import load_yaml
 from harmbench.preparation.settings import PrepareSettings
+from harmbench.segmentation import Contrast
 from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
 
@@ -63,6 +64,11 @@ class ScoringSettings(Settings):
     """How harmonized volumes are finished, segmented and scored."""
 
     segmenter: str = Field("auto", description="`auto`, or one of the installed segmenters")
+    contrast: Literal["auto", Contrast] = Field(
+        "auto",
+        description="contrast of the scans, which gives the order of tissues; `auto`: what the "
+        "suffix of their file names says, T1w where there is none",
+    )
     surface_backend: Backend = Field("nearest", description="what computes surface distances")
     mask_background: bool = Field(
         True,

@@ -9,7 +9,11 @@ HarmbenchError
 ├── MethodError            a method is unknown, cannot be loaded or breaks the contract
 │   └── TrainingError      training cannot go on (loss is not finite, checkpoint does not fit)
 ├── PreparationError       a scan cannot be prepared
-├── SegmentationError      a volume cannot be segmented
+├── SegmentationError      a volume has no usable segmentation
+│   ├── SegmenterError     the segmenter failed, whatever the volume: trying again may help
+│   └── UnsegmentableError it follows from the volume itself: trying again gives the same
+│       └── ImplausibleLabelsError  the labels cannot be a brain's tissues
+├── ProgramError           a program of another project failed
 ├── UnavailableError       the software or weights of a step are not installed
 ├── MetricError            arrays that cannot be scored together
 ├── RunError               a run folder cannot be used
@@ -29,14 +33,18 @@ __all__ = [
     "ConfigError",
     "FoldError",
     "HarmbenchError",
+    "ImplausibleLabelsError",
     "MethodError",
     "MetricError",
     "PreparationError",
+    "ProgramError",
     "ReportError",
     "RunError",
     "SegmentationError",
+    "SegmenterError",
     "TrainingError",
     "UnavailableError",
+    "UnsegmentableError",
     "VolumeError",
     "suggest",
 ]
@@ -83,7 +91,33 @@ class PreparationError(HarmbenchError):
 
 
 class SegmentationError(HarmbenchError):
-    """A volume cannot be segmented."""
+    """A volume has no usable segmentation."""
+
+
+class SegmenterError(SegmentationError):
+    """The segmenter itself failed: it was killed, left no output, or found no room for its files."""
+
+
+class UnsegmentableError(SegmentationError):
+    """A volume cannot be segmented, and the reason is the volume itself."""
+
+
+class ImplausibleLabelsError(UnsegmentableError):
+    """A segmentation cannot be a brain's tissues."""
+
+
+class ProgramError(HarmbenchError):
+    """A program of another project could not be started, or did not end with success.
+
+    Attributes:
+        code: its exit code, or the negative number of the signal that ended it; `None` where it
+            never ended by itself.
+        timed_out: whether it took too long.
+    """
+
+    def __init__(self, message: str, code: int | None = None, *, timed_out: bool = False) -> None:
+        self.code, self.timed_out = code, timed_out
+        super().__init__(message)
 
 
 class UnavailableError(HarmbenchError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from harmbench.bookkeeping import (
     note_old_keys,
     write_records,
 )
-from harmbench.cell import CEILING, abandon_cell, run_cell, segment_inputs
+from harmbench.cell import CEILING, NO_SCORES, abandon_cell, run_cell, segment_inputs
 from harmbench.cell_scores import CellScores
 from harmbench.cohorts.base import validate
 from harmbench.cohorts.data import open_cohort
@@ -34,13 +34,13 @@ from harmbench.folds import choose_folds, make_folds
 from harmbench.guard import method_call
 from harmbench.leftovers import sweep
 from harmbench.method import Direction, Method, Progress, load_method, make_settings
-from harmbench.notes import summarize
+from harmbench.notes import Note, summarize
 from harmbench.places import why_not_apart
 from harmbench.progress import Display
 from harmbench.provenance import now
 from harmbench.results import merge, write_results
 from harmbench.runs import Cell, RunFolder
-from harmbench.segmentation import make_segmenter
+from harmbench.segmentation import find_contrast, make_segmenter
 
 __all__ = [
     "Summary",
@@ -55,6 +55,8 @@ __all__ = [
 
 Say = Callable[[str], None]
 
+_REASONS_SHOWN = 3
+
 _GPU_BATCH = 4
 """Scans that a GPU segments at once: some 0.7 GB each at 1 mm."""
 
@@ -67,11 +69,18 @@ class Summary:
         out: the run folder.
         cells: number of cells that were asked for.
         failed: cells that failed, each with its reason.
+        incomplete: cells with volumes that have no scores of tissues, each with the reason.
     """
 
     out: Path
     cells: int
     failed: Mapping[str, str]
+    incomplete: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every score that was asked for is there."""
+        return not self.failed and not self.incomplete
 
 
 def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summary:
@@ -91,7 +100,7 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     # A method may change the working directory: paths are absolute from here on.
     root, experiment = out.absolute(), with_absolute_paths(experiment)
     methods = _check_methods(experiment)
-    segmenter = make_segmenter(experiment.scoring.segmenter)
+    make_segmenter(experiment.scoring.segmenter)
     device = torch_device(experiment.device)
     check_writable(out)
     with Display("cohort", 1) as display:
@@ -105,6 +114,9 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     folds = make_folds(cohort.groups, k, experiment.folds.seed)
     numbers = choose_folds(experiment.folds.run, k)
     sessions = sorted({s for way in directions for s in (way.source, way.target)})
+    scans = [scan.path for scan in cohort.scans.values() if scan.session in sessions]
+    contrast = find_contrast(scans, experiment.scoring.contrast)
+    segmenter = make_segmenter(experiment.scoring.segmenter, contrast=contrast)
     with Display("validate", len(cohort.subjects)) as display:
         checked = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
     inputs = input_table(cohort, sessions, checked.keys, data.rescale)
@@ -122,10 +134,11 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
         device=device,
+        contrast=contrast,
     )
     subjects = len(cohort.subjects)
     say(f"{len(cells)} cells on {device}: {subjects} subjects, {k} folds")
-    say(f"segmenter: {segmenter.name} ({segmenter.version})")
+    say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
     for line in summarize(notes):
         say(f"note: {line}")
     old = note_old_keys(folder, cells)
@@ -134,14 +147,14 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     sweep(root)
     invocation = write_records(folder, bench, cohort, inputs, methods, directions, notes)
     bench = replace(bench, invocation=invocation)
-    segment_real_scans(bench, directions, numbers)
-    failed = run_cells(bench, cells, say)
+    segment_real_scans(bench, directions, numbers, say)
+    failed, incomplete = run_cells(bench, cells, say)
     collect(folder)
     for problem in damaged_scores(folder):
         say(problem)
-    ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
-    note_end(folder, invocation, ended)
-    return Summary(out, len(cells), failed)
+    counts = {"cells": len(cells), "failed": len(failed), "incomplete": len(incomplete)}
+    note_end(folder, invocation, {"finished": now(), **counts})
+    return Summary(out, len(cells), failed, incomplete)
 
 
 def make_cells(
@@ -224,17 +237,27 @@ def torch_device(name: str) -> str:
     return str(resolve_device(name))
 
 
-def segment_real_scans(bench: Bench, directions: Sequence[Direction], folds: Sequence[int]) -> None:
-    """Segment the test subjects' real scans, once for all methods and directions."""
+def segment_real_scans(
+    bench: Bench, directions: Sequence[Direction], folds: Sequence[int], say: Say
+) -> None:
+    """Segment the test subjects' real scans, once for all methods and directions.
+
+    A scan that has no labels shows in the rows of every cell; why is said here, once.
+    """
     sessions = sorted({s for way in directions for s in (way.source, way.target)})
     items = [(s, session) for fold in folds for s in bench.folds.test(fold) for session in sessions]
     size = 1 if bench.device == "cpu" else _GPU_BATCH
     batches = [tuple(items[first : first + size]) for first in range(0, len(items), size)]
     with Display("segment real scans", len(batches)) as display:
-        executor = LocalExecutor[tuple[tuple[str, str], ...], None](bench.experiment.jobs)
-        # A scan that cannot be segmented shows up in the rows of its cells.
-        for _ in executor.run(partial(segment_inputs, bench), batches, display):
-            pass
+        executor = LocalExecutor[tuple[tuple[str, str], ...], list[Note]](bench.experiment.jobs)
+        notes: list[Note] = []
+        for batch, found in executor.run(partial(segment_inputs, bench), batches, display):
+            if isinstance(found, Died):
+                places = [f"subject {subject}, session {session}" for subject, session in batch]
+                found = [Note(NO_SCORES, found.reason, where) for where in places]  # noqa: PLW2901
+            notes += found
+    for line in summarize(notes):
+        say(line)
 
 
 def run_cells(
@@ -242,9 +265,14 @@ def run_cells(
     cells: Sequence[Cell],
     say: Say,
     work: Callable[[Bench, Cell, Progress], dict[str, Any]] = run_cell,
-) -> dict[str, str]:
-    """Work on cells, as many at a time as the experiment says; return why those that failed did."""
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Work on cells, as many at a time as the experiment says.
+
+    Returns:
+        Why those cells failed that did, and why those are incomplete that are.
+    """
     failed: dict[str, str] = {}
+    incomplete: dict[str, str] = {}
     executor = LocalExecutor[Cell, dict[str, Any]](bench.experiment.jobs)
 
     def line(cell: Cell, result: dict[str, Any] | Died) -> str:
@@ -253,14 +281,37 @@ def run_cells(
         seconds = sum(stage["wall_s"] for stage in result["stages"].values())
         if result["status"] == "ok":
             return f"{cell}: ok ({seconds:.0f} s)"
+        if result["status"] == "incomplete":
+            return f"{cell}: incomplete, {_why_incomplete(result)} ({seconds:.0f} s)"
         return f"{cell}: failed, {result['error']}"
 
     with Display("cells", len(cells)) as display:
         for cell, result in executor.run(partial(work, bench), cells, display, line):
             if isinstance(result, Died):
                 result = abandon_cell(bench, cell, result.reason)  # noqa: PLW2901
-            if result["status"] != "ok":
+            if result["status"] == "incomplete":
+                incomplete[str(cell)] = _why_incomplete(result)
+            elif result["status"] != "ok":
                 failed[str(cell)] = result["error"]
     for name, reason in failed.items():
         say(f"failed: {name}: {reason}")
-    return failed
+    for name, reason in incomplete.items():
+        say(f"incomplete: {name}: {reason}")
+    return failed, incomplete
+
+
+def _why_incomplete(record: Mapping[str, Any]) -> str:
+    """Say which subjects of a cell have no scores of tissues; why references have none is known."""
+    missing: Mapping[str, Mapping[str, Any]] = record["unsegmented"]
+    again = "" if all(one["lasting"] for one in missing.values()) else "; run it again"
+    references = sum(one["what"] == "reference" for one in missing.values())
+    told = [f"{references} for want of the reference's labels"] if references else []
+    told += [
+        f"subject {subject}: {one['reason']}"
+        for subject, one in missing.items()
+        if one["what"] != "reference"
+    ]
+    shown = "; ".join(told[:_REASONS_SHOWN])
+    more = f"; {len(told) - _REASONS_SHOWN} more" if len(told) > _REASONS_SHOWN else ""
+    subjects = "1 subject" if len(missing) == 1 else f"{len(missing)} subjects"
+    return f"no scores of tissues for {subjects} ({shown}{more}){again}"

@@ -19,8 +19,9 @@ from harmbench.method import Progress
 from harmbench.metrics.overlap import Backend
 from harmbench.places import is_input
 from harmbench.progress import Display
-from harmbench.scoring import missing_rows, score_rows
-from harmbench.segmentation import TISSUES, Segmenter, make_segmenter
+from harmbench.scoring import Unsegmented, missing_rows, score_rows, unsegmented
+from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
+from harmbench.segmentation.checked import segment
 from harmbench.storage import atomic
 from harmbench.volume import Volume, image_name, read, require_same_grid, write
 
@@ -106,7 +107,7 @@ def score_triple(
     Returns:
         A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
         that compare with it have the status `undefined`; without a segmentation, those of tissues
-        have `segmentation_failed`.
+        have `segmentation_failed` or `segmentation_implausible`.
 
     Raises:
         VolumeError: a file is unreadable, grids differ, or values are not finite or not in [0, 1].
@@ -117,12 +118,12 @@ def score_triple(
     for other, path in ((reference, triple.reference), (source, triple.source)):
         if other is not None:
             require_same_grid(harmonized, other, (str(triple.volume), str(path)))
-    labels: list[Volume | None] = []
+    labels: list[Volume | Unsegmented] = []
     for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
         try:
-            labels.append(segmenter.segment(volume))
+            labels.append(segment(segmenter, volume))
         except SegmentationError as error:
-            labels.append(None)
+            labels.append(unsegmented(error, segmenter))
             if say is not None:
                 say(f"{path}: {segmenter.name}: {error}")
     rows = score_rows(
@@ -162,6 +163,7 @@ def score_all(
     stacking_axis: int = 0,
     out: Path | None = None,
     jobs: int | None = None,
+    contrast: str = "auto",
 ) -> pd.DataFrame:
     """Score volumes made elsewhere and write the table to `out`, if that is given.
 
@@ -174,10 +176,14 @@ def score_all(
         rescale: how to bring intensities into [0, 1].
         stacking_axis: axis along which slices were stacked.
         out: a CSV file to write.
-        jobs: volumes at a time, each in a process of some 1 GB at 1 mm; without it one per
-            processor, at most 4.
+        jobs: volumes at a time, each in a process of its own; without it one per processor, at
+            most 4. With `hmrf` a process takes 0.1 GB, 20 bytes for each voxel and 130 for each
+            voxel of the brain: 0.5 GB at 160x160x160, 0.7 GB at 256x256x256 voxels of 1 mm. FAST
+            takes some 100 bytes for each voxel beside that, 1.6 GB at 256x256x256.
+        contrast: of all volumes; `auto`: what the references' file names say.
 
     Raises:
+        SegmentationError: the segmenter is not made for the contrast.
         VolumeError: see `score_triple`, where there is one volume, or all fail; or `out` is an
             input; nothing is written.
         UnavailableError: the segmenter is not installed.
@@ -186,8 +192,9 @@ def score_all(
     inputs = [path for t in triples for path in (t.volume, t.reference, t.source)]
     if out is not None and is_input(out, inputs):
         raise VolumeError(f"{out}: is an input and would be overwritten; choose another --out")
-    name = make_segmenter(segmenter).name
-    work = partial(_score_one, name, rescale, stacking_axis)
+    known = find_contrast([triple.reference for triple in triples], contrast)
+    name = make_segmenter(segmenter, contrast=known).name
+    work = partial(_score_one, name, known, rescale, stacking_axis)
     jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
     found: dict[Triple, pd.DataFrame] = {}
 
@@ -213,11 +220,16 @@ def score_all(
 
 
 def _score_one(
-    segmenter: str, rescale: Rescale, stacking_axis: int, triple: Triple, progress: Progress
+    segmenter: str,
+    contrast: Contrast,
+    rescale: Rescale,
+    stacking_axis: int,
+    triple: Triple,
+    progress: Progress,
 ) -> Scored:
     progress("score", 0, 1)
     notes: list[str] = []
-    chosen = make_segmenter(segmenter)
+    chosen = make_segmenter(segmenter, contrast=contrast)
     try:
         frame = score_triple(triple, chosen, rescale, stacking_axis=stacking_axis, say=notes.append)
     except VolumeError as error:
@@ -228,9 +240,19 @@ def _score_one(
 
 
 def segment_scan(
-    scan: Path, labels: Path, segmenter: str = "auto", rescale: Rescale = "none"
+    scan: Path,
+    labels: Path,
+    segmenter: str = "auto",
+    rescale: Rescale = "none",
+    contrast: str = "auto",
 ) -> list[dict[str, Any]]:
     """Segment one skull-stripped scan and write its labels on the scan's own grid.
+
+    Args:
+        scan, labels: what to read, and where labels go.
+        segmenter: `auto`, or the name of one.
+        rescale: how to bring intensities into [0, 1].
+        contrast: of the scan; `auto`: what its file name says, T1w where it says nothing.
 
     Returns:
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
@@ -241,10 +263,10 @@ def segment_scan(
     """
     if is_input(labels, [scan]):
         raise VolumeError(f"{labels}: is the scan and would be overwritten; choose another file")
-    chosen = make_segmenter(segmenter)
+    chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
     volume = _in_range(scan, rescale)
     try:
-        found = chosen.segment(volume)
+        found = segment(chosen, volume)
     except SegmentationError as error:
         raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
     write(found, labels)

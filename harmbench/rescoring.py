@@ -25,7 +25,7 @@ from harmbench.grid import (
 from harmbench.leftovers import sweep
 from harmbench.provenance import now
 from harmbench.runs import RunFolder
-from harmbench.segmentation import make_segmenter
+from harmbench.segmentation import find_contrast, make_segmenter
 from harmbench.storage import file_key
 
 __all__ = ["rescore_run"]
@@ -55,13 +55,14 @@ def rescore_run(
     folder = RunFolder(out.absolute())
     run = folder.read_record()
     experiment = _experiment(folder, overrides, changes or {})
-    segmenter = make_segmenter(experiment.scoring.segmenter)
     device = torch_device(experiment.device)
     cells = [cell for cell, _ in folder.cells()]
     if not cells:
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_table()
     _check_inputs(inputs)
+    contrast = find_contrast(map(Path, inputs["path"]), experiment.scoring.contrast)
+    segmenter = make_segmenter(experiment.scoring.segmenter, contrast=contrast)
     folds = folder.fold_table()
     invocation = new_invocation(device, experiment)
     bench = Bench(
@@ -76,28 +77,33 @@ def rescore_run(
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
         device=device,
+        contrast=contrast,
         invocation=str(invocation["id"]),
     )
     say(f"{len(cells)} cells to score on {device}")
-    say(f"segmenter: {segmenter.name} ({segmenter.version})")
+    say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
     sweep(folder.root)
     write_experiment(experiment, folder.config)
 
     def begin(record: dict[str, Any]) -> None:
-        record["segmenter"] = {"name": segmenter.name, "version": segmenter.version}
+        record["segmenter"] = {
+            "name": segmenter.name,
+            "version": segmenter.version,
+            "contrast": contrast,
+        }
         record["stacking_axis"] = experiment.scoring.stacking_axis
         record["invocations"] = [*record.get("invocations", []), invocation]
 
     folder.update_record(begin)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
-    segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}))
-    failed = run_cells(bench, cells, say, rescore_cell)
+    segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}), say)
+    failed, incomplete = run_cells(bench, cells, say, rescore_cell)
     collect(folder)
     for problem in damaged_scores(folder):
         say(problem)
-    ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
-    note_end(folder, bench.invocation, ended)
-    return Summary(out, len(cells), failed)
+    counts = {"cells": len(cells), "failed": len(failed), "incomplete": len(incomplete)}
+    note_end(folder, bench.invocation, {"finished": now(), **counts})
+    return Summary(out, len(cells), failed, incomplete)
 
 
 def _experiment(

@@ -11,7 +11,7 @@ import pandas as pd
 from harmbench.errors import ReportError
 from harmbench.storage import atomic
 
-__all__ = ["COLUMNS", "STATUSES", "merge", "read_results", "table", "write_results"]
+__all__ = ["COLUMNS", "FAILURES", "STATUSES", "merge", "read_results", "table", "write_results"]
 
 COLUMNS = (
     "method",
@@ -33,8 +33,13 @@ STATUSES = {
     "empty": "a tissue class is missing from one segmentation; the value is the metric's penalty",
     "undefined": "the metric has no value for these volumes",
     "segmentation_failed": "the volume could not be segmented; the value is missing",
+    "segmentation_implausible": "the segmentation cannot be a brain's tissues, such as one without "
+    "white matter; the value is missing",
     "failed": "the cell failed; the value is missing, the cell's log says why",
 }
+
+FAILURES = ("failed", "segmentation_failed", "segmentation_implausible")
+"""Statuses of values that are missing because something failed."""
 
 _IDENTITY = [c for c in COLUMNS if c not in {"value", "unit", "status", "group"}]
 _TEXT = [

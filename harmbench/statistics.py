@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from harmbench.metrics.base import Metric
+from harmbench.results import FAILURES
 
 __all__ = [
     "ALL",
@@ -49,7 +50,6 @@ CEILING = "target"
 IntervalKind = Literal["bca", "percentile"]
 
 _PLACE = ["direction", "segmenter", "metric", "tissue"]
-_FAILED = ("failed", "segmentation_failed")
 _SUMMARY = [
     *["group", *MEASURE, "unit", "rank", "complete"],
     *["fold_mean", "fold_variance", "fold_sd", "folds"],
@@ -113,7 +113,7 @@ def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
             "n_ok": (status == "ok") & ~missing,
             "n_empty": (status == "empty") & ~missing,
             "n_undefined": status == "undefined",
-            "n_failed": status.isin(_FAILED) | (missing & (status != "undefined")),
+            "n_failed": status.isin(FAILURES) | (missing & (status != "undefined")),
         }
     ).astype(int)
     keyed = pd.concat([frame[MEASURE], flags], axis=1)

@@ -14,7 +14,7 @@ import harmbench.segmentation
 from harmbench import cli
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
-from harmbench.errors import SegmentationError
+from harmbench.errors import UnsegmentableError
 from harmbench.grid import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
@@ -45,9 +45,67 @@ class Thresholds:
     def segment(self, volume: Volume) -> Volume:
         check_segmentable(volume)
         if float(volume.data.max()) < 0.3:
-            raise SegmentationError("too dark for three classes")
-        labels = np.digitize(volume.data, [1e-6, 0.3, 0.6])
+            raise UnsegmentableError("too dark for three classes")
+        labels = np.digitize(volume.data, [1e-6, 0.15, 0.35])
         return volume.with_data(labels.astype(np.uint8), kind="label")
+
+
+# Labels by thresholds, written the way FAST names its output; what it was called with is kept.
+FAST = """#!{python}
+import os, sys
+import nibabel as nib
+import numpy as np
+arguments = sys.argv[1:]
+if not arguments:
+    sys.exit("Usage: fast [options] file(s)")
+open({log!r}, "a").write(" ".join(arguments) + "\\n")
+open({log!r}.replace(".txt", ".type"), "w").write(os.environ.get("FSLOUTPUTTYPE", ""))
+out = next(a.split("=", 1)[1] for a in arguments if a.startswith("--out="))
+image = nib.load(arguments[-1])
+labels = np.digitize(image.get_fdata(), [1e-6, 0.15, 0.35]).astype(np.uint8)
+{edit}
+kind = nib.Nifti1Pair if {suffix!r} == ".img" else nib.Nifti1Image
+nib.save(kind(labels, image.affine), out + "_seg" + {suffix!r})
+"""
+
+
+class FakeFsl:
+    """A folder that looks like FSL's, whose `bin/fast` does what a test wants."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "calls.txt"
+        self.program = folder / "fsl" / "bin" / "fast"
+        self.program.parent.mkdir(parents=True)
+        (folder / "fsl" / "etc").mkdir()
+        (folder / "fsl" / "etc" / "fslversion").write_text("6.0.0:abc\n")
+        self.good()
+
+    def good(self, edit: str = "", suffix: str = ".nii.gz") -> None:
+        """Write labels by thresholds; `edit` is a line of Python that may change `labels`."""
+        values = {"python": sys.executable, "log": str(self.log), "edit": edit, "suffix": suffix}
+        self._write(FAST.format(**values))
+
+    def shell(self, script: str) -> None:
+        """Run a shell script; `$out` is the base of output names."""
+        lines = ["#!/bin/sh", 'for a in "$@"; do case $a in --out=*) out=${a#--out=};; esac; done']
+        self._write("\n".join([*lines, script, ""]))
+
+    def calls(self) -> list[str]:
+        """Arguments of each call so far."""
+        return self.log.read_text().splitlines() if self.log.is_file() else []
+
+    def _write(self, text: str) -> None:
+        self.program.write_text(text)
+        self.program.chmod(0o755)
+
+
+@pytest.fixture
+def fsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFsl:
+    """Offer a stand-in of FSL whose FAST labels by thresholds."""
+    made = FakeFsl(tmp_path)
+    monkeypatch.setenv("FSLDIR", str(tmp_path / "fsl"))
+    monkeypatch.delenv("FSLDEVDIR", raising=False)
+    return made
 
 
 @pytest.fixture

@@ -261,7 +261,10 @@ def test_one_failing_subject_costs_its_own_rows_only(start, tmp_path: Path) -> N
 
 
 def test_a_failed_segmentation_keeps_the_image_scores(start, tmp_path: Path) -> None:
-    assert not start(fail="dark").failed
+    summary = start(fail="dark")
+    assert not summary.failed
+    assert len(summary.incomplete) == 4
+    assert all("too dark for three classes" in reason for reason in summary.incomplete.values())
     results = read_results(tmp_path / "out" / "results.csv")
     rows = results[results["method"] == "tricks"]
     tissue = rows["tissue"] != ""
@@ -355,7 +358,7 @@ def test_the_record_says_what_was_done(start, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "out")
     record = folder.read_record()
     assert record["methods"]["tricks"]["settings"] == {"gain": 0.5, "fail": ""}
-    assert record["segmenter"] == {"name": "thresholds", "version": "1"}
+    assert record["segmenter"] == {"name": "thresholds", "version": "1", "contrast": "T1w"}
     invocation = record["invocations"][0]
     assert {"started", "finished", "packages", "host", "device", "git", "python"} <= set(invocation)
     assert load_experiment(folder.config).methods["tricks"]["gain"] == 0.5

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"field_strength", "fsl", "guard", "places", "plain_yaml", "settings", "storage", "syntax"}
-    | {"textfiles"},
+    {"field_strength", "fsl", "guard", "places", "plain_yaml", "programs", "settings", "storage"}
+    | {"syntax", "textfiles"},
     {"code_keys", "file_names", "volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},

@@ -98,7 +98,8 @@ def test_a_reason_for_no_segmentation_is_kept(thresholds, tmp_path: Path) -> Non
     dark = PAIR.source.with_data(PAIR.source.data * 0.1)
     for _ in range(2):
         reason = segment_to_file(dark, tmp_path / "a.nii.gz", counting)
-        assert reason == "counting: too dark for three classes"
+        assert reason.reason == "counting: too dark for three classes"
+        assert reason.lasting
     assert counting.count == 1
     assert not (tmp_path / "a.nii.gz").exists()
 
@@ -133,7 +134,7 @@ def test_several_are_segmented_at_once_and_once_only(thresholds, tmp_path: Path)
         segment_to_files(volumes, paths, batches)
     assert batches.sizes == [1, 2]
     assert read_json(tmp_path / "b.json")["device"] == "elsewhere"
-    assert "too dark" in read_json(tmp_path / "dark.json")["error"]
+    assert "too dark" in read_json(tmp_path / "dark.json")["reason"]
     assert not paths[1].exists()
     for volume, path in ((PAIR.source, paths[0]), (PAIR.target, paths[2])):
         # What one at a time would find under the same key.

@@ -6,8 +6,9 @@ are loaded.
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +23,9 @@ from harmbench.errors import HarmbenchError
 __all__ = ["app", "main"]
 
 _EPILOG = (
-    "Exit codes: 0 success; 1 the work ended but a cell or check failed; 2 wrong usage or input, "
-    "nothing was done; 3 an error of the system (disk full, no permission) or in harmbench itself; "
-    "130 interrupted. "
+    "Exit codes: 0 success; 1 the work ended but a cell or check failed, or scores of tissues are "
+    "missing; 2 wrong usage or input, nothing was done; 3 an error of the system (disk full, no "
+    "permission) or in harmbench itself; 130 interrupted. "
     "`--debug`, anywhere, shows tracebacks."
 )
 
@@ -72,8 +73,14 @@ for _command in _COMMANDS:
 _INTERRUPTED = 130
 
 
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; errors that harmbench raises on purpose become one readable line."""
+    # As an interrupt, so that what was started is ended and temporary files go.
+    signal.signal(signal.SIGTERM, _interrupt)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:

@@ -37,6 +37,9 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 SegmenterName = Annotated[
     str | None, typer.Option("--segmenter", help="auto, or a segmenter that `doctor` lists.")
 ]
+ContrastName = Annotated[
+    str, typer.Option("--contrast", help="auto (by the file's name, or T1w), T1w, UNIT1 or T2w.")
+]
 DEFAULT_OUT = Path("harmbench-run")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from harmbench.cli.options import (
     given,
 )
 from harmbench.console import say
+
+if TYPE_CHECKING:
+    from harmbench.grid import Summary
 
 __all__ = ["demo", "report", "rescore", "run"]
 
@@ -75,10 +78,9 @@ def run(
     }
     experiment = load_experiment(config_path(config), overrides or (), given(changes))
     summary = run_experiment(select_methods(experiment, method or ()), out, say=say)
-    done = summary.cells - len(summary.failed)
-    say(f"{done} of {summary.cells} cells are done: {summary.out / 'results.csv'}")
+    say(f"{_done(summary)}: {summary.out / 'results.csv'}")
     say(f"next: harmbench report {summary.out}")
-    raise typer.Exit(1 if summary.failed else 0)
+    raise typer.Exit(0 if summary.complete else 1)
 
 
 def rescore(
@@ -96,8 +98,8 @@ def rescore(
 
     changes = {"jobs": jobs, "device": device, "scoring.segmenter": segmenter}
     summary = rescore_run(out, overrides or (), given(changes), say=say)
-    say(f"{summary.cells - len(summary.failed)} of {summary.cells} cells are done")
-    raise typer.Exit(1 if summary.failed else 0)
+    say(_done(summary))
+    raise typer.Exit(0 if summary.complete else 1)
 
 
 def report(
@@ -133,4 +135,10 @@ def demo(
     experiment = load_experiment(config_path("demo"), (), given({"jobs": jobs}))
     summary = run_experiment(experiment, out, say=say)
     report([out])
-    raise typer.Exit(1 if summary.failed else 0)
+    raise typer.Exit(0 if summary.complete else 1)
+
+
+def _done(summary: Summary) -> str:
+    done = summary.cells - len(summary.failed) - len(summary.incomplete)
+    missing = f", {len(summary.incomplete)} are incomplete" if summary.incomplete else ""
+    return f"{done} of {summary.cells} cells are done{missing}"

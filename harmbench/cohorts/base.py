@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
 from harmbench.notes import Note
+from harmbench.segmentation.plausible import has_repeated_value
 from harmbench.storage import file_key
 from harmbench.volume import Step, Volume, read, require_same_grid
 
@@ -35,6 +36,12 @@ CLIP_PERCENTILES = (0.1, 99.9)
 """Percentiles of the brain at which the paper clips intensities (Durrer et al. 2023, Sec. 3)."""
 
 _RANGE_SLACK = 1e-6
+
+_REPEATED_VALUE = Note(
+    "repeated-value",
+    "one value fills more than 5 % of the brain, by saturation or an edited region: tissues cannot "
+    "be told apart there",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +258,10 @@ def _check_subject(
             if problem is None:
                 volumes[session] = volume
                 notes += volume.notes
+                if has_repeated_value(volume.data):
+                    notes.append(
+                        replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")
+                    )
                 keys[subject, session] = file_key(scan.path)
         except VolumeError as error:
             problem = str(error).removeprefix(f"{scan.path}: ")

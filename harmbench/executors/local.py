@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,6 +16,7 @@ from queue import Queue
 from typing import Any, Generic, TypeVar
 
 from harmbench.method import Progress
+from harmbench.programs import end_programs
 from harmbench.progress import Display
 
 __all__ = ["Died", "LocalExecutor"]
@@ -109,6 +111,7 @@ class LocalExecutor(Generic[Item, Result]):
         suspects: list[Item],
     ) -> Iterator[tuple[Item, Result | Died]]:
         waiting = list(items)
+        others = set(multiprocessing.active_children())
         while waiting:
             running: dict[Future[Result], Item] = {}
             broken = False
@@ -135,6 +138,11 @@ class LocalExecutor(Generic[Item, Result]):
                 # The pool broke between two submissions: the item went back untouched.
                 waiting.insert(0, item)
                 suspects.extend(running.values())
+            except (KeyboardInterrupt, GeneratorExit):
+                # Nobody waits for what is in flight any more; each process ends its programs.
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
+                raise
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -143,11 +151,16 @@ def _end_with_parent() -> None:
     """Let a worker end with the run that started it, even if that was killed."""
     parent = multiprocessing.parent_process()
 
+    def end(*_: Any) -> None:
+        end_programs()
+        os._exit(1)
+
     def watch() -> None:
         if parent is not None:
             parent.join()
-            os._exit(1)
+            end()
 
+    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=watch, daemon=True).start()
 
 

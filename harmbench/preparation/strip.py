@@ -19,8 +19,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.errors import PreparationError, UnavailableError
-from harmbench.fsl import fsl_version, fsl_wrapper
+from harmbench.errors import PreparationError, ProgramError, UnavailableError
+from harmbench.fsl import fsl_version, run_fsl
 from harmbench.preparation.settings import StripSettings
 from harmbench.volume import Volume, read, write
 
@@ -186,12 +186,11 @@ class Bet:
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
         """Return where the brain is; see `SkullStripper`."""
         _ = self.version
-        bet = fsl_wrapper("bet")
         with _scan_file(scan) as path:
             out = path.with_name("brain")
             try:
-                bet(str(path), str(out), mask=True, robust=True, log={"tee": False})
-            except Exception as error:
+                run_fsl("bet", str(path), str(out), mask=True, robust=True)
+            except ProgramError as error:
                 raise PreparationError(f"BET failed: {error}") from error
             found = sorted(path.parent.glob("brain_mask.nii*"))
             if not found:

@@ -34,7 +34,7 @@ class CellRecord:
 
     @property
     def status(self) -> str:
-        """How the cell ended: `ok`, `failed`, or `running` where it has not ended."""
+        """How the cell ended: `ok`, `incomplete`, `failed`; or `running` where it has not ended."""
         return str(self.record.get("status", "ok"))
 
     @property

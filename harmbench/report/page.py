@@ -178,13 +178,18 @@ def _metric_row(metric: Metric) -> dict[str, str]:
 
 
 def _failures(evidence: Evidence) -> list[dict[str, str]]:
-    """List the failed cells with their errors."""
+    """List the cells that failed or are incomplete, with the reason."""
     found = []
     for method, direction in evidence.cells:
         for cell in evidence.counted_cells(method, direction):
             if cell.failed:
                 error = str(cell.record.get("error") or "no message was recorded").strip()
                 found.append({"cell": str(cell.cell), "error": error[:500]})
+            for subject, missing in cell.record.get("unsegmented", {}).items():
+                what = f"subject {subject}, {missing['what']} without scores of tissues"
+                found.append(
+                    {"cell": str(cell.cell), "error": f"{what}: {missing['reason']}"[:500]}
+                )
     return found
 
 

@@ -95,7 +95,7 @@ def status_table(evidence: Evidence) -> Table:
         "n_failed": "Failed",
         "n_absent": "Not run",
     }
-    ended = ("failed", "running")
+    ended = ("failed", "incomplete", "running")
     summary = evidence.summary[evidence.summary["group"] == ALL]
     totals = summary.groupby(["method", "direction"])[list(measured)].sum()
     rows: list[Row] = []
@@ -122,10 +122,11 @@ def status_table(evidence: Evidence) -> Table:
         + [Column((Head("Measurements"), Head(text)), decimals=0) for text in measured.values()]
     )
     caption = (
-        "A cell is one method, direction, fold and seed; one that is running was not finished when this "
-        "page was made. A measurement is one metric (and tissue) "
-        "of one subject. Empty class: a tissue is missing from one segmentation and the value is "
-        "the metric's penalty. Failed: the cell or the segmentation failed and there is no value. "
+        "A cell is one method, direction, fold and seed; one that is incomplete has volumes without "
+        "scores of tissues, one that is running was not finished when this page was made. "
+        "A measurement is one metric (and tissue) of one subject. Empty class: a tissue is missing "
+        "from one segmentation and the value is the metric's penalty. Failed: the cell or the "
+        "segmentation failed and there is no value. "
         "Not run: another method has a value for this subject, this one has no row."
     )
     return Table(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.errors import SegmentationError
-from harmbench.segmentation.base import check_segmentable
+from harmbench.errors import SegmenterError, UnsegmentableError
+from harmbench.segmentation.base import TISSUES, check_segmentable
+from harmbench.segmentation.contrast import Contrast, by_rising_intensity, to_tissues
 from harmbench.volume import Step, Volume
 
 __all__ = ["Atropos"]
@@ -27,10 +28,13 @@ class Atropos:
     """Atropos with three classes from k-means and a Markov random field (Avants et al. 2011).
 
     Intensities are clipped at the brain's 99.9th percentile, since k-means would spend a class on
-    a few bright voxels. Classes are ordered by rising mean intensity.
+    a few bright voxels. Classes are ordered by mean intensity, as the tissues of the contrast are.
     """
 
     name = "atropos"
+
+    def __init__(self, contrast: Contrast = "T1w") -> None:
+        self.contrast = contrast
 
     @cached_property
     def version(self) -> str:
@@ -41,7 +45,8 @@ class Atropos:
         """Return labels (0 background, 1 CSF, 2 GM, 3 WM) on the grid of `volume`.
 
         Raises:
-            SegmentationError: Atropos failed or the volume is unusable.
+            UnsegmentableError: the volume is unusable.
+            SegmenterError: Atropos failed.
         """
         import ants
 
@@ -62,11 +67,15 @@ class Atropos:
                     r=0,
                 )
             except Exception as error:
-                raise SegmentationError(f"Atropos failed: {error}") from error
+                raise SegmenterError(f"Atropos failed: {error}") from error
             cropped = np.rint(result["segmentation"].numpy()).astype(np.uint8)
         labels = np.zeros(volume.shape, dtype=np.uint8)
-        labels[box] = _by_rising_intensity(cropped, data)
-        step = Step("segment", {"segmenter": self.name, "version": self.version})
+        found = np.unique(cropped[cropped > 0]).size
+        if found < len(TISSUES):
+            raise UnsegmentableError(f"Atropos found {found} of three classes")
+        labels[box] = to_tissues(by_rising_intensity(cropped, data), self.contrast)
+        parameters = {"segmenter": self.name, "version": self.version, "contrast": self.contrast}
+        step = Step("segment", parameters)
         return volume.with_data(labels, step, kind="label")
 
 
@@ -78,16 +87,6 @@ def _brain_box(brain: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
         (filled,) = np.nonzero(brain.any(axis=others))
         ranges.append(slice(max(0, int(filled[0]) - 2), int(filled[-1]) + 3))
     return ranges[0], ranges[1], ranges[2]
-
-
-def _by_rising_intensity(labels: NDArray[np.uint8], data: NDArray[Any]) -> NDArray[np.uint8]:
-    present = [label for label in (1, 2, 3) if (labels == label).any()]
-    if len(present) < 3:
-        raise SegmentationError(f"Atropos found {len(present)} of three classes")
-    rising = sorted(present, key=lambda label: float(data[labels == label].mean()))
-    renamed = np.zeros(4, dtype=np.uint8)
-    renamed[rising] = [1, 2, 3]
-    return renamed[labels]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from harmbench.errors import SegmentationError
+from harmbench.errors import SegmentationError, UnsegmentableError
 from harmbench.volume import Volume
 
 __all__ = ["TISSUES", "BatchSegmenter", "Segmenter", "check_segmentable"]
@@ -19,10 +19,11 @@ _ROUNDING = 1e-6
 
 
 class Segmenter(Protocol):
-    """Splits a skull-stripped T1-weighted volume into CSF, grey and white matter.
+    """Splits a skull-stripped volume into CSF, grey and white matter.
 
     `name` stands in every results row; `version` names the software and is part of the key of every
-    segmentation.
+    segmentation. One that is made for other contrasts than T1w too takes a keyword argument
+    `contrast` and keeps it in an attribute of this name.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Segmenter(Protocol):
         `volume` is skull-stripped with intensities in [0, 1]; its brain is where it is above 0.
 
         Raises:
-            SegmentationError: the volume cannot be segmented; the message says why.
+            UnsegmentableError: it follows from the volume that it cannot be segmented; this is
+                kept, while after any other error the next run tries again.
         """
         ...
 
@@ -53,15 +55,21 @@ class BatchSegmenter(Segmenter, Protocol):
 
 
 def check_segmentable(volume: Volume) -> None:
-    """Raise `SegmentationError` for a volume that no three-class segmenter can work on."""
+    """Raise `UnsegmentableError` for a volume that no three-class segmenter can work on."""
     data = volume.data
     if not np.isfinite(data).all():
-        raise SegmentationError("the volume has NaN or infinite voxels")
+        raise UnsegmentableError("the volume has NaN or infinite voxels")
     # A hair below 0 is what interpolation leaves of the background; it is not brain either way.
     if data.min() < -_ROUNDING:
-        raise SegmentationError(f"the volume has negative voxels (minimum {data.min():.4g})")
+        raise UnsegmentableError(f"the volume has negative voxels (minimum {data.min():.4g})")
     brain = data[data > 0]
     if not brain.size:
-        raise SegmentationError("the volume has no voxel above 0")
+        raise UnsegmentableError("the volume has no voxel above 0")
+    filled = [np.count_nonzero((data > 0).any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    if min(filled) == 1:
+        raise UnsegmentableError(
+            f"the brain is a single slice ({' x '.join(map(str, filled))} voxels); segmentation "
+            "needs a volume"
+        )
     if np.unique(brain[:: max(1, brain.size // 100_000)]).size < 3 and np.unique(brain).size < 3:
-        raise SegmentationError("the brain has fewer than three different intensities")
+        raise UnsegmentableError("the brain has fewer than three different intensities")

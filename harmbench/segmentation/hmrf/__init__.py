@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from harmbench.errors import SegmentationError
+from harmbench.segmentation.contrast import Contrast, to_tissues
 from harmbench.segmentation.hmrf.model import HmrfResult, hmrf, hmrf_batch
 from harmbench.volume import Step, Volume
 
@@ -31,12 +32,13 @@ class Hmrf:
     Args:
         device: `cpu` runs compiled loops; any other torch device, such as `cuda`, runs
             `hmrf_batch` there, whose labels differ in fewer than 1 of 10,000 voxels.
+        contrast: tells which tissue each class is; the classes are found alike.
     """
 
     name = "hmrf"
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.device = device
+    def __init__(self, device: str = "cpu", contrast: Contrast = "T1w") -> None:
+        self.device, self.contrast = device, contrast
 
     @property
     def version(self) -> str:
@@ -47,7 +49,7 @@ class Hmrf:
         """Return labels (0 background, 1 CSF, 2 GM, 3 WM) on the grid of `volume`.
 
         Raises:
-            SegmentationError: the volume is unusable, or a class died out.
+            UnsegmentableError: the volume is unusable, or a class died out.
         """
         if self.device != "cpu":
             (found,) = self.segment_batch([volume])
@@ -76,5 +78,6 @@ class Hmrf:
 
     def _labels(self, volume: Volume, result: HmrfResult) -> Volume:
         parameters = {"segmenter": self.name, "version": self.version, "scale": [0, 1]}
-        step = Step("segment", {**parameters, "device": self.device})
-        return volume.with_data(result.labels, step, kind="label")
+        parameters |= {"device": self.device, "contrast": self.contrast}
+        labels = to_tissues(result.labels, self.contrast)
+        return volume.with_data(labels, Step("segment", parameters), kind="label")

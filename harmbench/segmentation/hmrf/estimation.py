@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.errors import SegmentationError
-from harmbench.segmentation.base import TISSUES
+from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
 from harmbench.segmentation.hmrf.layout import Layout
 from harmbench.segmentation.hmrf.sweeps import sweeps
@@ -43,6 +42,11 @@ _BETA_START, _BETA = 0.02, 0.1
 _BIAS_STEPS = 4
 _BETAS_FINAL = (_BETA_START, _BETA, _BETA, _BETA)
 SWEEPS = 5
+_CLASS_NAMES = {
+    1: "the darkest class (CSF in T1w)",
+    2: "GM",
+    3: "the brightest class (WM in T1w)",
+}
 _SMOOTHING_MM = 20.0
 _SIGMA_PER_SMOOTHING = 0.51
 
@@ -87,7 +91,7 @@ def fit(
         workers: threads.
 
     Raises:
-        SegmentationError: a class died out.
+        UnsegmentableError: a class died out.
     """
     model = _Model(layout, y, spacing_mm, classes, workers)
     run_steps(model)
@@ -166,22 +170,22 @@ def weighted_moments(
 
 
 def check_distinct(means: Double) -> None:
-    """Raise `SegmentationError` unless the percentiles that classes start from all differ."""
+    """Raise `UnsegmentableError` unless the percentiles that classes start from all differ."""
     if not (np.diff(means) > 0).all():
         classes = means.size
-        raise SegmentationError(
+        raise UnsegmentableError(
             f"{classes} classes cannot be told apart: more than 1 in {classes + 1} voxels of "
             f"the brain share the intensity {np.expm1(means[np.argmin(np.diff(means))]):.4g}"
         )
 
 
 def check_alive(gone: NDArray[np.bool_], why: str) -> None:
-    """Raise `SegmentationError`, with the reason, if a class, by rising mean, is gone."""
+    """Raise `UnsegmentableError`, with the reason, if a class, by rising mean, is gone."""
     if gone.any():
         number = int(np.argmax(gone)) + 1
-        names = {label: name for name, label in TISSUES.items()} if gone.size == 3 else {}
+        names = _CLASS_NAMES if gone.size == 3 else {}
         name = names.get(number, f"class {number} of {gone.size}")
-        raise SegmentationError(
+        raise UnsegmentableError(
             f"{name} died out: {why}; the brain's intensities do not show {gone.size} tissues"
         )
 
@@ -269,7 +273,7 @@ class _Model:
         """Put the classes into the order of rising means.
 
         Raises:
-            SegmentationError: a class is nowhere the most probable one.
+            UnsegmentableError: a class is nowhere the most probable one.
         """
         order = np.argsort(self.mean, kind="stable")
         posteriors = self.p if (order == np.arange(order.size)).all() else self.p[order]

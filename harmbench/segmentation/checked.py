@@ -1,0 +1,89 @@
+"""Segmentation as every command calls it: the same checks for every segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from harmbench.errors import HarmbenchError, SegmentationError, SegmenterError
+from harmbench.segmentation.base import TISSUES, BatchSegmenter, Segmenter, check_segmentable
+from harmbench.segmentation.contrast import Contrast
+from harmbench.segmentation.plausible import check_plausible
+from harmbench.volume import Volume
+
+__all__ = ["contrast_of", "segment", "segment_batch"]
+
+
+def contrast_of(segmenter: Segmenter) -> Contrast:
+    """Return the contrast that a segmenter takes volumes for; T1w where it does not say."""
+    return cast(Contrast, getattr(segmenter, "contrast", "T1w"))
+
+
+def segment(segmenter: Segmenter, volume: Volume) -> Volume:
+    """Return a segmenter's labels, checked.
+
+    Raises:
+        UnsegmentableError: the volume has no tissues that could be found.
+        ImplausibleLabelsError: the labels cannot be a brain's tissues.
+        SegmenterError: the segmenter failed, in whatever way.
+    """
+    check_segmentable(volume)
+    try:
+        labels = segmenter.segment(volume)
+    except Exception as error:
+        raise _as_segmentation_error(error) from error
+    return _checked(segmenter, volume, labels)
+
+
+def segment_batch(
+    segmenter: BatchSegmenter, volumes: Sequence[Volume]
+) -> list[Volume | SegmentationError]:
+    """Segment several volumes at once; an error that `segment` would raise stands in its place."""
+    found: list[Volume | SegmentationError | None] = [None] * len(volumes)
+    usable = []
+    for number, volume in enumerate(volumes):
+        try:
+            check_segmentable(volume)
+            usable.append(number)
+        except SegmentationError as error:
+            found[number] = error
+    for number, made in zip(usable, _batch(segmenter, [volumes[i] for i in usable]), strict=True):
+        try:
+            if isinstance(made, SegmentationError):
+                raise made
+            found[number] = _checked(segmenter, volumes[number], made)
+        except SegmentationError as error:
+            found[number] = error
+    return [one for one in found if one is not None]
+
+
+def _batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> Sequence[Any]:
+    if not volumes:
+        return []
+    try:
+        made = segmenter.segment_batch(volumes)
+    except Exception as error:  # noqa: BLE001 - whatever a segmenter raises costs its own labels
+        return [_as_segmentation_error(error)] * len(volumes)
+    if len(made) != len(volumes):
+        wrong = SegmenterError(f"{len(made)} segmentations of {len(volumes)} volumes")
+        return [wrong] * len(volumes)
+    return made
+
+
+def _as_segmentation_error(error: Exception) -> SegmentationError:
+    if isinstance(error, SegmentationError):
+        return error
+    if isinstance(error, HarmbenchError):
+        return SegmenterError(str(error))
+    return SegmenterError(f"{type(error).__name__}: {error}")
+
+
+def _checked(segmenter: Segmenter, volume: Volume, labels: Any) -> Volume:
+    if not isinstance(labels, Volume) or labels.kind != "label":
+        raise SegmenterError(f"returned {type(labels).__name__}, expected a Volume of labels")
+    if not labels.same_grid(volume):
+        raise SegmenterError("its labels lie on another grid than the volume")
+    if labels.data.max() > max(TISSUES.values()):
+        raise SegmenterError(f"label {labels.data.max()}; allowed: 0 to {max(TISSUES.values())}")
+    check_plausible(labels.data, volume.data, contrast_of(segmenter))
+    return labels
