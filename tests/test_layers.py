@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"fsl", "settings", "storage"},
+    {"filetypes", "fsl", "geometry", "settings", "storage"},
+    {"imagefile"},
     {"volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},
