@@ -26,7 +26,6 @@ from nibabel.imageclasses import all_image_classes
 from nibabel.nifti1 import Nifti1Pair
 from nibabel.spm99analyze import Spm99AnalyzeImage
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
 from harmbench.errors import VolumeError
 from harmbench.filetypes import HEAD_BYTES, looks_like, pointer, why_no_file
@@ -244,6 +243,8 @@ class ImageFile:
             or not Path(files["mat"].filename).exists()
         ):
             return False
+        from scipy.io import loadmat
+
         return "mat" in loadmat(files["mat"].filename, appendmat=False)
 
     def _check_length(self, stream: _Stream) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from harmbench.notes import Note
 from harmbench.storage import read_json
 from harmbench.volume import image_name
 
-__all__ = ["own_fields", "says_simulated", "sidecar_fields", "sidecar_files", "simulated_among"]
+__all__ = [
+    "noted",
+    "own_fields",
+    "says_simulated",
+    "sidecar_fields",
+    "sidecar_files",
+    "simulated_among",
+]
 
 ROOT_FILE = "dataset_description.json"
 """The file that marks the root of a BIDS data set."""
@@ -72,6 +80,13 @@ def own_fields(sidecar: Path) -> dict[str, Any]:
     except (ValueError, OSError, HarmbenchError):
         return {}
     return {str(k): v for k, v in values.items()} if isinstance(values, Mapping) else {}
+
+
+def noted(scan: Path) -> tuple[Note, ...]:
+    """Return the notes that harmbench wrote into a scan's sidecar (`Notes`, each `KIND: TEXT`)."""
+    lines = sidecar_fields(scan).get("Notes")
+    found = (re.fullmatch(r"([a-z0-9-]+): (.+)", str(line)) for line in lines or ())
+    return tuple(Note(match[1], match[2], str(scan)) for match in found if match)
 
 
 def says_simulated(scan: Path) -> bool:

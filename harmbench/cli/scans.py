@@ -152,7 +152,8 @@ def segment(
     """
     from harmbench.outside import segment_scan
 
-    show_table(segment_scan(scan, labels, segmenter or "auto", parse_rescale(rescale)), as_json)
+    rows = segment_scan(scan, labels, segmenter or "auto", parse_rescale(rescale), say)
+    show_table(rows, as_json)
 
 
 def score(

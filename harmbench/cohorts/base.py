@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
 from harmbench.notes import Note
+from harmbench.sidecars import noted
 from harmbench.storage import file_key
-from harmbench.volume import Step, Volume, read, require_same_grid
+from harmbench.volume import Step, Volume, read, require_same_grid, require_same_sides
 
 __all__ = [
     "CLIP_PERCENTILES",
@@ -242,7 +243,7 @@ def _check_subject(
                 problem = _out_of_range(volume)
             if problem is None:
                 volumes[session] = volume
-                notes += volume.notes
+                notes += [*volume.notes, *noted(scan.path)]
                 keys[subject, session] = file_key(scan.path)
         except VolumeError as error:
             problem = str(error).removeprefix(f"{scan.path}: ")
@@ -250,6 +251,12 @@ def _check_subject(
             problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
     if volumes:
         problems += _other_grids(subject, volumes)
+        try:
+            require_same_sides(
+                {f"session {s} ({cohort.scans[subject, s].path})": v for s, v in volumes.items()}
+            )
+        except VolumeError as error:
+            problems.append(f"subject {subject}: {error}")
     return problems, Checked(keys, tuple(notes))
 
 
