@@ -41,8 +41,14 @@ def _dangling(link: Path) -> str:
     return f"a link to {target}, which is not there{advice}"
 
 
-def pointer(head: bytes, name: str) -> str:
-    """Say of what stands for the content of a file what it is; empty for anything else."""
+def pointer(head: bytes, path: Path) -> str:
+    """Say of what stands for the content of a file what it is; empty for anything else.
+
+    Args:
+        head: how the file begins, not compressed.
+        path: the file.
+    """
+    name = path.name
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"version https://git-lfs.github.com/spec/"):
         return f"a pointer of Git LFS, which has not fetched it: `git lfs pull --include {name}`"
@@ -52,7 +58,22 @@ def pointer(head: bytes, name: str) -> str:
         return f"a file of DVC that stands for another: fetch that with `dvc pull {name}`"
     if text[:14].lower().startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page, such as a server's error or login page: download the image again"
+    if (
+        len(head) < HEAD_BYTES
+        and _is_text(head)
+        and _is_file(path.parent / head.decode("latin-1").strip())
+    ):
+        return (
+            "a text with the name of another file: links were lost in copying, copy the data anew"
+        )
     return ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def looks_like(head: bytes) -> str:

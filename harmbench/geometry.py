@@ -25,8 +25,8 @@ Matrix = NDArray[np.float64]
 Remark = tuple[str, str]
 """Kind and text of a note on a file."""
 
-# Quaternions are stored as three float32; some software rounds them further.
-_QUATERNION_SLACK = 1e-4
+# Rounding of three float32 to a length of 1 stays below this.
+_QUATERNION_SLACK = 3 * float(np.finfo(np.float32).eps)
 _LEAST_DETERMINANT = 1e-6
 _LARGEST_SHEAR = 1e-3
 _LARGEST_GAP_MM = 0.1
@@ -200,16 +200,16 @@ def _qform(header: Any) -> _Transform:
     vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
     offset = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)
     fault = _size_fault(np.array(sizes))
-    length = float(np.sqrt((vector**2).sum()))
-    if not np.isfinite([qfac, length, *offset]).all():
+    square = float((vector**2).sum())
+    if not np.isfinite([qfac, square, *offset]).all():
         fault = "has values that are NaN or infinite"
-    elif length > 1 + _QUATERNION_SLACK:
-        fault = f"has a quaternion of length {length:.4g}, longer than 1"
+    elif square > 1 + _QUATERNION_SLACK:
+        fault = "has a quaternion longer than 1"
     elif qfac < 0 and qfac != -1:
         fault = f"has a qfac (pixdim[0]) of {qfac:g}, allowed are 1 and -1"
     if fault:
         return _Transform(_known_code(code), None, fault)
-    vector = vector / max(1.0, length)
+    vector = vector / max(1.0, np.sqrt(square))
     real = np.sqrt(max(0.0, 1 - (vector**2).sum()))
     matrix = np.eye(4)
     matrix[:3, :3] = quat2mat([real, *vector]) * [*sizes[:2], sizes[2] * (-1 if qfac < 0 else 1)]

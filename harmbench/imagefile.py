@@ -34,7 +34,7 @@ from harmbench.geometry import FileSpace, Remark, known_space, nifti_space
 __all__ = ["ImageFile", "open_image"]
 
 # What nibabel mends in headers is read from them unmended, and said in notes.
-logging.getLogger("nibabel.global").setLevel(logging.ERROR)
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 _CHUNK = 1 << 20
 # The most that deflate expands, and how far a file may go on after its declared end.
@@ -178,7 +178,7 @@ class ImageFile:
         self._stack.enter_context(data)
         head = data.read(HEAD_BYTES)
         data.seek(0)
-        if stand_in := pointer(head, path.name):
+        if stand_in := pointer(head, path):
             raise VolumeError(f"{'' if path == self._path else path.name + ' is '}{stand_in}")
         expected = {".gz": "gzip", ".mgz": "gzip", ".bz2": "bzip2"}.get(path.suffix.lower(), "")
         if compression != expected:
