@@ -250,13 +250,14 @@ def _check_subject(
         if problem is not None:
             problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
     if volumes:
-        problems += _other_grids(subject, volumes)
         try:
             require_same_sides(
                 {f"session {s} ({cohort.scans[subject, s].path})": v for s, v in volumes.items()}
             )
         except VolumeError as error:
             problems.append(f"subject {subject}: {error}")
+        else:
+            problems += _other_grids(subject, volumes)
     return problems, Checked(keys, tuple(notes))
 
 
