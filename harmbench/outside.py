@@ -15,15 +15,24 @@ import pandas as pd
 from harmbench.cohorts.base import Rescale, rescale_volume
 from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
+from harmbench.filetypes import why_no_file
 from harmbench.method import Progress
 from harmbench.metrics.overlap import Backend
+from harmbench.notes import summarize
 from harmbench.places import is_input
 from harmbench.progress import Display
 from harmbench.scoring import Unsegmented, missing_rows, score_rows, unsegmented
 from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
 from harmbench.segmentation.checked import segment
 from harmbench.storage import atomic
-from harmbench.volume import Volume, image_name, read, require_same_grid, write
+from harmbench.volume import (
+    Volume,
+    image_name,
+    read,
+    require_same_grid,
+    require_same_sides,
+    write,
+)
 
 __all__ = [
     "Triple",
@@ -60,6 +69,9 @@ def find_triples(volume: Path, reference: Path, source: Path | None = None) -> l
             without a counterpart.
     """
     paths = [path for path in (volume, reference, source) if path is not None]
+    linked = [f"{path}: {why_no_file(path)}" for path in paths if _dangling(path)]
+    if linked:
+        raise CohortError("\n".join(linked))
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise CohortError(f"no such file or folder: {', '.join(missing)}")
@@ -72,10 +84,10 @@ def find_triples(volume: Path, reference: Path, source: Path | None = None) -> l
     if not names:
         raise CohortError(f"{volume}: no image in this folder ({', '.join(_SUFFIXES)})")
     problems = [
-        f"{folder / name} is missing"
+        f"{folder / name}: {problem}"
         for name in names
         for folder in paths[1:]
-        if not (folder / name).is_file()
+        if (problem := why_no_file(folder / name))
     ]
     if problems:
         raise CohortError(f"every file of {volume} needs a counterpart of the same name:", problems)
@@ -83,6 +95,10 @@ def find_triples(volume: Path, reference: Path, source: Path | None = None) -> l
         Triple(image_name(volume / name), volume / name, reference / name, source and source / name)
         for name in names
     ]
+
+
+def _dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def score_triple(
@@ -102,7 +118,7 @@ def score_triple(
         rescale: how to bring intensities into [0, 1].
         stacking_axis: axis along which slices were stacked.
         surface_backend: what computes surface distances.
-        say: told why a volume cannot be segmented.
+        say: told the notes on the files, and why a volume cannot be segmented.
 
     Returns:
         A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
@@ -118,6 +134,13 @@ def score_triple(
     for other, path in ((reference, triple.reference), (source, triple.source)):
         if other is not None:
             require_same_grid(harmonized, other, (str(triple.volume), str(path)))
+    volumes = {str(triple.volume): harmonized, str(triple.reference): reference}
+    if source is not None:
+        volumes[str(triple.source)] = source
+    require_same_sides(volumes)
+    if say is not None:
+        for text in summarize(note for volume in volumes.values() for note in volume.notes):
+            say(f"note: {text}")
     labels: list[Volume | Unsegmented] = []
     for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
         try:
@@ -245,14 +268,17 @@ def segment_scan(
     segmenter: str = "auto",
     rescale: Rescale = "none",
     contrast: str = "auto",
+    say: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Segment one skull-stripped scan and write its labels on the scan's own grid.
 
     Args:
-        scan, labels: what to read, and where labels go.
+        scan: the file to segment.
+        labels: the file to write.
         segmenter: `auto`, or the name of one.
         rescale: how to bring intensities into [0, 1].
         contrast: of the scan; `auto`: what its file name says, T1w where it says nothing.
+        say: told the notes on the scan.
 
     Returns:
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
@@ -265,6 +291,9 @@ def segment_scan(
         raise VolumeError(f"{labels}: is the scan and would be overwritten; choose another file")
     chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
     volume = _in_range(scan, rescale)
+    if say is not None:
+        for text in summarize(volume.notes):
+            say(f"note: {text}")
     try:
         found = segment(chosen, volume)
     except SegmentationError as error:

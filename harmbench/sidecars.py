@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harmbench.volume import image_name
 
 __all__ = [
     "field_text",
+    "noted",
     "odd_sidecars",
     "own_fields",
     "says_simulated",
@@ -107,6 +109,16 @@ def field_text(value: Any) -> str | None:
         value = int(value)
     text = " ".join(str(value).split())
     return None if text.casefold() in _MISSING else text
+
+
+def noted(scan: Path) -> tuple[Note, ...]:
+    """Return the notes that harmbench wrote into a scan's sidecar (`Notes`, each `KIND: TEXT`)."""
+    lines = sidecar_fields(scan).get("Notes")
+    found = (
+        re.fullmatch(r"([a-z0-9-]+): (.+)", str(line))
+        for line in (lines if isinstance(lines, list) else ())
+    )
+    return tuple(Note(match[1], match[2], str(scan)) for match in found if match)
 
 
 def says_simulated(scan: Path) -> bool:

@@ -7,9 +7,7 @@ that an output lies voxel for voxel on the scan that it was made from.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.filename_parser import splitext_addext
 from nibabel.orientations import (
     apply_orientation,
@@ -26,10 +23,11 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
+from harmbench.geometry import FileSpace, is_invertible, some_guessed
+from harmbench.imagefile import open_image
 from harmbench.notes import Note
 from harmbench.storage import atomic
 
@@ -40,7 +38,9 @@ __all__ = [
     "Volume",
     "image_name",
     "read",
+    "read_space",
     "require_same_grid",
+    "require_same_sides",
     "write",
 ]
 
@@ -49,6 +49,7 @@ Kind = Literal["intensity", "label"]
 Array = NDArray[Any]
 
 _AFFINE_TOLERANCE_MM = 1e-3
+_UNIT_NAMES = {1.0: "mm", 1000.0: "meter", 0.001: "micron"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +58,6 @@ class Step:
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FileSpace:
-    """How a file stores its voxels: what is needed to write another volume in the same way.
-
-    Attributes:
-        shape: the file's array shape (its own axis order).
-        affine: (4, 4), the file's voxels to RAS millimetres.
-        qform, sform: (4, 4) matrices of the NIfTI header, `None` where unset.
-        qform_code, sform_code: NIfTI transform codes (0 = unset).
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-    qform: NDArray[np.float64] | None
-    qform_code: int
-    sform: NDArray[np.float64] | None
-    sform_code: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +90,7 @@ class Volume:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise VolumeError("an affine is a finite 4x4 matrix")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        if not is_invertible(affine):
             raise VolumeError("the affine cannot be inverted: an axis has no extent")
         wanted = np.float32 if self.kind == "intensity" else np.uint8
         # A read-only array owning its memory is shared; anything else is copied, so that no caller
@@ -167,78 +149,74 @@ def require_same_grid(one: Volume, other: Volume, names: tuple[str, str]) -> Non
         raise VolumeError(f"{names[0]} and {names[1]} differ in affine by up to {gap:.3g} mm")
 
 
+def require_same_sides(volumes: Mapping[str, Volume]) -> None:
+    """Raise `VolumeError` where left and right are a guess in some of several volumes.
+
+    Args:
+        volumes: by the names that stand in the message.
+    """
+    problem = some_guessed({name: volume.space for name, volume in volumes.items()})
+    if problem:
+        raise VolumeError(problem)
+
+
 def image_name(path: Path) -> str:
     """Return an image's file name without its suffixes: `scan` for `scan.nii.gz`."""
     return str(splitext_addext(path.name)[0])
 
 
 def read(path: Path | str, kind: Kind = "intensity") -> Volume:
-    """Read any 3D image that nibabel reads and turn it to RAS.
+    """Read any 3D image that nibabel reads, to its last byte, and turn it to RAS.
+
+    The file is taken by the name that is given, whatever it links to. What its header leaves open is
+    decided as `harmbench.geometry` says; `Volume.notes` has what was decided.
 
     Raises:
-        VolumeError: the file is missing, damaged, not an image, not 3D, or not real-valued.
+        VolumeError: the file is missing, damaged, not an image, not 3D, or not real-valued; its
+            header has no usable transform, or two that disagree on left and right.
     """
     path = Path(path)
-    if not path.is_file():
-        raise VolumeError(f"{path}: no such file")
-    try:
-        image: Any = nib.load(path)
-        if not hasattr(image, "affine") or image.affine is None:
-            raise VolumeError(f"{path}: not a volume image ({type(image).__name__})")
-        shape = image.shape
-        if len(shape) < 3 or any(extent != 1 for extent in shape[3:]):
-            raise VolumeError(f"{path}: shape {tuple(shape)}, expected a single 3D volume")
-        if image.get_data_dtype().kind not in "iufb":
-            raise VolumeError(f"{path}: voxel type {image.get_data_dtype()}, expected real numbers")
-        values = np.asanyarray(image.dataobj, dtype=np.float32)
-    except VolumeError:
-        raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise VolumeError(f"{path}: damaged or truncated file ({error})") from error
-    except ImageFileError as error:
-        raise VolumeError(f"{path}: not an image that nibabel knows, or a damaged one") from error
-    except (HeaderDataError, ValueError, OSError) as error:
-        raise VolumeError(f"{path}: not a readable image ({error})") from error
-    values = values.reshape(shape[:3])
-    try:
-        return _to_ras(values, image, kind)
-    except VolumeError as error:
-        raise VolumeError(f"{path}: {error}") from error
+    with open_image(path) as file:
+        space = file.space
+        turned = _turned(file.voxels(), space, kind)
+        ras = space.affine @ inv_ornt_aff(io_orientation(space.affine), space.shape)
+        notes = tuple(Note(name, text, str(path)) for name, text in file.remarks)
+        return Volume(turned, ras, kind=kind, space=space, notes=notes)
 
 
-def _to_ras(values: NDArray[np.float32], image: Any, kind: Kind) -> Volume:
-    affine = np.asarray(image.affine, dtype=np.float64)
-    Volume(values, affine)  # rejects a broken affine before its orientation is asked for
-    orientation = io_orientation(affine)
+def read_space(path: Path | str) -> tuple[FileSpace, tuple[Note, ...]]:
+    """Read where an image's voxels lie, and the notes on it, from its header alone.
+
+    Raises:
+        VolumeError: see `read`; of the voxels, nothing is checked.
+    """
+    path = Path(path)
+    with open_image(path) as file:
+        return file.space, tuple(Note(name, text, str(path)) for name, text in file.remarks)
+
+
+def _turned(values: NDArray[np.float32], space: FileSpace, kind: Kind) -> Array:
+    """Turn a file's array to RAS; a read-only array of the type that a volume of its kind has."""
+    orientation = io_orientation(space.affine)
     if np.isnan(orientation).any():
         raise VolumeError("the affine has no orientation: two axes point the same way")
-    header = image.header
-    coded = hasattr(header, "get_qform")
-    qform, qform_code = header.get_qform(coded=True) if coded else (None, 0)
-    sform, sform_code = header.get_sform(coded=True) if coded else (affine, 1)
-    space = FileSpace(
-        shape=tuple(values.shape),  # type: ignore[arg-type]
-        affine=affine,
-        qform=qform,
-        qform_code=int(qform_code),
-        sform=sform,
-        sform_code=int(sform_code),
-    )
-    turned = np.array(apply_orientation(values, orientation), dtype=np.float32, order="C")
     if kind == "label":
-        if not np.isfinite(turned).all() or turned.min() < 0 or turned.max() > 255:
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
             raise VolumeError("labels must be whole numbers from 0 to 255")
-        if not np.array_equal(turned, np.round(turned)):
+        if not np.array_equal(values, np.round(values)):
             raise VolumeError("labels must be whole numbers from 0 to 255")
-    ras = affine @ inv_ornt_aff(orientation, values.shape)
-    return Volume(turned, ras, kind=kind, space=space)
+    wanted = np.float32 if kind == "intensity" else np.uint8
+    turned = np.array(apply_orientation(values, orientation), dtype=wanted, order="C")
+    turned.flags.writeable = False
+    return turned
 
 
 def write(volume: Volume, path: Path | str) -> Path:
     """Write a NIfTI file atomically, in the orientation of the file that `volume` came from.
 
-    Intensities are stored as float32, labels as uint8, without scaling. qform and sform are those
-    of the original file; a volume made in memory gets its affine as both.
+    Intensities are stored as float32, labels as uint8, without scaling. qform, sform and the unit of
+    length are those of the original file; a transform of it that was not usable stays unset. A volume
+    made in memory gets its affine as both, or as sform alone where a qform cannot hold it (shears).
 
     Raises:
         VolumeError: the name does not end in .nii or .nii.gz.
@@ -246,17 +224,25 @@ def write(volume: Volume, path: Path | str) -> Path:
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise VolumeError(f"{path}: volumes are written as .nii or .nii.gz")
-    space = volume.space
-    if space is None:
-        image = nib.Nifti1Image(volume.data, volume.affine)
-        image.set_sform(volume.affine, code=1)
-        image.set_qform(volume.affine, code=1)
-    else:
-        back = ornt_transform(axcodes2ornt("RAS"), io_orientation(space.affine))
-        image = nib.Nifti1Image(apply_orientation(volume.data, back), space.affine)
-        image.set_sform(space.sform, code=space.sform_code)
-        image.set_qform(space.qform, code=space.qform_code)
-    image.header.set_xyzt_units("mm")
+    image = _as_file(volume)
     with atomic(path) as temporary:
         nib.save(image, temporary)
     return path
+
+
+def _as_file(volume: Volume) -> Any:
+    """Return a nibabel image with the array and the header of the file that a volume came from."""
+    space = volume.space or FileSpace(
+        volume.shape, volume.affine, volume.affine, 1, volume.affine, 1
+    )
+    back = ornt_transform(axcodes2ornt("RAS"), io_orientation(space.affine))
+    scale = np.diag([1 / space.unit_mm] * 3 + [1.0])
+    image = nib.Nifti1Image(apply_orientation(volume.data, back), scale @ space.affine)
+    image.set_sform(space.sform, code=space.sform_code)
+    image.set_qform(space.qform, code=space.qform_code)
+    if space.qform is not None:
+        gap = np.abs(image.get_qform() - space.qform).max() * space.unit_mm
+        if gap > _AFFINE_TOLERANCE_MM:
+            image.set_qform(None, code=0)
+    image.header.set_xyzt_units(_UNIT_NAMES[space.unit_mm])
+    return image

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"field_strength", "fsl", "guard", "places", "plain_yaml", "programs", "settings", "storage"}
-    | {"syntax", "textfiles"},
+    {"field_strength", "filetypes", "fsl", "geometry", "guard", "places", "plain_yaml", "programs"}
+    | {"settings", "storage", "syntax", "textfiles"},
+    {"imagefile"},
     {"code_keys", "file_names", "volume"},
     {"sidecars"},
     {"method", "samples", "slices", "training"},

@@ -221,7 +221,7 @@ def test_unusable_scans_cost_their_own_subject_only(
         "cut": (cut, "damaged or truncated"),
         "text": (text, "not an image"),
         "series": (stored("4d.nii.gz", np.stack([data, data], axis=-1)), "expected a single 3D"),
-        "turned": (stored("turned.nii.gz", data, 0), "its orientation is unknown"),
+        "turned": (stored("turned.nii.gz", data, 0), "has no orientation in the header"),
     }
 
     def add(rows: list[Row]) -> None:

@@ -93,7 +93,7 @@ def test_broken_files_have_one_clear_message(tmp_path: Path) -> None:
     for name, message in (
         ("text.nii.gz", "text.nii.gz: not an image that nibabel knows"),
         ("cut.nii.gz", "cut.nii.gz: damaged or truncated"),
-        ("empty.nii.gz", "empty.nii.gz: not an image that nibabel knows"),
+        ("empty.nii.gz", "empty.nii.gz: an empty file"),
         ("absent.nii.gz", "absent.nii.gz: no such file"),
     ):
         with pytest.raises(VolumeError, match=message):

@@ -22,6 +22,7 @@ from harmbench.apply.scans import (
 )
 from harmbench.guard import method_call
 from harmbench.models import Model
+from harmbench.notes import summarize
 from harmbench.preparation.align import PreparedScan, restore
 from harmbench.preparation.scan import CleanScan
 from harmbench.samples import mean_and_sd
@@ -72,6 +73,8 @@ def apply_model(
     progress = model.task.progress
     with TemporaryDirectory(prefix="harmbench-apply-") as folder:
         ready = check_all(model, jobs, options, Path(folder))
+        for line in summarize(note for one in ready for note in one.notes):
+            say(f"note: {line}")
         for one in ready:
             for misfit in one.misfits:
                 say(f"warning: {one.scan.path}: {misfit}")
@@ -88,7 +91,8 @@ def _apply_one(model: Model, one: ReadyScan, out: Path, options: ApplyOptions, s
     seeds = list(range(first, first + options.n_samples))
     mean, sd = _mean_and_sd(_samples(model, one, options.units, seeds), len(seeds))
     image, sidecar, spread = outputs(out, one.name)
-    notes = [f"forced: {misfit}" for misfit in one.misfits]
+    notes = [f"{note.kind}: {note.text}" for note in one.notes]
+    notes += [f"forced: {misfit}" for misfit in one.misfits]
     if sd is not None and not sd.data.any():
         notes.append("all samples are equal: the method draws no random numbers")
         say(f"{one.name}: {notes[-1]}, so that the spread is 0")

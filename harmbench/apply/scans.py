@@ -14,6 +14,7 @@ from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.errors import ConfigError, PreparationError, VolumeError
 from harmbench.models import Model
 from harmbench.models.fit import misfits
+from harmbench.notes import Note
 from harmbench.places import why_not_apart
 from harmbench.preparation.align import PreparedScan, prepare_scans
 from harmbench.preparation.grid import Chain
@@ -21,6 +22,7 @@ from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, make_stripper
 from harmbench.settings import validated
+from harmbench.sidecars import noted
 from harmbench.volume import Step, Volume, image_name, read
 
 __all__ = [
@@ -68,7 +70,10 @@ class ApplyOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReadyScan:
-    """A scan that was checked. `kept` holds what preparation found in a raw one, on disk."""
+    """A scan that was checked. `kept` holds what preparation found in a raw one, on disk.
+
+    `misfits` say how it differs from the training scans, `notes` what was assumed about its file.
+    """
 
     scan: Scan
     raw_spacing_mm: tuple[float, float, float] | None = None
@@ -76,6 +81,7 @@ class ReadyScan:
     limits: tuple[float, float] | None = None
     history: tuple[Step, ...] = ()
     misfits: tuple[str, ...] = field(default=())
+    notes: tuple[Note, ...] = ()
 
     @property
     def name(self) -> str:
@@ -187,7 +193,8 @@ class _Preparer:
             return self._raw(scan)
         if self._options.units == "scan":
             raise VolumeError("--units scan is for raw scans, this one is prepared")
-        return ReadyScan(scan), prepared_source(scan, self._record.rescale)
+        source = prepared_source(scan, self._record.rescale)
+        return ReadyScan(scan, notes=(*source.notes, *noted(scan.path))), source
 
     def _is_raw(self, scan: Scan) -> bool:
         if self._options.input != "auto":
@@ -229,7 +236,8 @@ class _Preparer:
             "strip", {"method": self._stripper.name, "software": self._stripper.version}
         )
         history = (versions, Step("bias", settings.bias.model_dump(mode="json")), *source.history)
-        return ReadyScan(scan, clean.raw.spacing_mm, kept, prepared.limits, history), source
+        ready = ReadyScan(scan, clean.raw.spacing_mm, kept, prepared.limits, history)
+        return replace(ready, notes=clean.raw.notes), source
 
 
 def prepared_source(scan: Scan, rescale: Any) -> Volume:

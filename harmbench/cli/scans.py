@@ -159,7 +159,9 @@ def segment(
     """
     from harmbench.outside import segment_scan
 
-    rows = segment_scan(scan, labels, segmenter or "auto", parse_rescale(rescale), contrast)
+    rows = segment_scan(
+        scan, labels, segmenter or "auto", parse_rescale(rescale), contrast, say=say
+    )
     show_table(rows, as_json)
 
 

@@ -16,8 +16,9 @@ from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
 from harmbench.notes import Note
 from harmbench.segmentation.plausible import has_repeated_value
+from harmbench.sidecars import noted
 from harmbench.storage import file_key
-from harmbench.volume import Step, Volume, read, require_same_grid
+from harmbench.volume import Step, Volume, read, require_same_grid, require_same_sides
 
 __all__ = [
     "CLIP_PERCENTILES",
@@ -257,7 +258,7 @@ def _check_subject(
                 problem = _out_of_range(volume)
             if problem is None:
                 volumes[session] = volume
-                notes += volume.notes
+                notes += [*volume.notes, *noted(scan.path)]
                 if has_repeated_value(volume.data):
                     notes.append(
                         replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")
@@ -268,7 +269,14 @@ def _check_subject(
         if problem is not None:
             problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
     if volumes:
-        problems += _other_grids(subject, volumes)
+        try:
+            require_same_sides(
+                {f"session {s} ({cohort.scans[subject, s].path})": v for s, v in volumes.items()}
+            )
+        except VolumeError as error:
+            problems.append(f"subject {subject}: {error}")
+        else:
+            problems += _other_grids(subject, volumes)
     return problems, Checked(keys, tuple(notes))
 
 

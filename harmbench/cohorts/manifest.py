@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, suggest
+from harmbench.filetypes import why_no_file
 from harmbench.sidecars import odd_sidecars, simulated_among
 from harmbench.textfiles import read_table
 
@@ -56,9 +57,9 @@ def read_manifest(path: Path) -> Cohort:
         image = path.parent / values["path"]
         mask = path.parent / values["mask"] if values.get("mask") else None
         problems += [
-            f"line {line}: no such file {file}"
+            f"line {line}: {file}: {problem}"
             for file in (image, mask)
-            if file is not None and not file.is_file()
+            if file is not None and (problem := why_no_file(file))
         ]
         scans[subject, session] = Scan(subject, session, image.absolute(), mask and mask.absolute())
     if problems:

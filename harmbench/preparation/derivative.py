@@ -13,6 +13,7 @@ import numpy as np
 from harmbench import __version__
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, PreparationError
+from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.itk import SEED, write_linear
 from harmbench.preparation.scan import CleanScan
@@ -218,8 +219,12 @@ def write_session(
     done: Sequence[Mapping[str, Any]],
     scan: Scan,
     session: str,
+    notes: Sequence[Note] = (),
 ) -> None:
-    """Write a session's volume, mask, transforms and sidecars below `folder`."""
+    """Write a session's volume, mask, transforms and sidecars below `folder`.
+
+    The sidecar keeps `notes` on the raw scan, so that they reach what is made of the volume.
+    """
     base = folder / stem
     image = write(prepared.volume, base.with_name(f"{base.name}_desc-prepared_T1w.nii.gz"))
     kept = sidecar_fields(scan.path)
@@ -229,6 +234,7 @@ def write_session(
         "Sources": [scan.path.name, *([scan.mask.name] if scan.mask else [])],
         "SpatialReference": "the common grid of this subject's sessions",
         "Steps": list(done),
+        "Notes": [f"{note.kind}: {note.text}" for note in notes],
     }
     write_json(image.with_name(f"{base.name}_desc-prepared_T1w.json"), {**kept, **own})
     mask = Volume(

@@ -42,15 +42,9 @@ def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
 
     Raises:
         VolumeError: a file is missing, damaged, or not a 3D image, or the mask has another grid.
-        PreparationError: the orientation is unknown, or the values are no image.
+        PreparationError: the values are no image.
     """
     volume = read(scan.path)
-    space = volume.space
-    if space is not None and space.qform_code == 0 and space.sform_code == 0:
-        raise PreparationError(
-            f"{scan.path}: its orientation is unknown (qform and sform codes are 0), left and right "
-            "could be swapped; set the header, for instance by converting the DICOM files again"
-        )
     bad = int(volume.data.size - np.count_nonzero(np.isfinite(volume.data)))
     if bad:
         raise PreparationError(f"{scan.path}: {bad} voxels are NaN or infinite")

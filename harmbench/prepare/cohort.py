@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import psutil
 
-from harmbench.cohorts.base import Cohort
+from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.data import DataSettings, open_cohort
 from harmbench.cohorts.whole_subjects import discard, intact, read_record, sweep
-from harmbench.errors import CohortError, PreparationError, suggest
+from harmbench.errors import CohortError, PreparationError, VolumeError, suggest
 from harmbench.executors import Died, LocalExecutor
-from harmbench.notes import summarize
+from harmbench.filetypes import why_no_file
+from harmbench.geometry import FileSpace, some_guessed
+from harmbench.notes import Note, from_records, summarize
 from harmbench.preparation.derivative import (
     describe,
     labels,
@@ -33,12 +34,15 @@ from harmbench.progress import Display
 from harmbench.qc import write_qc_page
 from harmbench.qc.numbers import NUMBERS, flag
 from harmbench.storage import atomic
+from harmbench.volume import read_space
 
 __all__ = ["PrepareSummary", "prepare_cohort"]
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
+
+_Spaces = dict[tuple[str, str], tuple[FileSpace, tuple[Note, ...]]]
 
 # Peak of one process at 1 mm, measured, rounded up.
 _SUBJECT_GB = 3.0
@@ -107,18 +111,21 @@ def prepare_cohort(
     check_place(out, cohort)
     if not cohort.scans:
         raise CohortError("the cohort has no scans")
-    reference = _reference(cohort, settings)
-    work, failed = _jobs(cohort, out.absolute(), settings, reference)
-    waiting = [job for job in work if not _done(job)]
+    spaces = _spaces(cohort)
+    reference = _reference(cohort, settings, spaces)
+    work, failed = _jobs(cohort, out.absolute(), settings, reference, spaces)
+    usable = [job for job in work if job.subject not in failed]
+    waiting = [job for job in usable if not _done(job)]
     if waiting:
         refuse_repeats(cohort, cores)
     describe(out, cohort, settings, reference, overwrite=overwrite)
     sweep(out)
     folders = {f"sub-{label}" for label in labels(cohort.subjects, "subject").values()}
-    cohort = replace(cohort, notes=(*cohort.notes, *withdrawn(out, folders)))
+    found = [note for _, notes in spaces.values() for note in notes]
+    cohort = replace(cohort, notes=(*cohort.notes, *withdrawn(out, folders), *found))
     for line in summarize(cohort.notes):
         say(f"note: {line}")
-    for job in work:
+    for job in usable:
         if job not in waiting:
             say(f"{job}: prepared before")
     count = _parallel(jobs, memory_gb, len(waiting))
@@ -132,7 +139,18 @@ def prepare_cohort(
     return _report(cohort, work, failed, out, settings, reference)
 
 
-def _reference(cohort: Cohort, settings: PrepareSettings) -> str:
+def _spaces(cohort: Cohort) -> _Spaces:
+    """Read the header of every scan; one that cannot be read is missing here."""
+    spaces: _Spaces = {}
+    for key, scan in cohort.scans.items():
+        try:
+            spaces[key] = read_space(scan.path)
+        except VolumeError as error:  # said where the subject is prepared
+            log.debug("%s", error)
+    return spaces
+
+
+def _reference(cohort: Cohort, settings: PrepareSettings, spaces: _Spaces) -> str:
     """Choose the session that the others are brought to."""
     wanted = settings.registration.reference
     if wanted is not None:
@@ -142,12 +160,8 @@ def _reference(cohort: Cohort, settings: PrepareSettings) -> str:
             )
         return wanted
     sizes: dict[str, list[float]] = {session: [] for session in cohort.sessions}
-    for (_, session), found in cohort.scans.items():
-        try:
-            image: Any = nib.load(found.path)
-            sizes[session].append(float(np.prod(image.header.get_zooms()[:3])))
-        except Exception as error:  # noqa: BLE001 - said where the subject is prepared
-            log.debug("%s: %s", found.path, error)
+    for (_, session), (space, _) in spaces.items():
+        sizes[session].append(abs(float(np.linalg.det(space.affine[:3, :3]))))
     # Rounded: scanners write 1 mm as 0.99999. Of equal ones the last, usually the newest, is taken.
     return min(
         reversed(cohort.sessions),
@@ -156,7 +170,7 @@ def _reference(cohort: Cohort, settings: PrepareSettings) -> str:
 
 
 def _jobs(
-    cohort: Cohort, root: Path, settings: PrepareSettings, reference: str
+    cohort: Cohort, root: Path, settings: PrepareSettings, reference: str, spaces: _Spaces
 ) -> tuple[list[SubjectJob], dict[str, str]]:
     names = labels(cohort.subjects, "subject")
     sessions = labels(cohort.sessions, "session")
@@ -171,7 +185,22 @@ def _jobs(
         work.append(
             SubjectJob(subject, names[subject], group, scans, sessions, reference, root, settings)
         )
+        problem = _unusable(subject, scans, spaces)
+        if problem:
+            failed[subject] = problem
     return work, failed
+
+
+def _unusable(subject: str, scans: Mapping[str, Scan], spaces: _Spaces) -> str | None:
+    """Say which of a subject's files is not there, or that its sessions disagree on left and right."""
+    files = [file for scan in scans.values() for file in (scan.path, scan.mask) if file is not None]
+    absent = [f"{file}: {problem}" for file in files if (problem := why_no_file(file))]
+    known = {
+        f"session {session} ({scan.path})": spaces[subject, session][0]
+        for session, scan in scans.items()
+        if (subject, session) in spaces
+    }
+    return "; ".join(absent) or some_guessed(known)
 
 
 def _done(job: SubjectJob) -> bool:
@@ -207,6 +236,7 @@ def _report(
     """Write the tables and the QC page from the subjects' records."""
     rows: list[dict[str, Any]] = []
     people, pictures = [], {}
+    notes = list(cohort.notes)
     for job in work:
         if job.subject in failed:
             # What lies there was made from other scans or with other settings.
@@ -218,6 +248,7 @@ def _report(
             raise PreparationError(f"{job.root / job.folder}: its record is gone or damaged")
         person = record["participant"]
         people.append(person)
+        notes += from_records(person.get("notes", []))
         pictures[job.subject] = out / job.folder / "figures" / person["picture"]
         rows += [{"subject": job.subject, "status": "ok", **own} for own in person["numbers"]]
     for row, found in zip(rows, flag(rows), strict=True):
@@ -237,7 +268,7 @@ def _report(
             failures=failed,
             notes=(
                 f"All sessions of a subject lie on one grid; the reference session is {reference}.",
-                *summarize(cohort.notes),
+                *summarize(notes),
             ),
         )
     except OSError as error:

@@ -9,12 +9,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harmbench import qc
+from harmbench import filetypes, geometry, imagefile, qc
 from harmbench import volume as volume_module
 from harmbench.cohorts import base
 from harmbench.cohorts.base import Scan
@@ -22,6 +22,7 @@ from harmbench.cohorts.whole_subjects import publish
 from harmbench.errors import HarmbenchError
 from harmbench.meter import Meter
 from harmbench.method import Progress
+from harmbench.notes import Note, to_records
 from harmbench.preparation import align, bias, derivative, grid, itk, register, scan, strip
 from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
@@ -76,9 +77,8 @@ class SubjectJob:
             ]
             for session, scan in self.scans.items()
         }
-        code = code_key(
-            align, base, bias, derivative, grid, itk, register, scan, strip, volume_module, qc
-        )
+        steps_done = (align, base, bias, derivative, grid, itk, register, scan, strip, qc)
+        code = code_key(*steps_done, volume_module, geometry, imagefile, filetypes)
         stripper = make_stripper(self.settings.strip)
         software = [version("antspyx"), stripper.name, stripper.version]
         own = [self.label, self.group, self.reference, dict(self.sessions)]
@@ -139,12 +139,16 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
             write_figure(picture, made / job.folder / "figures")
     stages["check"] = _measured(meter)
     progress("write", len(job.scans) + 2, total)
+    notes: list[Note] = []
     for session, found in prepared.items():
         done = steps(cleaned[session], found, stripper, job.settings, job.reference)
         stem = scan_stem(job.label, job.sessions[session])
-        write_session(made, stem, found, done, job.scans[session], session)
+        raw = cleaned[session].raw
+        write_session(made, stem, found, done, job.scans[session], session, raw.notes)
+        where = f"subject {job.subject}, session {session}"
+        notes += [replace(note, where=where) for note in raw.notes]
     row = {"participant_id": job.folder, "group": job.group, "numbers": rows}
-    row["picture"] = f"{picture.name}.png"
+    row |= {"picture": f"{picture.name}.png", "notes": to_records(notes)}
     publish(made, job.root, job.folder, row, job.key)
     # Times differ from run to run: they stand apart from what is the same every time.
     _write_log(job, json.dumps({"stages": stages}, indent=2), "json")

@@ -46,7 +46,7 @@ def test_every_bad_row_is_listed(make_manifest) -> None:
     assert list(caught.value.problems) == [
         "line 6: subject s0, session A is listed twice",
         "line 7: subject s1 is in group HC and in MS",
-        f"line 8: no such file {path.parent / 'none.nii.gz'}",
+        f"line 8: {path.parent / 'none.nii.gz'}: no such file",
         "line 9: subject is empty",
     ]
 

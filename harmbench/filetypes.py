@@ -1,0 +1,92 @@
+"""What lies at a path where an image is expected: the file, or what stands for one that is elsewhere."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["HEAD_BYTES", "looks_like", "pointer", "why_no_file"]
+
+HEAD_BYTES = 1024
+"""How much of a file's beginning tells what it is."""
+
+_ANNEX = "git-annex, which has not fetched it: `git annex get {name}` or `datalad get {name}`"
+
+
+def why_no_file(path: Path) -> str | None:
+    """Say why there is nothing to read at a path, and how to get it; `None`: a file with contents."""
+    name = path.name
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        if path.is_symlink():
+            return _dangling(path)
+        if path.with_name(f"{name}.dvc").is_file():
+            return f"no such file; {name}.dvc is there: fetch it with `dvc pull {name}`"
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
+        return "no such file" if missing else f"cannot be read ({error})"
+    if stat.S_ISDIR(found.st_mode):
+        return "a folder, expected an image file"
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file (a pipe, a socket or a device)"
+    return "an empty file" if found.st_size == 0 else None
+
+
+def _dangling(link: Path) -> str:
+    target = os.readlink(link)  # noqa: PTH115 - as text, whatever it is
+    if "annex/objects" in target.replace("\\", "/"):
+        return f"a link into {_ANNEX.format(name=link.name)}"
+    advice = f": fetch it with `dvc pull {link.name}`" if ".dvc/" in target else ""
+    return f"a link to {target}, which is not there{advice}"
+
+
+def pointer(head: bytes, path: Path) -> str:
+    """Say of what stands for the content of a file what it is; empty for anything else.
+
+    Args:
+        head: how the file begins, not compressed.
+        path: the file.
+    """
+    name = path.name
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"version https://git-lfs.github.com/spec/"):
+        return f"a pointer of Git LFS, which has not fetched it: `git lfs pull --include {name}`"
+    if len(head) < HEAD_BYTES and b"annex/objects/" in head and _is_text(head):
+        return f"a pointer of {_ANNEX.format(name=name)}"
+    if text.startswith((b"outs:", b"md5: ", b"- md5: ")) and _is_text(head):
+        return f"a file of DVC that stands for another: fetch that with `dvc pull {name}`"
+    if text[:14].lower().startswith((b"<!doctype html", b"<html", b"<head")):
+        return "an HTML page, such as a server's error or login page: download the image again"
+    if (
+        len(head) < HEAD_BYTES
+        and _is_text(head)
+        and _is_file(path.parent / head.decode("latin-1").strip())
+    ):
+        return (
+            "a text with the name of another file: links were lost in copying, copy the data anew"
+        )
+    return ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def looks_like(head: bytes) -> str:
+    """Describe what no image class knows."""
+    if head[128:132] == b"DICM":
+        return ": a DICOM file, convert the series with dcm2niix"
+    if head and not any(head):
+        return ": it begins with zeros, such as an unfinished download"
+    if _is_text(head):
+        start = " ".join(head.decode("utf-8", "replace").split())[:40]
+        return f": a text that begins with “{start}”"
+    return ", or a damaged one"
+
+
+def _is_text(head: bytes) -> bool:
+    return bool(head) and not any(byte < 9 or 13 < byte < 32 for byte in head)
