@@ -16,13 +16,24 @@ from typing import Any
 
 from harmbench import qc
 from harmbench import volume as volume_module
-from harmbench.cohorts import base
+from harmbench.cohorts import base, intensities, masks
 from harmbench.cohorts.base import Scan
 from harmbench.cohorts.whole_subjects import publish
 from harmbench.errors import HarmbenchError
 from harmbench.meter import Meter
 from harmbench.method import Progress
-from harmbench.preparation import align, bias, derivative, grid, itk, register, scan, strip
+from harmbench.preparation import (
+    align,
+    bias,
+    contrasts,
+    derivative,
+    grid,
+    itk,
+    register,
+    scan,
+    strip,
+    zero,
+)
 from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
     scan_stem,
@@ -77,7 +88,8 @@ class SubjectJob:
             for session, scan in self.scans.items()
         }
         code = code_key(
-            align, base, bias, derivative, grid, itk, register, scan, strip, volume_module, qc
+            *(align, base, bias, contrasts, derivative, grid, intensities, itk, masks, register),
+            *(scan, strip, volume_module, zero, qc),
         )
         stripper = make_stripper(self.settings.strip)
         software = [version("antspyx"), stripper.name, stripper.version]
