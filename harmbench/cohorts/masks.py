@@ -24,8 +24,9 @@ __all__ = ["BrainMask", "read_mask", "to_binary"]
 Mask = NDArray[np.bool_]
 
 _NOISE = 1e-3
-_OVERSHOOT = 0.1
-# The largest value of a mask in other units: percent, 255, 1000.
+# Cubic interpolation overshoots at an edge, most of all at corners.
+_BELOW, _ABOVE = 0.3, 0.5
+# What stands for 1 in other units: percent, 255, 1000.
 _LEAST_UNITS = 100
 # Most of what interpolation or a probability map leaves of a mask is still nearly 1, and a brain in
 # [0, 1] is not.
@@ -79,23 +80,21 @@ def to_binary(values: NDArray[Any]) -> tuple[Mask, tuple[str, str] | None]:
     low, high = float(values.min()), float(values.max())
     if high <= _NOISE and low >= -_NOISE:
         raise VolumeError("no voxel is in the mask")
-    if high <= 0 or low < -_OVERSHOOT * high:
+    if high <= 0 or low < -_BELOW * high:
         raise VolumeError(f"values from {low:.4g} to {high:.4g}: a mask has no values below 0")
     positive = values[values > _NOISE * high]
     if positive.min() >= (1 - _NOISE) * high and low >= -_NOISE * high:
         return values > high / 2, _two_values(values, low, high)
     whole = bool((np.abs(positive - np.round(positive)) <= _NOISE).all())
-    unit = high if high >= _LEAST_UNITS else 1.0
-    nearly = np.count_nonzero(positive >= _NEARLY * unit)
-    mostly_one = nearly >= _MOSTLY_ONE * np.count_nonzero(positive > unit / 2)
-    labels = whole and (
-        (high < _LEAST_UNITS and np.unique(np.round(positive)).size <= _FEW_LABELS)
-        or equal_neighbours(values, values > _NOISE * high) > _LABELS_EQUAL
-    )
-    if high <= (1 + _OVERSHOOT) * unit and mostly_one and (not labels or _one_label(positive)):
+    unit = _unit(positive)
+    nearly, half = positive >= _NEARLY * unit, positive > unit / 2
+    if high <= (1 + _ABOVE) * unit and nearly.any() and nearly.sum() >= _MOSTLY_ONE * half.sum():
         text = f"values between 0 and {unit:g}: the brain is where they are {unit / 2:g} or more"
         return values >= unit / 2, ("mask-threshold", text)
-    if labels:
+    if whole and (
+        np.unique(np.round(positive)).size <= _FEW_LABELS
+        or equal_neighbours(values, values > _NOISE * high) > _LABELS_EQUAL
+    ):
         return values > 0.5, ("mask-labels", "a label map: every label above 0 counts as brain")
     raise VolumeError(
         f"values from {low:.4g} to {high:.4g} that are neither 0 and 1, nor probabilities, nor "
@@ -111,10 +110,12 @@ def _two_values(values: NDArray[Any], low: float, high: float) -> tuple[str, str
     return "mask-values", f"the two values are 0 and {high:g}: the brain is where it is {high:g}"
 
 
-def _one_label(positive: NDArray[Any]) -> bool:
-    """Whether most of a map has its largest value, as a mask has that interpolation rounded."""
-    high = float(positive.max())
-    return high >= _LEAST_UNITS and np.count_nonzero(positive >= _NEARLY * high) > positive.size / 2
+def _unit(positive: NDArray[Any]) -> float:
+    """The value that stands for 1: 1, or in other units the value of most voxels above 0."""
+    found, counts = np.unique(positive, return_counts=True)
+    most = int(np.argmax(counts))
+    other = found[most] >= _LEAST_UNITS and counts[most] > positive.size / 2
+    return float(found[most]) if other else 1.0
 
 
 def _misfit(mask: Mask, scan: Volume) -> tuple[str, str] | None:
