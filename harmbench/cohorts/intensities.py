@@ -42,6 +42,7 @@ MOST_BRAIN_ML = 2300.0
 # The background reaches the edges of the box, where no brain is, and fills a part of it.
 _EDGE_SHARE = 0.9
 _LEAST_BACKGROUND = 0.1
+_LEAST_NAN = 0.01
 # A scan of 4 bits has 16 grey levels; label maps of many labels have large areas of one label.
 _FEWEST_VALUES = 8
 _MOST_LABELS = 256
@@ -59,7 +60,8 @@ def finite(volume: Volume, mask: Mask | None = None, where: str = "") -> Volume:
     """Set voxels without a number to 0 where they are background.
 
     With a `mask`, shape (x, y, z), those are NaN and infinite voxels outside of it. Without one they
-    are areas of NaN that reach the border of the volume, as SPM and CAT12 leave them around a brain.
+    are areas of NaN that reach the border of the volume, as SPM and CAT12 leave them around a brain;
+    few of them are damage.
 
     Raises:
         VolumeError: other voxels are NaN or infinite.
@@ -70,6 +72,8 @@ def finite(volume: Volume, mask: Mask | None = None, where: str = "") -> Volume:
     if mask is not None:
         background, kind = bad & ~mask, "not-finite-outside-mask"
         text = "NaN or infinite voxels outside the mask became 0"
+    elif bad.mean() < _LEAST_NAN:
+        background, kind, text = np.zeros_like(bad), "", ""
     else:
         background, kind = _reaching_border(np.isnan(volume.data)), "nan-background"
         text = "the NaN voxels around the brain are taken for background and became 0"

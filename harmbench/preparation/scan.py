@@ -47,7 +47,7 @@ def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
     """Read a raw scan and the mask that came with it.
 
     Raises:
-        VolumeError: a file is missing, damaged, or not a 3D image, or the mask has another grid.
+        VolumeError: a file is missing, damaged, or not a 3D image, or the mask is not this scan's.
         PreparationError: the orientation is unknown, or the values are no image.
     """
     volume = read(scan.path)
@@ -59,12 +59,15 @@ def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
         )
     try:
         mask = None if scan.mask is None else read_mask(scan.mask, volume)
-        volume = finite(volume, None if mask is None else mask.data, str(scan.path))
     except VolumeError as error:
         raise VolumeError(f"{scan.path}: {error}") from error
+    try:
+        volume = finite(volume, None if mask is None else mask.data, str(scan.path))
+    except VolumeError as error:
+        raise PreparationError(f"{scan.path}: {error}") from error
     low, high = float(volume.data.min()), float(volume.data.max())
     if low == high:
-        raise PreparationError(f"{scan.path}: all values are {low:g}: not a scan")
+        raise PreparationError(f"{scan.path}: all values lie from {low:g} to {high:g}: not a scan")
     if mask is None:
         return volume, None
     return with_notes(volume, *mask.notes), mask.data

@@ -90,7 +90,10 @@ def test_a_plain_scan_has_no_note_and_keeps_its_brain() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.where(BRAIN, Z, 0.01 * Z), r"\d\d\.\d% of the voxels other than 0 lie below 0 \(down to"),
+        (
+            np.where(BRAIN, Z, 0.01 * Z),
+            r"\d\d\.\d% of the voxels other than 0 lie below 0 \(down to",
+        ),
         (np.where(BRAIN, TISSUE, 0) - 300 + Z, "the background is not one value"),
         (Z, "give a brain mask"),
         (-WHOLE, r"no voxel is above the background \(.*negative scl_slope"),
@@ -155,6 +158,10 @@ def test_nan_around_the_brain_is_background_and_nan_inside_is_not() -> None:
     hole = RADIUS < 0.2
     with pytest.raises(VolumeError, match=f"^{hole.sum()} voxels are NaN or infinite$"):
         finite(_volume(np.where(hole, np.nan, around.data)))
+    corner = WHOLE.copy()
+    corner[0, 0, 0] = np.nan  # damage, not a background
+    with pytest.raises(VolumeError, match=r"^1 voxel is NaN or infinite$"):
+        finite(_volume(corner))
     with pytest.raises(VolumeError, match="all voxels are NaN"):
         finite(_volume(np.full(SHAPE, np.nan)))
 
@@ -172,7 +179,7 @@ def test_nan_in_a_mask_is_counted() -> None:
     data = WHOLE.copy()
     data[9, 10, 11] = np.nan
     data[0, 0, 0] = np.nan
-    with pytest.raises(VolumeError, match="^1 voxel is NaN or infinite in the mask$"):
+    with pytest.raises(VolumeError, match=r"^1 voxel is NaN or infinite in the mask$"):
         finite(_volume(data), BRAIN)
 
 
@@ -267,8 +274,8 @@ def test_nan_outside_a_given_mask_is_0(make_manifest) -> None:
     mask = manifest.with_name("mask.nii.gz")
     write(whole.with_data(brain.astype(np.uint8), kind="label"), mask)
     write(whole.with_data(np.where(brain, whole.data, np.nan)), scan.path)
-    for given, kind in ((mask, "not-finite-outside-mask"), (None, "nan-background")):
-        loaded = load_scan(Scan("s0", "A", scan.path, given))
+    for own, kind in ((mask, "not-finite-outside-mask"), (None, "nan-background")):
+        loaded = load_scan(Scan("s0", "A", scan.path, own))
         np.testing.assert_array_equal(loaded.data, whole.data)
         assert [note.kind for note in loaded.notes] == [kind]
 

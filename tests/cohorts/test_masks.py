@@ -136,5 +136,5 @@ def test_a_mask_lies_on_the_scans_grid(tmp_path: Path) -> None:
         if fits:
             np.testing.assert_array_equal(read_mask(path, Volume(IMAGE, np.eye(4))).data, BALL)
         else:
-            with pytest.raises(VolumeError, match="differ in affine by up to 0.5 mm"):
+            with pytest.raises(VolumeError, match=r"differ in affine by up to 0\.5 mm"):
                 read_mask(path, Volume(IMAGE, np.eye(4)))
