@@ -37,6 +37,7 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "harmonize": ("harmbench.scoring:finish_volume", "harmbench.volume:write"),
     "segment": ("harmbench.scoring:segment_to_file", "harmbench.scoring:segment_to_files"),
     "score": ("harmbench.volume:read", "harmbench.scoring:score_rows"),
+    "prepare": ("harmbench.prepare.subject:prepare_subject",),
 }
 """Entry points, `MODULE:NAME`, of each stage. A fit, and a segmenter, start at their own modules.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harmbench.cohorts.base import Rescale, rescale_volume
+from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_range, with_notes
 from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.filetypes import why_no_file
@@ -126,7 +127,8 @@ def score_triple(
         have `segmentation_failed` or `segmentation_implausible`.
 
     Raises:
-        VolumeError: a file is unreadable, grids differ, or values are not finite or not in [0, 1].
+        VolumeError: a file is unreadable, grids differ, values are not finite or not in [0, 1], or
+            the reference or the source is a mask or a label map.
     """
     harmonized = _in_range(triple.volume, rescale)
     reference = _in_range(triple.reference, rescale)
@@ -134,6 +136,9 @@ def score_triple(
     for other, path in ((reference, triple.reference), (source, triple.source)):
         if other is not None:
             require_same_grid(harmonized, other, (str(triple.volume), str(path)))
+            problem = not_a_scan(other)
+            if problem is not None:
+                raise VolumeError(f"{path}: {problem}")
     volumes = {str(triple.volume): harmonized, str(triple.reference): reference}
     if source is not None:
         volumes[str(triple.source)] = source
@@ -161,21 +166,15 @@ def score_triple(
 
 
 def _in_range(path: Path, rescale: Rescale) -> Volume:
-    volume = read(path)
     try:
-        volume = rescale_volume(volume, rescale)
+        volume = rescale_volume(read(path), rescale, where=str(path))
     except VolumeError as error:
-        raise VolumeError(f"{path}: {error}") from error
-    bad = int(volume.data.size - np.count_nonzero(np.isfinite(volume.data)))
-    if bad:
-        raise VolumeError(f"{path}: {bad} voxels are NaN or infinite")
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if low < -1e-6 or high > 1 + 1e-6:
-        raise VolumeError(
-            f"{path}: intensities from {low:.4g} to {high:.4g}, expected 0 to 1; "
-            "prepare the scan, or use --rescale percentile"
-        )
-    return volume
+        raise VolumeError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    # A volume without a voxel above 0 has scores, if not of tissues.
+    problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
+    if problem is not None:
+        raise VolumeError(f"{path}: {problem}")
+    return with_notes(volume, *large_foreground(volume, str(path)))
 
 
 def score_all(

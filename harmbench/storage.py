@@ -1,23 +1,18 @@
-"""Files that are either old or new, never half; and keys that say what produced them."""
+"""Files that are either old or new, never half; and keys of values and files."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 __all__ = [
     "atomic",
-    "code_files",
-    "code_key",
     "file_key",
     "key_of",
     "read_json",
@@ -103,31 +98,3 @@ def file_key(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def code_key(*modules: ModuleType) -> str:
-    """SHA-256 of what modules *do*: their syntax trees without comments and docstrings.
-
-    A package counts with all Python files in its folder, so that an edit anywhere in a method's
-    folder makes its results stale while reformatting does not.
-    """
-    files = [file for module in modules for file in code_files(module)]
-    return key_of([_syntax_key(file, file.stat().st_mtime_ns) for file in files])
-
-
-def code_files(module: ModuleType) -> list[Path]:
-    """Return the Python files of a module, or of everything in a package's folder."""
-    if module.__file__ is None:
-        return []
-    path = Path(module.__file__)
-    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
-
-
-@lru_cache(maxsize=256)
-def _syntax_key(file: Path, changed_ns: int) -> str:  # noqa: ARG001 - makes an edited file a new entry
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return key_of(ast.dump(tree))

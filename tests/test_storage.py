@@ -1,9 +1,8 @@
-import types
 from pathlib import Path
 
 import pytest
 
-from harmbench.storage import atomic, code_key, file_key, key_of, read_json, write_json, write_text
+from harmbench.storage import atomic, file_key, key_of, read_json, write_json, write_text
 
 
 def test_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -42,25 +41,3 @@ def test_file_key_is_sha256(tmp_path: Path) -> None:
     assert file_key(tmp_path / "a") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
-
-
-def _module(path: Path, text: str) -> types.ModuleType:
-    path.write_text(text)
-    module = types.ModuleType(path.stem)
-    module.__file__ = str(path)
-    return module
-
-
-def test_code_key_sees_code_and_nothing_else(tmp_path: Path) -> None:
-    base = code_key(_module(tmp_path / "a.py", '"""Doc."""\ndef f(x):\n    return x + 1\n'))
-    same = '"""Other."""\n# why\ndef f(x):\n    """Say."""\n    return (x + 1)\n'
-    assert code_key(_module(tmp_path / "a.py", same)) == base
-    assert code_key(_module(tmp_path / "a.py", "def f(x):\n    return x + 2\n")) != base
-
-
-def test_code_key_of_a_package_counts_every_file(tmp_path: Path) -> None:
-    package = _module(tmp_path / "__init__.py", "")
-    (tmp_path / "inner.py").write_text("A = 1\n")
-    before = code_key(package)
-    (tmp_path / "inner.py").write_text("A = 2\n")
-    assert code_key(package) != before

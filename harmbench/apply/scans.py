@@ -11,6 +11,14 @@ import numpy as np
 
 from harmbench.apply.outputs import check_free, outputs
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
+from harmbench.cohorts.intensities import (
+    RANGE_SLACK,
+    background_value,
+    finite,
+    not_a_scan,
+    out_of_range,
+)
+from harmbench.cohorts.masks import read_mask
 from harmbench.errors import ConfigError, PreparationError, VolumeError
 from harmbench.models import Model
 from harmbench.models.fit import misfits
@@ -43,7 +51,6 @@ Units = Literal["prepared", "scan"]
 
 # A skull-stripped brain fills half of the smallest box around it.
 _LEAST_BACKGROUND = 0.1
-_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +206,11 @@ class _Preparer:
     def _is_raw(self, scan: Scan) -> bool:
         if self._options.input != "auto":
             return self._options.input == "raw"
-        data = read(scan.path).data
-        in_range = float(data.min()) >= -_SLACK and float(data.max()) <= 1 + _SLACK
-        if in_range and np.count_nonzero(data == 0) >= _LEAST_BACKGROUND * data.size:
+        volume = read(scan.path)
+        data = finite(volume, None if scan.mask is None else read_mask(scan.mask, volume).data).data
+        in_range = float(data.min()) >= -RANGE_SLACK and float(data.max()) <= 1 + RANGE_SLACK
+        stripped = np.count_nonzero(data == 0) >= _LEAST_BACKGROUND * data.size
+        if in_range and (stripped or background_value(data) is not None):
             return False
         # Without preparation settings, a model that scaled its own training scans scales these.
         return self._settings is not None or self._record.rescale == "none"
@@ -231,6 +240,7 @@ class _Preparer:
             brain=prepared.brain,
             own_brain=clean.brain,
             bias=clean.bias,
+            zero=clean.zero,
         )
         versions = Step(
             "strip", {"method": self._stripper.name, "software": self._stripper.version}
@@ -244,15 +254,12 @@ def prepared_source(scan: Scan, rescale: Any) -> Volume:
     """Read a prepared scan.
 
     Raises:
-        VolumeError: its values are not finite and in [0, 1].
+        VolumeError: its values are not finite and in [0, 1], or those of a mask or a label map.
     """
     volume = load_scan(scan, rescale)
-    low, high = float(volume.data.min()), float(volume.data.max())
-    # Also false for NaN.
-    if not (low >= -_SLACK and high <= 1 + _SLACK):
-        raise VolumeError(
-            f"intensities from {low:.4g} to {high:.4g}, expected 0 to 1 and finite: not a prepared scan"
-        )
+    problem = out_of_range(volume, "--input raw") or not_a_scan(volume)
+    if problem is not None:
+        raise VolumeError(f"{problem}; it is not a prepared scan")
     return volume
 
 
@@ -262,6 +269,6 @@ def kept_arrays(one: ReadyScan) -> tuple[Volume, CleanScan, PreparedScan]:
     raw = read(one.scan.path)
     with np.load(one.kept, allow_pickle=False) as arrays:
         source = Volume(arrays["source"], arrays["affine"], history=one.history)
-        clean = CleanScan(raw, arrays["own_brain"], arrays["bias"], raw)
+        clean = CleanScan(raw, arrays["own_brain"], arrays["bias"], raw, float(arrays["zero"]))
         prepared = PreparedScan(source, arrays["brain"], Chain(), None, one.limits, source, source)
     return source, clean, prepared

@@ -11,6 +11,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.cohorts.intensities import (
+    background_value,
+    brain_of,
+    finite,
+    large_foreground,
+    not_a_scan,
+    out_of_range,
+    with_notes,
+)
+from harmbench.cohorts.masks import read_mask
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
@@ -36,7 +46,8 @@ Rescale = Literal["none", "percentile"]
 CLIP_PERCENTILES = (0.1, 99.9)
 """Percentiles of the brain at which the paper clips intensities (Durrer et al. 2023, Sec. 3)."""
 
-_RANGE_SLACK = 1e-6
+# So many different numbers are left to the range of a brain's values, in 32 bits, at least.
+_FEWEST_STEPS = 256
 
 _REPEATED_VALUE = Note(
     "repeated-value",
@@ -147,50 +158,81 @@ def rescale_volume(
     rescale: Rescale,
     mask: NDArray[Any] | None = None,
     percentiles: tuple[float, float] = CLIP_PERCENTILES,
+    where: str = "",
 ) -> Volume:
     """Bring intensities into [0, 1].
 
     `none` leaves the intensities of the brain as they are. `percentile` clips at two `percentiles`
-    of the brain (`mask`, or the voxels above 0) and scales that range to [0, 1], as the paper does
-    (Durrer et al. 2023, Sec. 3). Voxels outside `mask` become 0 either way.
+    of the brain and scales that range to [0, 1], as the paper does (Durrer et al. 2023, Sec. 3). The
+    brain is `mask`, or what `intensities.brain_of` finds. Voxels outside of it become 0, whatever
+    they are; without a mask, `none` changes a background only that is one value other than 0.
+
+    Args:
+        volume: a scan, skull-stripped unless there is a mask; NaN outside the brain are allowed.
+        rescale: see above.
+        mask: the brain, shape (x, y, z).
+        percentiles: lower and upper.
+        where: the scan's file, for notes.
 
     Raises:
-        VolumeError: the brain is empty or constant.
+        VolumeError: the brain is empty or constant, it has NaN or infinite voxels, or it cannot be
+            told from the background.
     """
-    if mask is None and rescale == "none":
-        return volume
-    brain = volume.data > 0 if mask is None else mask.astype(bool)
+    given = None if mask is None else mask.astype(bool)
+    volume = finite(volume, given, where)
+    if given is None and rescale == "none":
+        return _background_to_zero(volume, where)
+    brain, notes = brain_of(volume, where) if given is None else (given, ())
+    volume = with_notes(volume, *notes)
     if not brain.any():
-        where = "above 0" if mask is None else "in the mask"
-        raise VolumeError(f"no voxel is {where}: there is nothing to scale")
+        outside = "above the background" if mask is None else "in the mask"
+        raise VolumeError(f"no voxel is {outside}: there is nothing to scale")
     if rescale == "none":
         return volume.with_data(np.where(brain, volume.data, 0), Step("mask"))
     low, high = np.percentile(volume.data[brain], percentiles)
-    if high <= low:
-        raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
+    _check_spread(float(low), float(high))
     scaled = np.clip((volume.data - low) / (high - low), 0, 1) * brain
     step = Step("rescale", {"percentiles": percentiles, "low": float(low), "high": float(high)})
     return volume.with_data(scaled.astype(np.float32), step)
+
+
+def _background_to_zero(volume: Volume, where: str) -> Volume:
+    # Of a volume that is out of range the range is said, not what its background may be.
+    if out_of_range(volume, "") is not None or not background_value(volume.data):
+        return volume
+    brain, notes = brain_of(volume, where)
+    return with_notes(volume.with_data(np.where(brain, volume.data, 0), Step("mask")), *notes)
+
+
+def _check_spread(low: float, high: float) -> None:
+    if high <= low:
+        raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
+    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if high - low < _FEWEST_STEPS * step:
+        raise VolumeError(
+            f"the brain's values, {low:.9g} to {high:.9g}, differ too little for 32-bit numbers: "
+            "store the scan without this offset (scl_inter) or factor (scl_slope)"
+        )
 
 
 def load_scan(scan: Scan, rescale: Rescale = "none") -> Volume:
     """Read a scan, set what lies outside its mask to 0, and bring it into [0, 1] as `rescale` says.
 
     Raises:
-        VolumeError: a file cannot be read, the mask lies on another grid, or the scan cannot be
-            scaled.
+        VolumeError: a file cannot be read, the mask lies on another grid or is not that of a brain,
+            or the scan cannot be scaled.
     """
     return _masked_and_scaled(read(scan.path), scan, rescale)
 
 
 def _masked_and_scaled(volume: Volume, scan: Scan, rescale: Rescale) -> Volume:
-    mask = None if scan.mask is None else read(scan.mask, kind="label")
     try:
-        if mask is not None:
-            require_same_grid(mask, volume, (f"the mask {scan.mask}", "the scan"))
-        return rescale_volume(volume, rescale, None if mask is None else mask.data)
+        mask = None if scan.mask is None else read_mask(scan.mask, volume)
+        data = None if mask is None else mask.data
+        scaled = rescale_volume(volume, rescale, data, where=str(scan.path))
     except VolumeError as error:
         raise VolumeError(f"{scan.path}: {error}") from error
+    return scaled if mask is None else with_notes(scaled, *mask.notes)
 
 
 def validate(
@@ -252,13 +294,12 @@ def _check_subject(
         try:
             raw = read(scan.path)
             prints[subject, session] = fingerprint(raw)
-            problem = _not_finite(raw)
-            if problem is None:
-                volume = _masked_and_scaled(raw, scan, rescale)
-                problem = _out_of_range(volume)
+            volume = _masked_and_scaled(raw, scan, rescale)
+            problem = out_of_range(volume, "data.rescale=percentile") or not_a_scan(volume)
             if problem is None:
                 volumes[session] = volume
                 notes += [*volume.notes, *noted(scan.path)]
+                notes += large_foreground(volume, str(scan.path))
                 if has_repeated_value(volume.data):
                     notes.append(
                         replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")
@@ -290,21 +331,3 @@ def _other_grids(subject: str, volumes: Mapping[str, Volume]) -> list[str]:
         except VolumeError as error:
             problems.append(f"subject {subject}: {error}; a subject's scans must share one grid")
     return problems
-
-
-def _not_finite(volume: Volume) -> str | None:
-    bad = int(np.size(volume.data) - np.count_nonzero(np.isfinite(volume.data)))
-    many = "1 voxel is" if bad == 1 else f"{bad} voxels are"
-    return f"{many} NaN or infinite" if bad else None
-
-
-def _out_of_range(volume: Volume) -> str | None:
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if high <= 0:
-        return "no voxel is above 0"
-    if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
-        return (
-            f"intensities from {low:.4g} to {high:.4g}, expected 0 to 1: "
-            "prepare the scans, or ask for data.rescale=percentile"
-        )
-    return None

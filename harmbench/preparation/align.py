@@ -41,11 +41,12 @@ class PreparedScan:
     """A prepared session.
 
     Attributes:
-        volume: on the common grid, 0 outside the brain; in [0, 1] unless scaling is off.
+        volume: on the common grid, 0 outside the brain; in [0, 1] unless scaling is off, then
+            counted from the intensity that means no signal.
         brain: mask on the same grid.
         chain: from points of the common grid to points of the scan.
         alignment: how the session was registered; `None` for the reference.
-        limits: the intensities that became 0 and 1; `None` where scaling is off.
+        limits: the intensities that became 0 and 1, counted likewise; `None` where scaling is off.
         before, linear: the scan on the same grid and scale with its header alone, and with the
             linear part of the alignment alone.
     """
@@ -235,8 +236,8 @@ def restore(
         volume: on the grid of `prepared`, in its intensities.
         scan: the scan before preparation.
         prepared: how it was prepared; without a registration.
-        units: `prepared` keeps the intensities; `scan` undoes their scaling and multiplies the
-            scan's bias field back in.
+        units: `prepared` keeps the intensities; `scan` undoes their scaling, multiplies the scan's
+            bias field back in, and counts from the scan's own zero.
 
     Returns:
         A volume on the scan's own grid, 0 outside its brain, that is written like the scan's file.
@@ -258,7 +259,7 @@ def restore(
         if prepared.limits is not None:
             low, high = prepared.limits
             data = data * (high - low) + low
-        data = data * scan.bias
+        data = data * scan.bias + scan.zero
     inside = np.asarray(data * scan.brain, dtype=np.float32)
     step = Step("restore", {"units": units})
     return raw.with_data(inside, step)

@@ -14,6 +14,9 @@ from harmbench.volume import Volume
 
 __all__ = ["bias_field"]
 
+# N4 leaves out what is not above 0; interpolation leaves a few voxels there.
+_MOST_BELOW_ZERO = 0.02
+
 
 def bias_field(
     scan: Volume, mask: NDArray[np.bool_], settings: BiasSettings
@@ -21,7 +24,7 @@ def bias_field(
     """Estimate the field that a scan was multiplied with (N4, Tustison et al., IEEE TMI 2010).
 
     Args:
-        scan: the raw scan.
+        scan: the raw scan; its values count from no signal.
         mask: the brain, shape (x, y, z); the field is estimated there and continued beyond.
         settings: how.
 
@@ -29,10 +32,13 @@ def bias_field(
         Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
 
     Raises:
-        PreparationError: N4 failed.
+        PreparationError: N4 failed, or a part of the brain lies below 0, which has no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
+    below = np.count_nonzero(scan.data[mask] < 0) / max(1, np.count_nonzero(mask))
+    if below > _MOST_BELOW_ZERO:
+        raise PreparationError(f"N4 takes logarithms, and {below:.1%} of the brain lie below 0")
     field = _n4(scan, mask, settings)
     if settings.white_matter:
         field = _n4(scan, mask, settings, _brightest(scan.data / np.maximum(field, 1e-6), mask))

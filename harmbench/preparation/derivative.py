@@ -162,6 +162,7 @@ def steps(
             "software": stripper.version,
             "mask_ml": round(brain_volume_ml(clean.brain, clean.raw), 1),
         },
+        *([{"name": "subtract", "value": float(f"{clean.zero:.7g}")}] if clean.zero else ()),
         {
             "name": "bias",
             **settings.bias.model_dump(mode="json"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.cohorts.base import Scan
+from harmbench.cohorts.intensities import finite, with_notes
+from harmbench.cohorts.masks import read_mask
 from harmbench.errors import PreparationError, VolumeError
 from harmbench.preparation.bias import bias_field
+from harmbench.preparation.contrasts import check_steps
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, check_plausible
-from harmbench.volume import Volume, read, require_same_grid
+from harmbench.preparation.zero import count_from_zero
+from harmbench.volume import Volume, read
 
 __all__ = ["CleanScan", "clean_scan", "read_raw"]
 
@@ -27,38 +31,40 @@ class CleanScan:
         raw: the scan as it was read.
         brain: mask of the brain, shape (x, y, z).
         bias: the field that the scan was multiplied with, mean 1 in the brain.
-        corrected: the scan divided by the field; the head around the brain is still there, so that
-            interpolation at the brain's edge mixes tissue with tissue.
+        corrected: the scan less `zero`, divided by the field; the head around the brain is still
+            there, so that interpolation at the brain's edge mixes tissue with tissue.
+        zero: the intensity that means no signal: 0 but in scans with an offset (see `zero_level`).
     """
 
     raw: Volume
     brain: Mask
     bias: NDArray[np.float32]
     corrected: Volume
+    zero: float = 0.0
 
 
 def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
     """Read a raw scan and the mask that came with it.
 
     Raises:
-        VolumeError: a file is missing, damaged, or not a 3D image, or the mask has another grid.
+        VolumeError: a file is missing, damaged, or not a 3D image, or the mask is not this scan's.
         PreparationError: the values are no image.
     """
     volume = read(scan.path)
-    bad = int(volume.data.size - np.count_nonzero(np.isfinite(volume.data)))
-    if bad:
-        raise PreparationError(f"{scan.path}: {bad} voxels are NaN or infinite")
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if high <= 0 or low == high:
-        raise PreparationError(f"{scan.path}: all values lie from {low:g} to {high:g}: not a scan")
-    if scan.mask is None:
-        return volume, None
-    mask = read(scan.mask, kind="label")
     try:
-        require_same_grid(mask, volume, (f"the mask {scan.mask}", "the scan"))
+        mask = None if scan.mask is None else read_mask(scan.mask, volume)
     except VolumeError as error:
         raise VolumeError(f"{scan.path}: {error}") from error
-    return volume, np.asarray(mask.data > 0)
+    try:
+        volume = finite(volume, None if mask is None else mask.data, str(scan.path))
+    except VolumeError as error:
+        raise PreparationError(f"{scan.path}: {error}") from error
+    low, high = float(volume.data.min()), float(volume.data.max())
+    if low == high:
+        raise PreparationError(f"{scan.path}: all values lie from {low:g} to {high:g}: not a scan")
+    if mask is None:
+        return volume, None
+    return with_notes(volume, *mask.notes), mask.data
 
 
 def clean_scan(scan: Scan, stripper: SkullStripper, settings: PrepareSettings) -> CleanScan:
@@ -66,14 +72,20 @@ def clean_scan(scan: Scan, stripper: SkullStripper, settings: PrepareSettings) -
 
     Raises:
         VolumeError: see `read_raw`.
-        PreparationError: the scan is not usable, no plausible brain was found, or a step failed.
+        PreparationError: the scan is not usable, no plausible brain was found, or a step failed or
+            is not made for the scan's contrast.
     """
     raw, given = read_raw(scan)
     try:
+        notes = check_steps(scan.path, settings)
         brain = stripper.mask(raw, given)
-        check_plausible(brain, raw, settings.strip)
-        bias = bias_field(raw, brain, settings.bias)
-    except PreparationError as error:
+        counted, zero, found = count_from_zero(raw, brain, settings.bias.method == "n4")
+        check_plausible(brain, counted, settings.strip)
+        bias = bias_field(counted, brain, settings.bias)
+    except (PreparationError, VolumeError) as error:
         raise PreparationError(f"{scan.path}: {error}") from error
-    corrected = raw if settings.bias.method == "none" else raw.with_data(raw.data / bias)
-    return CleanScan(raw, brain, bias, corrected)
+    corrected = (
+        counted if settings.bias.method == "none" else counted.with_data(counted.data / bias)
+    )
+    notes = [replace(note, where=str(scan.path)) for note in (*notes, *found)]
+    return CleanScan(with_notes(raw, *notes), brain, bias, corrected, zero)

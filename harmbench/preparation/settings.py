@@ -34,7 +34,8 @@ class StripSettings(Settings):
     method: Stripping = Field(
         "deepbet",
         description="`deepbet`, `hd-bet` (an extra), `bet` (FSL), `mask` (a mask that comes with "
-        "each scan), or `none` (scans are stripped: the brain is where they are above 0)",
+        "each scan), or `none` (scans are stripped: the brain is what lies above 0, or "
+        "differs from a background of one other value)",
     )
     plausible_ml: tuple[float, float] = Field(
         (700.0, 2300.0),

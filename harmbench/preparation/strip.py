@@ -19,7 +19,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.errors import PreparationError, ProgramError, UnavailableError
+from harmbench.cohorts.intensities import brain_of
+from harmbench.errors import PreparationError, ProgramError, UnavailableError, VolumeError
 from harmbench.fsl import fsl_version, run_fsl
 from harmbench.preparation.settings import StripSettings
 from harmbench.volume import Volume, read, write
@@ -217,7 +218,7 @@ class GivenMask:
 
 
 class AlreadyStripped:
-    """For scans without a skull: the brain is where they are above 0."""
+    """For scans without a skull: the brain is what differs from the background."""
 
     name = "none"
     version = "scans are skull-stripped"
@@ -225,8 +226,11 @@ class AlreadyStripped:
     def __init__(self, settings: StripSettings) -> None: ...
 
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
-        """Return where the scan is above 0; see `SkullStripper`."""
-        return np.asarray(scan.data > 0)
+        """Return what differs from the background; see `SkullStripper` and `brain_of`."""
+        try:
+            return brain_of(scan)[0]
+        except VolumeError as error:
+            raise PreparationError(str(error)) from error
 
 
 STRIPPERS: Mapping[str, type[Any]] = MappingProxyType(
@@ -257,7 +261,7 @@ def check_plausible(mask: Mask, scan: Volume, settings: StripSettings) -> None:
         PreparationError: its volume is not plausible, or what is in it is noise or uniform.
     """
     volume, (low, high) = brain_volume_ml(mask, scan), settings.plausible_ml
-    if not low <= volume <= high:
+    if not low <= volume <= high or not mask.any():
         raise PreparationError(
             f"the brain mask has {volume:.0f} ml, expected {low:g} to {high:g} ml: not a scan of a "
             "whole head, or skull stripping failed; try another strip.method, or set "

@@ -14,16 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harmbench import filetypes, geometry, imagefile, qc
-from harmbench import volume as volume_module
-from harmbench.cohorts import base
+from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Scan
 from harmbench.cohorts.whole_subjects import publish
 from harmbench.errors import HarmbenchError
 from harmbench.meter import Meter
 from harmbench.method import Progress
 from harmbench.notes import Note, to_records
-from harmbench.preparation import align, bias, derivative, grid, itk, register, scan, strip
 from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
     scan_stem,
@@ -37,7 +34,7 @@ from harmbench.qc import qc_figure
 from harmbench.qc.numbers import measure
 from harmbench.report.style import style, write_figure
 from harmbench.sidecars import sidecar_fields
-from harmbench.storage import code_key, file_key, key_of
+from harmbench.storage import file_key, key_of
 
 __all__ = ["SubjectJob", "prepare_subject"]
 
@@ -77,8 +74,7 @@ class SubjectJob:
             ]
             for session, scan in self.scans.items()
         }
-        steps_done = (align, base, bias, derivative, grid, itk, register, scan, strip, qc)
-        code = code_key(*steps_done, volume_module, geometry, imagefile, filetypes)
+        code = stage_code("prepare")
         stripper = make_stripper(self.settings.strip)
         software = [version("antspyx"), stripper.name, stripper.version]
         own = [self.label, self.group, self.reference, dict(self.sessions)]

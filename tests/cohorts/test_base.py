@@ -50,7 +50,7 @@ def test_percentile_rescaling_by_hand() -> None:
 
 
 def test_rescaling_keeps_what_is_in_range_and_records_itself() -> None:
-    volume = Volume(np.linspace(-3, 9, 64).reshape(4, 4, 4), np.eye(4))
+    volume = Volume(np.linspace(0, 9, 64).reshape(4, 4, 4), np.eye(4))
     assert rescale_volume(volume, "none") is volume
     scaled = rescale_volume(volume, "percentile")
     assert scaled.data.min() == 0

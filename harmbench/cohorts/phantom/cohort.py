@@ -12,8 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from harmbench import volume
-from harmbench.cohorts import base, phantom
+from harmbench.code_keys import own_code
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.physics import PROTOCOLS
@@ -21,7 +20,7 @@ from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_su
 from harmbench.cohorts.whole_subjects import intact, publish, sweep
 from harmbench.errors import CohortError
 from harmbench.method import NoProgress, Progress
-from harmbench.storage import code_key, key_of
+from harmbench.storage import key_of
 
 __all__ = ["cache_folder", "make_phantom"]
 
@@ -75,7 +74,7 @@ def make_phantom(
 
 
 def _key(settings: PhantomSettings) -> str:
-    return key_of(settings.model_dump(exclude={"subjects"}), code_key(phantom, base, volume))
+    return key_of(settings.model_dump(exclude={"subjects"}), own_code("harmbench.cohorts.phantom"))
 
 
 def _make_all(

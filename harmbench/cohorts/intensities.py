@@ -1,0 +1,228 @@
+"""Intensities as they come: voxels without a number, the background, and where the brain is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from harmbench.errors import VolumeError
+from harmbench.notes import Note
+from harmbench.volume import Volume
+
+__all__ = [
+    "RANGE_SLACK",
+    "background_value",
+    "brain_of",
+    "edge_values",
+    "equal_neighbours",
+    "finite",
+    "large_foreground",
+    "not_a_scan",
+    "out_of_range",
+    "share_below_zero",
+    "with_notes",
+]
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+RANGE_SLACK = 1e-6
+"""How far intensities in [0, 1] may lie beyond, for rounding."""
+
+FEW_BELOW_ZERO = 0.02
+"""Share of the voxels other than 0 that interpolation leaves below 0 at the brain's edge, at most."""
+
+MOST_BRAIN_ML = 2300.0
+"""A larger foreground is no brain."""
+
+# The background reaches the edges of the box, where no brain is, and fills a part of it.
+_EDGE_SHARE = 0.9
+_LEAST_BACKGROUND = 0.1
+_LEAST_NAN = 0.01
+# A scan of 4 bits has 16 grey levels; label maps of many labels have large areas of one label.
+_FEWEST_VALUES = 8
+_MOST_LABELS = 256
+_LABEL_MAP_EQUAL = 0.75
+_SAMPLE = 100_000
+_OVERSHOOT = 0.05
+
+
+def with_notes(volume: Volume, *notes: Note) -> Volume:
+    """Return a volume with more notes."""
+    return replace(volume, notes=(*volume.notes, *notes)) if notes else volume
+
+
+def finite(volume: Volume, mask: Mask | None = None, where: str = "") -> Volume:
+    """Set voxels without a number to 0 where they are background.
+
+    With a `mask`, shape (x, y, z), those are NaN and infinite voxels outside of it. Without one they
+    are areas of NaN that reach the border of the volume, as SPM and CAT12 leave them around a brain;
+    few of them are damage.
+
+    Raises:
+        VolumeError: other voxels are NaN or infinite.
+    """
+    bad = ~np.isfinite(volume.data)
+    if not bad.any():
+        return volume
+    if mask is not None:
+        background, kind = bad & ~mask, "not-finite-outside-mask"
+        text = "NaN or infinite voxels outside the mask became 0"
+    elif bad.mean() < _LEAST_NAN:
+        background, kind, text = np.zeros_like(bad), "", ""
+    else:
+        background, kind = _reaching_border(np.isnan(volume.data)), "nan-background"
+        text = "the NaN voxels around the brain are taken for background and became 0"
+    left = int(np.count_nonzero(bad & ~background))
+    if left:
+        many = "1 voxel is" if left == 1 else f"{left} voxels are"
+        inside = "" if mask is None else " in the mask"
+        raise VolumeError(f"{many} NaN or infinite{inside}")
+    if background.all():
+        raise VolumeError("all voxels are NaN")
+    clean = volume.with_data(np.where(background, 0, volume.data))
+    return with_notes(clean, Note(kind, text, where))
+
+
+def _reaching_border(area: Mask) -> Mask:
+    """The connected parts of an area that touch a face of the volume."""
+    parts, _ = ndimage.label(area)
+    faces = [np.moveaxis(parts, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
+    touching = np.unique(np.concatenate(faces))
+    return np.isin(parts, touching[touching > 0])
+
+
+def edge_values(data: Array) -> Array:
+    """The voxels on the twelve edges of a volume's box, shape (n,): no brain reaches them."""
+    lines = []
+    for axis in range(3):
+        along = np.moveaxis(data, axis, 0)
+        lines += [along[:, i, j] for i in (0, -1) for j in (0, -1)]
+    return np.concatenate(lines)
+
+
+def background_value(data: Array) -> float | None:
+    """The one value of the background of a skull-stripped scan; `None` where there is no such value.
+
+    It is the value of nine tenths of the voxels on the edges of the box, and of at least a tenth of
+    all voxels.
+    """
+    values, counts = np.unique(edge_values(data), return_counts=True)
+    most = int(np.argmax(counts))
+    if counts[most] < _EDGE_SHARE * counts.sum():
+        return None
+    value = values[most]
+    if np.count_nonzero(data == value) < _LEAST_BACKGROUND * data.size:
+        return None
+    return float(value)
+
+
+def share_below_zero(data: Array) -> float:
+    """How many of the voxels other than 0 lie below 0, from 0 to 1."""
+    below = np.count_nonzero(data < 0)
+    return float(below / max(1, np.count_nonzero(data)))
+
+
+def brain_of(volume: Volume, where: str = "") -> tuple[Mask, tuple[Note, ...]]:
+    """Find the brain of a skull-stripped scan, before its intensities are scaled.
+
+    - The background is 0, or not one value, and hardly any voxel lies below 0: the brain is what
+      lies above 0.
+    - The background is one other value, or it is 0 and the brain lies on both sides of it, as in
+      scans with z-scores: the brain is what differs from it, with the holes in it.
+
+    Returns:
+        The brain, shape (x, y, z), and what was assumed.
+
+    Raises:
+        VolumeError: the brain cannot be told from the background; the message says what to do.
+    """
+    data = volume.data
+    value, below = background_value(data), share_below_zero(data)
+    if not value and below <= FEW_BELOW_ZERO:
+        text = "few voxels lie below 0, as interpolation leaves them: they count as background"
+        return data > 0, (Note("few-below-zero", text, where),) if below else ()
+    if value is None:
+        raise VolumeError(
+            f"{below:.1%} of the voxels other than 0 lie below 0 (down to {data.min():.4g}) and the "
+            "background is not one value, so that the brain cannot be found: give a brain mask "
+            "(column `mask` of a manifest, *_desc-brain_mask of a BIDS data set), or prepare the "
+            "scan with a skull stripper"
+        )
+    brain = np.asarray(ndimage.binary_fill_holes(data != value), dtype=np.bool_)
+    if brain.any() and data.max() <= value:
+        raise VolumeError(
+            f"no voxel is above the background ({value:g}), and some are below (down to "
+            f"{data.min():.4g}): the intensities are inverted, perhaps by a negative scl_slope"
+        )
+    text = "values lie below 0, or the background is not 0: the brain is what differs from the "
+    return brain, (Note("brain-by-background", f"{text}background, which is one value", where),)
+
+
+def equal_neighbours(data: Array, area: Mask) -> float:
+    """Share of neighbouring voxels in an area, shape (x, y, z), with equal values; 0 without any."""
+    equal = pairs = 0
+    for axis in range(3):
+        one, other = np.moveaxis(data, axis, 0)[:-1], np.moveaxis(data, axis, 0)[1:]
+        both = np.moveaxis(area, axis, 0)
+        inside = both[:-1] & both[1:]
+        pairs += int(np.count_nonzero(inside))
+        equal += int(np.count_nonzero((one == other) & inside))
+    return equal / max(1, pairs)
+
+
+def not_a_scan(volume: Volume) -> str | None:
+    """Say why a volume with a background of 0 is no scan but a mask or a label map, if it is."""
+    data = volume.data
+    brain = data != 0
+    values = data[brain]
+    if not values.size:
+        return None
+    if np.unique(values[:: max(1, values.size // _SAMPLE)]).size > _MOST_LABELS:
+        return None
+    found = np.unique(values)
+    if found.size > _MOST_LABELS:
+        return None
+    if found.size == 1:
+        return f"all its voxels but the background have the value {found[0]:g}: a mask, not a scan"
+    if found.size <= _FEWEST_VALUES or equal_neighbours(data, brain) > _LABEL_MAP_EQUAL:
+        return f"it has {found.size} values besides the background: a label map, not a scan"
+    return None
+
+
+def out_of_range(volume: Volume, setting: str) -> str | None:
+    """Say how intensities leave [0, 1], if they do.
+
+    Args:
+        volume: finite.
+        setting: what the user can ask for, such as `data.rescale=percentile`.
+    """
+    data = volume.data
+    low, high = float(data.min()), float(data.max())
+    if high <= 0:
+        return "no voxel is above 0"
+    if low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK:
+        return None
+    advice = f"prepare the scans, or ask for {setting}"
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        beyond = np.count_nonzero((data < -RANGE_SLACK) | (data > 1 + RANGE_SLACK)) / data.size
+        advice = (
+            f"{beyond:.2g} of the voxels lie beyond, as interpolation leaves them: clip them to 0 "
+            f"and 1, or ask for {setting}"
+        )
+    return f"intensities from {low:.7g} to {high:.7g}, expected 0 to 1: {advice}"
+
+
+def large_foreground(volume: Volume, where: str = "") -> tuple[Note, ...]:
+    """Note that more lies above 0 than a brain has."""
+    voxel_ml = float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    if np.count_nonzero(volume.data > 0) * voxel_ml <= MOST_BRAIN_ML:
+        return ()
+    text = (
+        f"more than {MOST_BRAIN_ML:g} ml lie above 0, more than a brain: is the skull still there?"
+    )
+    return (Note("large-foreground", text, where),)

@@ -1,0 +1,85 @@
+"""The intensity that means no signal: what multiplies a scan, as a bias field does, leaves it alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmbench.cohorts.intensities import background_value, edge_values
+from harmbench.errors import PreparationError
+from harmbench.notes import Note
+from harmbench.volume import Volume
+
+__all__ = ["count_from_zero", "zero_level"]
+
+Mask = NDArray[np.bool_]
+
+# All in units of the brain's median above the background. An offset up to the first is left alone,
+# as is a background that varies more than that. The darkest percent of a brain lies nearer to air
+# than the second; else the background's value is a mark, such as -1024, and no measured one.
+_SMALL, _DARK = 0.1, 0.5
+
+
+def zero_level(scan: Volume, brain: Mask) -> float | None:
+    """Find the intensity that means no signal; `None` where that cannot be known.
+
+    It is 0, unless the brain (its darkest percent) lies below 0, or the background on the edges of
+    the volume is uniform and lies above 0 by more than a tenth of the brain's level. Then it is the
+    level of the background, provided that the brain lies above it: not so in scans whose z-scores
+    were computed within the brain.
+
+    Args:
+        scan: finite, shape (x, y, z).
+        brain: mask, same shape, not empty.
+    """
+    dark, middle = (float(v) for v in np.percentile(scan.data[brain], (1, 50)))
+    least, air, most = (float(v) for v in np.percentile(edge_values(scan.data), (10, 50, 90)))
+    small = _SMALL * abs(middle - air)
+    uniform = most - least <= small
+    if dark >= 0 and (not uniform or abs(air) <= small):
+        return 0.0
+    if uniform and air <= dark + small and dark - air < _DARK * (middle - air):
+        return air
+    return 0.0 if dark >= 0 and air < 0 else None
+
+
+def count_from_zero(
+    scan: Volume, brain: Mask, multiplied: bool
+) -> tuple[Volume, float, tuple[Note, ...]]:
+    """Subtract the intensity that means no signal.
+
+    Args:
+        scan: finite.
+        brain: mask, shape (x, y, z); nothing is subtracted for an empty one.
+        multiplied: whether a bias field will be looked for, which asks for a known level.
+
+    Returns:
+        The scan, what was subtracted, and what was assumed. Where the level is not known, the
+        darkest value of the brain is subtracted, and a background of one value becomes 0.
+
+    Raises:
+        PreparationError: the level is not known, and a bias field needs it.
+    """
+    zero = zero_level(scan, brain) if brain.any() else 0.0
+    if zero == 0:
+        return scan, 0.0, ()
+    if zero is not None:
+        text = (
+            "values lie below 0, or the background lies above: intensities are counted from the "
+            "level of the background"
+        )
+        return scan.with_data(scan.data - zero), zero, (Note("counted-from-background", text),)
+    if multiplied:
+        low, high = float(scan.data[brain].min()), float(scan.data[brain].max())
+        raise PreparationError(
+            f"N4 divides by a field, but what value means no signal is not known: the brain has "
+            f"values from {low:.4g} to {high:.4g} and the background does not lie below it, as after "
+            "z-scoring within the brain; set bias.method=none, or give the scan as it was before"
+        )
+    darkest = float(scan.data[brain].min())
+    data = scan.data - darkest
+    background = background_value(scan.data)
+    if background is not None:
+        data = np.where((scan.data == background) & ~brain, 0, data)
+    text = "the brain lies on both sides of the background: values are counted from its darkest"
+    return scan.with_data(data), darkest, (Note("counted-from-darkest", text),)
