@@ -147,9 +147,9 @@ def test_entities_are_read_from_numbers_and_null(text: str, value: str | None) -
 
 
 def test_numbers_stay_numbers() -> None:
-    experiment = load_experiment(None, ["folds.k=3", "data.phantom.spacing_mm=.5", "jobs=02"])
+    experiment = load_experiment(None, ["folds.k=3", "data.phantom.spacing_mm=1.5e0", "jobs=02"])
     assert (experiment.folds.k, experiment.jobs) == (3, 2)
-    assert experiment.data.phantom.spacing_mm == 0.5
+    assert experiment.data.phantom.spacing_mm == 1.5
 
 
 def test_preparation_has_the_data_options_of_a_run(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def fingerprint(volume: Volume) -> Fingerprint:
     """Return the fingerprint of a volume as read; samples that are not finite count as 0."""
     step = max(1, round((volume.data.size / _SAMPLES) ** (1 / 3)))
     samples = np.nan_to_num(volume.data[::step, ::step, ::step], posinf=0, neginf=0).ravel()
-    digest = hashlib.sha256(np.ascontiguousarray(volume.data)).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(volume.data).data).hexdigest()
     # Not the largest: one spike would make all scans alike.
     return Fingerprint(volume.shape, digest, samples, float(np.percentile(np.abs(samples), 99)))
 
