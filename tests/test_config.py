@@ -6,6 +6,7 @@ import pytest
 from harmbench.config import (
     Experiment,
     load_experiment,
+    load_preparation,
     parse_overrides,
     select_methods,
     write_experiment,
@@ -125,3 +126,47 @@ def test_settings_of_methods_that_are_left_out_are_checked_too() -> None:
         select_methods(experiment, ["identity"])
     with pytest.raises(MethodError, match="unknown method 'dmm'; did you mean 'dm'"):
         select_methods(load_experiment(overrides=["methods.dmm.levels=3"]), ["identity"])
+
+
+@pytest.mark.parametrize("label", ["007", "1e3", "NA", "no", "1_2", "12:30", "2020-01-01", "0x1"])
+def test_labels_stay_text(label: str, tmp_path: Path) -> None:
+    experiment = load_experiment(None, [f"data.source={label}", f"data.bids.entities.acq={label}"])
+    assert experiment.data.source == label
+    assert experiment.data.bids.entities == {"acq": label}
+    write_experiment(experiment, tmp_path / "c.yaml")
+    assert load_experiment(tmp_path / "c.yaml") == experiment
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", "1"), ("null", None), ("'null'", "null"), ("1.5", "1.5"), ("", None), ("01", "01")],
+)
+def test_entities_are_read_from_numbers_and_null(text: str, value: str | None) -> None:
+    experiment = load_experiment(None, [f"data.bids.entities.acq={text}"])
+    assert experiment.data.bids.entities == {"acq": value}
+
+
+def test_numbers_stay_numbers() -> None:
+    experiment = load_experiment(None, ["folds.k=3", "data.phantom.spacing_mm=1.5e0", "jobs=02"])
+    assert (experiment.folds.k, experiment.jobs) == (3, 2)
+    assert experiment.data.phantom.spacing_mm == 1.5
+
+
+def test_preparation_has_the_data_options_of_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("spacing_mm: 2\ndata:\n  path: raw\n  bids: {run: 5F, entities: {rec: norm}}\n")
+    made = load_preparation(file, ["data.bids.acquisition=high"], {"data.bids.session_by": "acq"})
+    assert made.settings.spacing_mm == 2
+    assert made.data.path == tmp_path / "raw"
+    assert made.data.bids.run == "5F"
+    assert made.data.bids.wanted() == {"acq": "high", "rec": "norm"}
+    assert made.data.bids.session_by == "acq"
+    for name in ("source", "target", "direction", "rescale"):
+        with pytest.raises(ConfigError, match=f"data.{name}: not for a preparation"):
+            load_preparation(None, [f"data.{name}=x"])
+    with pytest.raises(
+        ConfigError, match=r"data\.bids\.acquisitoin: unknown setting; did you mean"
+    ):
+        load_preparation(None, ["data.bids.acquisitoin=x"])
+    with pytest.raises(ConfigError, match="data: expected a mapping"):
+        load_preparation(None, ["data=x"])

@@ -230,7 +230,7 @@ def test_unusable_scans_cost_their_own_subject_only(
         # No scan may be there twice: each subject gets one of its own brightness.
         for place, (name, (path, _)) in enumerate(cases.items(), start=1):
             for row in two:
-                own = stored(f"{name}.nii.gz", np.float32(data) * (1 + place / 50))
+                own = stored(f"{name}-1p5T.nii.gz", np.float32(data) * (1 + place / 50))
                 file = path if row["session"] == "3T" else own
                 rows.append({**row, "subject": name, "path": str(file)})
         rows.append({**two[0], "subject": "alone"})
@@ -403,3 +403,39 @@ def test_a_title_that_says_simulated_makes_nothing_simulated(raw: Cohort, prepar
         place.mkdir(parents=True)
         shutil.copy(scan.path, place / f"{subject}_ses-{label}_T1w.nii.gz")
     assert not read_bids(root).simulated
+
+
+def test_a_withdrawn_subject_is_named_and_not_used(prepare, manifest, tmp_path: Path) -> None:
+    prepare()
+    lines: list[str] = []
+    only = manifest(lambda rows: rows.__delitem__(slice(2, None)))
+    prepare_cohort(
+        DataSettings(path=only),
+        tmp_path / "out",
+        load_preparation(None, QUICK).settings,
+        jobs=1,
+        say=lines.append,
+    )
+    assert any("withdrawn-subject" in line and "sub-02" in line for line in lines)
+    cohort = read_bids(tmp_path / "out")
+    assert cohort.subjects == ("sub-01",)
+    assert [(n.kind, n.where) for n in cohort.notes if n.kind == "withdrawn-subject"] == [
+        ("withdrawn-subject", "subject sub-02")
+    ]
+
+
+def test_a_scan_that_is_there_twice_is_refused(prepare, manifest, tmp_path: Path) -> None:
+    def repeat(rows: list[Row]) -> None:
+        image = nib.load(rows[0]["path"])
+        nib.save(image, tmp_path / "copy.nii")
+        rows[2]["path"] = str(tmp_path / "copy.nii")
+
+    with pytest.raises(CohortError, match="is the same scan as"):
+        prepare(data=manifest(repeat))
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_among_the_scans_are_refused(prepare, raw: Cohort) -> None:
+    scan = next(iter(raw.scans.values())).path
+    with pytest.raises(PreparationError, match="holds the input"):
+        prepare(out=str(scan.parent))

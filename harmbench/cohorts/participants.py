@@ -64,18 +64,21 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
         )
     notes = [*table.notes, *([] if grouped else _offers(table, path))]
     groups: dict[str, str] = {}
-    problems = []
+    # A dictionary keeps the order and names each problem once.
+    problems = dict.fromkeys(
+        f"line {row.line}: {_SUBJECT} is empty" for row in table.rows if not row.values[_SUBJECT]
+    )
     for row in table.rows:
         subject = f"sub-{row.values[_SUBJECT].removeprefix('sub-')}"
         if subject in groups:
-            problems.append(f"{_FILE} lists {subject} twice")
+            problems[f"{_FILE} lists {subject} twice"] = None
         value = row.values[column] if grouped else EVERYBODY
         if value in _MISSING:
             text = f"its {column} is missing in {_FILE}; it is in the group '{EVERYBODY}'"
             notes.append(Note("group-missing", text, f"subject {subject}"))
         groups[subject] = EVERYBODY if value in _MISSING else value
     if problems:
-        raise CohortError(f"{path} cannot be used:", problems)
+        raise CohortError(f"{path} cannot be used:", list(problems))
     return Participants(groups, grouped, tuple(notes))
 
 

@@ -45,11 +45,10 @@ class Fingerprint:
 
 
 def fingerprint(volume: Volume) -> Fingerprint:
-    """Return the fingerprint of a volume as read; what is not finite counts as 0."""
-    values = np.nan_to_num(volume.data, posinf=0, neginf=0)
-    step = max(1, round((values.size / _SAMPLES) ** (1 / 3)))
-    samples = np.ascontiguousarray(values[::step, ::step, ::step]).ravel()
-    digest = hashlib.sha256(values.tobytes()).hexdigest()
+    """Return the fingerprint of a volume as read; samples that are not finite count as 0."""
+    step = max(1, round((volume.data.size / _SAMPLES) ** (1 / 3)))
+    samples = np.nan_to_num(volume.data[::step, ::step, ::step], posinf=0, neginf=0).ravel()
+    digest = hashlib.sha256(np.ascontiguousarray(volume.data).data).hexdigest()
     # Not the largest: one spike would make all scans alike.
     return Fingerprint(volume.shape, digest, samples, float(np.percentile(np.abs(samples), 99)))
 

@@ -1,0 +1,186 @@
+"""Participants, sidecars and descriptions of BIDS folders, and manifests, as people write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harmbench.cohorts.bids import BidsSettings, read_bids
+from harmbench.cohorts.manifest import read_manifest
+from harmbench.config import load_experiment
+from harmbench.errors import CohortError
+from harmbench.grid import run_experiment
+from harmbench.report import make_report
+from harmbench.results import read_results
+
+LayOut = Callable[..., Path]
+FIELD = "MagneticFieldStrength"
+
+
+def _kinds(root: Path, **settings: Any) -> list[str]:
+    return [note.kind for note in read_bids(root, BidsSettings(**settings)).notes]
+
+
+@pytest.mark.parametrize("value", ["NA", "null", "nan", "1e3", "007", "True", "é"])
+def test_groups_are_text(lay_out: LayOut, two_by_two: list[str], value: str) -> None:
+    root = lay_out(*two_by_two)
+    (root / "participants.tsv").write_text(f"participant_id\tgroup\n01\t{value}\nsub-02\tHC\t\n")
+    cohort = read_bids(root)
+    assert cohort.groups == {"sub-01": value, "sub-02": "HC"}
+    assert cohort.notes == ()
+
+
+def test_a_missing_group_is_noted(lay_out: LayOut, two_by_two: list[str]) -> None:
+    root = lay_out(*two_by_two)
+    (root / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tn/a\nsub-02\n")
+    cohort = read_bids(root)
+    assert set(cohort.groups.values()) == {"all"}
+    assert [(n.kind, n.where) for n in cohort.notes] == [
+        ("group-missing", "subject sub-01"),
+        ("group-missing", "subject sub-02"),
+    ]
+
+
+@pytest.mark.parametrize("column", ["Group", "diagnosis", "DX", "Patient Group"])
+def test_columns_like_groups_are_offered(
+    lay_out: LayOut, two_by_two: list[str], column: str
+) -> None:
+    root = lay_out(*two_by_two)
+    (root / "participants.tsv").write_text(f"participant_id\t{column}\nsub-01\tMS\nsub-02\tHC\n")
+    (note,) = read_bids(root).notes
+    assert note.kind == "group-column-offered"
+    assert f"data.bids.group_column={column}" in note.text
+    assert read_bids(root, BidsSettings(group_column=column)).groups["sub-01"] == "MS"
+    with pytest.raises(CohortError, match=f"group_column is 'nope'.*{column}"):
+        read_bids(root, BidsSettings(group_column="nope"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_encodings(lay_out: LayOut, two_by_two: list[str], encoding: str) -> None:
+    root = lay_out(*two_by_two)
+    table = "participant_id\tgroup\r\nsub-01\tgesünd\r\nsub-02\tMS\r\n"
+    (root / "participants.tsv").write_bytes(table.encode(encoding))
+    (root / "dataset_description.json").write_bytes('{"Name": "Zürich"}'.encode(encoding))
+    cohort = read_bids(root)
+    assert cohort.groups["sub-01"] == "gesünd"
+    assert cohort.title == "Zürich"
+    assert {n.kind for n in cohort.notes} == (
+        {"encoding-guessed"} if encoding == "cp1252" else set()
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        (
+            "participants.tsv",
+            "subject\tgroup\n01\tHC\n",
+            "no column participant_id; it has subject",
+        ),
+        ("participants.tsv", "participant_id\tgroup\n\tHC\n", "line 2: participant_id is empty"),
+        ("participants.tsv", "participant_id\tgroup\n01\tHC\tx\n", "line 2 has 3 values"),
+        ("participants.tsv", "", "the table is empty"),
+        ("dataset_description.json", '{"Name": "x",\n}', "not valid JSON, line 2"),
+        ("dataset_description.json", '["x"]', "expected a JSON object"),
+    ],
+)
+def test_unusable_files_are_named(
+    lay_out: LayOut, two_by_two: list[str], file: str, text: str, message: str
+) -> None:
+    root = lay_out(*two_by_two)
+    (root / file).write_text(text)
+    with pytest.raises(CohortError, match=message) as caught:
+        read_bids(root)
+    assert str(root / file) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [["x"], 7, None, {"a": 1}, ""])
+def test_odd_descriptions_are_no_exceptions(
+    lay_out: LayOut, two_by_two: list[str], name: object
+) -> None:
+    root = lay_out(*two_by_two)
+    described = {"Name": name, "HowToAcknowledge": [1], "DatasetDOI": None, "Preparation": "x"}
+    (root / "dataset_description.json").write_text(json.dumps(described))
+    assert len(read_bids(root).scans) == 4
+
+
+def _by_field(lay_out: LayOut, files: list[str], values: list[object], field: str = FIELD) -> Path:
+    sidecars = [file.replace(".nii.gz", ".json") for file in files]
+    pairs = zip(sidecars, values, strict=True)
+    return lay_out(*files, fields={s: {} if v == "absent" else {field: v} for s, v in pairs})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1.5T", "3T"] * 2, [1.5, 3, 1.494, 2.8936], [[1.5], "3.0 Tesla", "1,5", 30000]],
+)
+def test_field_strengths_mean_what_they_mean(
+    lay_out: LayOut, two_by_two: list[str], values: list[object]
+) -> None:
+    cohort = read_bids(_by_field(lay_out, two_by_two, values), BidsSettings(session_by=FIELD))
+    assert cohort.sessions == ("1.5T", "3T")
+    assert len(cohort.scans) == 4
+    kinds = ["field-strength-in-gauss"] if 30000 in values else []
+    assert [note.kind for note in cohort.notes] == kinds
+
+
+@pytest.mark.parametrize("field", [FIELD, "ManufacturersModelName"])
+@pytest.mark.parametrize("value", ["n/a", None, "", True, [1, 2], {"a": 1}, "absent"])
+def test_unusable_fields_are_one_line_with_the_file(
+    lay_out: LayOut, two_by_two: list[str], value: object, field: str
+) -> None:
+    root = _by_field(lay_out, two_by_two, ["1", value, "1", "3"], field)
+    with pytest.raises(CohortError) as caught:
+        read_bids(root, BidsSettings(session_by=field))
+    (problem,) = caught.value.problems
+    assert problem.startswith("sub-01_ses-B_T1w.nii.gz: ")
+    assert field in problem
+
+
+def test_sidecars_are_inherited_unless_damaged(lay_out: LayOut, two_by_two: list[str]) -> None:
+    root = lay_out(*two_by_two, fields={"T1w.json": {FIELD: 1.5}, "ses-B_T1w.json": {FIELD: 3}})
+    assert read_bids(root, BidsSettings(session_by=FIELD)).sessions == ("1.5T", "3T")
+    bad = root / two_by_two[1].replace(".nii.gz", ".json")
+    bad.write_text('{"a": 1,\n "b"}')
+    assert _kinds(root) == ["sidecar-unreadable"]
+    with pytest.raises(CohortError, match=r"sub-01_ses-B_T1w\.json: not valid JSON, line 2"):
+        read_bids(root, BidsSettings(session_by=FIELD))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", " , "])
+def test_manifests(make_manifest, encoding: str, separator: str) -> None:
+    path = make_manifest(2)
+    text = path.read_text().replace("MS", "gesünd").replace(",", separator)
+    path.write_bytes(text.replace("\n", separator + "\r\n").encode(encoding))
+    cohort = read_manifest(path)
+    assert cohort.groups == {"s0": "HC", "s1": "gesünd"}
+    kinds = {n.kind for n in cohort.notes}
+    assert ("encoding-guessed" in kinds) == (encoding == "cp1252")
+    assert ("table-separator" in kinds) == (separator in ";\t")
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_text(
+    make_manifest, thresholds, tmp_path: Path
+) -> None:
+    names = ["007", "1e3", "NA", "null", "nan", "True"]
+    path = make_manifest(len(names))
+    text = path.read_text().replace(",A,", ",null,").replace(",B,", ",1.0,").replace("MS", "NA")
+    for number, name in enumerate(names):
+        text = text.replace(f"s{number},", f"{name},")
+    path.write_text(text)
+    overrides = ["scoring.segmenter=thresholds", "folds.k=2", "device=cpu", "ceiling=false"]
+    experiment = load_experiment(None, overrides, {"data.path": path})
+    lines: list[str] = []
+    for _ in range(2):
+        run_experiment(experiment, tmp_path / "out", say=lines.append)
+    assert load_experiment(tmp_path / "out" / "config.yaml") == experiment
+    results = read_results(tmp_path / "out" / "results.csv")
+    assert set(results["subject"]) == set(names)
+    assert set(results["group"]) == {"HC", "NA"}
+    assert set(results["direction"]) == {"1.0-to-null", "null-to-1.0"}
+    assert make_report([tmp_path / "out"]).is_file()
