@@ -37,7 +37,7 @@ class Noisy(Method):
 
 
 class Thresholds:
-    """Three classes by fixed thresholds: a stand-in with the protocol's behaviour."""
+    """Three classes by parts of the brain's range: a stand-in with the protocol's behaviour."""
 
     name = "thresholds"
     version = "1"
@@ -46,7 +46,9 @@ class Thresholds:
         check_segmentable(volume)
         if float(volume.data.max()) < 0.3:
             raise UnsegmentableError("too dark for three classes")
-        labels = np.digitize(volume.data, [1e-6, 0.15, 0.35])
+        brain = volume.data[volume.data > 0]
+        low, extent = float(brain.min()), float(np.ptp(brain))
+        labels = np.digitize(volume.data, [1e-6, low + 0.15 * extent, low + 0.35 * extent])
         return volume.with_data(labels.astype(np.uint8), kind="label")
 
 

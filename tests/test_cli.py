@@ -305,7 +305,7 @@ def test_bad_volumes_are_named_with_what_is_wrong(call, make_manifest, tmp_path)
         if name in ("nan", "negative"):
             assert code == 2
             continue
-        assert code == 0
+        assert code == 1
         tissue = [row for row in json.loads(out) if row["tissue"]]
         assert {row["status"] for row in tissue} == {"segmentation_failed"}
 
