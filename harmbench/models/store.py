@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from harmbench.errors import ConfigError, MethodError, RunError
-from harmbench.method import Method, NoProgress, Progress, Task, load_method, make_settings
+from harmbench.method import Method, NoProgress, Progress, Task, load_method, saved_settings
 from harmbench.models.card import model_card
 from harmbench.models.record import ModelRecord, check_files, describe_cell
 from harmbench.runs import CellFolder
@@ -76,7 +76,7 @@ def load_model(
         record, uses = describe_cell(folder, progress)
         files, uses = CellFolder(folder).model, method or uses
     kind = load_method(uses)
-    settings = make_settings(kind, record.settings, record.label)
+    settings = saved_settings(kind, record.settings, record.label)
     task = Task(record.direction, record.fold, record.seed, device, None, progress)
     return Model(record, _loaded(kind, files, settings), task)
 
