@@ -148,11 +148,13 @@ def test_placing_a_network_keeps_its_function():
 
 
 @pytest.fixture
-def tf32(monkeypatch):
+def tf32():
     """TF32 allowed everywhere, and a way to ask where it is."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    return lambda: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32, cudnn.allow_tf32 = True, True
+    yield lambda: (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto", "bf16"])
