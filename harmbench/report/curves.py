@@ -67,7 +67,7 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
     """Average a curve over equal spans of steps; each point stands at the end of its span."""
     span = curve["step"].max() / POINTS
     end = (curve["step"] / span).apply(math.ceil) * span
-    thinned: pd.DataFrame = curve.assign(step=end).groupby("step", as_index=False)["loss"].mean()
+    thinned: pd.DataFrame = curve.assign(step=end).groupby("step")["loss"].mean().reset_index()
     return thinned
 
 

@@ -43,7 +43,7 @@ class DiffusionModel(Method):
     """A denoising diffusion model that is guided by the source slice.
 
     Args:
-        config: its settings; `None` for the paper's.
+        config: its settings; `None` for their defaults.
     """
 
     Config: ClassVar[type[DiffusionSettings]] = DiffusionSettings

@@ -1,4 +1,4 @@
-"""Settings of the diffusion model; the defaults are the paper's (Durrer et al. 2023, Sec. 3)."""
+"""Settings of the diffusion model (Durrer et al. 2023, Sec. 3); `configs/paper.yaml` has the paper's."""
 
 from __future__ import annotations
 
