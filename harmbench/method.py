@@ -41,6 +41,7 @@ __all__ = [
     "load_method",
     "make_settings",
     "method_code",
+    "saved_settings",
 ]
 
 ENTRY_POINT_GROUP = "harmbench.methods"
@@ -134,6 +135,8 @@ class Method(ABC):
         reference: citation of the method's source.
         quick_settings: settings with which `fit` and `harmonize` take seconds on tiny volumes, for
             the contract test.
+        earlier_settings: settings that were added after models had been saved, with the values that
+            describe what was done before; a saved model that lacks them gets these, not the defaults.
 
     Args:
         config: an instance of `Config`, or `None` for its defaults.
@@ -143,6 +146,7 @@ class Method(ABC):
     title: ClassVar[str] = ""
     reference: ClassVar[str] = ""
     quick_settings: ClassVar[Mapping[str, Any]] = {}
+    earlier_settings: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -269,3 +273,17 @@ def make_settings(method: type[Method], values: Mapping[str, Any], label: str) -
     """
     with method_call():
         return validated(method.Config, values, f"methods.{label}")
+
+
+def saved_settings(method: type[Method], values: Mapping[str, Any], label: str) -> BaseModel:
+    """Validate the settings that a saved model was made with, by this version or an earlier one.
+
+    Args:
+        method: the model's; its `earlier_settings` stand in for settings that `values` lacks.
+        values: all settings, as the version that saved the model had them.
+        label: the method's name in the configuration.
+
+    Raises:
+        ConfigError: names every setting that is unknown or invalid.
+    """
+    return make_settings(method, {**method.earlier_settings, **values}, label)

@@ -74,14 +74,18 @@ def subject_values(frame: pd.DataFrame) -> pd.DataFrame:
 def fold_statistics(frame: pd.DataFrame, ddof: int = 1) -> pd.DataFrame:
     """Average within each fold, then over folds, as the paper's tables do.
 
+    The paper does not say which divisor is behind its spread over four folds, and whether that is a
+    variance or a standard deviation. With `ddof` 0 the variance is 3/4 of what it is with `ddof` 1.
+
     Args:
         frame: results table.
-        ddof: the variance over F folds divides by F - `ddof`; 1 is the unbiased estimate.
+        ddof: the variance over F folds divides by F - `ddof`; 1, the default and what reports show, is
+            the unbiased estimate.
 
     Returns:
         Indexed by measure: `fold_mean` (mean over folds of the mean over a fold's subjects),
-        `fold_variance` and `fold_sd` over the fold means (NaN for `ddof` folds or fewer), and
-        `folds`, the number of folds with a value.
+        `fold_variance` and `fold_sd`, its square root, over the fold means (NaN for `ddof` folds or
+        fewer), and `folds`, the number of folds with a value.
     """
     values = subject_values(frame)
     per_fold = values.groupby([*MEASURE, "fold"], sort=True)["value"].mean()

@@ -21,7 +21,7 @@ LEARNED = {
         "norm_groups": 2,
         "levels": 2,
         "blocks_per_level": 1,
-        "timesteps": 20,
+        "timesteps": 40,
         "sampling_steps": 2,
         "iterations": 6,
         "learning_rate": 1e-3,

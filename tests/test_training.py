@@ -38,6 +38,7 @@ from harmbench.training import (
     resolve_precision,
     save_weights,
     seeded,
+    together,
     update_average,
 )
 from harmbench.training import batches as batches_module
@@ -144,6 +145,39 @@ def test_placing_a_network_keeps_its_function():
     assert place(net, CPU) is net
     assert net[2].weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(net(x), before)
+
+
+@pytest.fixture
+def tf32():
+    """TF32 allowed everywhere, and a way to ask where it is."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32, cudnn.allow_tf32 = True, True
+    yield lambda: (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto", "bf16"])
+def test_float32_is_not_tf32(precision, tf32):
+    inside = (False, False) if precision == "float32" else (True, True)
+    with autocast(CPU, precision):
+        assert tf32() == inside
+    assert tf32() == (True, True)
+    with pytest.raises(KeyError), numerics(deterministic=False, precision=precision):
+        assert tf32() == inside
+        with autocast(CPU, precision):
+            pass
+        assert tf32() == inside  # in the backward pass too
+        raise KeyError
+    assert tf32() == (True, True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_whole_training_keeps_to_its_precision(precision, tf32):
+    seen = []
+    task = Task(Direction("3T", "1.5T"))
+    together(lambda *_: seen.append(tf32()), task, TrainingSettings(precision=precision))
+    assert seen == [(False, False) if precision == "float32" else (True, True)]
 
 
 def test_autocast_computes_in_the_precision_asked_for():

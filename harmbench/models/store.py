@@ -21,7 +21,7 @@ from harmbench.method import (
     Task,
     available_methods,
     load_method,
-    make_settings,
+    saved_settings,
 )
 from harmbench.models.card import model_card
 from harmbench.models.record import ModelRecord, check_files, describe_cell
@@ -84,7 +84,7 @@ def load_model(
     else:
         (record, _), files = describe_cell(folder, progress), CellFolder(folder).model
     kind = load_method(_known_method(folder, record, method))
-    settings = make_settings(kind, record.settings, record.label)
+    settings = saved_settings(kind, record.settings, record.label)
     task = Task(record.direction, record.fold, record.seed, device, None, progress)
     return Model(record, _loaded(kind, files, settings), task)
 

@@ -106,8 +106,8 @@ def agreement_plot(evidence: Evidence, direction: Direction) -> Illustration | N
         caption=(
             f"Bland-Altman plots of tissue volumes (segmented with {evidence.segmenter}), one point "
             "per subject: method minus reference against their mean. Solid line: bias; dashed: "
-            "limits of agreement (bias ± 1.96 SD); dotted: no difference. A tissue's panels share "
-            "their axes. With few subjects the limits are uncertain."
+            "limits of agreement (bias ± 1.96 SD over subjects, divisor n - 1); dotted: no difference. A "
+            "tissue's panels share their axes. With few subjects the limits are uncertain."
         ),
         alt="Bland-Altman plots of CSF, GM and WM volume for each method against the reference.",
         figure=figure,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.report.agreement import agreement_plot
+from harmbench.report.curves import training_plot
 from harmbench.report.evidence import Evidence
 from harmbench.report.loading import median_subject
 from harmbench.report.panels import segmentation_panels, slice_panels
@@ -45,6 +46,9 @@ def all_figures(evidence: Evidence) -> Iterator[Illustration]:
         overlays = segmentation_panels(evidence, direction, evidence.lead)
         if overlays is not None:
             yield overlays
+    training = training_plot(evidence)
+    if training is not None:
+        yield training
 
 
 def _subject_plots(evidence: Evidence) -> Iterator[Illustration]:

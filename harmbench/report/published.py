@@ -51,7 +51,8 @@ SLIPS = (
     "The WM volume difference of pGAN for 1.5 T to 3 T is printed as 2.09e4 in Table 2 and as "
     "2.10e4 in Table 9.",
     "The captions of Tables 6-13 call the numbers behind ± variances over folds. Their unit is "
-    "printed as that of the mean; whether they are variances or standard deviations is not known.",
+    "printed as that of the mean; whether they are variances or standard deviations, and with which "
+    "divisor, is not known.",
     "Eq. 6 prints the MSE as a sum of squared differences; values near 10⁻³ can only be a mean "
     "over voxels.",
     "DeepHarmony (DH) is left out of the tissue tables: its images could not be segmented.",

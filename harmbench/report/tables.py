@@ -34,6 +34,10 @@ __all__ = ["all_tables"]
 
 BOLD = "Bold: best of the methods that were measured on all subjects; arrows: better direction."
 MEAN = "Mean over each fold's subjects, then over folds."
+SPREAD = (
+    "Variance and SD (its square root) are taken over the folds' means, with the number of folds - 1 as "
+    "divisor; the paper does not say which divisor it used."
+)
 
 _STRUCTURE = ("gradient_correlation", "stripe_index", "bright_voxel_excess")
 _VOLUMES = (VOLUME.name, RELATIVE_VOLUME_DIFFERENCE.name)
@@ -84,10 +88,7 @@ def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
             if not measures:
                 continue
             number = f"{first + min(place, 1):02d}" + (f"-{place + 1}" if place > 1 else "")
-            caption = (
-                f"{against(evidence, metrics)} {MEAN} Variance and SD (its square root) are taken "
-                f"over the folds' means and divide by the number of folds - 1. {BOLD}"
-            )
+            caption = f"{against(evidence, metrics)} {MEAN} {SPREAD} {BOLD}"
             yield fold_table(
                 evidence,
                 f"{number}-{name}-folds-{file_label(str(direction))}",

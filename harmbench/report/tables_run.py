@@ -183,7 +183,11 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
                 number["printed_as_variance"] = float(f"{spreads[place]}e{at.exponent}")
             numbers.append({**number, "source": MARK})
         rows.append(Row((TITLES[method],), tuple(entries)))
-    spread = " Behind ±: what the paper calls the variance over folds." if source.spreads else ""
+    spread = (
+        " Behind ±: what the paper calls the variance over folds; it does not say with which divisor."
+        if source.spreads
+        else ""
+    )
     return Table(
         f"published-table-{source.number:02d}",
         f"Table {source.number} {MARK}",

@@ -101,19 +101,47 @@ def fitted(learned: Learned | None, name: str) -> Learned:
     return learned
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Return the context in which a network computes in `precision`; weights stay float32."""
+@contextmanager
+def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Let networks compute in `precision` inside the block; weights stay float32.
+
+    A backward pass happens outside of it: what `precision` means there is up to `numerics`.
+    """
     enabled = resolve_precision(device, precision) == "bf16"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    with (
+        _tf32_as_in(precision),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled),
+    ):
+        yield
 
 
 @contextmanager
-def numerics(*, deterministic: bool) -> Iterator[None]:
+def _tf32_as_in(precision: Precision) -> Iterator[None]:
+    """Keep TF32 out of the block where `precision` is float32; else leave torch's choice.
+
+    On NVIDIA GPUs from 2020 on, torch rounds what goes into float32 convolutions to the 10 bits of
+    TF32 unless it is told not to.
+    """
+    if precision != "float32":
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32, cudnn.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextmanager
+def numerics(*, deterministic: bool, precision: Precision = "auto") -> Iterator[None]:
     """Let torch choose algorithms inside the block: the fastest ones, or deterministic ones alone.
 
-    The search for the fastest convolution pays where shapes repeat, as they do in training. With
-    `deterministic`, an operation that has no deterministic algorithm raises. Only a GPU needs it:
-    on a CPU the same seed and number of threads give the same bits anyway.
+    With `precision` float32 none of them uses TF32, in backward passes neither. The search for the
+    fastest convolution pays where shapes repeat, as they do in training. With `deterministic`, an
+    operation that has no deterministic algorithm raises. Only a GPU needs it: on a CPU the same seed
+    and number of threads give the same bits anyway.
     """
     cudnn = torch.backends.cudnn
     benchmark, chosen = cudnn.benchmark, cudnn.deterministic
@@ -125,7 +153,8 @@ def numerics(*, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(True)
     cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
     try:
-        yield
+        with _tf32_as_in(precision):
+            yield
     finally:
         cudnn.benchmark, cudnn.deterministic = benchmark, chosen
         torch.use_deterministic_algorithms(before, warn_only=only_warns)

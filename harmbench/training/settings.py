@@ -35,7 +35,8 @@ class TrainingSettings(Settings):
     # Speed and memory
     precision: Precision = "auto"
     """What networks compute in; `auto`: bf16 on GPUs that have it, float32 elsewhere. With `bf16`
-    weights, losses and the last layer stay float32."""
+    weights, losses and the last layer stay float32. `float32` is IEEE float32: TF32, which torch
+    otherwise uses for convolutions on GPUs, is off in training and harmonizing."""
     compile: bool = False
     """Compile networks with `torch.compile`: a minute of waiting, then faster steps (GPUs)."""
     accumulate: Annotated[int, Field(ge=1)] = 1

@@ -97,7 +97,7 @@ def together(work: Callable[[Task, Team], Result], task: Task, config: TrainingS
     """
     device = resolve_device(task.device)
     if config.devices == 1:
-        with numerics(deterministic=config.deterministic):
+        with numerics(deterministic=config.deterministic, precision=config.precision):
             return work(task, Team(device))
     if device.type == "cuda":
         found = torch.cuda.device_count()
@@ -187,7 +187,7 @@ def _member(
     if team.first:
         task = replace(task, progress=_Sent(queue))
     try:
-        with numerics(deterministic=config.deterministic):
+        with numerics(deterministic=config.deterministic, precision=config.precision):
             result = work(task, team)
     except HarmbenchError as error:
         queue.put(("error", error))

@@ -66,9 +66,7 @@ class Chain:
         timesteps: Sequence[int] | None = None,
     ) -> Chain:
         """Make the chain of the linear schedule that `config` describes."""
-        beta = torch.linspace(
-            config.beta_start, config.beta_end, config.timesteps, dtype=torch.float64
-        )
+        beta = torch.linspace(*config.betas, config.timesteps, dtype=torch.float64)
         if config.zero_terminal_snr:
             beta = rescale_zero_terminal_snr(beta)
         return cls((1 - beta).cumprod(0).to(device), timesteps)

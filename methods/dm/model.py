@@ -43,7 +43,7 @@ class DiffusionModel(Method):
     """A denoising diffusion model that is guided by the source slice.
 
     Args:
-        config: its settings; `None` for the paper's.
+        config: its settings; `None` for their defaults.
     """
 
     Config: ClassVar[type[DiffusionSettings]] = DiffusionSettings
@@ -58,12 +58,13 @@ class DiffusionModel(Method):
         "norm_groups": 4,
         "levels": 2,
         "blocks_per_level": 1,
-        "timesteps": 20,
+        "timesteps": 40,
         "sampling_steps": 4,
         "iterations": 8,
         "checkpoint_every": 2,
         "log_every": 1,
     }
+    earlier_settings: ClassVar[Mapping[str, Any]] = {"scale_betas": False}
 
     config: DiffusionSettings
 
@@ -158,7 +159,7 @@ class DiffusionModel(Method):
             MethodError: files are missing or damaged, or `config` describes another network.
         """
         with saved_values(folder / "model.json", "dm") as values:
-            saved = DiffusionSettings.model_validate(values["settings"])
+            saved = DiffusionSettings.model_validate({**cls.earlier_settings, **values["settings"]})
             rows, columns = (int(extent) for extent in values["plane"])
         if config is not None and config.network_key != saved.network_key:
             raise MethodError(f"{folder}: saved with other settings of network or noising process")

@@ -6,6 +6,8 @@ from typing import cast
 
 import torch
 from diffusers import UNet2DModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from harmbench.methods.dm.settings import DiffusionSettings
@@ -21,7 +23,8 @@ class Denoiser(nn.Module):
     residual blocks each, and one attention head in the middle block.
 
     Args:
-        config: width, levels and blocks, and whether there is a second output for the variance.
+        config: width, levels and blocks, whether there is a second output for the variance, and
+            whether the last layers start at 0.
     """
 
     def __init__(self, config: DiffusionSettings) -> None:
@@ -37,6 +40,8 @@ class Denoiser(nn.Module):
             norm_num_groups=config.norm_groups,
         )
         self.unet.conv_out = Float32Conv2d(self.unet.conv_out)
+        if config.zero_initialized:
+            _zero_last_layers(self.unet)
 
     def forward(
         self, noisy: Tensor, source: Tensor, timestep: Tensor
@@ -58,3 +63,22 @@ class Denoiser(nn.Module):
             return output, None
         prediction, variance = output.chunk(2, dim=1)
         return prediction, variance
+
+
+def _zero_last_layers(unet: nn.Module) -> None:
+    """Set to 0 what each residual block, the attention and the whole network end with.
+
+    Every block then begins as the identity, and the network's first answer is 0.
+    """
+    for module in unet.modules():
+        if isinstance(module, ResnetBlock2D):
+            _zero(module.conv2)
+        elif isinstance(module, Attention):
+            _zero(module.to_out[0])
+        elif isinstance(module, Float32Conv2d):
+            _zero(module)
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

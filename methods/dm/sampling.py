@@ -27,10 +27,11 @@ __all__ = ["make_scheduler", "sample", "sampling_timesteps"]
 
 def make_scheduler(config: DiffusionSettings) -> Any:
     """Return the diffusers scheduler that `config` names, with its timesteps set."""
+    first, last = config.betas
     common = {
         "num_train_timesteps": config.timesteps,
-        "beta_start": config.beta_start,
-        "beta_end": config.beta_end,
+        "beta_start": first,
+        "beta_end": last,
         "beta_schedule": "linear",
         "prediction_type": "sample",
         "timestep_spacing": config.timestep_spacing,

@@ -1,4 +1,4 @@
-"""Settings of the diffusion model; the defaults are the paper's (Durrer et al. 2023, Sec. 3)."""
+"""Settings of the diffusion model (Durrer et al. 2023, Sec. 3); `configs/paper.yaml` has the paper's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["DiffusionSettings", "Prediction", "Sampler"]
 Prediction = Literal["epsilon", "v", "sample"]
 Sampler = Literal["ddpm", "ddim", "dpmsolver++", "unipc"]
 
+_PUBLISHED_TIMESTEPS = 1000  # T of the process that `beta_start` and `beta_end` are meant for
 _NETWORK = ("channels", "levels", "blocks_per_level", "norm_groups", "learned_variance")
 _SAMPLING = ("sampler", "sampling_steps", "timestep_spacing")
 _FREE = ("n_samples", "sampling_batch", "clip_x0", "use_ema")
@@ -36,14 +37,20 @@ class DiffusionSettings(TrainingSettings):
     """Groups of the group normalization."""
     learned_variance: bool = True
     """Learn the variance of the denoising steps (Nichol & Dhariwal 2021); else it is beta-tilde."""
+    zero_initialized: bool = False
+    """Start the last layer of the network, of every residual block and of the attention at 0, as the
+    official network does (Dhariwal & Nichol 2021); trainings of a few hundred steps learn less so."""
 
     # Noising process and loss
     timesteps: Annotated[int, Field(ge=1)] = 1000
     """T, the steps of the noising process."""
     beta_start: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    """First noise variance of the linear schedule."""
+    """First noise variance of the linear schedule, for 1000 timesteps."""
     beta_end: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Last noise variance of the linear schedule."""
+    """Last noise variance of the linear schedule, for 1000 timesteps."""
+    scale_betas: bool = True
+    """Multiply both variances by 1000 / `timesteps`, so that next to nothing of the image is left at T
+    whatever T is (Nichol & Dhariwal 2021); else they are used as they are."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that nothing of the image is left at T (Lin et al. 2024)."""
     prediction: Prediction = "epsilon"
@@ -105,11 +112,24 @@ class DiffusionSettings(TrainingSettings):
             )
         if self.beta_end < self.beta_start:
             raise ValueError("beta_end must not be below beta_start")
+        _, last = self.betas
+        if last >= 1:
+            raise ValueError(
+                f"beta_end x {_PUBLISHED_TIMESTEPS} / timesteps is {last:g} and must be below 1: use more "
+                f"than {int(self.beta_end * _PUBLISHED_TIMESTEPS)} timesteps (for fewer steps of sampling "
+                "alone, set sampling_steps), a smaller beta_end, or scale_betas: false"
+            )
         if self.zero_terminal_snr and self.prediction == "epsilon":
             raise ValueError(
                 "zero_terminal_snr needs prediction 'v' or 'sample': pure noise says nothing of the image"
             )
         return self
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """First and last noise variance of the schedule with its `timesteps`."""
+        scale = _PUBLISHED_TIMESTEPS / self.timesteps if self.scale_betas else 1.0
+        return scale * self.beta_start, scale * self.beta_end
 
     @property
     def multiple(self) -> int:
@@ -119,8 +139,9 @@ class DiffusionSettings(TrainingSettings):
     @property
     def network_key(self) -> str:
         """Key of the settings that the weights depend on in shape and meaning."""
-        process = ("timesteps", "beta_start", "beta_end", "zero_terminal_snr", "prediction")
-        return key_of(self.model_dump(include={*_NETWORK, *process}))
+        process = {"timesteps": self.timesteps, "betas": self.betas}
+        meaning = self.model_dump(include={*_NETWORK, "zero_terminal_snr", "prediction"})
+        return key_of(meaning, process)
 
     @property
     def training_key(self) -> str:

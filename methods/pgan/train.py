@@ -31,7 +31,7 @@ from harmbench.training import (
     seeded,
 )
 
-__all__ = ["learning_rate", "train"]
+__all__ = ["learning_rate", "total_steps", "train"]
 
 _SHOWN = ("generator", "discriminator", "l1")  # losses told as progress; the curve has them all
 
@@ -60,7 +60,6 @@ def train(
     )
     batches = Batches(slices, device, config.slices_on, signed=True)
     order = batch_order(len(slices), config.batch_size, task.seed)
-    epochs = config.epochs + config.decay_epochs
 
     with seeded(task.seed, "weights"):
         generator = place(Generator(config), device)
@@ -71,7 +70,7 @@ def train(
         team,
         config,
         stage="train pgan",
-        steps=round_up(epochs * len(slices), config.batch_size) // config.batch_size,
+        steps=total_steps(config, len(slices)),
         key=key_of(config.training_key, features_key, slices.key, task.seed),
         networks={"generator": generator, "discriminator": discriminator},
         optimizers={"generator": to_make, "discriminator": to_judge},
@@ -183,6 +182,12 @@ def _preview(
     with evaluating(network), autocast(device, config.precision):
         made = network(torch.from_numpy(source)[:, None].to(device) * 2 - 1)
     return np.asarray(((made[:, 0] + 1) / 2).cpu().numpy())
+
+
+def total_steps(config: PGANSettings, slices: int) -> int:
+    """Return the training steps in which each of so many slices is seen once per epoch."""
+    seen = (config.epochs + config.decay_epochs) * slices
+    return round_up(seen, config.batch_size) // config.batch_size
 
 
 def learning_rate(config: PGANSettings, epoch: int) -> float:

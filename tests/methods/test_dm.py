@@ -1,5 +1,6 @@
 """The diffusion model as a method, on one small simulated pair."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import load_method, make_settings
+from harmbench.method import load_method, make_settings, saved_settings
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings, model
 from harmbench.training import random_generator
 from harmbench.volume import Volume
@@ -225,6 +226,38 @@ def test_a_saved_method_can_sample_in_another_way_but_is_one_network(
             DiffusionModel.load(tmp_path)
 
 
+def test_a_model_of_an_earlier_version_keeps_its_schedule(tmp_path, make_pair, fitted, task):
+    method = fitted(timesteps=100, scale_betas=False)
+    method.save(tmp_path)
+    saved = json.loads((tmp_path / "model.json").read_text())
+    for name in ("scale_betas", "zero_initialized"):
+        del saved["settings"][name]
+    (tmp_path / "model.json").write_text(json.dumps(saved))
+
+    source = make_pair().source
+    expected = method.harmonize(source, task()).data
+    recorded = saved_settings(DiffusionModel, saved["settings"], "dm")
+    for loaded in (DiffusionModel.load(tmp_path), DiffusionModel.load(tmp_path, recorded)):
+        assert not loaded.config.scale_betas
+        assert not loaded.config.zero_initialized
+        np.testing.assert_array_equal(loaded.harmonize(source, task()).data, expected)
+    scaled = DiffusionSettings(**saved["settings"])
+    with pytest.raises(MethodError, match="noising process"):
+        DiffusionModel.load(tmp_path, scaled)
+
+
+def test_the_same_schedule_in_other_words_is_the_same_process():
+    plain = DiffusionSettings(timesteps=100, sampling_steps=9, scale_betas=False, beta_end=0.2)
+    scaled = DiffusionSettings(timesteps=100, sampling_steps=9, beta_start=1e-5)
+    assert plain.network_key == scaled.network_key
+
+
+def test_a_network_that_starts_at_zero_learns(make_pair, fitted, task, mse):
+    pair = make_pair()
+    method = fitted(zero_initialized=True, iterations=60, learning_rate=4e-3)
+    assert mse(method.harmonize(pair.source, task()), pair.target) < mse(pair.source, pair.target)
+
+
 def test_averaged_weights_are_used_unless_they_are_not_wanted(tmp_path, fitted, weights):
     averaged, last = fitted(), fitted(use_ema=False)
     assert weights(averaged, tmp_path / "a") != weights(last, tmp_path / "b")
@@ -266,6 +299,10 @@ def test_a_compiled_network_gives_the_same(tmp_path, monkeypatch, make_pair, fit
         ({"sampling_steps": 2000}, "at most timesteps"),
         ({"zero_terminal_snr": True}, "needs prediction 'v' or 'sample'"),
         ({"beta_start": 0.5}, "beta_end must not be below"),
+        ({"timesteps": 20, "sampling_steps": 5}, "more than 20 timesteps.*or scale_betas: false"),
+        ({"timesteps": 10, "sampling_steps": 5}, r"timesteps is 2 and must be below 1"),
+        ({"timesteps": 1, "sampling_steps": 1}, "more than 20 timesteps"),
+        ({"timesteps": 90, "sampling_steps": 5, "beta_end": 0.1}, "more than 100 timesteps"),
         ({"sampler": "euler"}, "ddpm"),
         ({"ema_decay": 1.0}, "less than 1"),
         ({"iteration": 5}, "did you mean 'iterations'"),

@@ -31,6 +31,11 @@ def chain_of(timesteps=None, **settings):
     return Chain.from_settings(DiffusionSettings(**settings), CPU, timesteps)
 
 
+def whole_chain(**settings):
+    config = DiffusionSettings(sampling_steps=10, **settings)
+    return Chain.from_settings(config, CPU)
+
+
 def at(t):
     return torch.full((SHAPE[0],), t)
 
@@ -64,6 +69,50 @@ def test_the_schedule_is_the_linear_one():
             assert float(chain.beta[t]) == pytest.approx(beta, rel=1e-5)
             assert float(chain.alpha_bar[t]) == pytest.approx(product, rel=1e-5)
     assert float(chain.alpha_bar[-1]) == pytest.approx(4.0e-5, rel=0.02)
+
+
+@pytest.mark.parametrize("timesteps", [21, 25, 40, 100, 250, 500, 1000, 2000, 4000])
+def test_next_to_nothing_of_the_image_is_left_at_t_whatever_t_is(timesteps):
+    chain = whole_chain(timesteps=timesteps)
+    alpha_bar = chain.alpha_bar
+    assert len(chain) == timesteps
+    assert 0 < float(alpha_bar[-1]) < 6e-5  # 4e-5 of the variance with 1000, less with fewer
+    assert (alpha_bar.diff() < 0).all()
+    assert ((chain.beta > 0) & (chain.beta < 1)).all()
+    for table in (chain.log_beta, chain.posterior_log_variance, chain.from_image):
+        assert torch.isfinite(table).all()
+    assert float(chain.beta[0]) == pytest.approx(0.1 / timesteps, rel=1e-4)
+    assert float(chain.beta[-1]) == pytest.approx(20 / timesteps, rel=1e-4)
+
+
+@pytest.mark.parametrize("timesteps", [40, 100, 400, 1000])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_chain_and_sampler_have_one_schedule(sampler, timesteps):
+    config = DiffusionSettings(sampler=sampler, timesteps=timesteps, sampling_steps=10)
+    scheduler = make_scheduler(config)
+    chain = whole_chain(timesteps=timesteps)
+    torch.testing.assert_close(
+        scheduler.alphas_cumprod.float(), chain.alpha_bar, rtol=1e-3, atol=1e-7
+    )
+    assert sampling_timesteps(config)[0] == timesteps - 1
+
+
+def test_the_schedule_of_1000_timesteps_is_unchanged():
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    whole = Chain((1 - beta).cumprod(0))
+    for scaled in (True, False):
+        chain = whole_chain(scale_betas=scaled)
+        for name in ("alpha_bar", "beta", "log_beta", "posterior_log_variance", "from_image"):
+            assert torch.equal(getattr(chain, name), getattr(whole, name))
+        scheduler = make_scheduler(DiffusionSettings(scale_betas=scaled))
+        assert torch.equal(scheduler.betas, torch.linspace(1e-4, 0.02, 1000))
+
+
+def test_betas_can_be_taken_as_they_are():
+    chain = whole_chain(timesteps=100, scale_betas=False)
+    beta = torch.linspace(1e-4, 0.02, 100, dtype=torch.float64)
+    torch.testing.assert_close(chain.alpha_bar, (1 - beta).cumprod(0).float())
+    assert float(chain.alpha_bar[-1]) > 0.3
 
 
 def test_noising_in_one_go_has_the_moments_of_noising_step_by_step():
@@ -251,6 +300,22 @@ def test_every_sampler_finds_the_image_that_an_oracle_knows(steps, sampler, pred
     generators = [random_generator(CPU, "sampling", number) for number in range(SHAPE[0])]
     found = sample(oracle, torch.zeros(SHAPE), config, generators)
     torch.testing.assert_close(found, oracle.image, rtol=0, atol=2e-3)
+    assert oracle.asked == sampling_timesteps(config)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("timesteps", "steps"), [(30, 30), (100, 100), (100, 7), (4000, 9)])
+def test_samplers_find_the_image_with_any_number_of_timesteps(
+    timesteps, steps, sampler, prediction
+):
+    config = DiffusionSettings(
+        sampler=sampler, prediction=prediction, timesteps=timesteps, sampling_steps=steps
+    )
+    oracle = Oracle(picture(), config)
+    generators = [random_generator(CPU, "sampling", number) for number in range(SHAPE[0])]
+    found = sample(oracle, torch.zeros(SHAPE), config, generators)
+    torch.testing.assert_close(found, oracle.image, rtol=0, atol=3e-3)
     assert oracle.asked == sampling_timesteps(config)
 
 

@@ -14,6 +14,7 @@ import torch
 from harmbench.contract import tiny_pairs
 from harmbench.errors import MethodError, RunError
 from harmbench.method import NoProgress
+from harmbench.methods.histogram_matching import HistogramMatching
 from harmbench.metrics.suite import METRICS
 from harmbench.models import export_model, load_model
 from harmbench.models.record import MAIN_METRICS, ModelRecord, describe_cell
@@ -47,6 +48,21 @@ def test_a_cell_and_its_export_are_the_same_model(finished, tmp_path: Path, meth
     shutil.rmtree(tmp_path / "scans")
     assert load_model(folder).record == one.record
     assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+def test_settings_that_a_saved_model_lacks_mean_what_they_did(
+    finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = finished()
+    path = cell / "cell.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["landmarks"]
+    path.write_text(json.dumps(record))
+    monkeypatch.setattr(HistogramMatching, "earlier_settings", {"landmarks": 77})
+    assert load_model(cell).method.config.landmarks == 77
+    record["settings"]["landmarks"] = 66
+    path.write_text(json.dumps(record))
+    assert load_model(cell).method.config.landmarks == 66
 
 
 def test_the_record_describes_training_and_scores(finished, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report.agreement import agreement_plot, bland_altman, reference_volumes
+from harmbench.report.curves import POINTS, loss_curves, training_plot
 from harmbench.report.evidence import Evidence
 from harmbench.report.figures import all_figures, example_subjects
 from harmbench.report.loading import load_evidence
@@ -215,6 +216,56 @@ def test_eight_methods_have_eight_colours() -> None:
 
 def test_metrics_that_were_not_measured_make_no_plot(evidence: Evidence) -> None:
     assert subject_plot(evidence, "x", "X", [("psnr", "")]) is None
+
+
+def write_curve(folder: Path, steps: int, scale: float = 1.0, name: str = "loss") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [f"{step},{scale * 100 / step},1" for step in range(1, steps + 1)]
+    (folder / "loss.csv").write_text("\n".join([f"step,{name},other", *rows]) + "\n")
+
+
+def cells_of(run: Path, method: str) -> list[Path]:
+    return sorted(run.glob(f"cells/{method}/3T-to-1.5T/fold-*/seed-0"))
+
+
+def test_training_curves_are_means_over_folds(make_run: MakeRun) -> None:
+    run = make_run(volumes=False)
+    for scale, cell in zip((1.0, 3.0), cells_of(run, "dm"), strict=True):
+        write_curve(cell / "training", 2 * POINTS, scale)
+    plot = training_plot(load_evidence([run], METRICS))
+    assert plot is not None
+    (panel,) = plot.figure.axes
+    assert (panel.get_title(), panel.get_ylabel()) == ("DM", "Loss")
+    steps, losses = panel.lines[0].get_data()
+    # Two steps a point, two folds with the factors 1 and 3.
+    assert list(steps) == pytest.approx(list(range(2, 2 * POINTS + 1, 2)))
+    assert list(losses[:2]) == pytest.approx([2 * (100 + 50) / 2, 2 * (100 / 3 + 100 / 4) / 2])
+    assert panel.get_yscale() == "log"
+
+
+def test_each_network_and_each_method_has_its_curves(make_run: MakeRun) -> None:
+    run = make_run(volumes=False)
+    write_curve(cells_of(run, "dm")[0] / "training" / "sagittal", 7)
+    write_curve(cells_of(run, "dm")[0] / "training" / "axial", 5)
+    write_curve(cells_of(run, "pgan")[0] / "training", 1, name="generator")
+    evidence = load_evidence([run], METRICS)
+    curves = loss_curves(evidence, "dm")
+    assert sorted(curves.groupby("curve").size()) == [5, 7]
+    plot = training_plot(evidence)
+    assert plot is not None
+    assert [axes.get_ylabel() for axes in plot.figure.axes] == ["Loss (generator)", "Loss"]
+    assert overlapping(plot.figure) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "step,loss\n", "step\n1\n", "step,loss\n1,much\n", '"', "step,loss\n0,1\n"]
+)
+def test_damaged_loss_curves_are_left_out(make_run: MakeRun, text: str) -> None:
+    run = make_run(volumes=False)
+    folder = cells_of(run, "dm")[0] / "training"
+    folder.mkdir(parents=True)
+    (folder / "loss.csv").write_text(text)
+    assert training_plot(load_evidence([run], METRICS)) is None
 
 
 def test_files_are_the_same_on_every_run(evidence: Evidence, tmp_path: Path) -> None:
