@@ -42,7 +42,8 @@ def test_agrees_with_fast(case):
     soft = read(GOLDEN / f"{case}_pveseg.nii.gz", kind="label").data
     assert np.array_equal(data > 0, hard > 0)
     found = hmrf(data, spacing, partial_volumes=True)
-    assert min(dices(found.labels, hard)) > 0.9995
+    # A field from the mixture's last classes, not its last posteriors, would give .9999.
+    assert min(dices(found.labels, hard)) > 0.99998
     assert np.bincount(found.labels.ravel()) == pytest.approx(np.bincount(hard.ravel()), rel=1e-3)
     shares = np.where(data > 0, found.partial_volumes.argmax(axis=0) + 1, 0)
     assert min(dices(shares, soft)) > 0.9995

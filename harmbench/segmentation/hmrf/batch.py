@@ -114,10 +114,9 @@ class BatchFit:
                 found[:, i, k] = group.numel(), float(group.mean()), spread
         self._set_classes(*found)
 
-    def mixture_step(self) -> None:
-        """One step of expectation-maximization of the mixture with equal weights."""
+    def mix(self) -> None:
+        """Find the posteriors of the mixture with equal weights."""
         self.p = _shares(self._log_likelihood(), self.inside)
-        self.estimate_classes()
 
     def segment(self, beta: float) -> None:
         """Find the posteriors under the random field of strength `beta`, from equal ones."""

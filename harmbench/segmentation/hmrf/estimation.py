@@ -104,8 +104,8 @@ class Steps(Protocol):
     def start(self) -> None:
         """Find first classes."""
 
-    def mixture_step(self) -> None:
-        """Re-estimate the classes without a random field."""
+    def mix(self) -> None:
+        """Re-estimate the posteriors without a random field."""
 
     def estimate_bias(self) -> None:
         """Re-estimate the bias field."""
@@ -118,10 +118,16 @@ class Steps(Protocol):
 
 
 def run_steps(model: Steps) -> None:
-    """Go through the schedule of FAST."""
+    """Go through the schedule of FAST.
+
+    The mixture's steps each estimate classes and then posteriors, the first step's classes being
+    those that `start` finds: the first bias field follows posteriors, not classes.
+    """
     model.start()
-    for _ in range(_MIXTURE_STEPS):
-        model.mixture_step()
+    model.mix()
+    for _ in range(_MIXTURE_STEPS - 1):
+        model.estimate_classes()
+        model.mix()
     model.estimate_bias()
     for _ in range(_BIAS_STEPS):
         model.segment(_BETA_START)
@@ -230,11 +236,10 @@ class _Model:
             np.array([group.var() if group.size else np.nan for group in groups]),
         )
 
-    def mixture_step(self) -> None:
-        """One step of expectation-maximization of the mixture with equal weights."""
+    def mix(self) -> None:
+        """Find the posteriors of the mixture with equal weights."""
         brain = (self.values, self.inside, self.layout.first, self.layout.last)
         self.workers.over_planes(kernels.posteriors, self.p, *brain, self.mean, self.var)
-        self.estimate_classes()
 
     def segment(self, beta: float) -> None:
         """Find the posteriors under the random field of strength `beta`, from equal ones.
