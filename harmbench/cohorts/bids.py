@@ -8,87 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
-from typing_extensions import Self
-
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.bids_choice import choose, differing, mask_of, matching, unused_masks
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing, Unknown, list_images
 from harmbench.cohorts.bids_sessions import PREPARED, session_of
-from harmbench.cohorts.participants import (
-    DEFAULT_COLUMN,
-    EVERYBODY,
-    Participants,
-    read_participants,
-)
+from harmbench.cohorts.bids_settings import BidsSettings, short_name
+from harmbench.cohorts.participants import EVERYBODY, Participants, read_participants
 from harmbench.errors import CohortError, suggest
 from harmbench.notes import Note
-from harmbench.settings import Settings
 from harmbench.sidecars import odd_sidecars, simulated_among
 from harmbench.textfiles import read_object
 
 __all__ = ["BidsSettings", "read_bids"]
 
 _DESCRIPTION = "dataset_description.json"
-_SHORTHANDS = {"desc": "desc", "space": "space", "acquisition": "acq"}
 
 Key = tuple[str, str]
 """Subject and session."""
-
-
-class BidsSettings(Settings):
-    """Which files of a BIDS folder are the scans, and what tells the two scanners apart."""
-
-    model_config = ConfigDict(coerce_numbers_to_str=True)
-
-    session_by: str = Field(
-        "label",
-        description="`label` (the ses- entity), another entity such as `acq`, or a sidecar field "
-        "such as MagneticFieldStrength or ManufacturersModelName",
-    )
-    suffix: str = Field("T1w", description="suffix of the scans' file names")
-    entities: dict[str, str | None] = Field(
-        default_factory=dict,
-        description="label that the scans have for an entity of their names, such as `acq: high` "
-        "or `rec: norm`; `null`: scans without that entity",
-    )
-    desc: str | None = Field(
-        None,
-        description="short for entities.desc; where unset, `prepared` if there are such scans, "
-        "else any",
-    )
-    space: str | None = Field(None, description="short for entities.space; any where unset")
-    acquisition: str | None = Field(None, description="short for entities.acq; any where unset")
-    run: str = Field(
-        "first",
-        description="which run- of a session counts where there are several: `first`, `last`, or "
-        "a label such as `2`",
-    )
-    group_column: str = Field(
-        DEFAULT_COLUMN, description="column of participants.tsv with the group"
-    )
-
-    @field_validator("entities", mode="after")
-    @classmethod
-    def _short_names(cls, value: dict[str, str | None]) -> dict[str, str | None]:
-        return {_short(name): own for name, own in value.items()}
-
-    @model_validator(mode="after")
-    def _said_once(self) -> Self:
-        for name, entity in _SHORTHANDS.items():
-            if getattr(self, name) is not None and entity in self.entities:
-                raise ValueError(f"{name} and entities.{entity} are the same: give one of them")
-        return self
-
-    def wanted(self) -> dict[str, str | None]:
-        """Return the label that is asked for, by entity; `None`: the entity must be absent."""
-        short = {entity: getattr(self, name) for name, entity in _SHORTHANDS.items()}
-        return {k: v for k, v in short.items() if v is not None} | self.entities
-
-
-def _short(name: str) -> str:
-    bare = name.removesuffix("-")
-    return ENTITIES.get(bare, bare)
 
 
 def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
@@ -199,7 +135,7 @@ def _by_session(
     files: Sequence[BidsFile], settings: BidsSettings, problems: list[str]
 ) -> tuple[dict[Key, list[BidsFile]], list[Note]]:
     by = settings.session_by
-    by = "label" if _short(by) == "ses" else _short(by)
+    by = "label" if short_name(by) == "ses" else short_name(by)
     found: dict[Key, list[BidsFile]] = defaultdict(list)
     notes: list[Note] = []
     for file in files:
@@ -298,7 +234,7 @@ def _mixed(chosen: Mapping[Key, BidsFile], settings: BidsSettings) -> list[Note]
     return [
         Note("entities-differ", f"scans differ in {entity}-: {counts}", f"session {session}")
         for session, files in sorted(sessions.items())
-        for entity, counts in differing(files, _short(settings.session_by))
+        for entity, counts in differing(files, short_name(settings.session_by))
     ]
 
 
