@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import os
 import stat
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
-__all__ = ["HEAD_BYTES", "looks_like", "pointer", "why_no_file"]
+from harmbench.errors import VolumeError
+
+__all__ = ["CHUNK_BYTES", "HEAD_BYTES", "decompressed", "looks_like", "pointer", "why_no_file"]
 
 HEAD_BYTES = 1024
 """How much of a file's beginning tells what it is."""
+CHUNK_BYTES = 1 << 20
+"""How much of a compressed file is read at a time."""
 
 _ANNEX = "git-annex, which has not fetched it: `git annex get {name}` or `datalad get {name}`"
+
+
+class _Gzip(gzip.GzipFile):
+    """Gzip that decompresses into a given buffer by chunks, without a second copy of it all."""
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view) and (chunk := self.read(min(CHUNK_BYTES, len(view) - done))):
+            view[done : done + len(chunk)] = chunk
+            done += len(chunk)
+        return done
 
 
 def why_no_file(path: Path) -> str | None:
@@ -39,6 +58,26 @@ def _dangling(link: Path) -> str:
         return f"a link into {_ANNEX.format(name=link.name)}"
     advice = f": fetch it with `dvc pull {link.name}`" if ".dvc/" in target else ""
     return f"a link to {target}, which is not there{advice}"
+
+
+def decompressed(raw: BinaryIO, magic: bytes) -> tuple[BinaryIO, str]:
+    """Return a reader of what a file holds, by its first bytes, and the name of its compression.
+
+    Raises:
+        VolumeError: a compression that is not read.
+    """
+    if magic.startswith(b"\x1f\x8b"):
+        return cast(BinaryIO, _Gzip(fileobj=raw, mode="rb")), "gzip"
+    if magic.startswith(b"BZh"):
+        return cast(BinaryIO, bz2.BZ2File(raw)), "bzip2"
+    for start, name, advice in (
+        (b"\x28\xb5\x2f\xfd", "Zstandard", "`unzstd`"),
+        (b"\xfd7zXZ\x00", "xz", "`unxz`"),
+        (b"PK\x03\x04", "ZIP", "`unzip`"),
+    ):
+        if magic.startswith(start):
+            raise VolumeError(f"{name} compressed, which is not read: decompress it with {advice}")
+    return raw, ""
 
 
 def pointer(head: bytes, path: Path) -> str:

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
 
-__all__ = ["FileSpace", "Remark", "is_invertible", "known_space", "nifti_space", "some_guessed"]
+__all__ = [
+    "FileSpace",
+    "Remark",
+    "is_invertible",
+    "known_space",
+    "nifti_space",
+    "size_fault",
+    "some_guessed",
+]
 
 Matrix = NDArray[np.float64]
 
@@ -199,7 +207,7 @@ def _qform(header: Any) -> _Transform:
     qfac, *sizes = np.asarray(header["pixdim"][:4], dtype=np.float64)
     vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
     offset = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)
-    fault = _size_fault(np.array(sizes))
+    fault = size_fault(np.array(sizes))
     square = float((vector**2).sum())
     if not np.isfinite([qfac, square, *offset]).all():
         fault = "has values that are NaN or infinite"
@@ -222,7 +230,9 @@ def _known_code(code: int) -> int:
     return code if code <= _LARGEST_CODE else _ALIGNED
 
 
-def _size_fault(sizes: Matrix) -> str:
+def size_fault(sizes: Any) -> str:
+    """Say what is wrong with voxel sizes, shape (3,); empty where they are numbers above 0."""
+    sizes = np.asarray(sizes, dtype=np.float64)
     if np.isfinite(sizes).all() and (sizes > 0).all():
         return ""
     shown = " x ".join(f"{size:g}" for size in sizes)
@@ -273,8 +283,7 @@ def _compare(sform: Matrix, qform: Matrix, shape: tuple[int, int, int]) -> list[
 
 
 def _guess(sizes: Any, shape: tuple[int, int, int]) -> Matrix:
-    sizes = np.asarray(sizes, dtype=np.float64)
-    fault = _size_fault(sizes)
+    fault = size_fault(sizes)
     if fault:
         raise VolumeError(f"it {fault}, and neither qform nor sform")
     return np.asarray(shape_zoom_affine(shape, sizes), dtype=np.float64)

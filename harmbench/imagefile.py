@@ -6,8 +6,8 @@ such as a pointer to content that is elsewhere, is called what it is.
 
 from __future__ import annotations
 
-import bz2
 import gzip
+import io
 import logging
 import os
 import zlib
@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from nibabel.analyze import AnalyzeImage
@@ -28,30 +28,24 @@ from nibabel.spm99analyze import Spm99AnalyzeImage
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
-from harmbench.filetypes import HEAD_BYTES, looks_like, pointer, why_no_file
-from harmbench.geometry import FileSpace, Remark, known_space, nifti_space
+from harmbench.filetypes import (
+    CHUNK_BYTES,
+    HEAD_BYTES,
+    decompressed,
+    looks_like,
+    pointer,
+    why_no_file,
+)
+from harmbench.geometry import FileSpace, Remark, known_space, nifti_space, size_fault
 
 __all__ = ["ImageFile", "open_image"]
 
 # What nibabel mends in headers is read from them unmended, and said in notes.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
-_CHUNK = 1 << 20
 # The most that deflate expands, and how far a file may go on after its declared end.
 _GZIP_RATIO = 1032
 _MOST_EXTRA = 64 << 20
-
-
-class _Gzip(gzip.GzipFile):
-    """Gzip that decompresses into a given buffer by chunks, without a second copy of it all."""
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view) and (chunk := self.read(min(_CHUNK, len(view) - done))):
-            view[done : done + len(chunk)] = chunk
-            done += len(chunk)
-        return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +73,7 @@ class _Stream:
         if not self.compression:
             return self.size - self.data.tell()
         extra = 0
-        while chunk := self.data.read(_CHUNK):
+        while chunk := self.data.read(CHUNK_BYTES):
             extra += len(chunk)
             if extra > max(_MOST_EXTRA, self.data.tell() - extra):
                 raise VolumeError("it is more than twice as long as its header declares")
@@ -171,18 +165,21 @@ class ImageFile:
             return same
         if path != self._path and (problem := why_no_file(path)):
             raise VolumeError(f"it needs the file {path.name} beside it: {problem}")
+        expected = {".gz": "gzip", ".mgz": "gzip", ".bz2": "bzip2"}.get(path.suffix.lower(), "")
         raw = self._stack.enter_context(path.open("rb"))
         magic = raw.read(HEAD_BYTES)
         raw.seek(0)
-        data, compression = _decompressed(raw, magic)
+        # The first voxels of an .img may have any value.
+        bare = role == "image" and "header" in self._streams and not expected
+        data, compression = (raw, "") if bare else decompressed(raw, magic)
         self._stack.enter_context(data)
         head = data.read(HEAD_BYTES)
         data.seek(0)
         if stand_in := pointer(head, path):
             raise VolumeError(f"{'' if path == self._path else path.name + ' is '}{stand_in}")
-        expected = {".gz": "gzip", ".mgz": "gzip", ".bz2": "bzip2"}.get(path.suffix.lower(), "")
         if compression != expected:
-            text = f"it is {compression or 'not'} compressed, unlike its name says"
+            found = f"compressed with {compression}" if compression else "not compressed"
+            text = f"its content is {found}, and its name says otherwise"
             self.remarks.append(("compression-unlike-name", text))
         stream = _Stream(path, data, os.fstat(raw.fileno()).st_size, compression, head)
         self._streams[role] = stream
@@ -230,22 +227,22 @@ class ImageFile:
         if issubclass(kind, AnalyzeImage) and not self._has_spm_matrix():
             why = "Analyze format"
             header = kind.header_class(binaryblock=head[:348], check=False)
-            sizes = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-            if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-                raise VolumeError(f"its voxel sizes (pixdim) are {sizes}, expected numbers above 0")
+            if fault := size_fault(header["pixdim"][1:4]):
+                raise VolumeError(f"it {fault}")
         return known_space(self._image.affine, self.shape, why)
 
     def _has_spm_matrix(self) -> bool:
         """Whether SPM's .mat file beside the image says which way its axes run."""
-        files = self._format.filespec_to_file_map(self._path)
-        if (
-            not issubclass(self._format, Spm99AnalyzeImage)
-            or not Path(files["mat"].filename).exists()
-        ):
+        if not issubclass(self._format, Spm99AnalyzeImage):
+            return False
+        holder = self._format.filespec_to_file_map(self._path)["mat"]
+        if not Path(holder.filename).exists():
             return False
         from scipy.io import loadmat
 
-        return "mat" in loadmat(files["mat"].filename, appendmat=False)
+        with holder.get_prepare_fileobj(mode="rb") as file:
+            content = file.read()
+        return bool(content) and "mat" in loadmat(io.BytesIO(content))
 
     def _check_length(self, stream: _Stream) -> None:
         """Refuse, before memory is asked for, what cannot hold the voxels that its header declares."""
@@ -283,19 +280,3 @@ def open_image(path: Path) -> Iterator[ImageFile]:
     except Exception as error:  # nibabel raises anything on damaged headers
         detail = str(error) or type(error).__name__
         raise VolumeError(f"{path}: not a readable image, or a damaged one ({detail})") from error
-
-
-def _decompressed(raw: BinaryIO, magic: bytes) -> tuple[BinaryIO, str]:
-    """Return a reader of what a file holds, by its first bytes, and the name of its compression."""
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(BinaryIO, _Gzip(fileobj=raw, mode="rb")), "gzip"
-    if magic.startswith(b"BZh"):
-        return cast(BinaryIO, bz2.BZ2File(raw)), "bzip2"
-    for start, name, advice in (
-        (b"\x28\xb5\x2f\xfd", "Zstandard", "`unzstd`"),
-        (b"\xfd7zXZ\x00", "xz", "`unxz`"),
-        (b"PK\x03\x04", "ZIP", "`unzip`"),
-    ):
-        if magic.startswith(start):
-            raise VolumeError(f"{name} compressed, which is not read: decompress it with {advice}")
-    return raw, ""

@@ -92,6 +92,14 @@ def test_bzip2_is_read_to_its_end(tmp_path: Path) -> None:
             read(tmp_path / "a.nii.bz2")
 
 
+def test_voxels_that_look_like_a_compression_are_voxels(tmp_path: Path) -> None:
+    for start in (b"\x1f\x8b", b"BZh", b"PK\x03\x04"):
+        values = np.frombuffer(start.ljust(120, b"\1"), np.uint8)
+        stored = values.reshape((4, 5, 6), order="F")
+        nib.save(nib.AnalyzeImage(stored, None), tmp_path / "a.img")
+        assert np.array_equal(read(tmp_path / "a.img").data, stored[::-1])
+
+
 def test_both_files_of_a_pair_are_read_to_their_end(tmp_path: Path) -> None:
     image = nib.Nifti1Pair(VALUES, np.diag([2.0, 2, 2, 1]))
     nib.save(image, tmp_path / "a.img.gz")
