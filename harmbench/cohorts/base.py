@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.cohorts.intensities import (
-    background_value,
+    background_to_zero,
     brain_of,
+    check_spread,
     finite,
     large_foreground,
     not_a_scan,
@@ -45,9 +46,6 @@ Rescale = Literal["none", "percentile"]
 
 CLIP_PERCENTILES = (0.1, 99.9)
 """Percentiles of the brain at which the paper clips intensities (Durrer et al. 2023, Sec. 3)."""
-
-# So many different numbers are left to the range of a brain's values, in 32 bits, at least.
-_FEWEST_STEPS = 256
 
 _REPEATED_VALUE = Note(
     "repeated-value",
@@ -181,7 +179,7 @@ def rescale_volume(
     given = None if mask is None else mask.astype(bool)
     volume = finite(volume, given, where)
     if given is None and rescale == "none":
-        return _background_to_zero(volume, where)
+        return background_to_zero(volume, where)
     brain, notes = brain_of(volume, where) if given is None else (given, ())
     volume = with_notes(volume, *notes)
     if not brain.any():
@@ -190,29 +188,10 @@ def rescale_volume(
     if rescale == "none":
         return volume.with_data(np.where(brain, volume.data, 0), Step("mask"))
     low, high = np.percentile(volume.data[brain], percentiles)
-    _check_spread(float(low), float(high))
+    check_spread(float(low), float(high))
     scaled = np.clip((volume.data - low) / (high - low), 0, 1) * brain
     step = Step("rescale", {"percentiles": percentiles, "low": float(low), "high": float(high)})
     return volume.with_data(scaled.astype(np.float32), step)
-
-
-def _background_to_zero(volume: Volume, where: str) -> Volume:
-    # Of a volume that is out of range the range is said, not what its background may be.
-    if out_of_range(volume, "") is not None or not background_value(volume.data):
-        return volume
-    brain, notes = brain_of(volume, where)
-    return with_notes(volume.with_data(np.where(brain, volume.data, 0), Step("mask")), *notes)
-
-
-def _check_spread(low: float, high: float) -> None:
-    if high <= low:
-        raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
-    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
-    if high - low < _FEWEST_STEPS * step:
-        raise VolumeError(
-            f"the brain's values, {low:.9g} to {high:.9g}, differ too little for 32-bit numbers: "
-            "store the scan without this offset (scl_inter) or factor (scl_slope)"
-        )
 
 
 def load_scan(scan: Scan, rescale: Rescale = "none") -> Volume:

@@ -11,12 +11,14 @@ from scipy import ndimage
 
 from harmbench.errors import VolumeError
 from harmbench.notes import Note
-from harmbench.volume import Volume
+from harmbench.volume import Step, Volume
 
 __all__ = [
     "RANGE_SLACK",
+    "background_to_zero",
     "background_value",
     "brain_of",
+    "check_spread",
     "edge_values",
     "equal_neighbours",
     "finite",
@@ -43,6 +45,8 @@ MOST_BRAIN_ML = 2300.0
 _EDGE_SHARE = 0.9
 _LEAST_BACKGROUND = 0.1
 _LEAST_NAN = 0.01
+# So many different numbers are left to the range of a brain's values, in 32 bits, at least.
+_FEWEST_STEPS = 256
 # A scan of 4 bits has 16 grey levels; label maps of many labels have large areas of one label.
 _FEWEST_VALUES = 8
 _MOST_LABELS = 256
@@ -161,6 +165,31 @@ def brain_of(volume: Volume, where: str = "") -> tuple[Mask, tuple[Note, ...]]:
         )
     text = "values lie below 0, or the background is not 0: the brain is what differs from the "
     return brain, (Note("brain-by-background", f"{text}background, which is one value", where),)
+
+
+def background_to_zero(volume: Volume, where: str = "") -> Volume:
+    """Set the background of a scan in [0, 1] to 0 where it is one other value.
+
+    Raises:
+        VolumeError: the brain lies below the background.
+    """
+    # Of a volume that is out of range the range is said, not what its background may be.
+    if out_of_range(volume, "") is not None or not background_value(volume.data):
+        return volume
+    brain, notes = brain_of(volume, where)
+    return with_notes(volume.with_data(np.where(brain, volume.data, 0), Step("mask")), *notes)
+
+
+def check_spread(low: float, high: float) -> None:
+    """Raise `VolumeError` where a brain's values, `low` to `high`, cannot be told apart."""
+    if high <= low:
+        raise VolumeError(f"all brain voxels have the value {low:g}: there is nothing to scale")
+    step = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if high - low < _FEWEST_STEPS * step:
+        raise VolumeError(
+            f"the brain's values, {low:.9g} to {high:.9g}, differ too little for 32-bit numbers: "
+            "store the scan without this offset (scl_inter) or factor (scl_slope)"
+        )
 
 
 def equal_neighbours(data: Array, area: Mask) -> float:

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from harmbench.errors import PreparationError
 from harmbench.notes import Note
 from harmbench.preparation.settings import PrepareSettings
-from harmbench.volume import image_name
+from harmbench.segmentation.contrast import contrast_of_file
 
-__all__ = ["MAPS", "NO_ANATOMY", "WEIGHTED", "check_steps", "suffix_of"]
+__all__ = ["MAPS", "NO_ANATOMY", "T1_WEIGHTED", "check_steps"]
 
-T1_WEIGHTED = frozenset({"T1w", "ceT1w", "UNIT1", "FLASH", "inplaneT1", "MPRAGE"})
+T1_WEIGHTED = frozenset({"T1w", "UNIT1", "FLASH", "inplaneT1"})
 """White matter is the brightest tissue: what deepbet was trained on, and bias.white_matter needs."""
-
-WEIGHTED = T1_WEIGHTED | {
-    *("T2w", "FLAIR", "PDw", "PDT2", "T2starw", "inplaneT2", "SWI", "DIR", "MP2RAGE", "MTw"),
-}
-"""Images in arbitrary units that a receive field multiplies."""
 
 MAPS = frozenset(
     {
         *("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "T1rho", "PDmap", "M0map"),
-        *("MTRmap", "MTsat", "MTVmap", "MWFmap", "Chimap", "S0map", "FAmap", "FA", "MD", "ADC"),
+        *("MTRmap", "MTsat", "MTVmap", "MWFmap", "Chimap", "S0map"),
     }
 )
 """Quantities: a value has a unit, and no field multiplies it."""
 
 NO_ANATOMY = frozenset(
     {
-        *("bold", "cbv", "sbref", "dwi", "asl", "m0scan", "phase", "phasediff", "phase1", "phase2"),
-        *("fieldmap", "epi", "TB1map", "RB1map", "angio", "pet", "CT", "mask", "dseg", "probseg"),
+        *("bold", "cbv", "sbref", "dwi", "asl", "m0scan", "fieldmap", "epi", "TB1map", "RB1map"),
+        *("phasediff", "phase1", "phase2", "pet", "CT", "mask", "dseg", "probseg"),
     }
 )
-"""What is not an anatomical image."""
-
-_BY_NAME = {name.lower(): name for name in (*WEIGHTED, *MAPS, *NO_ANATOMY)}
-
-
-def suffix_of(scan: Path) -> str | None:
-    """Return the suffix of a scan's file name, such as `T2w`; `None` where it is not a known one."""
-    return _BY_NAME.get(image_name(scan).rpartition("_")[2].lower())
+"""What is not an anatomical image of magnetic resonance."""
 
 
 def check_steps(scan: Path, settings: PrepareSettings) -> list[Note]:
@@ -53,7 +42,10 @@ def check_steps(scan: Path, settings: PrepareSettings) -> list[Note]:
     Raises:
         PreparationError: a step would give a wrong result.
     """
-    suffix = suffix_of(scan)
+    part = re.search(r"_part-(phase|real|imag)_", scan.name)
+    if part is not None:
+        raise PreparationError(f"part-{part[1]} is no magnitude image: no brain, no bias field")
+    suffix = contrast_of_file(scan)
     if suffix is None:
         return []
     refused = next(_refused(suffix, settings), None)

@@ -41,7 +41,19 @@ _NO_ORDER = (
     *("FLAIR", "PDw", "PDT2", "T2starw", "FLASH", "inplaneT1", "inplaneT2", "angio", "SWI"),
     *("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "M0map", "T1rho"),
     *("MTRmap", "MTsat", "MTVmap", "MWFmap", "Chimap", "MP2RAGE", "MPM", "VFA", "MESE", "MEGRE"),
-    *("bold", "sbref", "dwi", "asl", "m0scan", "pet", "CT"),
+    *(
+        "MTw",
+        "DIR",
+        "S0map",
+        "TB1map",
+        "RB1map",
+        "fieldmap",
+        "epi",
+        "phasediff",
+        "phase1",
+        "phase2",
+    ),
+    *("bold", "cbv", "sbref", "dwi", "asl", "m0scan", "pet", "CT", "mask", "dseg", "probseg"),
 )
 _KNOWN = {name.lower(): name for name in (*CONTRASTS, *_NO_ORDER)}
 # With a contrast agent a scan is T1-weighted still.

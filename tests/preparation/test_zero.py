@@ -167,7 +167,8 @@ def test_stripped_z_scores_keep_their_brain() -> None:
         ("sub-1_T2w.nii.gz", {"bias__white_matter": True}, "in T2w it is not"),
         ("sub-1_FLAIR.nii.gz", {"bias__white_matter": True}, "in FLAIR it is not"),
         ("sub-1_task-rest_bold.nii.gz", {}, "bold is no anatomical image"),
-        ("sub-1_part-x_phase.nii.gz", {"bias__method": "none"}, "phase is no anatomical image"),
+        ("sub-1_phasediff.nii.gz", {"bias__method": "none"}, "phasediff is no anatomical image"),
+        ("sub-1_part-phase_T1w.nii.gz", {}, "part-phase is no magnitude image"),
     ],
 )
 def test_steps_that_are_wrong_for_a_contrast_are_refused(
