@@ -22,6 +22,7 @@ POINTS = 60
 """Most points of a curve; each is the mean over as many rows of the loss curve."""
 
 _PER_ROW = 3
+_FEW = 8  # points; a line through one of them would not be seen
 _LOG_FROM = 20.0  # ratio of the largest to the smallest loss
 
 
@@ -100,13 +101,14 @@ def training_plot(evidence: Evidence) -> Illustration | None:
             hue_order=ways,
             palette=palette,
             errorbar=("pi", 100),
+            marker="o" if curve["step"].nunique() < _FEW else "",
             legend=False,
             ax=panel,
         )
         panel.set_title(textwrap.fill(evidence.methods[method], 28), fontsize=9.5)
         name = str(curve["name"].iloc[0])
         panel.set(xlabel="Step", ylabel="Loss" if name == "loss" else f"Loss ({name})")
-        panel.xaxis.set_major_locator(MaxNLocator(4))
+        panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         if 0 < curve["loss"].min() < curve["loss"].max() / _LOG_FROM:
             panel.set_yscale("log")
     handles = [

@@ -254,6 +254,7 @@ def test_each_network_and_each_method_has_its_curves(make_run: MakeRun) -> None:
     plot = training_plot(evidence)
     assert plot is not None
     assert [axes.get_ylabel() for axes in plot.figure.axes] == ["Loss (generator)", "Loss"]
+    assert plot.figure.axes[0].lines[0].get_marker() == "o"  # a single point is seen
     assert overlapping(plot.figure) == []
 
 
