@@ -80,7 +80,7 @@ def _interrupt(*_: Any) -> None:
 def main() -> None:
     """Run the command line; errors that harmbench raises on purpose become one readable line."""
     # As an interrupt, so that what was started is ended and temporary files go.
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -98,3 +98,5 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last door
         text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
         fail(error, text, 3, debug)
+    finally:
+        signal.signal(signal.SIGTERM, before)
