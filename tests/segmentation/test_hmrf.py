@@ -10,6 +10,7 @@ import pytest
 from harmbench.errors import SegmentationError, VolumeError
 from harmbench.segmentation import AUTO, make_segmenter
 from harmbench.segmentation.hmrf import Hmrf, hmrf
+from harmbench.segmentation.hmrf.estimation import run_steps
 from harmbench.volume import Volume
 
 INTENSITIES = np.array([0.0, 0.2, 0.5, 0.8])
@@ -219,3 +220,25 @@ def test_segmenter_keeps_the_grid_and_records_itself():
 def test_importing_the_segmenters_leaves_numba_alone():
     code = "import sys, harmbench.segmentation; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Recorder:
+    """Steps that only write down their names."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+
+def test_the_first_bias_field_follows_the_mixtures_posteriors():
+    steps = Recorder()
+    run_steps(steps)
+    first = steps.calls.index(("estimate_bias",))
+    mixture = [("estimate_classes",), ("mix",)] * 18
+    assert steps.calls[:first] == [("start",), ("mix",), *mixture]
+    bias = [("segment", 0.02), ("estimate_bias",), ("estimate_classes",)] * 4
+    assert steps.calls[first + 1 : first + 13] == bias
+    final = [[("segment", beta), ("estimate_classes",)] for beta in (0.02, 0.1, 0.1, 0.1)]
+    assert steps.calls[first + 13 :] == sum(final, [])

@@ -2,8 +2,11 @@
 
 A clean implementation, from the published description, of Zhang, Brady & Smith: Segmentation of
 brain MR images through a hidden Markov random field model and the expectation-maximization
-algorithm, IEEE Trans. Med. Imaging 20(1), 2001. It answers as FAST 6.0.0 does at its defaults
-(`fast -t 1 -n 3`) and takes seconds; `reports/segmentation` has the comparison.
+algorithm, IEEE Trans. Med. Imaging 20(1), 2001. It follows FAST 6.0.0 at its defaults
+(`fast -t 1 -n 3`) and takes seconds. On three volumes its labels agree with FAST's at a Dice of
+.99999 or more. Where white matter has a narrow peak the estimation converges slowly and agreement
+can be lower: .995 to .997 on one scan, with a schedule since mended. `reports/segmentation` has the
+comparison.
 """
 
 from __future__ import annotations

@@ -244,7 +244,8 @@ class _Model:
     def segment(self, beta: float) -> None:
         """Find the posteriors under the random field of strength `beta`, from equal ones.
 
-        FAST starts from random posteriors; after five sweeps either start gives the same labels.
+        FAST starts from random posteriors. After five sweeps the start decides fewer than 1 of
+        10,000 labels, where the white-matter peak is narrow, too.
         """
         self.p[:] = self.inside / np.float32(self.mean.size)
         w = (beta * self.neighbours).astype(np.float32)

@@ -48,11 +48,12 @@ def hmrf(
     partial_volumes: bool = False,
     threads: int | None = None,
 ) -> HmrfResult:
-    """Segment a skull-stripped T1-weighted volume as FSL's FAST does at its defaults.
+    """Segment a skull-stripped T1-weighted volume by the algorithm of FSL's FAST at its defaults.
 
-    The model is that of Zhang, Brady & Smith (IEEE Trans. Med. Imaging 20(1), 2001). It works on
-    log(I + 1), so the scale of the intensities matters: [0, 1] is what the suite feeds. The result
-    is the same whatever the number of threads.
+    `reports/segmentation` tells how far its labels agree with FAST's. The model is that of Zhang,
+    Brady & Smith (IEEE Trans. Med. Imaging 20(1), 2001). It works on log(I + 1), so the scale of the
+    intensities matters: [0, 1] is what the suite feeds. The result is the same whatever the number
+    of threads.
 
     Args:
         data: (x, y, z) in RAS orientation, intensities of at least 0; the brain is where it is
