@@ -12,7 +12,8 @@ files = catalogue_of("Files", CASES)
 
 
 def _changed(study: Study, name: str, content: bytes) -> list[str]:
-    study.manifest()
+    if not study.rows:
+        study.manifest()
     (study.root / name).write_bytes(content)
     return study.cohort()
 

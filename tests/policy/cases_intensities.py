@@ -79,7 +79,7 @@ def constant(study: Study) -> list[str]:
     return study.cohort("--rescale", "percentile")
 
 
-@mask("NaN outside a given mask: becomes 0", "accepted")
+@mask("NaN outside a given mask: becomes 0", "noted", "not-finite-outside-mask")
 def nan_outside(study: Study) -> list[str]:
     study.manifest()
     study.made = 0
