@@ -25,7 +25,7 @@ from harmbench.cohorts.masks import read_mask
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError, suggest
 from harmbench.method import Direction, NoProgress, Progress
-from harmbench.notes import Note
+from harmbench.notes import Note, summarize
 from harmbench.segmentation.plausible import has_repeated_value
 from harmbench.sidecars import noted
 from harmbench.storage import file_key
@@ -78,6 +78,7 @@ class Cohort:
         title: name of the data set, for what is derived from it.
         preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
         notes: what was assumed when the data set was read.
+        path: the manifest or folder that it was read from; `None` for the simulated cohort.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Cohort:
     title: str = ""
     preparation: Mapping[str, Any] | None = None
     notes: tuple[Note, ...] = ()
+    path: Path | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -245,10 +247,13 @@ def validate(
             keys |= checked.keys
             notes += checked.notes
             progress("validate", done, len(subjects))
-    problems += repeated({key: prints[key] for key in cohort.scans if key in prints})
+    ordered = {key: prints[key] for key in cohort.scans if key in prints}
+    problems += repeated(ordered, {key: cohort.scans[key].path for key in ordered})
     if problems:
         many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        raise CohortError(f"the cohort cannot be used, {many}:", problems)
+        # A file that was not understood may be the one that is missing.
+        problems += [f"note: {line}" for line in summarize(cohort.notes)]
+        raise CohortError(f"{cohort.path or 'the cohort'} cannot be used, {many}:", problems)
     return Checked(keys, tuple(notes))
 
 

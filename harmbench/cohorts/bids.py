@@ -73,6 +73,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     title = str(described.get("Name") or folder.name)
     return Cohort(
         name="bids",
+        path=folder,
         description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects of the BIDS data "
         f"set “{title}”",
         simulated=simulated,

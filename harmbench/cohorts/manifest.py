@@ -68,6 +68,7 @@ def read_manifest(path: Path) -> Cohort:
     simulated, notes = simulated_among(images)
     return Cohort(
         name="manifest",
+        path=path.absolute(),
         description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects listed in {path.name}",
         simulated=simulated,
         groups=groups,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,10 @@ def fingerprint(volume: Volume) -> Fingerprint:
     return Fingerprint(volume.shape, digest, samples, float(np.percentile(np.abs(samples), 99)))
 
 
-def repeated(prints: Mapping[tuple[str, str], Fingerprint]) -> list[str]:
-    """Name the scans, (subject, session), that are the same as one before them."""
+def repeated(
+    prints: Mapping[tuple[str, str], Fingerprint], paths: Mapping[tuple[str, str], Path]
+) -> list[str]:
+    """Name the scans, (subject, session), that are the same as one before them, and their files."""
     # Equal scans have equal means: in this order only neighbours need to be compared.
     means = {key: float(own.samples.mean(dtype=np.float64)) for key, own in prints.items()}
     order = {key: place for place, key in enumerate(prints)}
@@ -69,6 +72,7 @@ def repeated(prints: Mapping[tuple[str, str], Fingerprint]) -> list[str]:
                 one, two = sorted((key, other), key=order.__getitem__)
                 first[two] = min(first.get(two, one), one, key=order.__getitem__)
     return [
-        f"subject {key[0]}, session {key[1]} is the same scan as subject {twin[0]}, session {twin[1]}"
+        f"subject {key[0]}, session {key[1]} is the same scan as subject {twin[0]}, session {twin[1]} "
+        f"({paths[key]}, {paths[twin]})"
         for key, twin in sorted(first.items(), key=lambda item: order[item[0]])
     ]

@@ -36,9 +36,10 @@ def refuse_repeats(cohort: Cohort, workers: int) -> None:
 
     with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(cohort.scans, pool.map(look, cohort.scans.values()), strict=True))
-    problems = repeated({key: own for key, own in found.items() if own is not None})
+    prints = {key: own for key, own in found.items() if own is not None}
+    problems = repeated(prints, {key: cohort.scans[key].path for key in prints})
     if problems:
-        raise CohortError("the cohort cannot be used:", problems)
+        raise CohortError(f"{cohort.path or 'the cohort'} cannot be used:", problems)
 
 
 def withdrawn(out: Path, folders: Collection[str]) -> list[Note]:

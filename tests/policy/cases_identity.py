@@ -1,0 +1,229 @@
+"""Which file is which scan."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from policy import Case, Study, catalogue_of
+
+CASES: list[Case] = []
+identity = catalogue_of("Identity", CASES)
+selection = catalogue_of("Selection", CASES)
+
+
+def _subjects(expected: set[str]):
+    def look(folder: Path, out: str) -> None:
+        assert {row["subject"] for row in json.loads(out)} == expected
+
+    return look
+
+
+def _sessions(*expected: str):
+    def look(folder: Path, out: str) -> None:
+        assert {row["session"] for row in json.loads(out)} == set(expected)
+
+    return look
+
+
+@identity("a BIDS folder of plain names", "accepted", result=_subjects({"sub-01", "sub-02"}))
+def plain(study: Study) -> list[str]:
+    return study.bids().cohort("--json")
+
+
+@identity(
+    "a hyphen in a subject's label: it is taken whole",
+    "accepted",
+    result=_subjects({"sub-01", "sub-02", "sub-NYU-003"}),
+)
+def hyphen(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("NYU-003", "A")
+    study.t1w("NYU-003", "B", second=True)
+    return study.cohort("--json")
+
+
+@identity("two people whose labels are equal up to a hyphen", "refused", "sub-NYU-004")
+def hyphens(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("NYU-003", "A")
+    study.t1w("NYU-004", "B")
+    return study.cohort()
+
+
+@identity("an underscore in a subject's label", "refused", "sub-a_1")
+def underscore(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("a_1", "A")
+    study.t1w("a_1", "B")
+    return study.cohort()
+
+
+@identity(
+    "a dot in a subject's label: it is taken whole",
+    "accepted",
+    result=_subjects({"sub-01", "sub-02", "sub-C.3"}),
+)
+def dot(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("C.3", "A")
+    study.t1w("C.3", "B", second=True)
+    return study.cohort("--json")
+
+
+@identity(
+    "a dot in a session's label: it is taken whole", "accepted", result=_sessions("1.5T", "3T")
+)
+def one_dot(study: Study) -> list[str]:
+    return study.bids(sessions=("1.5T", "3T")).cohort("--json")
+
+
+@identity("a file in another subject's folder", "refused", "sub-02_ses-A_T1w.nii.gz")
+def wrong_folder(study: Study) -> list[str]:
+    study.bids()
+    here = study.root / study.name("02", "A")
+    here.rename(study.path("sub-01/ses-A/anat/sub-02_ses-A_T1w.nii.gz"))
+    return study.cohort()
+
+
+@identity("a file in another session's folder", "refused", "sub-02_ses-B_T1w.nii.gz")
+def wrong_session(study: Study) -> list[str]:
+    study.bids()
+    (study.root / study.name("02", "B")).rename(
+        study.path("sub-02/ses-A/anat/sub-02_ses-B_T1w.nii.gz")
+    )
+    return study.cohort()
+
+
+@identity("the same scan under two subjects, compressed again", "refused", "is the same scan as")
+def same_scan(study: Study) -> list[str]:
+    study.manifest(3)
+    loaded = nib.load(study.root / "1_A.nii.gz")
+    loaded.header["descrip"] = b"a copy"
+    nib.save(loaded, study.root / "3_A.nii.gz")
+    return study.cohort()
+
+
+@identity("the same scan under two subjects, once uncompressed", "refused", "is the same scan as")
+def same_scan_plain(study: Study) -> list[str]:
+    study.manifest(3)
+    nib.save(nib.load(study.root / "1_B.nii.gz"), study.root / "3_B.nii")
+    study.rows[-1]["path"] = "3_B.nii"
+    return study.cohort()
+
+
+@identity("the same scan in both sessions of a subject", "refused", "is the same scan as")
+def same_sessions(study: Study) -> list[str]:
+    study.manifest(2)
+    shutil.copy(study.root / "2_A.nii.gz", study.root / "2_B.nii.gz")
+    return study.cohort()
+
+
+@identity("a contrast agent in some scans of a session only", "noted", "ce-gadolinium")
+def contrast_agent(study: Study) -> list[str]:
+    study.bids()
+    (study.root / study.name("01", "B")).rename(study.path(study.name("01", "B", "ce-gadolinium_")))
+    return study.cohort()
+
+
+@identity("another `acq-` for some subjects of a session", "noted", "acq-high")
+def acquisitions(study: Study) -> list[str]:
+    study.bids(3)
+    (study.root / study.name("03", "A")).rename(study.path(study.name("03", "A", "acq-high_")))
+    return study.cohort()
+
+
+@identity("an output folder inside the data", "refused", "inside")
+def output_inside(study: Study) -> list[str]:
+    study.bids()
+    arguments = study.run()
+    arguments[arguments.index("--out") + 1] = str(study.root / "results")
+    return arguments
+
+
+@identity("data inside the output folder", "refused", "inside")
+def data_inside(study: Study) -> list[str]:
+    study.bids()
+    arguments = study.prepare()
+    arguments[2] = str(study.folder)
+    return arguments
+
+
+@selection("two scans of a session that differ in `acq-`", "refused", "acq-high")
+def two_fit(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("02", "B", "acq-high_", second=True)
+    return study.cohort()
+
+
+@selection("the same, chosen for `prepare` by an entity", "accepted")
+def chosen(study: Study) -> list[str]:
+    study.bids()
+    for subject in ("01", "02"):
+        for session in "AB":
+            here = study.root / study.name(subject, session)
+            here.rename(here.with_name(here.name.replace("_T1w", "_acq-high_T1w")))
+            study.t1w(subject, session, "acq-low_", second=session == "B")
+    return study.prepare("--set", "data.bids.acquisition=high")
+
+
+@selection("two scans of a session that differ in `rec-`", "refused", "rec-norm")
+def reconstructions(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("01", "A", "rec-norm_")
+    return study.cohort()
+
+
+@selection("several runs of a session: the first counts", "accepted")
+def runs(study: Study) -> list[str]:
+    study.bids()
+    for subject in ("01", "02"):
+        here = study.root / study.name(subject, "B")
+        here.rename(here.with_name(here.name.replace("_T1w", "_run-1_T1w")))
+        study.t1w(subject, "B", "run-2_", second=True)
+    return study.cohort()
+
+
+def _masks_are_of_run(folder: Path, out: str) -> None:
+    table = pd.read_csv(folder / "out" / "inputs.csv", keep_default_na=False)
+    rows = table[table["session"] == "B"]
+    assert all("run-2" in path for path in rows["path"])
+    assert all("run-2" in mask for mask in rows["mask"])
+
+
+@selection(
+    "a mask for each run: the one of the scan's own run", "accepted", result=_masks_are_of_run
+)
+def masks_of_runs(study: Study) -> list[str]:
+    study.bids()
+    for subject in ("01", "02"):
+        here = study.root / study.name(subject, "B")
+        here.rename(here.with_name(here.name.replace("_T1w", "_run-1_T1w")))
+        study.t1w(subject, "B", "run-2_", second=True)
+        study.brain(study.name(subject, "A", "desc-brain_", "mask"))
+        for run in "12":
+            study.brain(study.name(subject, "B", f"run-{run}_desc-brain_", "mask"))
+    return study.run("--set", "data.bids.run=last")
+
+
+def _masks_are_anatomical(folder: Path, out: str) -> None:
+    table = pd.read_csv(folder / "out" / "inputs.csv", keep_default_na=False)
+    assert len(table) == 4
+    assert all("/anat/" in mask for mask in table["mask"])
+
+
+@selection(
+    "a mask of another modality beside the scan's own", "accepted", result=_masks_are_anatomical
+)
+def func_masks(study: Study) -> list[str]:
+    study.bids()
+    for subject in ("01", "02"):
+        for session in "AB":
+            study.brain(study.name(subject, session, "desc-brain_", "mask"))
+            func = f"sub-{subject}/ses-{session}/func/sub-{subject}_ses-{session}"
+            study.brain(f"{func}_task-rest_desc-brain_mask.nii.gz", np.ones_like)
+    return study.run()

@@ -1,0 +1,114 @@
+"""Values of voxels, and masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from policy import Case, Study, catalogue_of, tissue
+
+CASES: list[Case] = []
+intensity = catalogue_of("Intensities", CASES)
+mask = catalogue_of("Masks", CASES)
+
+
+def _zscored(data: np.ndarray) -> np.ndarray:
+    brain = data > 0
+    values = (data - data[brain].mean()) / data[brain].std()
+    return np.where(brain, values, 0).astype(np.float32)
+
+
+def _all(study: Study, change, **options) -> Study:
+    study.manifest()
+    study.made = 0
+    for row in study.rows:
+        study.scan(row["path"], change, second=row["session"] == "B", **options)
+    return study
+
+
+def _whole_brains(folder: Path, out: str) -> None:
+    rows = json.loads(out)
+    brain = tissue(1)[0] > 0
+    expected = brain.sum() * 8 / 1000
+    for row in rows:
+        assert abs(row["foreground_ml"] - expected) < 0.2 * expected
+
+
+@intensity("values from 0 to 1, background 0", "accepted")
+def unit(study: Study) -> list[str]:
+    return study.manifest().cohort()
+
+
+@intensity("values of any scale, `--rescale percentile`", "accepted")
+def scaled(study: Study) -> list[str]:
+    return _all(study, lambda data: data * 900).cohort("--rescale", "percentile")
+
+
+@intensity("values of any scale without `--rescale`", "refused", "expected 0 to 1")
+def unscaled(study: Study) -> list[str]:
+    return _all(study, lambda data: data * 900).cohort()
+
+
+@intensity("NaN in the brain", "refused", "NaN")
+def nan(study: Study) -> list[str]:
+    def change(data: np.ndarray) -> np.ndarray:
+        data[8, 12, 10] = np.nan
+        return data
+
+    study.manifest()
+    study.scan("1_A.nii.gz", change, number=1)
+    return study.cohort()
+
+
+@intensity("infinite values", "refused", "1_A.nii.gz")
+def infinite(study: Study) -> list[str]:
+    def change(data: np.ndarray) -> np.ndarray:
+        data[8, 12, 10] = np.inf
+        return data
+
+    study.manifest()
+    study.scan("1_A.nii.gz", change, number=1)
+    return study.cohort("--rescale", "percentile")
+
+
+@intensity("a constant scan", "refused", "1_A.nii.gz")
+def constant(study: Study) -> list[str]:
+    study.manifest()
+    study.scan("1_A.nii.gz", lambda data: np.full_like(data, 0.5))
+    return study.cohort("--rescale", "percentile")
+
+
+@mask("NaN outside a given mask: becomes 0", "noted", "not-finite-outside-mask")
+def nan_outside(study: Study) -> list[str]:
+    study.manifest()
+    study.made = 0
+    for row in study.rows:
+        study.scan(
+            row["path"],
+            lambda data: np.where(data > 0, data, np.nan),
+            number=1 if row["subject"] == "1" else 2,
+            second=row["session"] == "B",
+        )
+        row["mask"] = f"mask_{row['path']}"
+        number = int(row["subject"])
+        study.brain(row["mask"], lambda _, n=number: (tissue(n)[0] > 0).astype(np.uint8))
+    return study.cohort()
+
+
+@mask("an empty mask", "refused", "mask.nii.gz")
+def empty(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["mask"] = "mask.nii.gz"
+    study.brain("mask.nii.gz", np.zeros_like)
+    return study.cohort()
+
+
+@mask("a mask of 0 and 255", "noted", "mask.nii.gz")
+def mask_255(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["mask"] = "mask.nii.gz"
+    study.brain("mask.nii.gz", lambda found: found * 255)
+    return study.cohort()

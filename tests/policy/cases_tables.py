@@ -1,0 +1,167 @@
+"""Manifests, participants files and sidecars."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from policy import Case, Study, catalogue_of
+
+CASES: list[Case] = []
+table = catalogue_of("Tables and sidecars", CASES)
+
+BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+def _groups(expected: dict[str, str]):
+    def look(folder: Path, out: str) -> None:
+        assert {row["subject"]: row["group"] for row in json.loads(out)} == expected
+
+    return look
+
+
+def _sessions(*expected: str):
+    def look(folder: Path, out: str) -> None:
+        assert {row["session"] for row in json.loads(out)} == set(expected)
+
+    return look
+
+
+TWO = {"sub-01": "HC", "sub-02": "MS"}
+LISTED = "participant_id\tgroup\nsub-01\tHC\nsub-02\tMS\n"
+
+
+@table("participants.tsv with a byte-order mark", "accepted", result=_groups(TWO))
+def bom(study: Study) -> list[str]:
+    study.bids().participants(BOM + LISTED)
+    return study.cohort("--json")
+
+
+@table("participants.tsv in UTF-16", "accepted", result=_groups(TWO))
+def utf16(study: Study) -> list[str]:
+    study.bids().participants(LISTED, "utf-16")
+    return study.cohort("--json")
+
+
+@table("participants.tsv in Latin-1", "noted", "participants.tsv", result=_groups(TWO))
+def latin1(study: Study) -> list[str]:
+    study.bids().participants(
+        "participant_id\tgroup\tsite\nsub-01\tHC\tZürich\nsub-02\tMS\tZürich\n", "latin-1"
+    )
+    return study.cohort("--json")
+
+
+@table("participants.tsv with Windows line ends", "accepted", result=_groups(TWO))
+def crlf(study: Study) -> list[str]:
+    study.bids().participants(LISTED.replace("\n", "\r\n"))
+    return study.cohort("--json")
+
+
+@table("participants.tsv with old Macintosh line ends", "accepted", result=_groups(TWO))
+def carriage_returns(study: Study) -> list[str]:
+    study.bids().participants(LISTED.replace("\n", "\r"))
+    return study.cohort("--json")
+
+
+@table("participants.tsv with a tab at the end of its lines", "accepted", result=_groups(TWO))
+def trailing_tab(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tgroup\nsub-01\tHC\t\nsub-02\tMS\t\n")
+    return study.cohort("--json")
+
+
+@table("participant_id without `sub-`", "accepted", result=_groups(TWO))
+def bare_ids(study: Study) -> list[str]:
+    study.bids().participants(LISTED.replace("sub-", ""))
+    return study.cohort("--json")
+
+
+@table("groups in a column `Group` or `diagnosis`", "noted", "data.bids.group_column")
+def other_column(study: Study) -> list[str]:
+    study.bids().participants(LISTED.replace("group", "diagnosis"))
+    return study.cohort()
+
+
+@table("a subject that participants.tsv does not list", "refused", "sub-02")
+def not_listed(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tgroup\nsub-01\tHC\n")
+    return study.cohort()
+
+
+@table(
+    "subjects `007` and `1e3`, groups `NA` and `null` in a manifest",
+    "accepted",
+    result=_groups({"007": "NA", "1e3": "null"}),
+)
+def texts(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["subject"], row["group"] = ("007", "NA") if row["subject"] == "1" else ("1e3", "null")
+    return study.cohort("--json")
+
+
+def _texts_in_tables(folder: Path, out: str) -> None:
+    for name in ("results.csv", "inputs.csv", "folds.csv"):
+        frame = pd.read_csv(folder / "out" / name, dtype=str, keep_default_na=False)
+        assert set(frame["subject"]) == {"nan", "NA"}, name
+        assert set(frame["group"]) == {"None"}, name
+
+
+@table("subjects `nan` and `NA` in a run's own tables", "accepted", result=_texts_in_tables)
+def texts_of_a_run(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["subject"] = "nan" if row["subject"] == "1" else "NA"
+        row["group"] = "None"
+    return study.run()
+
+
+@table(
+    "a manifest in UTF-16 with Windows line ends",
+    "accepted",
+    result=_groups({"1": "HC", "2": "HC"}),
+)
+def manifest_utf16(study: Study) -> list[str]:
+    study.manifest().table("utf-16", "\r\n")
+    return study.cohort("--json")
+
+
+@table("a damaged dataset_description.json", "refused", "dataset_description.json")
+def bad_json(study: Study) -> list[str]:
+    study.bids().path("dataset_description.json").write_text('{"Name": "x",')
+    return study.cohort()
+
+
+@table("a dataset_description.json with a byte-order mark", "accepted")
+def json_bom(study: Study) -> list[str]:
+    path = study.bids().path("dataset_description.json")
+    path.write_text(BOM + path.read_text(), encoding="utf-8")
+    return study.cohort()
+
+
+def _strengths(study: Study, *values: object) -> list[str]:
+    study.bids(len(values) // 2)
+    for place, value in enumerate(values):
+        name = study.name(f"0{place // 2 + 1}", "AB"[place % 2])
+        study.sidecar(name.replace(".nii.gz", ".json"), {"MagneticFieldStrength": value})
+    return study.cohort("--json", "--set", "data.bids.session_by=MagneticFieldStrength")
+
+
+@table("field strengths `1.494` and `2.89362`", "accepted", result=_sessions("1.5T", "3T"))
+def nominal(study: Study) -> list[str]:
+    return _strengths(study, 1.494, 2.89362, 1.5, 3)
+
+
+@table("field strengths as texts, `3T` and `1.5 T`", "accepted", result=_sessions("1.5T", "3T"))
+def strength_text(study: Study) -> list[str]:
+    return _strengths(study, "1.5 T", "3T", 1.5, 3)
+
+
+@table("field strengths as lists", "accepted", result=_sessions("1.5T", "3T"))
+def strength_list(study: Study) -> list[str]:
+    return _strengths(study, [1.5], [3], 1.5, 3)
+
+
+@table("a field strength `n/a`", "refused", "MagneticFieldStrength")
+def no_strength(study: Study) -> list[str]:
+    return _strengths(study, "n/a", 3, 1.5, 3)

@@ -1,0 +1,17 @@
+"""All cases of the policy on inputs."""
+
+from __future__ import annotations
+
+import cases_files
+import cases_geometry
+import cases_identity
+import cases_intensities
+import cases_tables
+
+CASES = (
+    *cases_identity.CASES,
+    *cases_tables.CASES,
+    *cases_geometry.CASES,
+    *cases_intensities.CASES,
+    *cases_files.CASES,
+)
