@@ -241,4 +241,4 @@ def test_the_first_bias_field_follows_the_mixtures_posteriors():
     bias = [("segment", 0.02), ("estimate_bias",), ("estimate_classes",)] * 4
     assert steps.calls[first + 1 : first + 13] == bias
     final = [[("segment", beta), ("estimate_classes",)] for beta in (0.02, 0.1, 0.1, 0.1)]
-    assert steps.calls[first + 13 :] == sum(final, [])
+    assert steps.calls[first + 13 :] == [call for calls in final for call in calls]
