@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ __all__ = [
     "load_preparation",
     "parse_overrides",
     "select_methods",
+    "shipped",
     "write_experiment",
 ]
 
@@ -129,6 +131,11 @@ def load_experiment(
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
         _put(values, name, value)
     return validated(Experiment, values)
+
+
+def shipped(name: str) -> Path:
+    """Return the file of a configuration that comes with harmbench, such as `paper`."""
+    return Path(str(files("harmbench.configs") / f"{name}.yaml"))
 
 
 def load_preparation(

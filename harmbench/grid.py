@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,8 @@ from harmbench.executors import Died, LocalExecutor
 from harmbench.folds import choose_folds, make_folds
 from harmbench.method import Direction, Progress, load_method, make_settings
 from harmbench.notes import summarize
-from harmbench.progress import Display
+from harmbench.planning import Course, fit_to_machine, read_plan, write_plan
+from harmbench.progress import Display, Remaining
 from harmbench.provenance import now
 from harmbench.results import merge, read_results, write_results
 from harmbench.runs import Cell, RunFolder
@@ -67,7 +69,14 @@ class Summary:
     failed: Mapping[str, str]
 
 
-def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summary:
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    say: Say = print,
+    *,
+    configured: bool = True,
+    budget_s: float | None = None,
+) -> Summary:
     """Run every cell of an experiment that is not current, and bring the results together.
 
     Everything is checked before any work starts and before anything is written: methods and their
@@ -77,14 +86,27 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         experiment: what to run.
         out: the run folder; an earlier run on the same scans and folds is added to.
         say: told what happens.
+        configured: whether settings that the experiment does not give are the defaults; otherwise
+            they are chosen to fit the machine, or as an earlier run in the folder chose them.
+        budget_s: seconds that the run may take; trainings are sized to it.
 
     Raises:
         HarmbenchError: something is not usable; nothing was written.
     """
-    methods = _check_methods(experiment)
-    segmenter = make_segmenter(experiment.scoring.segmenter)
+    started = time.monotonic()
     device = torch_device(experiment.device)
     check_writable(out)
+    experiment, plan = fit_to_machine(
+        experiment,
+        configured=configured,
+        on_gpu=device != "cpu",
+        budget_s=budget_s,
+        before=read_plan(out),
+    )
+    methods = _check_methods(experiment)
+    segmenter = make_segmenter(experiment.scoring.segmenter)
+    for line in plan.said:
+        say(line)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
     data = experiment.data
@@ -117,8 +139,10 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         say(f"note: {line}")
     sweep(out)
     invocation = write_records(folder, bench, cohort, inputs, methods, directions, notes)
+    write_plan(folder, plan, experiment, methods)
     segment_real_scans(bench, directions, numbers)
-    failed = run_cells(bench, cells, say)
+    course = Course(plan, budget_s, say, partial(run_cells, say=say), _check_methods, started)
+    failed = course.follow(bench, cells)
     collect(folder)
     ended = {"finished": now(), "cells": len(cells), "failed": len(failed)}
     note_end(folder, invocation, ended)
@@ -198,10 +222,22 @@ def segment_real_scans(bench: Bench, directions: Sequence[Direction], folds: Seq
 def run_cells(
     bench: Bench,
     cells: Sequence[Cell],
+    expected: Mapping[str, float] = {},
+    beyond_s: float = 0.0,
+    *,
     say: Say,
     work: Callable[[Bench, Cell, Progress], dict[str, Any]] = run_cell,
 ) -> dict[str, str]:
-    """Work on cells, as many at a time as the experiment says; return why those that failed did."""
+    """Work on cells, as many at a time as the experiment says; return why those that failed did.
+
+    Args:
+        bench: what the cells share.
+        cells: which to run.
+        expected: seconds that a cell is expected to take, by its name, for the time left.
+        beyond_s: seconds that the run takes after these cells.
+        say: told of failures.
+        work: what to do with a cell.
+    """
     failed: dict[str, str] = {}
     executor = LocalExecutor[Cell, dict[str, Any]](bench.experiment.jobs)
 
@@ -213,7 +249,8 @@ def run_cells(
             return f"{cell}: ok ({seconds:.0f} s)"
         return f"{cell}: failed, {result['error']}"
 
-    with Display("cells", len(cells)) as display:
+    left = Remaining(expected, bench.experiment.jobs, beyond_s) if expected else None
+    with Display("cells", len(cells), left=left) as display:
         for cell, result in executor.run(partial(work, bench), cells, display, line):
             if isinstance(result, Died):
                 result = abandon_cell(bench, cell, result.reason)  # noqa: PLW2901

@@ -83,7 +83,7 @@ def rescore_run(
     write_json(folder.record, run)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
     segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}))
-    failed = run_cells(bench, cells, say, rescore_cell)
+    failed = run_cells(bench, cells, say=say, work=rescore_cell)
     collect(folder)
     run["invocations"][-1] |= {"finished": now(), "cells": len(cells), "failed": len(failed)}
     write_json(folder.record, run)

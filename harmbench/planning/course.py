@@ -1,0 +1,213 @@
+"""The course of a run: what has a known cost first, then trainings, sized or estimated."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any, Protocol
+
+from harmbench.bench import Bench
+from harmbench.config import Experiment
+from harmbench.errors import HarmbenchError
+from harmbench.method import load_method, make_settings
+from harmbench.planning.durations import in_words
+from harmbench.planning.estimate import (
+    advice,
+    cell_size,
+    is_current,
+    paper_line,
+    rest_of,
+    seconds_of,
+    trains,
+    trial_of,
+)
+from harmbench.planning.machine import with_settings
+from harmbench.planning.plan import MethodPlan, Plan, write_plan
+from harmbench.planning.sizing import cells_s, size
+from harmbench.planning.trial import Measure, measure_apart, rough
+from harmbench.runs import Cell
+
+__all__ = ["Course", "RunCells"]
+
+_AIM = 0.94
+"""Share of the time left that trainings are sized to: estimates err, and a run has an end to it."""
+
+
+class RunCells(Protocol):
+    """Runs cells and returns why those that failed did."""
+
+    def __call__(
+        self, bench: Bench, cells: Sequence[Cell], expected: Mapping[str, float], beyond_s: float
+    ) -> Mapping[str, str]:
+        """Run `cells`; `expected` seconds by cell, and what comes after them, tell the time left."""
+
+
+@dataclass(slots=True)
+class Course:
+    """Runs the cells of a run in the order that lets trainings be sized and estimated.
+
+    Attributes:
+        plan: what was chosen so far.
+        budget_s: seconds that the run may take; `None` without a budget.
+        say: told what happens.
+        run: runs cells.
+        describe: returns what `run.json` keeps of an experiment's methods.
+        started: when the run began, as `clock` has it.
+        clock: seconds from any time on.
+        measure: what a training costs, exactly and roughly.
+    """
+
+    plan: Plan
+    budget_s: float | None
+    say: Callable[[str], None]
+    run: RunCells
+    describe: Callable[[Experiment], Mapping[str, Any]]
+    started: float
+    clock: Callable[[], float] = time.monotonic
+    measure: Measure = measure_apart
+    measure_roughly: Measure = field(default=lambda trial: measure_apart(trial, rough))
+
+    def follow(self, bench: Bench, cells: Sequence[Cell]) -> dict[str, str]:
+        """Run all cells, those that train last; return why those that failed did."""
+        methods = bench.experiment.all_methods()
+        known = {label for label, (uses, own) in methods.items() if trains(uses, own, label)}
+        others = [cell for cell in cells if cell.method not in known]
+        groups: dict[str, list[Cell]] = {}
+        for cell in cells:
+            if cell.method in known:
+                groups.setdefault(cell.method, []).append(cell)
+        if self.plan.level == "small" and not self.plan.has_paper_line and groups:
+            self._say_paper(bench, groups)
+        failed = dict(self.run(bench, others, {}, 0.0))
+        if not groups:
+            return failed
+        if self.budget_s is None:
+            expected = self._estimate(bench, groups)
+            later = [cell for cell in cells if cell.method in known]
+            return failed | dict(self.run(bench, later, expected, 0.0))
+        for number, label in enumerate(groups):
+            waiting = list(groups.values())[number:]
+            bench, expected = self._size(bench, label, waiting)
+            left_s = self._left_s()
+            beyond_s = max(0.0, left_s - left_s * _share(bench, waiting))
+            failed |= dict(self.run(bench, groups[label], expected, beyond_s))
+        return failed
+
+    def _say_paper(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> None:
+        uses = {label: bench.experiment.all_methods()[label][0] for label in groups}
+        self.say("Estimating the paper's settings from two training steps ...")
+        line = paper_line(bench, groups, uses, self.measure_roughly)
+        self.plan = self.plan.model_copy(update={"has_paper_line": True})
+        self._note(bench, line)
+
+    def _note(self, bench: Bench, *lines: str) -> None:
+        """Say lines, and record them with the plan."""
+        for line in lines:
+            self.say(line)
+        self.plan = self.plan.saying(*lines)
+        write_plan(bench.folder, self.plan, bench.experiment, self.describe(bench.experiment))
+
+    def _left_s(self) -> float:
+        return (self.budget_s or 0.0) - (self.clock() - self.started)
+
+    def _pending(self, bench: Bench, cells: Sequence[Cell]) -> list[Cell]:
+        settings = self.describe(bench.experiment)[cells[0].method]["settings"]
+        return [cell for cell in cells if not is_current(bench, cell, settings)]
+
+    def _estimate(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> dict[str, float]:
+        """Measure what trainings cost that are to be done, and say what the run takes."""
+        expected: dict[str, float] = {}
+        unknown = []
+        for label, cells in groups.items():
+            pending = self._pending(bench, cells)
+            if not pending:
+                continue
+            try:
+                seconds = self._measured_s(bench, label, pending)
+            except HarmbenchError as error:
+                unknown.append(f"{label} cannot be estimated ({error})")
+                continue
+            expected |= {str(cell): seconds for cell in pending}
+        if not expected and not unknown:
+            self.say("every training is current")
+            return {}
+        total = cells_s(list(expected.values()), _lanes(bench))
+        parts = [f"about {in_words(total)} for {len(expected)} trainings"] if expected else []
+        lines = [f"Estimated from measured steps: {'; '.join([*parts, *unknown])}."]
+        short = advice(total, bench.device)
+        self._note(bench, *lines, *([short] if short else []))
+        return expected
+
+    def _measured_s(self, bench: Bench, label: str, cells: Sequence[Cell]) -> float:
+        uses, settings = bench.experiment.all_methods()[label]
+        own = self.plan.methods.get(label) or MethodPlan(
+            uses=uses, given=settings, settings=settings
+        )
+        trial = trial_of(bench, cells, uses, settings)
+        if own.cost is None or dict(own.settings) != dict(settings):
+            own = MethodPlan(
+                uses=uses, given=own.given, settings=settings, cost=self.measure(trial)
+            )
+            self.plan = self.plan.with_method(label, own)
+        assert own.cost is not None
+        return seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), own.cost)
+
+    def _size(
+        self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]
+    ) -> tuple[Bench, dict[str, float]]:
+        """Size a method's training to its share of the time left, unless that was done before."""
+        cells = waiting[0]
+        uses, given = bench.experiment.all_methods()[label]
+        known = self.plan.methods.get(label)
+        if known is not None and known.budget_s == self.budget_s and known.cost is not None:
+            trial = trial_of(bench, cells, uses, known.settings)
+            seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
+            return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
+        kind = load_method(uses)
+        rounds = ceil(len(cells) / _lanes(bench))
+        share = _share(bench, waiting)
+        sized = size(
+            kind,
+            label,
+            given,
+            [{}] if self.plan.level == "given" else [*kind.sizes, *([] if kind.sizes else [{}])],
+            cell_size(bench, cells),
+            rest_of(bench.folder),
+            lambda: _AIM * self._left_s() * share / rounds,
+            lambda settings: self.measure(trial_of(bench, cells, uses, settings)),
+        )
+        own = MethodPlan(
+            uses=uses,
+            given=given,
+            settings=sized.settings,
+            budget_s=self.budget_s,
+            cost=sized.cost,
+        )
+        self.plan = self.plan.with_method(label, own)
+        bench = replace(bench, experiment=with_settings(bench.experiment, label, sized.settings))
+        method = kind(make_settings(kind, sized.settings, label))
+        counts = ", ".join(f"{n:,}" for n in method.parameter_counts().values())
+        total = cells_s([sized.seconds] * len(cells), _lanes(bench))
+        line = (
+            f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
+            f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings."
+        )
+        over = total - self._left_s()
+        late = f" The budget is exceeded by about {in_words(over)}." if over > 0 else ""
+        self._note(bench, line + late)
+        return bench, {str(cell): sized.seconds for cell in cells}
+
+
+def _lanes(bench: Bench) -> int:
+    """Cells that advance at full speed at the same time; those on one GPU share it."""
+    cores = os.cpu_count() or 1
+    return min(bench.experiment.jobs, cores) if bench.device == "cpu" else 1
+
+
+def _share(bench: Bench, waiting: Sequence[Sequence[Cell]]) -> float:
+    """The first method's share of the time: rounds of cells count the same, whatever the method."""
+    rounds = [ceil(len(cells) / _lanes(bench)) for cells in waiting]
+    return rounds[0] / sum(rounds)
