@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Protocol
 
 from harmbench.bench import Bench
 from harmbench.config import Experiment
 from harmbench.errors import HarmbenchError
-from harmbench.method import load_method, make_settings
+from harmbench.method import load_method
 from harmbench.planning.durations import in_words
 from harmbench.planning.estimate import (
     advice,
@@ -26,8 +26,8 @@ from harmbench.planning.estimate import (
 )
 from harmbench.planning.machine import with_settings
 from harmbench.planning.plan import MethodPlan, Plan, write_plan
-from harmbench.planning.sizing import cells_s, size
-from harmbench.planning.trial import Measure, measure_apart, rough
+from harmbench.planning.sizing import Sized, cells_s, size
+from harmbench.planning.trial import Measure, measure_apart, rough_apart
 from harmbench.runs import Cell
 
 __all__ = ["Course", "RunCells"]
@@ -57,7 +57,8 @@ class Course:
         describe: returns what `run.json` keeps of an experiment's methods.
         started: when the run began, as `clock` has it.
         clock: seconds from any time on.
-        measure: what a training costs, exactly and roughly.
+        measure: returns what a training costs.
+        measure_roughly: the same from less, for trainings that are long.
     """
 
     plan: Plan
@@ -68,7 +69,7 @@ class Course:
     started: float
     clock: Callable[[], float] = time.monotonic
     measure: Measure = measure_apart
-    measure_roughly: Measure = field(default=lambda trial: measure_apart(trial, rough))
+    measure_roughly: Measure = rough_apart
 
     def follow(self, bench: Bench, cells: Sequence[Cell]) -> dict[str, str]:
         """Run all cells, those that train last; return why those that failed did."""
@@ -162,43 +163,66 @@ class Course:
         cells = waiting[0]
         uses, given = bench.experiment.all_methods()[label]
         known = self.plan.methods.get(label)
-        if known is not None and known.budget_s == self.budget_s and known.cost is not None:
+        if known is not None and known.budget_s == self.budget_s:
+            if known.cost is None:
+                return bench, {}
             trial = trial_of(bench, cells, uses, known.settings)
             seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
             return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
+        try:
+            sized = self._sized(bench, label, waiting)
+        except HarmbenchError as error:
+            self._note(bench, f"{label} cannot be sized to the budget ({error}).")
+            return self._as_small(bench, label), {}
+        own = MethodPlan(
+            uses=uses, given=given, settings=sized.settings, budget_s=self.budget_s, cost=sized.cost
+        )
+        self.plan = self.plan.with_method(label, own)
+        bench = replace(bench, experiment=with_settings(bench.experiment, label, sized.settings))
+        self._note(bench, self._budget_line(bench, cells, sized))
+        return bench, {str(cell): sized.seconds for cell in cells}
+
+    def _sized(self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]) -> Sized:
+        cells = waiting[0]
+        uses, given = bench.experiment.all_methods()[label]
         kind = load_method(uses)
         rounds = ceil(len(cells) / _lanes(bench))
         share = _share(bench, waiting)
-        sized = size(
+        return size(
             kind,
             label,
             given,
-            [{}] if self.plan.level == "given" else [*kind.sizes, *([] if kind.sizes else [{}])],
+            [{}] if self.plan.level == "given" or not kind.sizes else kind.sizes,
             cell_size(bench, cells),
             rest_of(bench.folder),
             lambda: _AIM * self._left_s() * share / rounds,
             lambda settings: self.measure(trial_of(bench, cells, uses, settings)),
         )
-        own = MethodPlan(
-            uses=uses,
-            given=given,
-            settings=sized.settings,
-            budget_s=self.budget_s,
-            cost=sized.cost,
-        )
-        self.plan = self.plan.with_method(label, own)
-        bench = replace(bench, experiment=with_settings(bench.experiment, label, sized.settings))
-        method = kind(make_settings(kind, sized.settings, label))
-        counts = ", ".join(f"{n:,}" for n in method.parameter_counts().values())
+
+    def _budget_line(self, bench: Bench, cells: Sequence[Cell], sized: Sized) -> str:
+        label = cells[0].method
+        parameters = self.describe(bench.experiment)[label]["parameters"]
+        counts = " and ".join(f"{number:,}" for number in parameters.values())
         total = cells_s([sized.seconds] * len(cells), _lanes(bench))
-        line = (
-            f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
-            f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings."
-        )
         over = total - self._left_s()
         late = f" The budget is exceeded by about {in_words(over)}." if over > 0 else ""
-        self._note(bench, line + late)
-        return bench, {str(cell): sized.seconds for cell in cells}
+        return (
+            f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
+            f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings.{late}"
+        )
+
+    def _as_small(self, bench: Bench, label: str) -> Bench:
+        """Give a method that cannot be measured the smallest settings, where the user chose none."""
+        uses, given = bench.experiment.all_methods()[label]
+        sizes = load_method(uses).sizes
+        if self.plan.level == "given" or not sizes:
+            return bench
+        settings = {**sizes[-1], **given}
+        own = MethodPlan(uses=uses, given=given, settings=settings, budget_s=self.budget_s)
+        self.plan = self.plan.with_method(label, own)
+        bench = replace(bench, experiment=with_settings(bench.experiment, label, settings))
+        write_plan(bench.folder, self.plan, bench.experiment, self.describe(bench.experiment))
+        return bench
 
 
 def _lanes(bench: Bench) -> int:

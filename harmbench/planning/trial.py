@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from harmbench.errors import MethodError
+from harmbench.errors import HarmbenchError, MethodError
 from harmbench.executors.local import end_with_parent, shared_threads
 from harmbench.method import Direction, Method, Pair, Task, load_method, make_settings
 from harmbench.settings import Settings
 from harmbench.storage import read_json
 from harmbench.volume import Volume
 
-__all__ = ["Cost", "Measure", "Trial", "measure", "measure_apart", "rough"]
+__all__ = ["Cost", "Measure", "Trial", "measure", "measure_apart", "rough", "rough_apart"]
 
 _PAIRS = 2
 _FIRST_STEPS = 3
@@ -37,7 +37,8 @@ _LONGEST_S = 150.0
 _HARMONIZE_MEASURED_BELOW_S = 20.0
 _FORWARD_SHARE = 1 / 3
 """Cost of a forward pass in that of a training step: the backward pass costs about twice as much."""
-_ROUGH_EXTENT = 128
+_ROUGH_EXTENT = 64
+_ROUGH_LONGEST_S = 60.0
 
 
 class Cost(Settings):
@@ -86,25 +87,39 @@ class Trial:
 Measure = Callable[[Trial], Cost]
 
 
-def measure_apart(trial: Trial, work: Measure | None = None) -> Cost:
-    """Return what `work` (by default `measure`) finds, called in a process of its own.
+def measure_apart(trial: Trial) -> Cost:
+    """Return what `measure` finds, called in a process of its own.
 
     Raises:
-        MethodError: the process died, or took too long.
+        MethodError: the process died, took too long, or the method failed.
         HarmbenchError: the method cannot be trained with these settings.
     """
+    return _apart(measure, trial, _LONGEST_S)
+
+
+def rough_apart(trial: Trial) -> Cost:
+    """Return what `rough` finds, called in a process of its own; raises as `measure_apart` does."""
+    return _apart(rough, trial, _ROUGH_LONGEST_S)
+
+
+def _apart(work: Measure, trial: Trial, longest_s: float) -> Cost:
     on_cpu = trial.device == "cpu"
     with shared_threads(trial.jobs if on_cpu else 1):
         pool = ProcessPoolExecutor(
             1, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
         )
-        future = pool.submit(work or measure, trial)
+        future = pool.submit(work, trial)
         try:
-            return future.result(timeout=_LONGEST_S)
+            return future.result(timeout=longest_s)
         except Late as error:
-            raise MethodError(f"a trial took longer than {_LONGEST_S:.0f} s") from error
+            raise MethodError(f"a trial took longer than {longest_s:.0f} s") from error
         except BrokenProcessPool as error:
             raise MethodError("a trial's process was killed (out of memory?)") from error
+        except HarmbenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            # The cells of the method will tell more.
+            raise MethodError(f"a trial failed with {type(error).__name__}: {error}") from error
         finally:
             # A trial that is late is not waited for.
             for process in list(getattr(pool, "_processes", {}).values()):
