@@ -97,7 +97,7 @@ def rescore_run(
     folder.update_record(begin)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
     segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}), say)
-    failed, incomplete = run_cells(bench, cells, say, rescore_cell)
+    failed, incomplete = run_cells(bench, cells, say=say, work=rescore_cell)
     collect(folder)
     for problem in damaged_scores(folder):
         say(problem)
