@@ -126,7 +126,8 @@ def _files(
     there |= {f"{key}-{v}" for f in suffixed for key, v in f.entities.items() if key in wanted}
     odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
     raise CohortError(
-        f"{folder}: no scan with {', '.join(asked)}; {suggest(settings.suffix, there)}"
+        f"{folder}: no scan with {', '.join(asked)}; "
+        + (suggest(settings.suffix, there) if there else "there is no image with a name of BIDS")
         + (f"; {len(odd)} images are not understood:" if odd else ""),
         odd,
     )
