@@ -122,7 +122,7 @@ def background_value(data: Array) -> float | None:
     value = values[most]
     if np.count_nonzero(data == value) < _LEAST_BACKGROUND * data.size:
         return None
-    return float(value)
+    return float(value) + 0.0  # not -0
 
 
 def share_below_zero(data: Array) -> float:
