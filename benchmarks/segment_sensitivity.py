@@ -32,7 +32,7 @@ from harmbench.metrics.overlap import dice
 from harmbench.segmentation import TISSUES
 from harmbench.segmentation.hmrf import HmrfResult, estimation, hmrf
 from harmbench.segmentation.hmrf.sweeps import sweeps
-from harmbench.volume import read
+from harmbench.volume import Volume, read, write
 
 SPIKE_WIDTH = 0.1
 """A spike's width over that of the peak that it is made of."""
@@ -99,6 +99,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "4 sweeps": {"SWEEPS": 4},
     "6 sweeps": {"SWEEPS": 6},
 }
+AS_IT_IS = "as it is"
 REVERSED = "sweeps in the reverse order"
 
 Narrow = Callable[[NDArray[np.float32], float, float], NDArray[np.float32]]
@@ -138,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scans", nargs="*", help="NIfTI files, or `template`")
     parser.add_argument("--golden", type=Path, help="folder with FAST's label maps")
     parser.add_argument("--narrow", action="store_true", help="narrow the white-matter peak, too")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="keep the narrowed scans")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="harmbench-segment-") as folder:
         for scan in options.scans or ["template"]:
@@ -146,30 +148,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
             golden = case.golden.get("hard")
             fast = read(golden, kind="label").data if golden else None
             narrowings = NARROWED if options.narrow else {}
-            rows = table(volume.data, volume.spacing_mm, fast, narrowings)
+            scans = narrowed(volume, narrowings)
+            if options.write is not None:
+                keep(scans, case.name, options.write)
+            rows = table(scans, fast)
             print(f"\n{case.name}\n\n{tabulate(rows, 'firstrow', tablefmt='github')}", flush=True)
     return 0
 
 
-def table(
-    data: NDArray[np.float32],
-    spacing_mm: Sequence[float],
-    fast: Labels | None,
-    narrowings: dict[str, Narrow],
-) -> list[list[str]]:
-    """Return the rows of a scan's table, its head first and then `hmrf` as it is."""
-    plain = hmrf(data, spacing_mm)
+def narrowed(volume: Volume, narrowings: dict[str, Narrow]) -> dict[str, Volume]:
+    """Return the scan as it is and with its white-matter peak narrowed, by name."""
+    plain = hmrf(volume.data, volume.spacing_mm)
     mean, sd = plain.means[-1], np.sqrt(plain.variances[-1])
+    scans = {AS_IT_IS: volume}
+    for name, narrow in narrowings.items():
+        data = np.expm1(narrow(np.log1p(volume.data), mean, sd))
+        scans[name] = volume.with_data(np.where(volume.data > 0, data, 0).astype(np.float32))
+    return scans
+
+
+def keep(scans: dict[str, Volume], case: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, scan in enumerate(scans.values()):
+        write(scan, folder / f"{case}-{number}_T1w.nii.gz")
+
+
+def table(scans: dict[str, Volume], fast: Labels | None) -> list[list[str]]:
+    """Return the rows of a scan's table, its head first and then `hmrf` as it is."""
     names = ["hmrf", *VARIANTS, REVERSED]
     rows = {name: [name] for name in names}
     head = ["variant"]
-    scans = {"as it is": data}
-    for name, narrow in narrowings.items():
-        scans[name] = np.where(data > 0, np.expm1(narrow(np.log1p(data), mean, sd)), 0)
     for title, scan in scans.items():
-        found = {name: segmented(name, scan, spacing_mm) for name in names}
+        found = {name: segmented(name, scan) for name in names}
         width = np.sqrt(found["hmrf"].variances[-1])
-        if title == "as it is" and fast is not None:
+        if title == AS_IT_IS and fast is not None:
             head.append("voxels unlike FAST's")
             for name in names:
                 rows[name].append(f"{np.sum(found[name].labels != fast):,}")
@@ -179,14 +191,14 @@ def table(
     return [head, *rows.values()]
 
 
-def segmented(name: str, data: NDArray[np.float32], spacing_mm: Sequence[float]) -> HmrfResult:
+def segmented(name: str, scan: Volume) -> HmrfResult:
     if name == REVERSED:
-        found = hmrf(np.flip(data), spacing_mm)
+        found = hmrf(np.flip(scan.data), scan.spacing_mm)
         return HmrfResult(
             np.flip(found.labels), None, found.bias_field, found.means, found.variances
         )
     with patch.multiple(estimation, **VARIANTS.get(name, {"SWEEPS": estimation.SWEEPS})):
-        return hmrf(data, spacing_mm)
+        return hmrf(scan.data, scan.spacing_mm)
 
 
 def apart(labels: Labels, others: Labels) -> str:
