@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ __all__ = [
     "load_preparation",
     "parse_overrides",
     "select_methods",
+    "shipped",
     "with_absolute_paths",
     "write_experiment",
 ]
@@ -143,6 +145,11 @@ class Preparation:
 
     data: DataSettings
     settings: PrepareSettings
+
+
+def shipped(name: str) -> Path:
+    """Return the file of a configuration that comes with harmbench, such as `paper`."""
+    return Path(str(files("harmbench.configs") / f"{name}.yaml"))
 
 
 def load_preparation(

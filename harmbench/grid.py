@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,7 +37,8 @@ from harmbench.leftovers import sweep
 from harmbench.method import Direction, Method, Progress, load_method, make_settings
 from harmbench.notes import Note, summarize
 from harmbench.places import why_not_apart
-from harmbench.progress import Display
+from harmbench.planning import Course, fit_to_machine, read_plan, write_plan
+from harmbench.progress import Display, Remaining
 from harmbench.provenance import now
 from harmbench.results import merge, write_results
 from harmbench.runs import Cell, RunFolder
@@ -83,7 +85,14 @@ class Summary:
         return not self.failed and not self.incomplete
 
 
-def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summary:
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    say: Say = print,
+    *,
+    configured: bool = True,
+    budget_s: float | None = None,
+) -> Summary:
     """Run every cell of an experiment that is not current, and bring the results together.
 
     Everything is checked before any work starts and before anything is written: methods and their
@@ -93,16 +102,29 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
         experiment: what to run.
         out: the run folder; an earlier run on the same scans and folds is added to.
         say: told what happens.
+        configured: whether settings that the experiment does not give are the defaults; otherwise
+            they are chosen to fit the machine, or as an earlier run in the folder chose them.
+        budget_s: seconds that the run may take; trainings are sized to it.
 
     Raises:
         HarmbenchError: something is not usable; nothing was written.
     """
+    started = time.monotonic()
     # A method may change the working directory: paths are absolute from here on.
     root, experiment = out.absolute(), with_absolute_paths(experiment)
-    methods = _check_methods(experiment)
-    make_segmenter(experiment.scoring.segmenter)
     device = torch_device(experiment.device)
     check_writable(out)
+    experiment, plan = fit_to_machine(
+        experiment,
+        configured=configured,
+        on_gpu=device != "cpu",
+        budget_s=budget_s,
+        before=read_plan(out),
+    )
+    methods = _check_methods(experiment)
+    make_segmenter(experiment.scoring.segmenter)
+    for line in plan.lines:
+        say(line)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
     problem = why_not_apart(out, [scan.path for scan in cohort.scans.values()])
@@ -147,8 +169,10 @@ def run_experiment(experiment: Experiment, out: Path, say: Say = print) -> Summa
     sweep(root)
     invocation = write_records(folder, bench, cohort, inputs, methods, directions, notes)
     bench = replace(bench, invocation=invocation)
+    write_plan(bench, plan, methods)
     segment_real_scans(bench, directions, numbers, say)
-    failed, incomplete = run_cells(bench, cells, say)
+    course = Course(plan, budget_s, say, partial(run_cells, say=say), _check_methods, started)
+    failed, incomplete = course.follow(bench, cells)
     collect(folder)
     for problem in damaged_scores(folder):
         say(problem)
@@ -265,8 +289,10 @@ def run_cells(
     cells: Sequence[Cell],
     say: Say,
     work: Callable[[Bench, Cell, Progress], dict[str, Any]] = run_cell,
+    *,
+    left: Remaining | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Work on cells, as many at a time as the experiment says.
+    """Work on cells, as many at a time as the experiment says; `left` knows the whole run's time.
 
     Returns:
         Why those cells failed that did, and why those are incomplete that are.
@@ -285,7 +311,7 @@ def run_cells(
             return f"{cell}: incomplete, {_why_incomplete(result)} ({seconds:.0f} s)"
         return f"{cell}: failed, {result['error']}"
 
-    with Display("cells", len(cells)) as display:
+    with Display("cells", len(cells), left=left) as display:
         for cell, result in executor.run(partial(work, bench), cells, display, line):
             if isinstance(result, Died):
                 result = abandon_cell(bench, cell, result.reason)  # noqa: PLW2901

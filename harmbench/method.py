@@ -137,6 +137,8 @@ class Method(ABC):
             the contract test.
         earlier_settings: settings that were added after models had been saved, with the values that
             describe what was done before; a saved model that lacks them gets these, not the defaults.
+        sizes: settings from the largest training to the smallest, for runs that fit a machine
+            without a GPU (the last) or a budget of time; each says how long it trains by default.
 
     Args:
         config: an instance of `Config`, or `None` for its defaults.
@@ -147,6 +149,7 @@ class Method(ABC):
     reference: ClassVar[str] = ""
     quick_settings: ClassVar[Mapping[str, Any]] = {}
     earlier_settings: ClassVar[Mapping[str, Any]] = {}
+    sizes: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
     def __init__(self, config: BaseModel | None = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -176,6 +179,25 @@ class Method(ABC):
 
     def parameter_counts(self) -> Mapping[str, int]:
         """Number of trainable parameters of each network; empty for a method without any."""
+        return {}
+
+    # What runs ask of a method to size its training and to estimate its time. A method that trains
+    # with `TrainingRun` defines the first two; one that doesn't is run as it is.
+
+    def training_steps(self, slices: int) -> int:
+        """Return the steps in which each network is trained on so many slices; 0: it doesn't tell."""
+        return 0
+
+    def sized(self, steps: int) -> Mapping[str, Any]:
+        """Return the settings to change so that each network is trained in `steps` steps."""
+        return {}
+
+    def forward_passes(self) -> int:
+        """Return how often a network is evaluated to harmonize a slice."""
+        return 1
+
+    def trial_settings(self) -> Mapping[str, Any]:
+        """Return the settings to change for a trial of a few steps: what costs the same, ready at once."""
         return {}
 
 

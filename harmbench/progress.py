@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -19,10 +20,54 @@ from rich.progress import (
 )
 from typing_extensions import Self
 
-__all__ = ["Display"]
+__all__ = ["Display", "Remaining"]
 
 
 _INTERVAL_S = 60.0
+
+
+class Remaining:
+    """How long a whole run still takes, from what its pieces were expected to take.
+
+    Expectations are corrected by how long finished pieces really took, by a factor of at most 3.
+
+    Args:
+        expected: seconds by piece; pieces that are not in it are not counted.
+        jobs: pieces that are worked on at the same time.
+        beyond_s: seconds of what comes after these pieces.
+        clock: seconds from any time on.
+    """
+
+    def __init__(
+        self,
+        expected: Mapping[str, float],
+        jobs: int = 1,
+        beyond_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._waiting = dict(expected)
+        self._jobs, self._beyond_s, self._clock = max(1, jobs), beyond_s, clock
+        self._done_s = 0.0
+        self._began = self._last = clock()
+
+    def finish(self, piece: str) -> None:
+        """Note that a piece is done."""
+        if piece in self._waiting:
+            self._done_s += self._waiting.pop(piece)
+            self._last = self._clock()
+
+    def seconds(self) -> float:
+        """Return the seconds that are left."""
+        waiting = sum(self._waiting.values())
+        rate = 1.0
+        jobs = min(self._jobs, max(1, len(self._waiting)))
+        if self._done_s and self._waiting:
+            # The pieces in flight when one ended were half done, on average.
+            in_flight = (jobs - 1) * 0.5 * waiting / len(self._waiting)
+            expected = (self._done_s + in_flight) / self._jobs
+            rate = min(3.0, max(1 / 3, (self._last - self._began) / expected))
+        left = rate * waiting / jobs - (self._clock() - self._last)
+        return max(0.0, left) + self._beyond_s
 
 
 @dataclass(slots=True)
@@ -46,6 +91,7 @@ class Display:
         total: number of pieces.
         console: where to draw; standard error by default, so that output can be piped.
         interval_s: seconds between two lines about one piece where nothing is drawn.
+        left: knows the time left for the whole, which is shown.
     """
 
     def __init__(
@@ -54,7 +100,9 @@ class Display:
         total: int,
         console: Console | None = None,
         interval_s: float = _INTERVAL_S,
+        left: Remaining | None = None,
     ) -> None:
+        self._left = left
         self.console = console or Console(stderr=True)
         self._interval_s = interval_s
         self._stages: dict[str, _Stage] = {}
@@ -100,6 +148,7 @@ class Display:
             bar = self._bars.add_task(f"  {piece}: {stage}", total=total, values=text)
             self._pieces[piece] = (bar, stage)
         self._bars.update(self._pieces[piece][0], completed=done, total=total, values=text)
+        self._bars.update(self._whole, values=self._run_left())
 
     def finish(self, piece: str, line: str = "") -> None:
         """Count a piece as done and print `line`."""
@@ -107,9 +156,16 @@ class Display:
         known = self._pieces.pop(piece, None)
         if known is not None:
             self._bars.remove_task(known[0])
-        self._bars.advance(self._whole)
+        if self._left is not None:
+            self._left.finish(piece)
+        self._bars.update(self._whole, advance=1, values=self._run_left())
         if line:
-            self._print(line)
+            self._print("  ".join(part for part in (line, self._run_left()) if part))
+
+    def _run_left(self) -> str:
+        if self._left is None:
+            return ""
+        return f"run: about {timedelta(seconds=round(self._left.seconds()))} left"
 
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -124,7 +180,12 @@ class Display:
             return
         known.printed_s = now
         left = round((now - known.started_s) * (total - done) / (done - known.first))
-        parts = (f"{stage} {done}/{total}", f"{timedelta(seconds=left)} left", text)
+        parts = (
+            f"{stage} {done}/{total}",
+            f"{timedelta(seconds=left)} left",
+            text,
+            self._run_left(),
+        )
         line = "  ".join(part for part in parts if part)
         self._print(f"{piece}: {line}" if piece else line)
 

@@ -26,6 +26,7 @@ LAYERS = (
     {"config", "runs"},
     {"bench", "console", "leftovers", "meter", "progress", "provenance", "scoring", "statistics"},
     {"bookkeeping", "cell", "cell_scores", "executors", "models"},
+    {"planning"},
     {"apply", "contract", "doctor", "grid", "outside", "prepare", "qc", "report", "rescoring"}
     | {"scaffold"},
     {"cli"},
@@ -72,7 +73,9 @@ def test_methods_see_the_contract_only(path: Path) -> None:
     assert _imported(path) - own <= FOR_METHODS
 
 
-@pytest.mark.parametrize("name", ["bench.py", "cell.py", "grid.py", "scoring.py", "executors"])
+@pytest.mark.parametrize(
+    "name", ["bench.py", "cell.py", "grid.py", "scoring.py", "executors", "planning"]
+)
 def test_the_runner_names_no_method(name: str) -> None:
     place = ROOT / "harmbench" / name
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]

@@ -52,9 +52,9 @@ def config_path(config: str | None) -> Path | None:
     """Return the file of a built-in configuration's name, or the path as it is."""
     if config is None:
         return None
-    from importlib.resources import files
+    from harmbench.config import shipped
 
-    built_in = Path(str(files("harmbench.configs") / f"{config}.yaml"))
+    built_in = shipped(config)
     return built_in if "/" not in config and built_in.is_file() else Path(config)
 
 

@@ -47,21 +47,35 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
     device: Device = None,
     segmenter: SegmenterName = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for the whole run, to which trainings are sized: 10m, 2h, 1h30m."),
+    ] = None,
 ) -> None:
     """Train, harmonize, segment and score: every cell that is not current.
 
     A run that was stopped goes on where it was; several runs into one folder add up.
+
+    Without --config, methods run with the paper's settings on a GPU. Elsewhere they get small
+    networks and short trainings, on a small simulated cohort where there is no --data. With
+    --budget, trainings are as long, and networks as large, as the time allows. What you set
+    yourself always counts, and a rerun into the same folder takes the same settings again. The time
+    that a run takes is said before it trains.
 
     Examples:
     - `harmbench run --config demo`
 
     - `harmbench run --method dm --fold all --jobs 2`
 
+    - `harmbench run --method all --budget 2h`
+
     - `harmbench run --method my_method.py:MyMethod --data scans.csv --rescale percentile`
     """
     from harmbench.config import load_experiment, select_methods
     from harmbench.grid import run_experiment
+    from harmbench.planning import parse_duration
 
+    budget_s = None if budget is None else parse_duration(budget)
     changes = {
         "folds.run": fold,
         "folds.k": folds,
@@ -77,7 +91,13 @@ def run(
         "scoring.segmenter": segmenter,
     }
     experiment = load_experiment(config_path(config), overrides or (), given(changes))
-    summary = run_experiment(select_methods(experiment, method or ()), out, say=say)
+    summary = run_experiment(
+        select_methods(experiment, method or ()),
+        out,
+        say=say,
+        configured=config is not None,
+        budget_s=budget_s,
+    )
     say(f"{_done(summary)}: {summary.out / 'results.csv'}")
     say(f"next: harmbench report {summary.out}")
     raise typer.Exit(0 if summary.complete else 1)

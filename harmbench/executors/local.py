@@ -19,7 +19,7 @@ from harmbench.method import Progress
 from harmbench.programs import end_programs
 from harmbench.progress import Display
 
-__all__ = ["Died", "LocalExecutor"]
+__all__ = ["Died", "LocalExecutor", "end_with_parent", "shared_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,8 +84,8 @@ class LocalExecutor(Generic[Item, Result]):
         self, work: Callable[[Item, Progress], Result], items: Sequence[Item], display: Display
     ) -> Iterator[tuple[Item, Result | Died]]:
         manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-        manager.start(_end_with_parent)
-        with manager, _shared_threads(self.jobs):
+        manager.start(end_with_parent)
+        with manager, shared_threads(self.jobs):
             queue: Queue[Any] = manager.Queue()
             listener = threading.Thread(target=_listen, args=(queue, display), daemon=True)
             listener.start()
@@ -118,7 +118,7 @@ class LocalExecutor(Generic[Item, Result]):
             pool = ProcessPoolExecutor(
                 min(self.jobs, len(waiting)),
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_end_with_parent,
+                initializer=end_with_parent,
             )
             try:
                 while (waiting and not broken) or running:
@@ -147,7 +147,7 @@ class LocalExecutor(Generic[Item, Result]):
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let a worker end with the run that started it, even if that was killed."""
     parent = multiprocessing.parent_process()
 
@@ -165,7 +165,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _shared_threads(jobs: int) -> Iterator[None]:
+def shared_threads(jobs: int) -> Iterator[None]:
     """Divide the machine's cores among `jobs` processes started inside the block."""
     share = str(max(1, (os.cpu_count() or 1) // jobs))
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}

@@ -141,14 +141,20 @@ class Cost:
             self._synchronize()
             self._start = time.perf_counter()
 
-    def write(self, folder: Path | None, images: int) -> None:
-        """Write `training.json` into `folder`; `images` is the number of training slices."""
+    def write(self, folder: Path | None, images: int, plane: tuple[int, int]) -> None:
+        """Write `training.json` into `folder`.
+
+        Args:
+            folder: where it goes; `None` writes nothing.
+            images: number of training slices.
+            plane: rows and columns of a slice.
+        """
         self._synchronize()
         seconds = time.perf_counter() - self._start
         if folder is None or not self._team.first:
             return
         values = self._values(seconds, self._steps - self._first)
-        write_json(folder / "training.json", {**values, "training_slices": images})
+        write_json(folder / "training.json", {**values, "training_slices": images, "plane": plane})
 
     def _values(self, seconds: float, steps: int) -> Mapping[str, Any]:
         device, config = self._team.device, self._config

@@ -90,7 +90,7 @@ class TrainingRun:
             cost.begin(step)
             yield step
             self._keep(step)
-        cost.write(self._folder, len(self._slices))
+        cost.write(self._folder, len(self._slices), self._slices.plane)
 
     def add(self, **losses: Tensor) -> None:
         """Collect the scalar losses of this step, or of one part of its batch."""

@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 class SliceRegression(Method):
     """A method that trains one network per orientation to map source slices to target slices.
 
-    A subclass gives `name`, `make_network`, `make_optimizer`, `losses` and `steps`; the other public
+    A subclass gives `name`, `make_network`, `make_optimizer`, `losses` and `training_steps`; the other public
     methods have defaults that it may replace.
 
     Args:
@@ -92,8 +92,8 @@ class SliceRegression(Method):
         """
 
     @abstractmethod
-    def steps(self, slices: int) -> int:
-        """Return the number of training steps for so many training slices."""
+    def training_steps(self, slices: int) -> int:
+        """Return the steps in which each network is trained on so many slices."""
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Return the learning rate of `step`, from 1 to `steps`: constant, or half a cosine."""
@@ -129,7 +129,7 @@ class SliceRegression(Method):
         config, device = self.config, team.device
         slices = self._slices(pairs, axis)
         batches = Batches(slices, device, config.slices_on)
-        steps = self.steps(len(slices))
+        steps = self.training_steps(len(slices))
         order = batch_order(len(slices), config.batch_size, task.seed)
         with seeded(task.seed, "weights", axis):
             network = place(self.make_network(), device).train()

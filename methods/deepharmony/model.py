@@ -54,6 +54,32 @@ class DeepHarmony(SliceRegression):
         "checkpoint_every": 2,
         "log_every": 1,
     }
+    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {},
+        {
+            "batch_size": 4,
+            "iterations": 8000,
+            "learning_rate": 2e-3,
+            "learning_rate_schedule": "cosine",
+            "align_wm_peak": True,
+            "recalibrate_batchnorm": True,
+            "crop": "auto",
+            "at_least": 1,
+            "skip_empty_slices": True,
+        },
+        {
+            "channels": (8, 16, 32, 64, 128),
+            "batch_size": 4,
+            "iterations": 830,
+            "learning_rate": 4e-3,
+            "learning_rate_schedule": "cosine",
+            "align_wm_peak": True,
+            "recalibrate_batchnorm": True,
+            "crop": "auto",
+            "at_least": 1,
+            "skip_empty_slices": True,
+        },
+    )
 
     config: DeepHarmonySettings
 
@@ -71,9 +97,14 @@ class DeepHarmony(SliceRegression):
         """Return the mean absolute error over all pixels."""
         return {"loss": functional.l1_loss(prediction, target)}
 
-    def steps(self, slices: int) -> int:
-        """Return the steps in which every slice is seen `epochs` times."""
-        return -(-self.config.epochs * slices // self.config.batch_size)
+    def training_steps(self, slices: int) -> int:
+        """Return `iterations`, or the steps in which every slice is seen `epochs` times."""
+        config = self.config
+        return config.iterations or -(-config.epochs * slices // config.batch_size)
+
+    def sized(self, steps: int) -> Mapping[str, Any]:
+        """Return `iterations`."""
+        return {"iterations": steps}
 
     def fit(self, pairs: Sequence[Pair], task: Task) -> None:
         """Train the network on all slices of the training subjects, aligned if that is wanted.

@@ -44,6 +44,8 @@ class DeepHarmonySettings(RegressionSettings):
     """Learning rate of Adam."""
     epochs: Annotated[int, Field(ge=1)] = 300
     """How often every training slice is seen."""
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    """Training steps, whatever `epochs` says; unset: as many as the epochs have."""
     recalibrate_batchnorm: bool = False
     """After training, replace the batch normalization's running statistics by their mean over all
     training slices, seen once with the final weights."""

@@ -38,6 +38,16 @@ from harmbench.volume import Step, Volume
 
 __all__ = ["DiffusionModel"]
 
+# The image itself is predicted at the timesteps that sampling visits (Fast-DDPM, Jiang et al. 2024).
+_FEW_STEPS: Mapping[str, Any] = {
+    "learned_variance": False,
+    "prediction": "sample",
+    "train_timesteps": "sampling",
+    "sampler": "ddim",
+    "learning_rate_schedule": "cosine",
+    "ema_warmup": True,
+}
+
 
 class DiffusionModel(Method):
     """A denoising diffusion model that is guided by the source slice.
@@ -65,6 +75,31 @@ class DiffusionModel(Method):
         "log_every": 1,
     }
     earlier_settings: ClassVar[Mapping[str, Any]] = {"scale_betas": False}
+    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {},
+        {**_FEW_STEPS, "sampling_steps": 10, "iterations": 50_000, "ema_decay": 0.999},
+        {
+            **_FEW_STEPS,
+            "channels": 32,
+            "norm_groups": 8,
+            "levels": 3,
+            "sampling_steps": 10,
+            "learning_rate": 1e-3,
+            "iterations": 5000,
+            "ema_decay": 0.995,
+        },
+        {
+            **_FEW_STEPS,
+            "channels": 16,
+            "norm_groups": 8,
+            "levels": 3,
+            "blocks_per_level": 1,
+            "sampling_steps": 5,
+            "learning_rate": 3e-3,
+            "iterations": 450,
+            "ema_decay": 0.99,
+        },
+    )
 
     config: DiffusionSettings
 
@@ -169,6 +204,18 @@ class DiffusionModel(Method):
         method._network = frozen(network)
         method._plane = (rows, columns)
         return method
+
+    def training_steps(self, slices: int) -> int:
+        """Return `iterations`."""
+        return self.config.iterations
+
+    def sized(self, steps: int) -> Mapping[str, Any]:
+        """Return `iterations`."""
+        return {"iterations": steps}
+
+    def forward_passes(self) -> int:
+        """Return the denoising steps of all samples of a slice."""
+        return self.config.sampling_steps * self.config.n_samples
 
     def parameter_counts(self) -> Mapping[str, int]:
         """Number of trainable parameters of the network that the settings describe."""

@@ -17,7 +17,7 @@ from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
 from harmbench.methods.pgan.networks import Discriminator, Generator
 from harmbench.methods.pgan.settings import PGANSettings
-from harmbench.methods.pgan.train import train
+from harmbench.methods.pgan.train import total_steps, train
 from harmbench.slices import foreground, map_slices
 from harmbench.storage import write_json
 from harmbench.training import (
@@ -64,6 +64,35 @@ class PGAN(Method):
         "checkpoint_every": 2,
         "log_every": 1,
     }
+    # All but the first are without the weights of VGG16: not the published pGAN.
+    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {},
+        {
+            "channels": 32,
+            "blocks": 4,
+            "discriminator_channels": 32,
+            "perceptual": "off",
+            "crop": "auto",
+            "iterations": 10_000,
+            "epochs": 2,
+            "decay_epochs": 7,
+            "learning_rate": 5e-4,
+        },
+        {
+            "channels": 16,
+            "blocks": 1,
+            "dropout": 0.0,
+            "discriminator_channels": 16,
+            "discriminator_layers": 2,
+            "perceptual": "off",
+            "crop": "auto",
+            "iterations": 1250,
+            "epochs": 2,
+            "decay_epochs": 7,
+            "batch_size": 2,
+            "learning_rate": 2e-3,
+        },
+    )
 
     config: PGANSettings
 
@@ -165,6 +194,18 @@ class PGAN(Method):
         method._plane = (rows, columns)
         method._features = features
         return method
+
+    def training_steps(self, slices: int) -> int:
+        """Return `iterations`, or the steps of all epochs."""
+        return total_steps(self.config, slices)
+
+    def sized(self, steps: int) -> Mapping[str, Any]:
+        """Return `iterations`."""
+        return {"iterations": steps}
+
+    def trial_settings(self) -> Mapping[str, Any]:
+        """Return random features in place of VGG16's, so that a trial downloads nothing."""
+        return {"perceptual": "random"} if self.config.perceptual == "vgg16" else {}
 
     def parameter_counts(self) -> Mapping[str, int]:
         """Number of trainable parameters of both networks that the settings describe."""

@@ -67,6 +67,8 @@ class PGANSettings(TrainingSettings):
     """Epochs at the first learning rate."""
     decay_epochs: Annotated[int, Field(ge=0)] = 150
     """Epochs after these, in which the learning rate falls linearly to 0."""
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    """Training steps, over which the epochs' schedule is spread; unset: as many as the epochs have."""
 
     # Slices
     axis: Annotated[int, Field(ge=0, le=2)] = 0

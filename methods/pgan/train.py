@@ -60,6 +60,8 @@ def train(
     )
     batches = Batches(slices, device, config.slices_on, signed=True)
     order = batch_order(len(slices), config.batch_size, task.seed)
+    epochs = config.epochs + config.decay_epochs
+    steps = total_steps(config, len(slices))
 
     with seeded(task.seed, "weights"):
         generator = place(Generator(config), device)
@@ -70,7 +72,7 @@ def train(
         team,
         config,
         stage="train pgan",
-        steps=total_steps(config, len(slices)),
+        steps=steps,
         key=key_of(config.training_key, features_key, slices.key, task.seed),
         networks={"generator": generator, "discriminator": discriminator},
         optimizers={"generator": to_make, "discriminator": to_judge},
@@ -81,7 +83,9 @@ def train(
     game = _Game(config, task.seed, team, batches, generator, discriminator, features)
     for step in run:
         chosen = order(step - 1)
-        rate = learning_rate(config, (step - 1) * config.batch_size // len(slices))
+        seen = (step - 1) * config.batch_size // len(slices)
+        epoch = seen if config.iterations is None else (step - 1) * epochs // steps
+        rate = learning_rate(config, epoch)
         _begin(to_judge, rate)
         judged = game.judge(chosen, step, to_judge)
         to_judge.step()
@@ -185,9 +189,9 @@ def _preview(
 
 
 def total_steps(config: PGANSettings, slices: int) -> int:
-    """Return the training steps in which each of so many slices is seen once per epoch."""
+    """Return `iterations`, or the steps in which each of so many slices is seen once per epoch."""
     seen = (config.epochs + config.decay_epochs) * slices
-    return round_up(seen, config.batch_size) // config.batch_size
+    return config.iterations or round_up(seen, config.batch_size) // config.batch_size
 
 
 def learning_rate(config: PGANSettings, epoch: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -40,6 +40,25 @@ class UNet(SliceRegression):
         "checkpoint_every": 2,
         "log_every": 1,
     }
+    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {},
+        {
+            "channels": (16, 32, 64),
+            "iterations": 5000,
+            "warmup": 100,
+            "learning_rate": 2e-3,
+            "ema_decay": 0.995,
+            "pixel_loss": "mse",
+        },
+        {
+            "channels": (8, 16, 32),
+            "iterations": 300,
+            "warmup": 15,
+            "learning_rate": 3e-3,
+            "ema_decay": 0.99,
+            "pixel_loss": "mse",
+        },
+    )
 
     config: UNetSettings
 
@@ -71,9 +90,13 @@ class UNet(SliceRegression):
             total = total + config.ssim_weight * losses["ssim_loss"]
         return {"loss": total, **losses}
 
-    def steps(self, slices: int) -> int:
+    def training_steps(self, slices: int) -> int:
         """Return `iterations`."""
         return self.config.iterations
+
+    def sized(self, steps: int) -> Mapping[str, Any]:
+        """Return `iterations`, with a warm-up that takes at most a twentieth of them."""
+        return {"iterations": steps, "warmup": min(self.config.warmup, steps // 20)}
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Return the learning rate of `step`, from 1: a linear rise, then as `super` has it."""

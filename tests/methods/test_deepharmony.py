@@ -127,7 +127,7 @@ def test_the_loss_is_the_mean_absolute_error():
 )
 def test_every_slice_is_seen_in_every_epoch(epochs, slices, steps):
     method = DeepHarmony(DeepHarmonySettings(epochs=epochs))
-    assert method.steps(slices) == steps
+    assert method.training_steps(slices) == steps
     assert method.learning_rate(1, steps) == method.learning_rate(steps, steps) == 1e-4
 
 

@@ -84,7 +84,7 @@ def test_it_learns_to_invert_a_contrast(tmp_path, changes, make_pair, task, mse)
 def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine():
     config = UNetSettings(learning_rate=0.01, warmup=10, iterations=110)
     method = UNet(config)
-    steps = method.steps(1234)
+    steps = method.training_steps(1234)
     assert steps == 110
     expected = {1: 0.001, 5: 0.005, 10: 0.01, 11: 0.01, 61: 0.005}
     expected[36] = 0.005 * (1 + math.sqrt(0.5))  # a quarter of the way down: cos(pi / 4)

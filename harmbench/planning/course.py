@@ -1,0 +1,252 @@
+"""The course of a run: what has a known cost first, then trainings, sized or estimated."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any, Protocol
+
+from harmbench.bench import Bench
+from harmbench.config import Experiment
+from harmbench.errors import HarmbenchError
+from harmbench.method import load_method
+from harmbench.planning.durations import in_words
+from harmbench.planning.estimate import (
+    advice,
+    cell_size,
+    is_current,
+    learns,
+    paper_line,
+    rest_of,
+    seconds_of,
+    trains,
+    trial_of,
+)
+from harmbench.planning.machine import with_settings
+from harmbench.planning.plan import MethodPlan, Plan, write_plan
+from harmbench.planning.sizing import Sized, cells_s, size
+from harmbench.planning.trial import Measure, measure_apart, rough_apart
+from harmbench.progress import Remaining
+from harmbench.runs import Cell
+
+__all__ = ["Course", "RunCells"]
+
+_AIM = 0.94
+"""Share of the time left that trainings are sized to: estimates err, and a run has an end to it."""
+
+
+Ends = tuple[dict[str, str], dict[str, str]]
+"""Why cells failed, and why cells are incomplete, by cell."""
+
+
+class RunCells(Protocol):
+    """Runs cells."""
+
+    def __call__(self, bench: Bench, cells: Sequence[Cell], *, left: Remaining | None) -> Ends:
+        """Run `cells`; `left` knows the time left for the whole run."""
+
+
+@dataclass(slots=True)
+class Course:
+    """Runs the cells of a run in the order that lets trainings be sized and estimated.
+
+    Attributes:
+        plan: what was chosen so far.
+        budget_s: seconds that the run may take; `None` without a budget.
+        say: told what happens.
+        run: runs cells.
+        describe: returns what `run.json` keeps of an experiment's methods.
+        started: when the run began, as `clock` has it.
+        clock: seconds from any time on.
+        measure: returns what a training costs.
+        measure_roughly: the same from less, for trainings that are long.
+    """
+
+    plan: Plan
+    budget_s: float | None
+    say: Callable[[str], None]
+    run: RunCells
+    describe: Callable[[Experiment], Mapping[str, Any]]
+    started: float
+    clock: Callable[[], float] = time.monotonic
+    measure: Measure = measure_apart
+    measure_roughly: Measure = rough_apart
+
+    def follow(self, bench: Bench, cells: Sequence[Cell]) -> Ends:
+        """Run all cells, those that train last; return why those did not end well that did not."""
+        methods = bench.experiment.all_methods()
+        known = {label for label, (uses, own) in methods.items() if trains(uses, own, label)}
+        others = [cell for cell in cells if cell.method not in known]
+        groups: dict[str, list[Cell]] = {}
+        for cell in cells:
+            if cell.method in known:
+                groups.setdefault(cell.method, []).append(cell)
+        if self.plan.level == "small" and not self.plan.has_paper_line and groups:
+            self._say_paper(bench, groups)
+        for label in dict.fromkeys(cell.method for cell in others):
+            if label in bench.experiment.methods and learns(methods[label][0]):
+                self.say(f"{label}: its time is not estimated, it does not tell its training steps")
+        ends: Ends = ({}, {})
+        self._run(bench, others, {}, ends)
+        if self.budget_s is None and groups:
+            later = [cell for cell in cells if cell.method in known]
+            self._run(bench, later, self._estimate(bench, groups), ends)
+        for number, label in enumerate(groups if self.budget_s is not None else ()):
+            waiting = list(groups.values())[number:]
+            bench, expected = self._size(bench, label, waiting)
+            beyond_s = max(0.0, self._left_s() * (1 - _share(bench, waiting)))
+            self._run(bench, groups[label], expected, ends, beyond_s)
+        return ends
+
+    def _run(
+        self,
+        bench: Bench,
+        cells: Sequence[Cell],
+        expected: Mapping[str, float],
+        ends: Ends,
+        beyond_s: float = 0.0,
+    ) -> None:
+        if not cells:
+            return
+        left = Remaining(expected, bench.experiment.jobs, beyond_s) if expected else None
+        for known, new in zip(ends, self.run(bench, cells, left=left), strict=True):
+            known.update(new)
+
+    def _say_paper(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> None:
+        uses = {label: bench.experiment.all_methods()[label][0] for label in groups}
+        self.say("Estimating the paper's settings from two training steps ...")
+        line = paper_line(bench, groups, uses, self.measure_roughly)
+        self.say(line)
+        self.plan = self.plan.saying(line).model_copy(update={"has_paper_line": True})
+        self._record(bench)
+
+    def _record(self, bench: Bench) -> None:
+        write_plan(bench, self.plan, self.describe(bench.experiment))
+
+    def _left_s(self) -> float:
+        return (self.budget_s or 0.0) - (self.clock() - self.started)
+
+    def _pending(self, bench: Bench, cells: Sequence[Cell]) -> list[Cell]:
+        settings = self.describe(bench.experiment)[cells[0].method]["settings"]
+        return [cell for cell in cells if not is_current(bench, cell, settings)]
+
+    def _estimate(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> dict[str, float]:
+        """Measure what trainings cost that are to be done, and say what the run takes."""
+        expected: dict[str, float] = {}
+        unknown = []
+        for label, cells in groups.items():
+            pending = self._pending(bench, cells)
+            if not pending:
+                continue
+            try:
+                seconds = self._measured_s(bench, label, pending)
+            except HarmbenchError as error:
+                unknown.append(f"{label} cannot be estimated ({error})")
+                continue
+            expected |= {str(cell): seconds for cell in pending}
+        if not expected and not unknown:
+            self.say("every training is current")
+            return {}
+        total = cells_s(list(expected.values()), _lanes(bench))
+        parts = [f"about {in_words(total)} for {len(expected)} trainings"] if expected else []
+        self.say(f"Estimated from measured steps: {'; '.join([*parts, *unknown])}.")
+        shorter = advice(total, bench.device)
+        if shorter:
+            self.say(shorter)
+        self._record(bench)
+        return expected
+
+    def _measured_s(self, bench: Bench, label: str, cells: Sequence[Cell]) -> float:
+        uses, settings = bench.experiment.all_methods()[label]
+        own = self.plan.methods.get(label) or MethodPlan(
+            uses=uses, given=settings, settings=settings
+        )
+        trial = trial_of(bench, cells, uses, settings)
+        if own.cost is None or dict(own.settings) != dict(settings):
+            own = MethodPlan(
+                uses=uses, given=own.given, settings=settings, cost=self.measure(trial)
+            )
+            self.plan = self.plan.with_method(label, own)
+        assert own.cost is not None
+        return seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), own.cost)
+
+    def _size(
+        self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]
+    ) -> tuple[Bench, dict[str, float]]:
+        """Size a method's training to its share of the time left, unless that was done before."""
+        cells = waiting[0]
+        uses, given = bench.experiment.all_methods()[label]
+        known = self.plan.methods.get(label)
+        if known is not None and known.budget_s == self.budget_s:
+            if known.cost is None:
+                return bench, {}
+            trial = trial_of(bench, cells, uses, known.settings)
+            seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
+            return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
+        own = MethodPlan(uses=uses, given=given, settings=given, budget_s=self.budget_s)
+        try:
+            sized = self._sized(bench, label, waiting)
+        except HarmbenchError as error:
+            # The smallest settings, where the user chose none.
+            sizes = () if self.plan.level == "given" else load_method(uses).sizes
+            said = f"{label} cannot be sized to the budget ({error})."
+            update: dict[str, Any] = {
+                "settings": {**(sizes[-1] if sizes else {}), **given},
+                "said": said,
+            }
+            expected: dict[str, float] = {}
+        else:
+            said = self._budget_line(bench, cells, sized)
+            update = {"settings": sized.settings, "cost": sized.cost, "said": said}
+            expected = {str(cell): sized.seconds for cell in cells}
+        self.plan = self.plan.with_method(label, own.model_copy(update=update))
+        settings = self.plan.methods[label].settings
+        bench = replace(bench, experiment=with_settings(bench.experiment, label, settings))
+        self.say(said)
+        self._record(bench)
+        return bench, expected
+
+    def _sized(self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]) -> Sized:
+        cells = waiting[0]
+        uses, given = bench.experiment.all_methods()[label]
+        kind = load_method(uses)
+        rounds = ceil(len(cells) / _lanes(bench))
+        share = _share(bench, waiting)
+        return size(
+            kind,
+            label,
+            given,
+            [{}] if self.plan.level == "given" or not kind.sizes else kind.sizes,
+            cell_size(bench, cells),
+            rest_of(bench.folder),
+            lambda: _AIM * self._left_s() * share / rounds,
+            lambda settings: self.measure(trial_of(bench, cells, uses, settings)),
+        )
+
+    def _budget_line(self, bench: Bench, cells: Sequence[Cell], sized: Sized) -> str:
+        label = cells[0].method
+        sized_run = with_settings(bench.experiment, label, sized.settings)
+        parameters = self.describe(sized_run)[label]["parameters"]
+        counts = " and ".join(f"{number:,}" for number in parameters.values())
+        total = cells_s([sized.seconds] * len(cells), _lanes(bench))
+        over = total - self._left_s()
+        late = f" The budget is exceeded by about {in_words(over)}." if over > 0 else ""
+        return (
+            f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
+            f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings.{late}"
+        )
+
+
+def _lanes(bench: Bench) -> int:
+    """Cells that advance at full speed at the same time; those on one GPU share it."""
+    cores = os.cpu_count() or 1
+    return min(bench.experiment.jobs, cores) if bench.device == "cpu" else 1
+
+
+def _share(bench: Bench, waiting: Sequence[Sequence[Cell]]) -> float:
+    """The first method's share of the time: rounds of cells count the same, whatever the method."""
+    rounds = [ceil(len(cells) / _lanes(bench)) for cells in waiting]
+    return rounds[0] / sum(rounds)

@@ -1,0 +1,231 @@
+"""What a method costs on this machine: a few steps of its real training, on real scans.
+
+Trials run in a process of their own: what they allocate does not show in the memory of the run, a
+crash costs an estimate and no more, and one that takes too long is stopped.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harmbench.errors import HarmbenchError, MethodError
+from harmbench.executors.local import end_with_parent, shared_threads
+from harmbench.method import Direction, Method, Pair, Task, load_method, make_settings
+from harmbench.settings import Settings
+from harmbench.storage import read_json
+from harmbench.volume import Volume
+
+__all__ = ["Cost", "Measure", "Trial", "measure", "measure_apart", "rough", "rough_apart"]
+
+_PAIRS = 2
+_FIRST_STEPS = 3
+_MOST_STEPS = 60
+_AIM_S = 4.0
+"""Seconds of steps that a trial measures, where steps are not longer than that."""
+_LONGEST_S = 150.0
+_HARMONIZE_MEASURED_BELOW_S = 20.0
+_FORWARD_SHARE = 1 / 3
+"""Cost of a forward pass in that of a training step: the backward pass costs about twice as much."""
+_ROUGH_EXTENT = 64
+_ROUGH_LONGEST_S = 60.0
+
+
+class Cost(Settings):
+    """What a method costs, for one subject where nothing else is said.
+
+    Attributes:
+        step_s: seconds of a training step, while as many cells run as the experiment says.
+        networks: networks that are trained one after the other.
+        slices: training slices that each of them gets.
+        pair_s: seconds to read and cut a training pair for a network.
+        harmonize_s: seconds to harmonize a volume.
+    """
+
+    step_s: float
+    networks: int
+    slices: float
+    pair_s: float
+    harmonize_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A training to measure.
+
+    Attributes:
+        uses: name of the method, as for `load_method`.
+        label: its name in the configuration.
+        settings: its settings.
+        pairs: training pairs; the first two are used.
+        direction: that of the pairs.
+        device: torch device name.
+        jobs: cells that run at the same time.
+        zoom: how much finer the scans are that the estimate is for.
+    """
+
+    uses: str
+    label: str
+    settings: Mapping[str, Any]
+    pairs: Sequence[Pair]
+    direction: Direction
+    device: str
+    jobs: int = 1
+    zoom: float = 1.0
+
+
+Measure = Callable[[Trial], Cost]
+
+
+def measure_apart(trial: Trial) -> Cost:
+    """Return what `measure` finds, called in a process of its own.
+
+    Raises:
+        MethodError: the process died, took too long, or the method failed.
+        HarmbenchError: the method cannot be trained with these settings.
+    """
+    return _apart(measure, trial, _LONGEST_S)
+
+
+def rough_apart(trial: Trial) -> Cost:
+    """Return what `rough` finds, called in a process of its own; raises as `measure_apart` does."""
+    return _apart(rough, trial, _ROUGH_LONGEST_S)
+
+
+def _apart(work: Measure, trial: Trial, longest_s: float) -> Cost:
+    on_cpu = trial.device == "cpu"
+    with shared_threads(trial.jobs if on_cpu else 1):
+        pool = ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+        )
+        future = pool.submit(work, trial)
+        try:
+            return future.result(timeout=longest_s)
+        except Late as error:
+            raise MethodError(f"a trial took longer than {longest_s:.0f} s") from error
+        except BrokenProcessPool as error:
+            raise MethodError("a trial's process was killed (out of memory?)") from error
+        except HarmbenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            # The cells of the method will tell more.
+            raise MethodError(f"a trial failed with {type(error).__name__}: {error}") from error
+        finally:
+            # A trial that is late is not waited for.
+            for process in list(getattr(pool, "_processes", {}).values()):
+                process.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def measure(trial: Trial) -> Cost:
+    """Train a few steps, harmonize a volume where that is quick, and return what both cost."""
+    kind = load_method(trial.uses)
+    pairs = trial.pairs[:_PAIRS]
+    fitted, found = _train(kind, trial, pairs, _FIRST_STEPS)
+    steps = min(_MOST_STEPS, int(_AIM_S / max(found.step_s, 1e-4)))
+    if steps > 2 * _FIRST_STEPS:
+        fitted, found = _train(kind, trial, pairs, steps)
+    slices = found.slices / len(pairs)
+    work = slices * found.networks * fitted.forward_passes() * _FORWARD_SHARE
+    harmonize_s = work * found.step_s / _batch(fitted)
+    if harmonize_s < _HARMONIZE_MEASURED_BELOW_S:
+        start = time.perf_counter()
+        fitted.harmonize(pairs[0].source, Task(trial.direction, device=trial.device))
+        harmonize_s = time.perf_counter() - start
+    return Cost(
+        step_s=found.step_s,
+        networks=found.networks,
+        slices=slices,
+        pair_s=found.rest_s / len(pairs) / found.networks,
+        harmonize_s=harmonize_s,
+    )
+
+
+def rough(trial: Trial) -> Cost:
+    """Return what large settings cost, from two steps of one slice on a coarse copy of a pair.
+
+    The cost of a step is taken to be proportional to pixels and slices.
+    """
+    kind = load_method(trial.uses)
+    first = trial.pairs[0]
+    stride = -(-max(first.source.shape) // _ROUGH_EXTENT)
+    pair = replace(
+        first, source=_coarse(first.source, stride), target=_coarse(first.target, stride)
+    )
+    zoom = trial.zoom * stride
+    method = kind(make_settings(kind, trial.settings, trial.label))
+    one = {name: 1 for name in ("batch_size", "accumulate", "devices") if _has(method, name)}
+    small = replace(trial, settings={**trial.settings, **one})
+    _, found = _train(kind, small, [pair], 2)
+    extent = max(pair.source.shape)
+    # A network that pads slices to a size of its own pads finer ones less.
+    pixels = np.prod([max(side, zoom * min(side, extent)) / side for side in found.plane])
+    step_s = found.step_s * float(pixels) * _batch(method)
+    slices = found.slices * zoom
+    passes = slices * found.networks * method.forward_passes() * _FORWARD_SHARE
+    return Cost(
+        step_s=step_s,
+        networks=found.networks,
+        slices=slices,
+        pair_s=found.rest_s / found.networks * zoom**3,
+        harmonize_s=passes * step_s / _batch(method),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one training took: seconds per step, and of all that is no step."""
+
+    step_s: float
+    networks: int
+    slices: float
+    plane: tuple[int, int]
+    rest_s: float
+
+
+def _train(
+    kind: type[Method], trial: Trial, pairs: Sequence[Pair], steps: int
+) -> tuple[Method, _Found]:
+    method = kind(make_settings(kind, trial.settings, trial.label))
+    values = {**trial.settings, **method.sized(steps), **method.trial_settings()}
+    method = kind(make_settings(kind, values, trial.label))
+    with tempfile.TemporaryDirectory(prefix="harmbench-trial-") as folder:
+        task = Task(trial.direction, device=trial.device, folder=Path(folder))
+        start = time.perf_counter()
+        method.fit(pairs, task)
+        wall_s = time.perf_counter() - start
+        records = [read_json(path) for path in sorted(Path(folder).rglob("training.json"))]
+    if not records or not all(record.get("ms_per_step") for record in records):
+        raise MethodError(f"{trial.label}: its training does not record what its steps take")
+    step_s = sum(record["ms_per_step"] for record in records) / len(records) / 1000
+    rows, columns = records[0]["plane"]
+    return method, _Found(
+        step_s=step_s,
+        networks=len(records),
+        slices=sum(record["training_slices"] for record in records) / len(records),
+        plane=(int(rows), int(columns)),
+        rest_s=max(0.0, wall_s - len(records) * steps * step_s),
+    )
+
+
+def _coarse(volume: Volume, stride: int) -> Volume:
+    data = np.ascontiguousarray(volume.data[::stride, ::stride, ::stride])
+    return Volume(data, volume.affine @ np.diag([stride, stride, stride, 1.0]))
+
+
+def _has(method: Method, name: str) -> bool:
+    return name in type(method.config).model_fields
+
+
+def _batch(method: Method) -> int:
+    return int(getattr(method.config, "batch_size", 1))
