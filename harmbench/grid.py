@@ -123,7 +123,7 @@ def run_experiment(
     )
     methods = _check_methods(experiment)
     make_segmenter(experiment.scoring.segmenter)
-    for line in plan.said:
+    for line in plan.lines:
         say(line)
     with Display("cohort", 1) as display:
         cohort = open_cohort(experiment.data, progress=display, jobs=os.cpu_count() or 1)
@@ -169,7 +169,7 @@ def run_experiment(
     sweep(root)
     invocation = write_records(folder, bench, cohort, inputs, methods, directions, notes)
     bench = replace(bench, invocation=invocation)
-    write_plan(folder, plan, experiment, methods, invocation)
+    write_plan(bench, plan, methods)
     segment_real_scans(bench, directions, numbers, say)
     course = Course(plan, budget_s, say, partial(run_cells, say=say), _check_methods, started)
     failed, incomplete = course.follow(bench, cells)
@@ -287,21 +287,12 @@ def segment_real_scans(
 def run_cells(
     bench: Bench,
     cells: Sequence[Cell],
-    expected: Mapping[str, float] = {},
-    beyond_s: float = 0.0,
-    *,
     say: Say,
     work: Callable[[Bench, Cell, Progress], dict[str, Any]] = run_cell,
+    *,
+    left: Remaining | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Work on cells, as many at a time as the experiment says.
-
-    Args:
-        bench: what the cells share.
-        cells: which to run.
-        expected: seconds that a cell is expected to take, by its name, for the time left.
-        beyond_s: seconds that the run takes after these cells.
-        say: told of failures.
-        work: what to do with a cell.
+    """Work on cells, as many at a time as the experiment says; `left` knows the whole run's time.
 
     Returns:
         Why those cells failed that did, and why those are incomplete that are.
@@ -320,7 +311,6 @@ def run_cells(
             return f"{cell}: incomplete, {_why_incomplete(result)} ({seconds:.0f} s)"
         return f"{cell}: failed, {result['error']}"
 
-    left = Remaining(expected, bench.experiment.jobs, beyond_s) if expected else None
     with Display("cells", len(cells), left=left) as display:
         for cell, result in executor.run(partial(work, bench), cells, display, line):
             if isinstance(result, Died):

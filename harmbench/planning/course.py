@@ -18,6 +18,7 @@ from harmbench.planning.estimate import (
     advice,
     cell_size,
     is_current,
+    learns,
     paper_line,
     rest_of,
     seconds_of,
@@ -28,6 +29,7 @@ from harmbench.planning.machine import with_settings
 from harmbench.planning.plan import MethodPlan, Plan, write_plan
 from harmbench.planning.sizing import Sized, cells_s, size
 from harmbench.planning.trial import Measure, measure_apart, rough_apart
+from harmbench.progress import Remaining
 from harmbench.runs import Cell
 
 __all__ = ["Course", "RunCells"]
@@ -36,17 +38,15 @@ _AIM = 0.94
 """Share of the time left that trainings are sized to: estimates err, and a run has an end to it."""
 
 
-Reasons = Mapping[str, str]
-"""Name of a cell to a reason."""
+Ends = tuple[dict[str, str], dict[str, str]]
+"""Why cells failed, and why cells are incomplete, by cell."""
 
 
 class RunCells(Protocol):
-    """Runs cells and returns why some failed, and why some are incomplete."""
+    """Runs cells."""
 
-    def __call__(
-        self, bench: Bench, cells: Sequence[Cell], expected: Mapping[str, float], beyond_s: float
-    ) -> tuple[Reasons, Reasons]:
-        """Run `cells`; `expected` seconds by cell, and what comes after them, tell the time left."""
+    def __call__(self, bench: Bench, cells: Sequence[Cell], *, left: Remaining | None) -> Ends:
+        """Run `cells`; `left` knows the time left for the whole run."""
 
 
 @dataclass(slots=True)
@@ -75,8 +75,8 @@ class Course:
     measure: Measure = measure_apart
     measure_roughly: Measure = rough_apart
 
-    def follow(self, bench: Bench, cells: Sequence[Cell]) -> tuple[dict[str, str], dict[str, str]]:
-        """Run all cells, those that train last; return why some failed, and are incomplete."""
+    def follow(self, bench: Bench, cells: Sequence[Cell]) -> Ends:
+        """Run all cells, those that train last; return why those did not end well that did not."""
         methods = bench.experiment.all_methods()
         known = {label for label, (uses, own) in methods.items() if trains(uses, own, label)}
         others = [cell for cell in cells if cell.method not in known]
@@ -86,41 +86,45 @@ class Course:
                 groups.setdefault(cell.method, []).append(cell)
         if self.plan.level == "small" and not self.plan.has_paper_line and groups:
             self._say_paper(bench, groups)
-        failed, incomplete = map(dict, self.run(bench, others, {}, 0.0))
-        if not groups:
-            return failed, incomplete
-        if self.budget_s is None:
-            expected = self._estimate(bench, groups)
+        for label in dict.fromkeys(cell.method for cell in others):
+            if label in bench.experiment.methods and learns(methods[label][0]):
+                self.say(f"{label}: its time is not estimated, it does not tell its training steps")
+        ends: Ends = ({}, {})
+        self._run(bench, others, {}, ends)
+        if self.budget_s is None and groups:
             later = [cell for cell in cells if cell.method in known]
-            more = self.run(bench, later, expected, 0.0)
-            return failed | dict(more[0]), incomplete | dict(more[1])
-        for number, label in enumerate(groups):
+            self._run(bench, later, self._estimate(bench, groups), ends)
+        for number, label in enumerate(groups if self.budget_s is not None else ()):
             waiting = list(groups.values())[number:]
             bench, expected = self._size(bench, label, waiting)
-            left_s = self._left_s()
-            beyond_s = max(0.0, left_s - left_s * _share(bench, waiting))
-            more = self.run(bench, groups[label], expected, beyond_s)
-            failed |= more[0]
-            incomplete |= more[1]
-        return failed, incomplete
+            beyond_s = max(0.0, self._left_s() * (1 - _share(bench, waiting)))
+            self._run(bench, groups[label], expected, ends, beyond_s)
+        return ends
+
+    def _run(
+        self,
+        bench: Bench,
+        cells: Sequence[Cell],
+        expected: Mapping[str, float],
+        ends: Ends,
+        beyond_s: float = 0.0,
+    ) -> None:
+        if not cells:
+            return
+        left = Remaining(expected, bench.experiment.jobs, beyond_s) if expected else None
+        for known, new in zip(ends, self.run(bench, cells, left=left), strict=True):
+            known.update(new)
 
     def _say_paper(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> None:
         uses = {label: bench.experiment.all_methods()[label][0] for label in groups}
         self.say("Estimating the paper's settings from two training steps ...")
         line = paper_line(bench, groups, uses, self.measure_roughly)
-        self.plan = self.plan.model_copy(update={"has_paper_line": True})
-        self._note(bench, line)
-
-    def _note(self, bench: Bench, *lines: str) -> None:
-        """Say lines, and record them with the plan."""
-        for line in lines:
-            self.say(line)
-        self.plan = self.plan.saying(*lines)
+        self.say(line)
+        self.plan = self.plan.saying(line).model_copy(update={"has_paper_line": True})
         self._record(bench)
 
     def _record(self, bench: Bench) -> None:
-        methods = self.describe(bench.experiment)
-        write_plan(bench.folder, self.plan, bench.experiment, methods, bench.invocation)
+        write_plan(bench, self.plan, self.describe(bench.experiment))
 
     def _left_s(self) -> float:
         return (self.budget_s or 0.0) - (self.clock() - self.started)
@@ -148,9 +152,11 @@ class Course:
             return {}
         total = cells_s(list(expected.values()), _lanes(bench))
         parts = [f"about {in_words(total)} for {len(expected)} trainings"] if expected else []
-        lines = [f"Estimated from measured steps: {'; '.join([*parts, *unknown])}."]
-        short = advice(total, bench.device)
-        self._note(bench, *lines, *([short] if short else []))
+        self.say(f"Estimated from measured steps: {'; '.join([*parts, *unknown])}.")
+        shorter = advice(total, bench.device)
+        if shorter:
+            self.say(shorter)
+        self._record(bench)
         return expected
 
     def _measured_s(self, bench: Bench, label: str, cells: Sequence[Cell]) -> float:
@@ -180,18 +186,28 @@ class Course:
             trial = trial_of(bench, cells, uses, known.settings)
             seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
             return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
+        own = MethodPlan(uses=uses, given=given, settings=given, budget_s=self.budget_s)
         try:
             sized = self._sized(bench, label, waiting)
         except HarmbenchError as error:
-            self._note(bench, f"{label} cannot be sized to the budget ({error}).")
-            return self._as_small(bench, label), {}
-        own = MethodPlan(
-            uses=uses, given=given, settings=sized.settings, budget_s=self.budget_s, cost=sized.cost
-        )
-        self.plan = self.plan.with_method(label, own)
-        bench = replace(bench, experiment=with_settings(bench.experiment, label, sized.settings))
-        self._note(bench, self._budget_line(bench, cells, sized))
-        return bench, {str(cell): sized.seconds for cell in cells}
+            # The smallest settings, where the user chose none.
+            sizes = () if self.plan.level == "given" else load_method(uses).sizes
+            said = f"{label} cannot be sized to the budget ({error})."
+            update: dict[str, Any] = {
+                "settings": {**(sizes[-1] if sizes else {}), **given},
+                "said": said,
+            }
+            expected: dict[str, float] = {}
+        else:
+            said = self._budget_line(bench, cells, sized)
+            update = {"settings": sized.settings, "cost": sized.cost, "said": said}
+            expected = {str(cell): sized.seconds for cell in cells}
+        self.plan = self.plan.with_method(label, own.model_copy(update=update))
+        settings = self.plan.methods[label].settings
+        bench = replace(bench, experiment=with_settings(bench.experiment, label, settings))
+        self.say(said)
+        self._record(bench)
+        return bench, expected
 
     def _sized(self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]) -> Sized:
         cells = waiting[0]
@@ -212,7 +228,8 @@ class Course:
 
     def _budget_line(self, bench: Bench, cells: Sequence[Cell], sized: Sized) -> str:
         label = cells[0].method
-        parameters = self.describe(bench.experiment)[label]["parameters"]
+        sized_run = with_settings(bench.experiment, label, sized.settings)
+        parameters = self.describe(sized_run)[label]["parameters"]
         counts = " and ".join(f"{number:,}" for number in parameters.values())
         total = cells_s([sized.seconds] * len(cells), _lanes(bench))
         over = total - self._left_s()
@@ -221,19 +238,6 @@ class Course:
             f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
             f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings.{late}"
         )
-
-    def _as_small(self, bench: Bench, label: str) -> Bench:
-        """Give a method that cannot be measured the smallest settings, where the user chose none."""
-        uses, given = bench.experiment.all_methods()[label]
-        sizes = load_method(uses).sizes
-        if self.plan.level == "given" or not sizes:
-            return bench
-        settings = {**sizes[-1], **given}
-        own = MethodPlan(uses=uses, given=given, settings=settings, budget_s=self.budget_s)
-        self.plan = self.plan.with_method(label, own)
-        bench = replace(bench, experiment=with_settings(bench.experiment, label, settings))
-        self._record(bench)
-        return bench
 
 
 def _lanes(bench: Bench) -> int:

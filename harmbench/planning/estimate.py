@@ -12,7 +12,8 @@ from harmbench.bench import Bench, LazyPairs
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.config import load_experiment, shipped
 from harmbench.errors import HarmbenchError
-from harmbench.method import load_method, make_settings
+from harmbench.guard import method_call
+from harmbench.method import Method, load_method, make_settings
 from harmbench.planning.durations import in_words
 from harmbench.planning.sizing import CellSize, Rest, cell_s, steps_of
 from harmbench.planning.trial import Cost, Measure, Trial
@@ -22,6 +23,7 @@ __all__ = [
     "advice",
     "cell_size",
     "is_current",
+    "learns",
     "paper_line",
     "rest_of",
     "seconds_of",
@@ -35,7 +37,13 @@ _A_DAY_S = 86400.0
 def trains(uses: str, values: Mapping[str, Any], label: str) -> bool:
     """Whether a method tells how its training can be sized."""
     kind = load_method(uses)
-    return bool(kind(make_settings(kind, values, label)).sized(1))
+    with method_call(f"methods.{label}"):
+        return bool(kind(make_settings(kind, values, label)).sized(1))
+
+
+def learns(uses: str) -> bool:
+    """Whether a method learns at all."""
+    return load_method(uses).fit is not Method.fit
 
 
 def trial_of(bench: Bench, cells: Sequence[Cell], uses: str, settings: Mapping[str, Any]) -> Trial:

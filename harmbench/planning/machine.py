@@ -10,6 +10,7 @@ import psutil
 from pydantic import BaseModel
 
 from harmbench.config import Experiment
+from harmbench.errors import MethodError
 from harmbench.method import load_method
 from harmbench.planning.plan import Level, MethodPlan, Plan
 
@@ -59,8 +60,8 @@ def fit_to_machine(
         known = None if before is None else before.methods.get(label)
         if known is not None and _holds(known, uses, given, budget_s):
             chosen[label] = known
-        elif level == "small" and budget_s is None and load_method(uses).sizes:
-            settings = {**load_method(uses).sizes[-1], **given}
+        elif level == "small" and budget_s is None and (sizes := _sizes(uses)):
+            settings = {**sizes[-1], **given}
             chosen[label] = MethodPlan(uses=uses, given=given, settings=settings)
     if before is not None and (data or chosen):
         said = f"{said} {_AGAIN}".strip()
@@ -110,6 +111,13 @@ def _is_given(experiment: Experiment, name: str) -> bool:
             return False
         place = getattr(place, part)
     return True
+
+
+def _sizes(uses: str) -> Sequence[Mapping[str, Any]]:
+    try:
+        return load_method(uses).sizes
+    except MethodError:
+        return ()  # said when all methods are checked
 
 
 def _jobs() -> int:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from harmbench.config import Experiment, write_experiment
+from harmbench.bench import Bench
+from harmbench.config import write_experiment
 from harmbench.errors import RunError
 from harmbench.planning.trial import Cost
 from harmbench.runs import RunFolder
@@ -31,6 +32,7 @@ class MethodPlan(Settings):
         settings: those that it runs with, `given` among them.
         budget_s: the run's budget that they were sized to; `None` where there was none.
         cost: what a trial found; `None` where none was needed.
+        said: what the user was told of the choice.
     """
 
     uses: str
@@ -38,6 +40,7 @@ class MethodPlan(Settings):
     settings: Mapping[str, Any]
     budget_s: float | None = None
     cost: Cost | None = None
+    said: str = ""
 
 
 class Plan(Settings):
@@ -47,7 +50,7 @@ class Plan(Settings):
         level: where settings come from that the user did not give.
         data: dotted name to value, of settings outside of methods.
         methods: by label.
-        said: what the user was told of the choice and of the time that it takes.
+        said: what the user was told of the choice, and of the paper's settings.
         has_paper_line: whether it was said how to run with the paper's settings.
     """
 
@@ -56,6 +59,11 @@ class Plan(Settings):
     methods: Mapping[str, MethodPlan] = {}
     said: tuple[str, ...] = ()
     has_paper_line: bool = False
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All that the user was told."""
+        return (*self.said, *(own.said for own in self.methods.values() if own.said))
 
     def with_method(self, label: str, own: MethodPlan) -> Plan:
         """Return the plan with the settings of one more method."""
@@ -81,29 +89,15 @@ def read_plan(out: Path) -> Plan | None:
         raise RunError(f"{path}: the plan of the run is damaged; choose another --out") from error
 
 
-def write_plan(
-    folder: RunFolder,
-    plan: Plan,
-    experiment: Experiment,
-    methods: Mapping[str, Any],
-    invocation: str,
-) -> None:
-    """Record a plan, and what follows from it: the settings of the run and of its methods.
+def write_plan(bench: Bench, plan: Plan, methods: Mapping[str, Any]) -> None:
+    """Record a plan, and what follows from it: the settings of the run and of its methods."""
+    write_experiment(bench.experiment, bench.folder.config)
 
-    Args:
-        folder: the run.
-        plan: what was chosen.
-        experiment: the settings that follow.
-        methods: what the record keeps of the experiment's methods.
-        invocation: id of the run's entry in the record.
-    """
-    write_experiment(experiment, folder.config)
-
-    def add(run: dict[str, Any]) -> None:
+    def note(run: dict[str, Any]) -> None:
         run["plan"] = plan.model_dump(mode="json")
         run["methods"] = {**run.get("methods", {}), **methods}
         for entry in run.get("invocations", []):
-            if entry.get("id") == invocation:
-                entry["config"] = experiment.model_dump(mode="json")
+            if entry.get("id") == bench.invocation:
+                entry["config"] = bench.experiment.model_dump(mode="json")
 
-    folder.update_record(add)
+    bench.folder.update_record(note)

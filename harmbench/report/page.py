@@ -18,6 +18,7 @@ from PIL import Image
 
 from harmbench.metrics.base import Metric
 from harmbench.notes import from_records, summarize
+from harmbench.planning import Plan
 from harmbench.report.answer import caveats, headline, verdicts
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Table
@@ -133,6 +134,7 @@ def render_page(
         slips=SLIPS,
         methods=_method_rows(evidence),
         invocations=_invocations(evidence),
+        chosen=_chosen(evidence),
         input_notes=_input_notes(evidence),
     )
 
@@ -221,6 +223,12 @@ def _method_rows(evidence: Evidence) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def _chosen(evidence: Evidence) -> list[str]:
+    """What the runs chose instead of their users: see `harmbench.planning`."""
+    plans = [record.get("plan") for record in evidence.records]
+    return [line for plan in plans if plan for line in Plan.model_validate(plan).lines]
 
 
 def _invocations(evidence: Evidence) -> list[dict[str, str]]:

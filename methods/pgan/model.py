@@ -17,7 +17,7 @@ from harmbench.errors import MethodError
 from harmbench.method import Method, Pair, Task
 from harmbench.methods.pgan.networks import Discriminator, Generator
 from harmbench.methods.pgan.settings import PGANSettings
-from harmbench.methods.pgan.train import train, training_steps
+from harmbench.methods.pgan.train import total_steps, train
 from harmbench.slices import foreground, map_slices
 from harmbench.storage import write_json
 from harmbench.training import (
@@ -197,7 +197,7 @@ class PGAN(Method):
 
     def training_steps(self, slices: int) -> int:
         """Return `iterations`, or the steps of all epochs."""
-        return training_steps(self.config, slices)
+        return total_steps(self.config, slices)
 
     def sized(self, steps: int) -> Mapping[str, Any]:
         """Return `iterations`."""

@@ -31,7 +31,7 @@ from harmbench.training import (
     seeded,
 )
 
-__all__ = ["learning_rate", "train", "training_steps"]
+__all__ = ["learning_rate", "total_steps", "train"]
 
 _SHOWN = ("generator", "discriminator", "l1")  # losses told as progress; the curve has them all
 
@@ -61,7 +61,7 @@ def train(
     batches = Batches(slices, device, config.slices_on, signed=True)
     order = batch_order(len(slices), config.batch_size, task.seed)
     epochs = config.epochs + config.decay_epochs
-    steps = training_steps(config, len(slices))
+    steps = total_steps(config, len(slices))
 
     with seeded(task.seed, "weights"):
         generator = place(Generator(config), device)
@@ -188,10 +188,10 @@ def _preview(
     return np.asarray(((made[:, 0] + 1) / 2).cpu().numpy())
 
 
-def training_steps(config: PGANSettings, slices: int) -> int:
-    """Return `iterations`, or the steps in which every slice is seen once per epoch."""
-    epochs = config.epochs + config.decay_epochs
-    return config.iterations or round_up(epochs * slices, config.batch_size) // config.batch_size
+def total_steps(config: PGANSettings, slices: int) -> int:
+    """Return `iterations`, or the steps in which each of so many slices is seen once per epoch."""
+    seen = (config.epochs + config.decay_epochs) * slices
+    return config.iterations or round_up(seen, config.batch_size) // config.batch_size
 
 
 def learning_rate(config: PGANSettings, epoch: int) -> float:
