@@ -230,8 +230,11 @@ def test_unusable_scans_cost_their_own_subject_only(
         # No scan may be there twice: each subject gets one of its own brightness.
         for place, (name, (path, _)) in enumerate(cases.items(), start=1):
             for row in two:
-                own = stored(f"{name}-1p5T.nii.gz", np.float32(data) * (1 + place / 50))
-                file = path if row["session"] == "3T" else own
+                own, file = nib.load(row["path"]), path
+                if row["session"] != "3T":
+                    file = tmp_path / f"{name}-1p5T.nii.gz"
+                    values = np.asarray(own.dataobj, np.float32) * (1 + place / 50)
+                    nib.save(nib.Nifti1Image(values, own.affine), file)
                 rows.append({**row, "subject": name, "path": str(file)})
         rows.append({**two[0], "subject": "alone"})
 
