@@ -75,7 +75,7 @@ def _prepare(manifest: Path, said: list[str]) -> PrepareSummary:
     return prepare_cohort(
         DataSettings(path=manifest),
         manifest.parent / "prepared",
-        load_preparation(None, QUICK),
+        load_preparation(None, QUICK).settings,
         jobs=1,
         say=said.append,
     )

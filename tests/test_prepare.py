@@ -206,13 +206,14 @@ def test_unusable_scans_cost_their_own_subject_only(
     image = nib.load(scan)
     data, affine = np.asarray(image.dataobj), image.affine
 
-    def stored(name: str, values: np.ndarray, code: int = 1) -> Path:
+    def stored(name: str, values: np.ndarray, code: int = 1, affine: np.ndarray = affine) -> Path:
         made = nib.Nifti1Image(values, affine)
         made.set_qform(affine, code)
         made.set_sform(affine, code)
         nib.save(made, tmp_path / name)
         return tmp_path / name
 
+    other = nib.load(raw.scans["sub-02", "1.5T"].path)
     cut = tmp_path / "cut.nii.gz"
     cut.write_bytes(scan.read_bytes()[:20000])
     text = tmp_path / "text.nii.gz"
@@ -230,11 +231,9 @@ def test_unusable_scans_cost_their_own_subject_only(
         # No scan may be there twice: each subject gets one of its own brightness.
         for place, (name, (path, _)) in enumerate(cases.items(), start=1):
             for row in two:
-                own, file = nib.load(row["path"]), path
-                if row["session"] != "3T":
-                    file = tmp_path / f"{name}-1p5T.nii.gz"
-                    values = np.asarray(own.dataobj, np.float32) * (1 + place / 50)
-                    nib.save(nib.Nifti1Image(values, own.affine), file)
+                bright = other.get_fdata(dtype=np.float32) * (1 + place / 50)
+                own = stored(f"{name}-1p5T.nii.gz", bright, affine=other.affine)
+                file = path if row["session"] == "3T" else own
                 rows.append({**row, "subject": name, "path": str(file)})
         rows.append({**two[0], "subject": "alone"})
 

@@ -237,6 +237,7 @@ def _report(
     rows: list[dict[str, Any]] = []
     people, pictures = [], {}
     notes = list(cohort.notes)
+    told = {(note.kind, note.text) for note in notes}
     for job in work:
         if job.subject in failed:
             # What lies there was made from other scans or with other settings.
@@ -248,7 +249,9 @@ def _report(
             raise PreparationError(f"{job.root / job.folder}: its record is gone or damaged")
         person = record["participant"]
         people.append(person)
-        notes += from_records(person.get("notes", []))
+        # What the header alone told is among the cohort's notes.
+        own = from_records(person.get("notes", []))
+        notes += [note for note in own if (note.kind, note.text) not in told]
         pictures[job.subject] = out / job.folder / "figures" / person["picture"]
         rows += [{"subject": job.subject, "status": "ok", **own} for own in person["numbers"]]
     for row, found in zip(rows, flag(rows), strict=True):
