@@ -186,7 +186,8 @@ class Study:
         data = self.cohort()[2]
         shared = ["run", "--data", data, "--method", "histogram_matching", "--folds", "2"]
         shared += ["--out", str(self.folder / "out"), "--segmenter", "thresholds"]
-        return [*shared, "--device", "cpu", "--set", "ceiling=false", *options]
+        # One process: the stand-in segmenter is not known in others.
+        return [*shared, "--device", "cpu", "--jobs", "1", "--set", "ceiling=false", *options]
 
     def prepare(self, *options: str) -> list[str]:
         """Arguments that prepare the data with the least work."""
