@@ -31,7 +31,7 @@ from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.prepare import PrepareSummary, prepare_cohort
 from harmbench.qc.numbers import flag
 from harmbench.storage import read_json
-from harmbench.volume import read
+from harmbench.volume import read, write
 
 QUICK = [
     "strip.method=mask",
@@ -441,3 +441,29 @@ def test_outputs_among_the_scans_are_refused(prepare, raw: Cohort) -> None:
     scan = next(iter(raw.scans.values())).path
     with pytest.raises(PreparationError, match="holds the input"):
         prepare(out=str(scan.parent))
+
+
+def test_a_scan_with_an_offset_is_prepared_alike_and_noted(
+    prepare, manifest, raw: Cohort, tmp_path: Path
+) -> None:
+    scan = read(raw.scans["sub-01", "1.5T"].path)
+    shifted = write(scan.with_data(scan.data - 200), tmp_path / "shifted_T1w.nii.gz")
+
+    def only_one(rows: list[Row]) -> None:
+        rows[:] = [row for row in rows if row["subject"] == "sub-01"]
+
+    def change(rows: list[Row]) -> None:
+        only_one(rows)
+        for row in rows:
+            if row["session"] == "1.5T":
+                row["path"] = str(shifted)
+
+    plain = prepare(data=manifest(only_one))
+    moved = prepare(data=manifest(change), out="moved")
+    assert plain.notes == ()
+    assert {note.kind for note in moved.notes} == {"counted-from-background"}
+    assert "counted-from-background" in moved.page.read_text()
+    name = "sub-01/ses-1p5T/anat/sub-01_ses-1p5T_desc-prepared_T1w.nii.gz"
+    one, other = (read(tmp_path / out / name).data for out in ("out", "moved"))
+    # Registration has other images to work with: single voxels of the brain's edge may differ.
+    assert np.count_nonzero(np.abs(other - one) > 0.02) < 0.005 * np.count_nonzero(one)

@@ -135,6 +135,7 @@ def prepare(
         overwrite=overwrite,
         say=say,
     )
+    say_notes(summary.notes)
     for subject, reason in summary.failed.items():
         say(f"failed: {subject}: {reason}")
     say(f"{len(summary.prepared)} subjects are prepared; look at {summary.page}")

@@ -14,17 +14,17 @@ __all__ = ["count_from_zero", "zero_level"]
 
 Mask = NDArray[np.bool_]
 
-# All in units of the brain's median above the background. An offset up to the first is left alone,
-# as is a background that varies more than that. The darkest percent of a brain lies nearer to air
-# than the second; else the background's value is a mark, such as -1024, and no measured one.
-_SMALL, _DARK = 0.1, 0.5
+# In units of the brain's median above the background. An offset up to the first is left alone, as it
+# may be noise. The background is known where it varies by less than the second. The darkest percent
+# of a brain lies nearer to air than the third: else the background's value is a mark, such as -1024.
+_OFFSET, _UNIFORM, _DARK, _NEAR = 0.25, 0.3, 0.5, 0.1
 
 
 def zero_level(scan: Volume, brain: Mask) -> float | None:
     """Find the intensity that means no signal; `None` where that cannot be known.
 
     It is 0, unless the brain (its darkest percent) lies below 0, or the background on the edges of
-    the volume is uniform and lies above 0 by more than a tenth of the brain's level. Then it is the
+    the volume is uniform and lies above 0 by more than a quarter of the brain's level. Then it is the
     level of the background, provided that the brain lies above it: not so in scans whose z-scores
     were computed within the brain.
 
@@ -34,11 +34,11 @@ def zero_level(scan: Volume, brain: Mask) -> float | None:
     """
     dark, middle = (float(v) for v in np.percentile(scan.data[brain], (1, 50)))
     least, air, most = (float(v) for v in np.percentile(edge_values(scan.data), (10, 50, 90)))
-    small = _SMALL * abs(middle - air)
-    uniform = most - least <= small
-    if dark >= 0 and (not uniform or abs(air) <= small):
+    level = abs(middle - air)
+    uniform = most - least <= _UNIFORM * level
+    if dark >= 0 and (not uniform or abs(air) <= _OFFSET * level):
         return 0.0
-    if uniform and air <= dark + small and dark - air < _DARK * (middle - air):
+    if uniform and air <= dark + _NEAR * level and dark - air < _DARK * (middle - air):
         return air
     return 0.0 if dark >= 0 and air < 0 else None
 

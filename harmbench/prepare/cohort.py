@@ -58,12 +58,14 @@ class PrepareSummary:
         prepared: subjects that are prepared.
         flagged: those among them with something conspicuous.
         failed: subjects that could not be prepared, each with the reason.
+        notes: what was found while the scans were prepared, and not said before.
     """
 
     page: Path
     prepared: tuple[str, ...]
     flagged: tuple[str, ...]
     failed: Mapping[str, str]
+    notes: tuple[Note, ...] = ()
 
 
 def prepare_cohort(
@@ -236,8 +238,8 @@ def _report(
     """Write the tables and the QC page from the subjects' records."""
     rows: list[dict[str, Any]] = []
     people, pictures = [], {}
-    notes = list(cohort.notes)
-    told = {(note.kind, note.text) for note in notes}
+    told = {(note.kind, note.text) for note in cohort.notes}
+    found: list[Note] = []
     for job in work:
         if job.subject in failed:
             # What lies there was made from other scans or with other settings.
@@ -250,13 +252,13 @@ def _report(
         person = record["participant"]
         people.append(person)
         # What the header alone told is among the cohort's notes.
-        own = from_records(person.get("notes", []))
-        notes += [note for note in own if (note.kind, note.text) not in told]
+        known = from_records(person.get("notes", []))
+        found += [note for note in known if (note.kind, note.text) not in told]
         pictures[job.subject] = out / job.folder / "figures" / person["picture"]
         rows += [{"subject": job.subject, "status": "ok", **own} for own in person["numbers"]]
-    for row, found in zip(rows, flag(rows), strict=True):
-        row["flagged"] = [name for name, _ in found]
-        row["flags"] = [sentence for _, sentence in found]
+    for row, flags in zip(rows, flag(rows), strict=True):
+        row["flagged"] = [name for name, _ in flags]
+        row["flags"] = [sentence for _, sentence in flags]
     try:
         write_participants(out, people)
         _write_table(rows, failed, out)
@@ -271,7 +273,7 @@ def _report(
             failures=failed,
             notes=(
                 f"All sessions of a subject lie on one grid; the reference session is {reference}.",
-                *summarize(notes),
+                *summarize([*cohort.notes, *found]),
             ),
         )
     except OSError as error:
@@ -282,7 +284,7 @@ def _report(
             str(out),
         ) from error
     flagged = tuple(dict.fromkeys(row["subject"] for row in rows if row["flags"]))
-    return PrepareSummary(page, tuple(pictures), flagged, failed)
+    return PrepareSummary(page, tuple(pictures), flagged, failed, tuple(found))
 
 
 def _write_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str], out: Path) -> None:
