@@ -84,3 +84,40 @@ def short(study: Study) -> list[str]:
     (study.root / "2_B.nii").write_bytes(content[:-400])
     study.rows[-1]["path"] = "2_B.nii"
     return study.cohort()
+
+
+@files("a compressed scan of several gzip members", "accepted")
+def members(study: Study) -> list[str]:
+    study.manifest()
+    content = gzip.decompress((study.root / "2_B.nii.gz").read_bytes())
+    parts = gzip.compress(content[:5000]) + gzip.compress(content[5000:])
+    return _changed(study, "2_B.nii.gz", parts)
+
+
+@files("an uncompressed scan whose name ends in .nii.gz", "noted", "compression-unlike-name")
+def plain_gz(study: Study) -> list[str]:
+    study.manifest()
+    content = gzip.decompress((study.root / "2_B.nii.gz").read_bytes())
+    return _changed(study, "2_B.nii.gz", content)
+
+
+@files("a web page in the place of a scan", "refused", "2_B.nii.gz")
+def web_page(study: Study) -> list[str]:
+    return _changed(study, "2_B.nii.gz", b"<!DOCTYPE html><html><body>404</body></html>")
+
+
+@files("an uncompressed scan that is longer than its header says", "noted", "longer-than-header")
+def long(study: Study) -> list[str]:
+    study.manifest()
+    content = gzip.decompress((study.root / "2_B.nii.gz").read_bytes())
+    (study.root / "2_B.nii").write_bytes(content + bytes(1000))
+    study.rows[-1]["path"] = "2_B.nii"
+    return study.cohort()
+
+
+@files("a folder in the place of a scan", "refused", "2_B.nii.gz")
+def folder(study: Study) -> list[str]:
+    study.manifest()
+    (study.root / "2_B.nii.gz").unlink()
+    (study.root / "2_B.nii.gz").mkdir()
+    return study.cohort()

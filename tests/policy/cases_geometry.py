@@ -115,3 +115,39 @@ def singular(study: Study) -> list[str]:
 
     study.scan("1_B.nii.gz", second=True, header=flat)
     return study.cohort()
+
+
+def _in_metres(made: nib.Nifti1Image) -> None:
+    affine = np.array(made.affine)
+    affine[:3] /= 1000
+    made.set_sform(affine, code=1)
+    made.set_qform(affine, code=1)
+    made.header.set_xyzt_units("meter")
+
+
+@geometry("voxels in metres", "noted", "units-converted")
+def metres(study: Study) -> list[str]:
+    return _all(study, header=_in_metres).cohort()
+
+
+def _sheared(made: nib.Nifti1Image) -> None:
+    affine = np.array(made.affine)
+    affine[0, 1] += 0.5
+    made.set_sform(affine, code=1)
+    made.set_qform(None, code=0)
+
+
+@geometry("an sform with a shear", "noted", "sheared")
+def shear(study: Study) -> list[str]:
+    return _all(study, header=_sheared).cohort()
+
+
+def _moved_qform(made: nib.Nifti1Image) -> None:
+    affine = np.array(made.affine)
+    affine[1, 3] += 10
+    made.set_qform(affine, code=1)
+
+
+@geometry("a qform that lies elsewhere than the sform", "noted", "qform-sform-differ")
+def two_places(study: Study) -> list[str]:
+    return _all(study, header=_moved_qform).cohort()

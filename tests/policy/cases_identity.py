@@ -227,3 +227,73 @@ def func_masks(study: Study) -> list[str]:
             func = f"sub-{subject}/ses-{session}/func/sub-{subject}_ses-{session}"
             study.brain(f"{func}_task-rest_desc-brain_mask.nii.gz", np.ones_like)
     return study.run()
+
+
+@identity("a subject's folder without a fitting scan", "noted", "subject-without-scan")
+def no_fitting_scan(study: Study) -> list[str]:
+    study.bids()
+    study.scan(study.name("03", "A", suffix="T2w"))
+    return study.cohort()
+
+
+@identity("an image with the suffix `T1W`, where its session has no other", "refused", "T1W")
+def near_suffix(study: Study) -> list[str]:
+    study.bids()
+    (study.root / study.name("02", "B")).rename(study.path(study.name("02", "B", suffix="T1W")))
+    return study.cohort()
+
+
+@identity("an image that is not understood, where nothing is lost", "noted", "file-not-understood")
+def stray(study: Study) -> list[str]:
+    study.bids()
+    shutil.copy(
+        study.root / study.name("02", "B"), study.path("sub-02/ses-B/anat/copy of scan.nii.gz")
+    )
+    return study.cohort()
+
+
+@identity("an output folder that holds other files", "refused", "none of harmbench's")
+def foreign_output(study: Study) -> list[str]:
+    study.bids()
+    other = study.folder / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    arguments = study.run()
+    arguments[arguments.index("--out") + 1] = str(other)
+    return arguments
+
+
+@selection("two brain masks that fit one scan", "refused", "2 brain masks fit")
+def two_masks(study: Study) -> list[str]:
+    study.bids()
+    study.brain(study.name("01", "A", "desc-brain_", "mask"))
+    plain = study.name("01", "A", "desc-brain_", "mask").removesuffix(".gz")
+    study.brain(plain)
+    return study.cohort()
+
+
+@selection("brain masks of some scans only", "noted", "mask-missing")
+def some_masks(study: Study) -> list[str]:
+    study.bids()
+    study.made = 0
+    study.brain(study.name("01", "A", "desc-brain_", "mask"))
+    return study.cohort()
+
+
+@selection("a brain mask with the entities of no scan", "noted", "mask-without-scan")
+def lonely_mask(study: Study) -> list[str]:
+    study.bids()
+    study.brain(study.name("01", "A", "run-7_desc-brain_", "mask"))
+    return study.cohort()
+
+
+@selection(
+    "FLAIR scans, whose tissues have no known order of brightness", "refused", "contrast FLAIR"
+)
+def flair(study: Study) -> list[str]:
+    study.bids()
+    for subject in ("01", "02"):
+        for session in "AB":
+            here = study.root / study.name(subject, session)
+            here.rename(here.with_name(here.name.replace("_T1w", "_FLAIR")))
+    return study.run("--set", "data.bids.suffix=FLAIR")

@@ -112,3 +112,36 @@ def mask_255(study: Study) -> list[str]:
         row["mask"] = "mask.nii.gz"
     study.brain("mask.nii.gz", lambda found: found * 255)
     return study.cohort()
+
+
+@intensity("z-scored values, background 0, `--rescale percentile`", "refused", "1_A.nii.gz")
+def zscored(study: Study) -> list[str]:
+    return _all(study, _zscored).cohort("--rescale", "percentile")
+
+
+@mask("z-scored values with a mask, `--rescale percentile`", "accepted", result=_whole_brains)
+def zscored_masked(study: Study) -> list[str]:
+    study.manifest()
+    study.made = 0
+    for row in study.rows:
+        number = int(row["subject"])
+        study.scan(row["path"], _zscored, number=number, second=row["session"] == "B")
+        row["mask"] = f"mask_{row['path']}"
+        study.brain(row["mask"], lambda _, n=number: (tissue(n)[0] > 0).astype(np.uint8))
+    return study.cohort("--rescale", "percentile", "--json")
+
+
+@intensity("a mask given as a scan", "refused", "1_A.nii.gz")
+def mask_as_scan(study: Study) -> list[str]:
+    study.manifest()
+    study.scan("1_A.nii.gz", lambda data: (data > 0).astype(np.float32), number=1)
+    return study.cohort()
+
+
+@mask("a mask on another grid", "refused", "mask.nii.gz")
+def mask_elsewhere(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["mask"] = "mask.nii.gz"
+    study.brain("mask.nii.gz", lambda found: found[:, :-1])
+    return study.cohort()

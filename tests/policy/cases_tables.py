@@ -165,3 +165,43 @@ def strength_list(study: Study) -> list[str]:
 @table("a field strength `n/a`", "refused", "MagneticFieldStrength")
 def no_strength(study: Study) -> list[str]:
     return _strengths(study, "n/a", 3, 1.5, 3)
+
+
+@table("a participant without a folder", "noted", "participant-without-scan")
+def absent_participant(study: Study) -> list[str]:
+    study.bids().participants(f"{LISTED}sub-99\tHC\n")
+    return study.cohort()
+
+
+@table("a group that is `n/a`", "noted", "group-missing")
+def missing_group(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tgroup\nsub-01\tHC\nsub-02\tn/a\n")
+    return study.cohort()
+
+
+@table("a manifest with semicolons", "noted", "table-separator")
+def semicolons(study: Study) -> list[str]:
+    study.manifest().table(separator=";")
+    return study.cohort()
+
+
+@table("a column that stands in a table twice", "refused", "is there twice")
+def column_twice(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tgroup\tgroup\nsub-01\tHC\tMS\nsub-02\tMS\tMS\n")
+    return study.cohort()
+
+
+@table("a field strength in gauss", "noted", "field-strength-in-gauss")
+def gauss(study: Study) -> list[str]:
+    return _strengths(study, 15000, 3, 1.5, 3)
+
+
+@table("a field strength of 3000", "refused", "MagneticFieldStrength")
+def no_unit(study: Study) -> list[str]:
+    return _strengths(study, 1.5, 3000, 1.5, 3)
+
+
+@table("a sidecar that is no JSON", "noted", "sidecar-unreadable")
+def bad_sidecar(study: Study) -> list[str]:
+    study.bids().path(study.name("01", "A").replace(".nii.gz", ".json")).write_text("{not JSON")
+    return study.cohort()
