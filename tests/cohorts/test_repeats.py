@@ -10,7 +10,7 @@ import pytest
 
 from harmbench.cohorts.base import validate
 from harmbench.cohorts.manifest import read_manifest
-from harmbench.cohorts.repeats import fingerprint, repeated
+from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError
 from harmbench.volume import Volume, read
 
@@ -38,9 +38,14 @@ def test_the_same_voxels_are_the_same_scan(make_manifest, how: str) -> None:
     _store(manifest.parent / "s2_A.nii.gz", np.asarray(own.data), own.affine, how)
     with pytest.raises(CohortError) as caught:
         validate(read_manifest(manifest), ("A", "B"))
+    places = f"{manifest.parent / 's2_A.nii.gz'}, {manifest.parent / 's0_A.nii.gz'}"
     assert list(caught.value.problems) == [
-        "subject s2, session A is the same scan as subject s0, session A"
+        f"subject s2, session A is the same scan as subject s0, session A ({places})"
     ]
+
+
+def _repeated(prints: dict[tuple[str, str], Fingerprint]) -> list[str]:
+    return repeated(prints, {key: Path(f"{key[0]}.nii") for key in prints})
 
 
 def _volume(seed: int, noise: float = 0.0) -> Volume:
@@ -52,20 +57,21 @@ def _volume(seed: int, noise: float = 0.0) -> Volume:
 
 def test_scans_of_one_head_with_other_noise_are_not_the_same() -> None:
     prints = {(str(n), "A"): fingerprint(_volume(n, 0.005)) for n in range(4)}
-    assert repeated(prints) == []
+    assert _repeated(prints) == []
 
 
 def test_one_spike_does_not_make_scans_alike() -> None:
     one, two = (_volume(n, 0.01).data.copy() for n in (0, 1))
     one[20, 20, 20] = two[21, 21, 21] = 1e9
     prints = {(s, "A"): fingerprint(Volume(d, np.eye(4))) for s, d in (("1", one), ("2", two))}
-    assert repeated(prints) == []
+    assert _repeated(prints) == []
 
 
 def test_every_copy_is_named_after_the_first() -> None:
     prints = {(name, "A"): fingerprint(_volume(1)) for name in ("c", "a", "b")}
-    assert repeated(prints) == [
-        f"subject {name}, session A is the same scan as subject c, session A" for name in "ab"
+    assert _repeated(prints) == [
+        f"subject {name}, session A is the same scan as subject c, session A ({name}.nii, c.nii)"
+        for name in "ab"
     ]
     other = fingerprint(Volume(_volume(1).data[1:], np.eye(4)))
-    assert repeated({("x", "A"): other, **dict(list(prints.items())[:1])}) == []
+    assert _repeated({("x", "A"): other, **dict(list(prints.items())[:1])}) == []

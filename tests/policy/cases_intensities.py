@@ -114,9 +114,31 @@ def mask_255(study: Study) -> list[str]:
     return study.cohort()
 
 
-@intensity("z-scored values, background 0, `--rescale percentile`", "refused", "1_A.nii.gz")
+@intensity(
+    "z-scored values, background 0, `--rescale percentile`",
+    "noted",
+    "brain-by-background",
+    result=_whole_brains,
+)
 def zscored(study: Study) -> list[str]:
-    return _all(study, _zscored).cohort("--rescale", "percentile")
+    return _all(study, _zscored).cohort("--rescale", "percentile", "--json")
+
+
+@intensity(
+    "values from -1024, as of CT, `--rescale percentile`",
+    "noted",
+    "brain-by-background",
+    result=_whole_brains,
+)
+def from_minus_1024(study: Study) -> list[str]:
+    changed = _all(study, lambda data: data * 1000 - 1024)
+    return changed.cohort("--rescale", "percentile", "--json")
+
+
+@intensity("values around 0 without one value of the background", "refused", "lie below 0")
+def no_background(study: Study) -> list[str]:
+    noise = np.random.default_rng(1).normal(0, 0.2, (16, 24, 20)).astype(np.float32)
+    return _all(study, lambda data: _zscored(data) + noise).cohort("--rescale", "percentile")
 
 
 @mask("z-scored values with a mask, `--rescale percentile`", "accepted", result=_whole_brains)
