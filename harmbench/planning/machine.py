@@ -47,23 +47,27 @@ def fit_to_machine(
         been, are not in it.
     """
     level, said = _level(configured=configured, on_gpu=on_gpu, budget_s=budget_s, before=before)
+    methods = experiment.all_methods()
+    trained = [label for label, (uses, _) in methods.items() if _sizes(uses)]
     data: dict[str, Any] = {}
     if before is not None and before.level == level and not configured:
         data = dict(before.data)
     elif level == "small":
         data = dict(_SMALL_COHORT) if experiment.data.path is None else {}
-        if not on_gpu:
+        if not on_gpu and trained:
             data["jobs"] = _jobs()
     data = {name: value for name, value in data.items() if not _is_given(experiment, name)}
     chosen: dict[str, MethodPlan] = {}
-    for label, (uses, given) in experiment.all_methods().items():
+    for label, (uses, given) in methods.items():
         known = None if before is None else before.methods.get(label)
         if known is not None and _holds(known, uses, given, budget_s):
             chosen[label] = known
         elif level == "small" and budget_s is None and (sizes := _sizes(uses)):
             settings = {**sizes[-1], **given}
             chosen[label] = MethodPlan(uses=uses, given=given, settings=settings)
-    if before is not None and (data or chosen):
+    if not data and not trained:
+        said = ""  # there was nothing to choose
+    elif before is not None and (data or chosen):
         said = f"{said} {_AGAIN}".strip()
     plan = Plan(level=level, data=data, methods=chosen)
     fitted = _applied(experiment, plan)
