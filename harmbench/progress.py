@@ -24,6 +24,7 @@ __all__ = ["Display", "Remaining"]
 
 
 _INTERVAL_S = 60.0
+_MOST_OFF = 3.0
 
 
 class Remaining:
@@ -45,29 +46,36 @@ class Remaining:
         beyond_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._waiting = dict(expected)
-        self._jobs, self._beyond_s, self._clock = max(1, jobs), beyond_s, clock
-        self._done_s = 0.0
-        self._began = self._last = clock()
+        self._expected_s = dict(expected)  # of pieces that are not done
+        self._begun_s: dict[str, float] = {}
+        self._jobs, self._beyond_s, self._clock = jobs, beyond_s, clock
+        self._took_s = self._should_s = 0.0  # finished pieces
+        self._last = clock()
+
+    def begin(self, piece: str) -> None:
+        """Note that a piece is worked on; one that is known to be is left alone."""
+        self._begun_s.setdefault(piece, self._clock())
 
     def finish(self, piece: str) -> None:
         """Note that a piece is done."""
-        if piece in self._waiting:
-            self._done_s += self._waiting.pop(piece)
-            self._last = self._clock()
+        now = self._clock()
+        begun = self._begun_s.pop(piece, self._last)
+        self._last = now
+        if piece in self._expected_s:
+            self._should_s += self._expected_s.pop(piece)
+            self._took_s += now - begun
 
     def seconds(self) -> float:
         """Return the seconds that are left."""
-        waiting = sum(self._waiting.values())
-        rate = 1.0
-        jobs = min(self._jobs, max(1, len(self._waiting)))
-        if self._done_s and self._waiting:
-            # The pieces in flight when one ended were half done, on average.
-            in_flight = (jobs - 1) * 0.5 * waiting / len(self._waiting)
-            expected = (self._done_s + in_flight) / self._jobs
-            rate = min(3.0, max(1 / 3, (self._last - self._began) / expected))
-        left = rate * waiting / jobs - (self._clock() - self._last)
-        return max(0.0, left) + self._beyond_s
+        rate = self._took_s / self._should_s if self._should_s else 1.0
+        rate = min(_MOST_OFF, max(1 / _MOST_OFF, rate))
+        now = self._clock()
+        left = [
+            max(0.0, rate * expected - (now - self._begun_s.get(piece, now)))
+            for piece, expected in self._expected_s.items()
+        ]
+        together = max(1, min(self._jobs, len(left)))
+        return max(sum(left) / together, *left, 0.0) + self._beyond_s
 
 
 @dataclass(slots=True)
@@ -137,6 +145,8 @@ class Display:
 
     def update(self, piece: str, stage: str, done: int, total: int, **values: float) -> None:
         """Show how far a piece of work is."""
+        if self._left is not None:
+            self._left.begin(piece)
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if not self.console.is_terminal:
             self._print_now_and_then(piece, stage, done, total, text)

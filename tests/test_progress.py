@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harmbench import progress
-from harmbench.progress import Display
+from harmbench.progress import Display, Remaining
 
 
 def _lines(log: io.StringIO) -> list[str]:
@@ -67,3 +67,38 @@ def test_a_terminal_draws_instead() -> None:
     assert "one: ok" in drawn
     assert "one: train" in drawn
     assert "train 2/4" not in drawn
+
+
+def test_the_time_left_follows_what_pieces_really_take() -> None:
+    clock = _Clock()
+    left = Remaining({"a": 10, "b": 10, "c": 20}, clock=clock.monotonic)
+    assert left.seconds() == 40
+    left.begin("a")
+    clock.now = 5
+    left.begin("a")
+    assert left.seconds() == 35
+    clock.now = 20  # `a` took twice as long as expected
+    left.finish("a")
+    assert left.seconds() == 60
+    left.finish("unknown")
+    assert left.seconds() == 60
+    clock.now = 100  # `b` took far longer: the factor is at most 3
+    left.finish("b")
+    assert left.seconds() == 60
+    left.finish("c")
+    assert left.seconds() == 0
+
+
+def test_the_time_left_with_pieces_side_by_side_and_what_comes_after() -> None:
+    clock = _Clock()
+    left = Remaining(dict.fromkeys("abc", 10.0), jobs=2, beyond_s=7, clock=clock.monotonic)
+    assert left.seconds() == 15 + 7
+    left.begin("a")
+    left.begin("b")
+    clock.now = 8
+    assert left.seconds() == 10 + 7  # two seconds of `a` and `b`, and all of `c`
+    clock.now = 10
+    left.finish("a")
+    left.begin("c")
+    clock.now = 16  # `b` is late
+    assert left.seconds() == 4 + 7

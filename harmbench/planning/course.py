@@ -117,7 +117,7 @@ class Course:
 
     def _say_paper(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> None:
         uses = {label: bench.experiment.all_methods()[label][0] for label in groups}
-        self.say("Estimating the paper's settings from two training steps ...")
+        self.say("Estimating the time of the paper's settings ...")
         line = paper_line(bench, groups, uses, self.measure_roughly)
         self.say(line)
         self.plan = self.plan.saying(line).model_copy(update={"has_paper_line": True})

@@ -18,6 +18,7 @@ _LONGEST_S = 366 * 86400.0
 
 # (from this many seconds on, seconds per unit, unit)
 _WORDS = (
+    (3 * 365.25 * 86400.0, 365.25 * 86400.0, "years"),
     (60 * 86400.0, 30.44 * 86400.0, "months"),
     (48 * 3600.0, 86400.0, "days"),
     (90 * 60.0, 3600.0, "hours"),
@@ -52,6 +53,6 @@ def in_words(seconds: float) -> str:
     for least, size, unit in _WORDS:
         if seconds >= least:
             number = seconds / size
-            fine = unit in ("hours", "days", "months") and number < 10
+            fine = unit in ("hours", "days", "months", "years") and number < 10
             return f"{number:.1f} {unit}" if fine else f"{number:.0f} {unit}"
     return "0 s"

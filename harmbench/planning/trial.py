@@ -37,8 +37,10 @@ _LONGEST_S = 150.0
 _HARMONIZE_MEASURED_BELOW_S = 20.0
 _FORWARD_SHARE = 1 / 3
 """Cost of a forward pass in that of a training step: the backward pass costs about twice as much."""
-_ROUGH_EXTENT = 64
-_ROUGH_LONGEST_S = 60.0
+_ROUGH_EXTENT = 48
+_ROUGH_STEPS = 3
+_ROUGH_STEP_S = 4.0
+_ROUGH_LONGEST_S = 90.0
 
 
 class Cost(Settings):
@@ -152,9 +154,10 @@ def measure(trial: Trial) -> Cost:
 
 
 def rough(trial: Trial) -> Cost:
-    """Return what large settings cost, from two steps of one slice on a coarse copy of a pair.
+    """Return what large settings cost, from a few steps on a coarse copy of one pair.
 
-    The cost of a step is taken to be proportional to pixels and slices.
+    A step costs a part that is constant (the optimizer's), and one for each pixel of its slices.
+    Steps on one slice and on two tell the two apart.
     """
     kind = load_method(trial.uses)
     first = trial.pairs[0]
@@ -164,22 +167,36 @@ def rough(trial: Trial) -> Cost:
     )
     zoom = trial.zoom * stride
     method = kind(make_settings(kind, trial.settings, trial.label))
-    one = {name: 1 for name in ("batch_size", "accumulate", "devices") if _has(method, name)}
-    small = replace(trial, settings={**trial.settings, **one})
-    _, found = _train(kind, small, [pair], 2)
+
+    def found(size: int, steps: int) -> _Found:
+        few = replace(trial, settings={**trial.settings, **_batches_of(method, size)})
+        return _train(kind, few, [pair], steps)[1]
+
+    one = found(1, 1)
+    per_slice = one.step_s
+    if one.step_s < _ROUGH_STEP_S:  # else the constant part is small, and time is short
+        one, two = found(1, _ROUGH_STEPS), found(2, _ROUGH_STEPS)
+        # No less than half of a step is taken to grow, whatever the clock's noise says.
+        per_slice = min(one.step_s, max(two.step_s - one.step_s, one.step_s / 2))
     extent = max(pair.source.shape)
     # A network that pads slices to a size of its own pads finer ones less.
-    pixels = np.prod([max(side, zoom * min(side, extent)) / side for side in found.plane])
-    step_s = found.step_s * float(pixels) * _batch(method)
-    slices = found.slices * zoom
-    passes = slices * found.networks * method.forward_passes() * _FORWARD_SHARE
+    pixels = np.prod([max(side, zoom * min(side, extent)) / side for side in one.plane])
+    per_slice_here = per_slice * float(pixels)
+    slices = one.slices * zoom
+    passes = slices * one.networks * method.forward_passes() * _FORWARD_SHARE
     return Cost(
-        step_s=step_s,
-        networks=found.networks,
+        step_s=one.step_s - per_slice + per_slice_here * _batch(method),
+        networks=one.networks,
         slices=slices,
-        pair_s=found.rest_s / found.networks * zoom**3,
-        harmonize_s=passes * step_s / _batch(method),
+        pair_s=0.0,  # little beside the rest
+        harmonize_s=passes * per_slice_here,
     )
+
+
+def _batches_of(method: Method, size: int) -> dict[str, int]:
+    values = {"batch_size": size, "accumulate": 1, "devices": 1}
+    fields = type(method.config).model_fields
+    return {name: value for name, value in values.items() if name in fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +238,6 @@ def _train(
 def _coarse(volume: Volume, stride: int) -> Volume:
     data = np.ascontiguousarray(volume.data[::stride, ::stride, ::stride])
     return Volume(data, volume.affine @ np.diag([stride, stride, stride, 1.0]))
-
-
-def _has(method: Method, name: str) -> bool:
-    return name in type(method.config).model_fields
 
 
 def _batch(method: Method) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -113,12 +114,15 @@ def _line(lines: list[str], start: str) -> str:
 
 
 @pytest.mark.usefixtures("plans_only")
-def test_the_time_is_said_before_training_with_the_papers_command(stand: Stand) -> None:
+def test_the_time_is_said_before_training_with_the_papers_command(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     settings = stand()
     assert settings == {"width": 1, "iterations": 100}
     paper = _line(stand.said, "The paper's settings")
     assert "`harmbench run --config paper --method slow --data" in paper
-    # Two directions, two folds, ten million steps of a second.
+    # Two directions, two folds, ten million steps of a second, on one core.
     assert "about 15 months" in paper
     # Four trainings of 100 steps of 0.01 s.
     assert "about 4 s for 4 trainings" in _line(stand.said, "Estimated")

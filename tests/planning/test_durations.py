@@ -44,6 +44,7 @@ def test_others_are_refused_by_name_with_examples(text: str) -> None:
         (43200, "12 hours"),
         (3 * 86400, "3.0 days"),
         (270 * 86400, "8.9 months"),
+        (20 * 365.25 * 86400, "20 years"),
     ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
