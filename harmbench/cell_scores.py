@@ -18,6 +18,8 @@ __all__ = ["CellScores"]
 
 log = logging.getLogger(__name__)
 
+_NEEDED = ["method", "direction", "subject", "metric", "status"]
+
 
 class CellScores:
     """The file `scores.csv` of a cell.
@@ -42,6 +44,8 @@ class CellScores:
         except (ReportError, ValueError, OSError) as error:
             log.warning("%s: damaged, its rows are made again (%s)", self._path, error)
             return table([])
+        # The last row of a file that was cut may end anywhere.
+        rows = rows[(rows[_NEEDED].fillna("") != "").all(axis=1)]
         return rows if subject is None else rows[rows["subject"] == subject]
 
     def trusted(self) -> pd.DataFrame:

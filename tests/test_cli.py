@@ -230,7 +230,7 @@ def test_score_files_and_folders(call, thresholds, make_manifest, tmp_path) -> N
     (tmp_path / "real" / "s1.nii.gz").unlink()
     code, _, err = call("score", *folders, *tail)
     assert code == 2
-    assert "s1.nii.gz is missing" in err
+    assert "s1.nii.gz: no such file" in err
 
 
 def test_score_in_several_processes_says_why_there_are_no_labels(

@@ -335,7 +335,7 @@ def test_bad_scans_write_nothing(start, tmp_path: Path) -> None:
 def test_a_scan_that_stands_twice_is_a_leak(start, tmp_path: Path) -> None:
     copy = (tmp_path / "scans" / "s0_A.nii.gz").read_bytes()
     (tmp_path / "scans" / "s1_A.nii.gz").write_bytes(copy)
-    with pytest.raises(CohortError, match="subject s1, session A is the same file as subject s0"):
+    with pytest.raises(CohortError, match="subject s1, session A is the same scan as subject s0"):
         start()
 
 

@@ -171,7 +171,7 @@ def test_subjects_folds_and_volumes(preset: Experiment) -> None:
 def test_steps_are_epochs_of_4800_slices(preset: Experiment) -> None:
     assert resolved(preset, "dm").iterations * 4 == 250 * SLICES_PER_EPOCH
     harmony = DeepHarmony(resolved(preset, "deepharmony"))
-    assert harmony.steps(SLICES_PER_EPOCH) == 300 * 600
+    assert harmony.training_steps(SLICES_PER_EPOCH) == 300 * 600
     assert total_steps(resolved(preset, "pgan"), SLICES_PER_EPOCH) == 300 * 1200
 
 
