@@ -69,15 +69,23 @@ def run_program(
 
 
 def end_programs() -> None:
-    """End every program that this process has running."""
+    """End every program that this process has running, without waiting for it.
+
+    This may be called while a signal is handled: what it interrupted may hold the lock that waiting
+    for a program needs.
+    """
     for process in list(_running):
-        _end(process)
+        _kill(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    _kill(process)
+    process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _how(code: int) -> str:

@@ -183,9 +183,13 @@ def test_an_interrupt_of_harmbench_alone_ends_fast(
     with subprocess.Popen(
         [str(part) for part in command], stderr=subprocess.PIPE, start_new_session=True
     ) as process:
-        _wait_for(lambda: pids.is_file() and pids.read_text().strip())
-        os.kill(process.pid, way)
-        process.communicate(timeout=60)
+        try:
+            _wait_for(lambda: pids.is_file() and pids.read_text().strip())
+            os.kill(process.pid, way)
+            process.communicate(timeout=60)
+        finally:
+            # A test that fails must not wait for ever.
+            process.kill()
     assert process.returncode == 130
     started = [int(pid) for pid in pids.read_text().split()]
     _wait_for(lambda: not any(_lives(pid) for pid in started))
