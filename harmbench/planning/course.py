@@ -36,6 +36,7 @@ __all__ = ["Course", "RunCells"]
 
 _AIM = 0.94
 """Share of the time left that trainings are sized to: estimates err, and a run has an end to it."""
+_MOST_OFF = 3.0
 
 
 Ends = tuple[dict[str, str], dict[str, str]]
@@ -63,6 +64,7 @@ class Course:
         clock: seconds from any time on.
         measure: returns what a training costs.
         measure_roughly: the same from less, for trainings that are long.
+        off: by which factor cells took longer than estimated.
     """
 
     plan: Plan
@@ -74,6 +76,7 @@ class Course:
     clock: Callable[[], float] = time.monotonic
     measure: Measure = measure_apart
     measure_roughly: Measure = rough_apart
+    off: float = 1.0
 
     def follow(self, bench: Bench, cells: Sequence[Cell]) -> Ends:
         """Run all cells, those that train last; return why those did not end well that did not."""
@@ -98,7 +101,12 @@ class Course:
             waiting = list(groups.values())[number:]
             bench, expected = self._size(bench, label, waiting)
             beyond_s = max(0.0, self._left_s() * (1 - _share(bench, waiting)))
+            begun = self.clock()
             self._run(bench, groups[label], expected, ends, beyond_s)
+            if expected:
+                # Later methods are sized by what this one showed of the estimates.
+                off = (self.clock() - begun) / cells_s(list(expected.values()), _lanes(bench))
+                self.off = min(_MOST_OFF, max(1 / _MOST_OFF, self.off * off))
         return ends
 
     def _run(
@@ -117,8 +125,11 @@ class Course:
 
     def _say_paper(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> None:
         uses = {label: bench.experiment.all_methods()[label][0] for label in groups}
-        self.say("Estimating the time of the paper's settings ...")
-        line = paper_line(bench, groups, uses, self.measure_roughly)
+        if self.budget_s is None:
+            self.say("Estimating the time of the paper's settings ...")
+            line = paper_line(bench, groups, uses, self.measure_roughly)
+        else:
+            line = paper_line(bench, groups, uses)  # measuring would take from the budget
         self.say(line)
         self.plan = self.plan.saying(line).model_copy(update={"has_paper_line": True})
         self._record(bench)
@@ -162,13 +173,12 @@ class Course:
     def _measured_s(self, bench: Bench, label: str, cells: Sequence[Cell]) -> float:
         uses, settings = bench.experiment.all_methods()[label]
         own = self.plan.methods.get(label) or MethodPlan(
-            uses=uses, given=settings, settings=settings
+            uses=uses, level=self.plan.level, given=settings, settings=settings
         )
         trial = trial_of(bench, cells, uses, settings)
         if own.cost is None or dict(own.settings) != dict(settings):
-            own = MethodPlan(
-                uses=uses, given=own.given, settings=settings, cost=self.measure(trial)
-            )
+            update = {"settings": settings, "cost": self.measure(trial)}
+            own = own.model_copy(update=update)
             self.plan = self.plan.with_method(label, own)
         assert own.cost is not None
         return seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), own.cost)
@@ -186,7 +196,13 @@ class Course:
             trial = trial_of(bench, cells, uses, known.settings)
             seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
             return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
-        own = MethodPlan(uses=uses, given=given, settings=given, budget_s=self.budget_s)
+        own = MethodPlan(
+            uses=uses,
+            level=self.plan.level,
+            given=given,
+            settings=given,
+            budget_s=self.budget_s,
+        )
         try:
             sized = self._sized(bench, label, waiting)
         except HarmbenchError as error:
@@ -223,7 +239,7 @@ class Course:
             cell_size(bench, cells),
             rest_of(bench.folder),
             lambda: _AIM * self._left_s() * share / rounds,
-            lambda settings: self.measure(trial_of(bench, cells, uses, settings)),
+            lambda settings: self.measure(trial_of(bench, cells, uses, settings)).times(self.off),
         )
 
     def _budget_line(self, bench: Bench, cells: Sequence[Cell], sized: Sized) -> str:

@@ -105,12 +105,18 @@ def advice(seconds: float, device: str) -> str:
 
 
 def paper_line(
-    bench: Bench, by_label: Mapping[str, Sequence[Cell]], uses: Mapping[str, str], measure: Measure
+    bench: Bench,
+    by_label: Mapping[str, Sequence[Cell]],
+    uses: Mapping[str, str],
+    measure: Measure | None = None,
 ) -> str:
-    """Say how to run with the paper's settings, and for about how long.
+    """Say how to run with the paper's settings, and for about how long where `measure` tells.
 
     The time is that of the trainings and of harmonizing, from a few steps (see `rough`).
     """
+    begin = f"The paper's settings: `{_command(bench, by_label)}`"
+    if measure is None:
+        return f"{begin}."
     paper = load_experiment(shipped("paper"))
     data = bench.experiment.data
     simulated = data.path is None
@@ -130,7 +136,7 @@ def paper_line(
         except HarmbenchError as error:
             unknown.append(f"{label} cannot be estimated ({error})")
     about = [f"about {in_words(total_s / cores)} on this machine"] if total_s else []
-    return f"The paper's settings: `{_command(bench, by_label)}`, {'; '.join([*about, *unknown])}."
+    return f"{begin}, {'; '.join([*about, *unknown])}."
 
 
 def _command(bench: Bench, labels: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _SMALL_COHORT = {"data.phantom.subjects": 8, "data.phantom.spacing_mm": 2.0}
 _MOST_JOBS = 4
 _JOB_BYTES = 3 * 2**30
+_AGAIN = "Settings that an earlier run in this folder chose are taken again."
 _FULL_COHORT_FROM_S = 2 * 3600.0
 """Budget below which the simulated cohort is small: that of the paper takes a while to make."""
 
@@ -60,11 +61,11 @@ def fit_to_machine(
     chosen: dict[str, MethodPlan] = {}
     for label, (uses, given) in methods.items():
         known = None if before is None else before.methods.get(label)
-        if known is not None and _holds(known, uses, given, budget_s):
+        if known is not None and _holds(known, uses, level, given, budget_s):
             chosen[label] = known
         elif level == "small" and budget_s is None and (sizes := _sizes(uses)):
             settings = {**sizes[-1], **given}
-            chosen[label] = MethodPlan(uses=uses, given=given, settings=settings)
+            chosen[label] = MethodPlan(uses=uses, level=level, given=given, settings=settings)
     if not data and not trained:
         said = ""  # there was nothing to choose
     elif before is not None and (data or chosen):
@@ -78,9 +79,6 @@ def fit_to_machine(
             update={"level": level, "data": data, "methods": {**others, **chosen}}
         )
     return fitted, plan.saying(said) if said else plan
-
-
-_AGAIN = "Settings that an earlier run in this folder chose are taken again."
 
 
 def _level(
@@ -102,8 +100,10 @@ def _level(
     )
 
 
-def _holds(known: MethodPlan, uses: str, given: Mapping[str, Any], budget_s: float | None) -> bool:
-    same = known.uses == uses and dict(known.given) == dict(given)
+def _holds(
+    known: MethodPlan, uses: str, level: Level, given: Mapping[str, Any], budget_s: float | None
+) -> bool:
+    same = (known.uses, known.level) == (uses, level) and dict(known.given) == dict(given)
     return same and (budget_s is None or budget_s == known.budget_s)
 
 

@@ -28,6 +28,7 @@ class MethodPlan(Settings):
 
     Attributes:
         uses: the method's name.
+        level: where settings come from that the user did not give.
         given: the settings that the user gave.
         settings: those that it runs with, `given` among them.
         budget_s: the run's budget that they were sized to; `None` where there was none.
@@ -36,6 +37,7 @@ class MethodPlan(Settings):
     """
 
     uses: str
+    level: Level
     given: Mapping[str, Any]
     settings: Mapping[str, Any]
     budget_s: float | None = None

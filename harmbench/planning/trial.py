@@ -7,6 +7,7 @@ crash costs an estimate and no more, and one that takes too long is stopped.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,11 @@ class Cost(Settings):
     pair_s: float
     harmonize_s: float
 
+    def times(self, factor: float) -> Cost:
+        """Return the cost with all times multiplied by a factor."""
+        names = ("step_s", "pair_s", "harmonize_s")
+        return self.model_copy(update={name: getattr(self, name) * factor for name in names})
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -105,14 +111,17 @@ def rough_apart(trial: Trial) -> Cost:
 
 
 def _apart(work: Measure, trial: Trial, longest_s: float) -> Cost:
+    # As many at once as cells will run, so that they share what cells will share.
     on_cpu = trial.device == "cpu"
+    count = min(trial.jobs, os.cpu_count() or 1) if on_cpu else 1
     with shared_threads(trial.jobs if on_cpu else 1):
         pool = ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+            count, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
         )
-        future = pool.submit(work, trial)
+        ends = time.monotonic() + longest_s
         try:
-            return future.result(timeout=longest_s)
+            futures = [pool.submit(work, trial) for _ in range(count)]
+            return _mean([f.result(timeout=max(0.0, ends - time.monotonic())) for f in futures])
         except Late as error:
             raise MethodError(f"a trial took longer than {longest_s:.0f} s") from error
         except BrokenProcessPool as error:
@@ -124,9 +133,15 @@ def _apart(work: Measure, trial: Trial, longest_s: float) -> Cost:
             raise MethodError(f"a trial failed with {type(error).__name__}: {error}") from error
         finally:
             # A trial that is late is not waited for.
-            for process in list(getattr(pool, "_processes", {}).values()):
+            for process in list((getattr(pool, "_processes", None) or {}).values()):
                 process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _mean(costs: Sequence[Cost]) -> Cost:
+    names = ("step_s", "pair_s", "harmonize_s")
+    means = {name: sum(getattr(cost, name) for cost in costs) / len(costs) for name in names}
+    return costs[0].model_copy(update=means)
 
 
 def measure(trial: Trial) -> Cost:

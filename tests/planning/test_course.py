@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Stand:
         self.trials: list[Trial] = []
         self.said: list[str] = []
         self.broken = False
+        self.now = 0.0
 
     def measure(self, trial: Trial) -> Cost:
         self.trials.append(trial)
@@ -61,14 +62,19 @@ class Stand:
         return Cost(step_s=width / 100, networks=1, slices=10, pair_s=0, harmonize_s=0)
 
     def __call__(
-        self, *overrides: str, budget_s: float | None = None, configured: bool = False, **given: Any
+        self,
+        *overrides: str,
+        budget_s: float | None = None,
+        configured: bool = False,
+        methods: Mapping[str, Any] = {},
+        **given: Any,
     ) -> dict[str, Any]:
         self.trials.clear()
         self.said.clear()
         changes = {
             "data.path": self.manifest,
             "folds.k": 2,
-            "methods": {"slow": {"uses": f"{self.adapter}:Slow", **given}},
+            "methods": {"slow": {"uses": f"{self.adapter}:Slow", **given}, **methods},
         }
         defaults = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]", "jobs=1"]
         experiment = load_experiment(None, [*defaults, *overrides], changes)
@@ -92,7 +98,7 @@ def stand(
     adapter.write_text(ADAPTER)
     stand = Stand(make_manifest(4), adapter, tmp_path / "out")
     course = partial(
-        Course, measure=stand.measure, measure_roughly=stand.measure, clock=lambda: 0.0
+        Course, measure=stand.measure, measure_roughly=stand.measure, clock=lambda: stand.now
     )
 
     def begin(plan, budget_s, say, run, describe, started):
@@ -158,6 +164,29 @@ def test_a_budget_sizes_the_training_and_a_rerun_does_the_same(stand: Stand) -> 
     for again in (stand(budget_s=100.0), stand()):
         assert again == settings
         assert stand.trials == []
+
+
+def test_later_methods_are_sized_by_what_earlier_ones_showed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells take twice as long as estimated: the second method gets half of the steps."""
+    monkeypatch.setattr(harmbench.grid, "segment_real_scans", lambda *_: None)
+
+    def run_cells(bench, cells, *, say, left):
+        name = cells[0].method
+        if name in bench.experiment.methods:
+            stand.now += 2 * 4 * bench.experiment.methods[name]["iterations"] * 0.01
+        return {}, {}
+
+    monkeypatch.setattr(harmbench.grid, "run_cells", run_cells)
+    more = {"twin": {"uses": f"{stand.adapter}:Slow"}}
+    stand(budget_s=100.0, methods=more)
+    methods = json.loads((stand.out / "run.json").read_text())["methods"]
+    first = methods["slow"]["settings"]["iterations"]
+    assert first == 94 // 2 * 100 / 4
+    left_s = 100 - 2 * 47
+    assert methods["twin"]["settings"]["iterations"] == max(20, int(0.94 * left_s / 4 / 0.02))
+    assert stand.now <= 100
 
 
 @pytest.mark.usefixtures("plans_only")

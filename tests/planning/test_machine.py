@@ -95,7 +95,11 @@ def test_a_rerun_takes_the_recorded_choice_on_another_machine_too() -> None:
 
 def test_a_rerun_with_the_same_budget_takes_the_recorded_size_and_with_another_does_not() -> None:
     sized = MethodPlan(
-        uses="unet", given={}, settings={"iterations": 777, "warmup": 5}, budget_s=60.0
+        uses="unet",
+        level="small",
+        given={},
+        settings={"iterations": 777, "warmup": 5},
+        budget_s=60.0,
     )
     plan = Plan(level="small", methods={"unet": sized})
     assert _own(_fit(budget_s=60.0, before=plan)[0])["iterations"] == 777
@@ -105,8 +109,15 @@ def test_a_rerun_with_the_same_budget_takes_the_recorded_size_and_with_another_d
     assert _own(changed)["iterations"] == 9
 
 
+def test_a_configuration_does_not_take_what_the_machine_chose() -> None:
+    _, plan = _fit()
+    given, after = _fit(configured=True, before=plan)
+    assert given == select_methods(load_experiment(), ["unet"])
+    assert "unet" not in after.methods
+
+
 def test_plans_of_methods_that_a_run_leaves_alone_are_kept() -> None:
-    other = MethodPlan(uses="dm", given={}, settings={"iterations": 5})
+    other = MethodPlan(uses="dm", level="small", given={}, settings={"iterations": 5})
     plan = Plan(level="small", methods={"dm": other})
     assert _fit(before=plan)[1].methods["dm"] == other
 
