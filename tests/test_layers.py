@@ -16,7 +16,17 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module may import its own layer and those below.
 LAYERS = (
     {"__init__", "errors", "notes"},
-    {"field_strength", "filetypes", "fsl", "geometry", "guard", "places", "plain_yaml", "programs"}
+    {
+        "antspy",
+        "field_strength",
+        "filetypes",
+        "fsl",
+        "geometry",
+        "guard",
+        "places",
+        "plain_yaml",
+        "programs",
+    }
     | {"settings", "storage", "syntax", "textfiles"},
     {"imagefile"},
     {"code_keys", "file_names", "volume"},
@@ -100,3 +110,12 @@ def test_the_command_line_starts_without_heavy_libraries(arguments: list[str]) -
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "harmbench" in loaded
     assert not loaded & set(heavy)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *METHODS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_antspyx_comes_by_its_one_door(path: Path) -> None:
+    # Whoever computes with ITK first sets the number of threads for the whole process.
+    own = path == ROOT / "harmbench" / "antspy.py"
+    tree = ast.walk(ast.parse(path.read_text()))
+    names = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+    assert ("ants" in names) == own

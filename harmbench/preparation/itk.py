@@ -1,42 +1,22 @@
-"""Volumes and transforms of ANTs, repeatable to the last bit.
-
-ANTs sums over threads in the order in which they end, and jitters the points where it samples a
-metric: one thread and a fixed seed give the same bytes every time.
-"""
+"""Volumes and transforms between harmbench and ANTs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.antspy import ants_module
 from harmbench.volume import Volume
 
-__all__ = ["SEED", "ants_module", "from_ants", "linear_matrix", "to_ants", "write_linear"]
-
-SEED: Final = 1
-"""Seed of the points that registration samples."""
+__all__ = ["from_ants", "linear_matrix", "to_ants", "write_linear"]
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 Matrix = NDArray[np.float64]
-
-
-def ants_module() -> Any:
-    """Import antspyx so that it works on one thread with a fixed seed.
-
-    Both are read from the environment when ITK starts: this comes before anything else of ANTs in a
-    process.
-    """
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-    os.environ["ANTS_RANDOM_SEED"] = str(SEED)
-    import ants
-
-    return ants
 
 
 def to_ants(volume: Volume) -> Any:

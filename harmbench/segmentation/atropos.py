@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.antspy import ants_module
 from harmbench.errors import SegmenterError, UnsegmentableError
 from harmbench.segmentation.base import TISSUES, check_segmentable
 from harmbench.segmentation.contrast import Contrast, by_rising_intensity, to_tissues
@@ -48,9 +49,8 @@ class Atropos:
             UnsegmentableError: the volume is unusable.
             SegmenterError: Atropos failed.
         """
-        import ants
-
         check_segmentable(volume)
+        ants = ants_module()
         box = _brain_box(volume.data > 0)
         data = volume.data[box]
         brain = data > 0
