@@ -1,0 +1,53 @@
+"""A small seeded run of every method gives the numbers that it always gave.
+
+`same_results.csv` has them, as means over subjects. Where a change of results is intended, run this
+test with WRITE_RESULTS=1 in the environment, and say in the changelog what changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmbench.config import load_experiment
+from harmbench.grid import run_experiment
+from harmbench.method import available_methods, load_method
+from harmbench.results import read_results
+
+KNOWN = Path(__file__).with_name("same_results.csv")
+NAMES = ["method", "metric", "tissue", "status"]
+
+
+@pytest.mark.usefixtures("thresholds")
+def test_a_seeded_run_gives_the_known_results(
+    make_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    methods = {
+        name: {"uses": name, **load_method(name).quick_settings}
+        for name in available_methods()
+        if name not in {"identity", "histogram_matching"}
+    }
+    changes = {
+        "data.path": make_manifest(4),
+        "data.direction": "A-to-B",
+        "folds.k": 2,
+        "folds.run": "0",
+        "methods": methods,
+    }
+    settings = ["scoring.segmenter=thresholds", "device=cpu", "jobs=1"]
+    out = tmp_path / "out"
+    summary = run_experiment(load_experiment(None, settings, changes), out, say=lambda _: None)
+    assert not summary.failed
+    results = read_results(out / "results.csv")
+    found = results.groupby(NAMES, as_index=False)["value"].mean()
+    if os.environ.get("WRITE_RESULTS"):
+        found.to_csv(KNOWN, index=False, float_format="%.9g", lineterminator="\n")
+    known = pd.read_csv(KNOWN, keep_default_na=False, na_values={"value": [""]})
+    pd.testing.assert_frame_equal(found[NAMES], known[NAMES])
+    # Other processors round otherwise; trained networks carry that on.
+    np.testing.assert_allclose(found["value"], known["value"], rtol=1e-3, atol=1e-5)
