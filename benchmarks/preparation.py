@@ -25,15 +25,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from harmbench.antspy import ants_module
 from harmbench.cohorts.base import Scan
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.phantom.scanner import gradient_distortion
+from harmbench.external.antspy import ants_module
 from harmbench.preparation.align import PreparedScan, prepare_scans
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
-from harmbench.scoring import score_rows
+from harmbench.runner.scoring import score_rows
 from harmbench.segmentation import make_segmenter
 from harmbench.settings import validated
 from harmbench.storage import read_json

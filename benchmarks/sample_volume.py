@@ -27,8 +27,8 @@ from tabulate import tabulate
 from train_step import WAY, simulated_pairs
 
 from harmbench.config import load_experiment
-from harmbench.method import Pair, Task
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings
+from harmbench.task import Pair, Task
 from harmbench.training import resolve_device
 
 TRAINING = {"small": 4, "paper": 6}

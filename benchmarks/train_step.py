@@ -32,11 +32,11 @@ from tabulate import tabulate
 
 from harmbench.cohorts.base import load_scan
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
-from harmbench.method import Direction, Pair, Task
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings
 from harmbench.methods.dm.diffusion import Chain, diffusion_loss
 from harmbench.slices import training_slices
 from harmbench.storage import read_json
+from harmbench.task import Direction, Pair, Task
 from harmbench.training import resolve_device
 
 SMALL: Mapping[str, Any] = {"channels": 32, "norm_groups": 8, "levels": 3, "blocks_per_level": 1}

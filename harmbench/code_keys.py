@@ -34,10 +34,13 @@ KEY_SCHEME: Final = 2
 
 STAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "read": ("harmbench.cohorts.base:load_scan",),
-    "harmonize": ("harmbench.scoring:finish_volume", "harmbench.volume:write"),
-    "segment": ("harmbench.scoring:segment_to_file", "harmbench.scoring:segment_to_files"),
-    "score": ("harmbench.volume:read", "harmbench.scoring:score_rows"),
-    "prepare": ("harmbench.prepare.subject:prepare_subject",),
+    "harmonize": ("harmbench.runner.scoring:finish_volume", "harmbench.volume:write"),
+    "segment": (
+        "harmbench.segmentation.stored:segment_to_file",
+        "harmbench.segmentation.stored:segment_to_files",
+    ),
+    "score": ("harmbench.volume:read", "harmbench.runner.scoring:score_rows"),
+    "prepare": ("harmbench.preparation.subject:prepare_subject",),
 }
 """Entry points, `MODULE:NAME`, of each stage. A fit, and a segmenter, start at their own modules.
 
@@ -54,7 +57,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "harmbench.syntax": "keys, not results",
     "harmbench.guard": "how a method's call may end",
     "harmbench.progress": "what is shown while work goes on",
-    "harmbench.meter": "measures time and memory",
+    "harmbench.runner.meter": "measures time and memory",
     "harmbench.training.preview": "pictures for people",
 }
 """Modules that cannot change a result, each with the reason; they never make a stage stale."""

@@ -12,10 +12,10 @@ import yaml
 from pydantic import Field, field_validator
 
 from harmbench.cohorts.data import DataSettings
+from harmbench.discovery import available_methods, load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, suggest
-from harmbench.method import available_methods, load_method, make_settings
+from harmbench.files.plain_yaml import load_yaml
 from harmbench.metrics.overlap import Backend
-from harmbench.plain_yaml import load_yaml
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.segmentation import Contrast
 from harmbench.settings import Settings, validated

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from harmbench.discovery import make_settings
 from harmbench.errors import MethodError
 from harmbench.guard import method_call
-from harmbench.method import Direction, Method, Pair, Task, make_settings
+from harmbench.method import Method
+from harmbench.task import Direction, Pair, Task
 from harmbench.volume import Volume
 
 __all__ = ["Check", "check_method", "tiny_pairs"]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from harmbench.errors import TrainingError, VolumeError
-from harmbench.method import Pair
 from harmbench.storage import key_of
+from harmbench.task import Pair
 from harmbench.volume import require_same_grid
 
 __all__ = ["TrainingSlices", "Window", "foreground", "map_slices", "round_up", "training_slices"]

@@ -110,7 +110,7 @@ def _add(node: ast.stmt, module: Module) -> None:
     names = _bound_by(node)
     # A module that counts whole may import another for what that does.
     passed_on = isinstance(node, ast.Import | ast.ImportFrom) and not module.whole
-    if passed_on or names == {"__all__"}:
+    if passed_on or names == {"__all__"} or _is_for_type_checkers(node):
         return
     number = len(module.statements)
     module.statements.append(Statement(ast.dump(node), _uses(node)))
@@ -129,6 +129,13 @@ def _without_documentation(tree: ast.Module) -> ast.Module:
         if isinstance(body, list):
             node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]  # type: ignore[attr-defined]
     return tree
+
+
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    """Whether a statement is an `if TYPE_CHECKING:` without an `else`: it never runs."""
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return (_dotted(node.test) or "").rpartition(".")[2] == "TYPE_CHECKING"
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -26,8 +26,8 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
-from harmbench.geometry import FileSpace, is_invertible, some_guessed
-from harmbench.imagefile import open_image
+from harmbench.files.geometry import FileSpace, is_invertible, some_guessed
+from harmbench.files.image import open_image
 from harmbench.notes import Note
 from harmbench.storage import atomic
 
@@ -169,7 +169,7 @@ def read(path: Path | str, kind: Kind = "intensity") -> Volume:
     """Read any 3D image that nibabel reads, to its last byte, and turn it to RAS.
 
     The file is taken by the name that is given, whatever it links to. What its header leaves open is
-    decided as `harmbench.geometry` says; `Volume.notes` has what was decided.
+    decided as `harmbench.files.geometry` says; `Volume.notes` has what was decided.
 
     Raises:
         VolumeError: the file is missing, damaged, not an image, not 3D, or not real-valued; its

@@ -13,8 +13,10 @@ from skimage.exposure import match_histograms
 from typing_extensions import Self
 
 from harmbench.errors import MethodError
-from harmbench.method import Method, Pair, Settings, Task
+from harmbench.method import Method
+from harmbench.settings import Settings
 from harmbench.storage import atomic
+from harmbench.task import Pair, Task
 from harmbench.volume import Step, Volume
 
 __all__ = ["HistogramMatching", "HistogramMatchingSettings"]

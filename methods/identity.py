@@ -1,6 +1,7 @@
 """The untreated source: the paper's *Original* row."""
 
-from harmbench.method import Method, Task
+from harmbench.method import Method
+from harmbench.task import Task
 from harmbench.volume import Volume
 
 __all__ = ["Identity"]

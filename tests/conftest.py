@@ -15,7 +15,7 @@ from harmbench import cli
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
 from harmbench.errors import UnsegmentableError
-from harmbench.grid import run_experiment
+from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
 

@@ -71,10 +71,10 @@ def _inserted(text: str, added: str, function: str) -> str:
 @pytest.mark.parametrize(
     ("module", "function", "stale"),
     [
-        # Finishing, segmenting and scoring a volume stand in one file.
-        ("scoring", "finish_volume", {"harmonize"}),
-        ("scoring", "segment_to_file", {"segment"}),
-        ("scoring", "score_rows", {"score"}),
+        # Finishing and scoring a volume stand in one file.
+        ("runner.scoring", "finish_volume", {"harmonize"}),
+        ("segmentation.stored", "segment_to_file", {"segment"}),
+        ("runner.scoring", "score_rows", {"score"}),
         # How a scan is read and rescaled, directly and through others.
         ("cohorts.base", "rescale_volume", {"read"}),
         ("cohorts.base", "load_scan", {"read"}),
@@ -89,7 +89,7 @@ def _inserted(text: str, added: str, function: str) -> str:
         ("cohorts.base", "validate", set()),
         ("cohorts.base", "_check_subject", set()),
         ("volume", "image_name", set()),
-        ("method", "load_method", set()),
+        ("discovery", "load_method", set()),
         ("segmentation", "make_segmenter", set()),
     ],
 )
@@ -107,7 +107,7 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "stale"),
     [
-        ("scoring", {"harmonize", "segment", "score"}),
+        ("runner.scoring", {"harmonize", "score"}),
         ("metrics.image", {"score"}),
         ("metrics.structure", {"score"}),
         ("metrics.overlap", {"score"}),
@@ -119,7 +119,7 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
         ("segmentation.atropos", {"atropos"}),
         ("segmentation.hmrf.kernels", {"hmrf"}),
         ("segmentation.hmrf.partial", {"hmrf"}),
-        ("fsl", {"fast"}),
+        ("external.fsl", {"fast"}),
         ("slices", {"harmonize", *NETWORKS}),
         ("samples", {"dm"}),
         ("training.networks", NETWORKS),
@@ -127,6 +127,8 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
         ("training.batches", NETWORKS),
         ("methods.pgan.losses", {"pgan"}),
         ("method", {*METHODS}),
+        ("external.antspy", {"atropos"}),
+        ("segmentation.stored", {"segment", "score"}),
         ("volume", EVERYTHING),
     ],
 )
@@ -137,17 +139,17 @@ def test_a_constant_at_the_end_of_a_module(edit, module: str, stale: set[str]) -
 @pytest.mark.parametrize(
     "module",
     [
-        *("console", "progress", "meter", "report.plots", "report.page", "bookkeeping", "grid"),
+        *("cli.console", "cli.doctor", "cli.scaffold", "progress", "report.plots", "report.page"),
+        *("runner.records", "runner.experiment", "runner.cell", "runner.rescore", "runner.meter"),
+        *("runner.provenance", "cohorts.bids", "cohorts.manifest", "discovery"),
         *(
-            "cell",
-            "rescoring",
-            "provenance",
-            "doctor",
-            "scaffold",
-            "cohorts.bids",
-            "cohorts.manifest",
+            "preparation.strip",
+            "trained.card",
+            "trained.scans",
+            "cli.running",
+            "config",
+            "statistics",
         ),
-        *("preparation.strip", "models.card", "apply.scans", "cli.running", "config", "statistics"),
         *(name.removeprefix("harmbench.") for name in LEFT_OUT if name != "harmbench.notes"),
     ],
 )
@@ -155,7 +157,9 @@ def test_modules_that_cannot_change_a_result(edit, module: str) -> None:
     assert edit(module, "\n\n_ADDED = 1\n\n\ndef added():\n    return 1\n") == set()
 
 
-@pytest.mark.parametrize("module", ["scoring", "volume", "slices", "methods.dm.train", "method"])
+@pytest.mark.parametrize(
+    "module", ["runner.scoring", "volume", "slices", "methods.dm.train", "method"]
+)
 def test_comments_documentation_and_lists_of_names_do_not_count(edit, module: str) -> None:
     added = '\n# harmbench.metrics and harmbench.slices\n"""Uses harmbench.training."""\n'
     assert edit(module, added + '__all__ = ["x"]\n') == set()
@@ -167,6 +171,25 @@ def _uses(folder: Path, text: str, name: str = "mine") -> str:
         (folder / file).write_text(content)
     tree = running_tree()
     return own_code(name, SourceTree({**tree.roots, "mine": folder / "mine.py"}, beside=folder))
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["from harmbench import Volume\nX = Volume\n", "import harmbench as h\nX = h.Volume\n"],
+)
+def test_names_of_the_public_api_are_followed(tmp_path: Path, tree: SourceTree, form: str) -> None:
+    (tmp_path / "mine.py").write_text(form)
+    mine = SourceTree({**tree.roots, "mine": tmp_path / "mine.py"})
+    before = own_code("mine", mine)
+    for module, changes in (("harmbench.volume", True), ("harmbench.runner.cell", False)):
+        path = tree.file(module)
+        assert path is not None
+        text = path.read_text()
+        try:
+            path.write_text(text + "\n\n_ADDED = 1\n")
+            assert (own_code("mine", mine) != before) == changes
+        finally:
+            path.write_text(text)
 
 
 @pytest.mark.parametrize(

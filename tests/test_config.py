@@ -11,8 +11,8 @@ from harmbench.config import (
     select_methods,
     write_experiment,
 )
+from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import load_method, make_settings
 
 CONFIGS = sorted(Path(str(files("harmbench.configs"))).glob("*.yaml"))
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from harmbench.cli.scaffold import new_method
 from harmbench.contract import check_method, tiny_pairs
-from harmbench.method import Method, available_methods, load_method
+from harmbench.discovery import available_methods, load_method
+from harmbench.method import Method
 from harmbench.methods.histogram_matching import HistogramMatching
-from harmbench.scaffold import new_method
 from harmbench.volume import Volume
 
 

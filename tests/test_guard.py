@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harmbench.discovery import load_method
 from harmbench.errors import ConfigError, MethodError
 from harmbench.guard import method_call
-from harmbench.method import load_method
 
 METHOD = """
 from pydantic import field_validator

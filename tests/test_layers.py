@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harmbench.method import available_methods
+from harmbench.discovery import available_methods
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from harmbench.apply import apply_model
 from harmbench.cohorts.base import Checked, validate
 from harmbench.cohorts.bids import read_bids
 from harmbench.cohorts.data import DataSettings
@@ -18,10 +17,11 @@ from harmbench.cohorts.manifest import read_manifest
 from harmbench.config import load_preparation
 from harmbench.contract import tiny_pairs
 from harmbench.errors import CohortError, VolumeError
-from harmbench.models import export_model, load_model
-from harmbench.outside import Triple, score_triple, segment_scan
-from harmbench.prepare import PrepareSummary, prepare_cohort
+from harmbench.preparation.cohort import PrepareSummary, prepare_cohort
+from harmbench.runner.outside import Triple, score_triple, segment_scan
 from harmbench.storage import read_json
+from harmbench.trained import export_model, load_model
+from harmbench.trained.apply import apply_model
 from harmbench.volume import read, write
 
 QUICK = [

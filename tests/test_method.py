@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-import harmbench.method
+import harmbench.discovery
+from harmbench.cli.scaffold import new_method
+from harmbench.discovery import available_methods, load_method, method_code
 from harmbench.errors import MethodError
-from harmbench.method import Direction, Method, available_methods, load_method, method_code
-from harmbench.scaffold import new_method
+from harmbench.method import Method
+from harmbench.task import Direction
 
 
 def test_built_in_methods_are_found() -> None:
@@ -47,7 +49,7 @@ def test_entry_points_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> No
         "odd": EntryPoint("odd", "harmbench.errors:suggest", "harmbench.methods"),
         "abstract": EntryPoint("abstract", "harmbench.method:Method", "harmbench.methods"),
     }
-    monkeypatch.setattr(harmbench.method, "available_methods", lambda: points)
+    monkeypatch.setattr(harmbench.discovery, "available_methods", lambda: points)
     for name, message in (
         ("gone", "cannot be imported"),
         ("odd", "not a subclass"),

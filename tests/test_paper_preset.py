@@ -19,12 +19,13 @@ from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.cohorts.phantom.anatomy import field_of_view
 from harmbench.cohorts.phantom.subjects import make_subjects
 from harmbench.config import Experiment, load_experiment
+from harmbench.discovery import load_method, make_settings
 from harmbench.folds import make_folds
-from harmbench.method import Pair, load_method, make_settings
 from harmbench.methods.deepharmony import DeepHarmony
 from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.pgan.train import total_steps
 from harmbench.slices import training_slices
+from harmbench.task import Pair
 from harmbench.volume import Volume
 
 PRESET = Path(str(files("harmbench.configs"))) / "paper.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -36,3 +37,26 @@ def test_all_lists_what_the_module_defines(name: str) -> None:
 
 def test_modules_are_found() -> None:
     assert {"harmbench.volume", "harmbench.methods.identity"} <= set(_modules())
+
+
+def test_the_public_api_is_there_by_name() -> None:
+    listed = [name for name in harmbench.__all__ if name != "__version__"]
+    assert sorted(harmbench._MODULES) == sorted(listed) == listed
+    for name in listed:
+        place = importlib.import_module(f"harmbench.{harmbench._MODULES[name]}")
+        assert getattr(harmbench, name) is getattr(place, name)
+    assert set(harmbench.__all__) <= set(dir(harmbench))
+    with pytest.raises(AttributeError, match="module 'harmbench' has no attribute 'nothing'"):
+        _ = harmbench.nothing
+
+
+def test_type_checkers_see_the_public_api() -> None:
+    tree = ast.parse(inspect.getsource(harmbench))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    places = {
+        alias.name: (node.module or "").removeprefix("harmbench.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert places == harmbench._MODULES

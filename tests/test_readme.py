@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from harmbench.contract import check_method
-from harmbench.method import load_method
+from harmbench.discovery import load_method
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

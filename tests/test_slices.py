@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from harmbench.errors import TrainingError, VolumeError
-from harmbench.method import Pair
 from harmbench.slices import Window, foreground, round_up, training_slices
+from harmbench.task import Pair
 from harmbench.volume import Volume
 
 SHAPES = st.tuples(*[st.integers(1, 9)] * 3)

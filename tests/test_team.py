@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from harmbench.discovery import load_method
 from harmbench.errors import MethodError, TrainingError
-from harmbench.method import Direction, Pair, Task, load_method
 from harmbench.methods.dm.train import train
+from harmbench.task import Direction, Pair, Task
 from harmbench.training import Team, TrainingSettings, together
 from harmbench.volume import Volume
 

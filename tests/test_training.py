@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from harmbench.errors import ConfigError, MethodError, TrainingError
-from harmbench.method import Direction, Task
 from harmbench.settings import validated
 from harmbench.slices import TrainingSlices
+from harmbench.task import Direction, Task
 from harmbench.training import (
     Batches,
     Checkpoints,

@@ -14,10 +14,10 @@ import typer
 
 from harmbench import __version__
 from harmbench.cli.adapters import check_method, doctor, methods, metrics, new_method
+from harmbench.cli.console import fail, say
 from harmbench.cli.running import demo, report, rescore, run
 from harmbench.cli.scans import cohort, prepare, score, segment
 from harmbench.cli.trained import apply, export
-from harmbench.console import fail, say
 from harmbench.errors import HarmbenchError
 
 __all__ = ["app", "main"]

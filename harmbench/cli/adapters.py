@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harmbench.cli.console import print_json, show_table
 from harmbench.cli.options import Json, Overrides
-from harmbench.console import print_json, show_table
 
 __all__ = ["check_method", "doctor", "methods", "metrics", "new_method"]
 
@@ -18,8 +18,8 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List the methods; with a name, its settings, source and parameter counts."""
+    from harmbench.discovery import available_methods, load_method
     from harmbench.guard import method_call
-    from harmbench.method import available_methods, load_method
 
     if name is None:
         rows = []
@@ -63,7 +63,7 @@ def new_method(
     folder: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
 ) -> None:
     """Write a working method adapter and its test, to start from."""
-    from harmbench.scaffold import new_method as write_method
+    from harmbench.cli.scaffold import new_method as write_method
 
     adapter, test, cls = write_method(name, folder)
     print(f"wrote {adapter} and {test}; next:")
@@ -82,7 +82,7 @@ def check_method(
     """
     from harmbench.config import parse_overrides
     from harmbench.contract import check_method as check
-    from harmbench.method import load_method
+    from harmbench.discovery import load_method
 
     checks = check(load_method(name), parse_overrides(overrides or ()))
     rows = [
@@ -97,7 +97,7 @@ def doctor(as_json: Json = False) -> None:
     """Say what this installation can do: FSL, GPU, methods, versions."""
     from dataclasses import asdict
 
-    from harmbench.doctor import examine
+    from harmbench.cli.doctor import examine
 
     findings = examine()
     show_table([asdict(finding) for finding in findings], as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harmbench.cli.console import say
 from harmbench.cli.options import (
     DEFAULT_OUT,
     Config,
@@ -19,10 +20,9 @@ from harmbench.cli.options import (
     config_path,
     given,
 )
-from harmbench.console import say
 
 if TYPE_CHECKING:
-    from harmbench.grid import Summary
+    from harmbench.runner.experiment import Summary
 
 __all__ = ["demo", "report", "rescore", "run"]
 
@@ -72,8 +72,8 @@ def run(
     - `harmbench run --method my_method.py:MyMethod --data scans.csv --rescale percentile`
     """
     from harmbench.config import load_experiment, select_methods
-    from harmbench.grid import run_experiment
     from harmbench.planning import parse_duration
+    from harmbench.runner.experiment import run_experiment
 
     budget_s = None if budget is None else parse_duration(budget)
     changes = {
@@ -114,7 +114,7 @@ def rescore(
 
     Example: `harmbench rescore runs/dm --set scoring.surface_backend=medpy`
     """
-    from harmbench.rescoring import rescore_run
+    from harmbench.runner.rescore import rescore_run
 
     changes = {"jobs": jobs, "device": device, "scoring.segmenter": segmenter}
     summary = rescore_run(out, overrides or (), given(changes), say=say)
@@ -150,7 +150,7 @@ def demo(
 ) -> None:
     """Run the benchmark on a small simulated cohort and report: minutes on two cores."""
     from harmbench.config import load_experiment
-    from harmbench.grid import run_experiment
+    from harmbench.runner.experiment import run_experiment
 
     experiment = load_experiment(config_path("demo"), (), given({"jobs": jobs}))
     summary = run_experiment(experiment, out, say=say)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harmbench.cli.console import say, say_notes, show_table
 from harmbench.cli.options import (
     Config,
     ContrastName,
@@ -21,7 +22,6 @@ from harmbench.cli.options import (
     parse_rescale,
     parse_shape,
 )
-from harmbench.console import say, say_notes, show_table
 
 __all__ = ["cohort", "prepare", "score", "segment"]
 
@@ -109,7 +109,7 @@ def prepare(
     - `harmbench prepare bids/ prepared/ --set data.bids.entities.acq=high`
     """
     from harmbench.config import load_preparation
-    from harmbench.prepare import prepare_cohort
+    from harmbench.preparation.cohort import prepare_cohort
 
     changes = {
         "data.path": data,
@@ -158,7 +158,7 @@ def segment(
 
     Example: `harmbench segment brain.nii.gz labels.nii.gz --segmenter atropos`
     """
-    from harmbench.outside import segment_scan
+    from harmbench.runner.outside import segment_scan
 
     rows = segment_scan(
         scan, labels, segmenter or "auto", parse_rescale(rescale), contrast, say=say
@@ -192,8 +192,8 @@ def score(
 
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """
-    from harmbench.outside import find_triples, score_all
     from harmbench.results import FAILURES
+    from harmbench.runner.outside import find_triples, score_all
 
     triples = find_triples(volume, reference, source)
     frame = score_all(

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harmbench.cli.console import say
 from harmbench.cli.options import Device, one_of
-from harmbench.console import say
 
 __all__ = ["apply", "export"]
 
@@ -49,9 +49,10 @@ def apply(
 
     - `harmbench apply my-model scan.nii.gz --n-samples 10 --units scan --out new`
     """
-    from harmbench.apply import ApplyOptions, InputKind, Units, apply_model
-    from harmbench.models import load_model
     from harmbench.progress import Display
+    from harmbench.trained import load_model
+    from harmbench.trained.apply import apply_model
+    from harmbench.trained.scans import ApplyOptions, InputKind, Units
     from harmbench.training import resolve_device
 
     options = ApplyOptions(
@@ -76,8 +77,8 @@ def export(
 
     Example: `harmbench export harmbench-run/cells/dm/3T-to-1.5T/fold-0/seed-0 --out my-model`
     """
-    from harmbench.models import export_model
     from harmbench.progress import Display
+    from harmbench.trained import export_model
 
     with Display("export", 1) as display:
         folder = export_model(cell, out, display)

@@ -24,11 +24,11 @@ from harmbench.cohorts.intensities import (
 from harmbench.cohorts.masks import read_mask
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError, suggest
-from harmbench.method import Direction, NoProgress, Progress
+from harmbench.files.sidecars import noted
 from harmbench.notes import Note, summarize
 from harmbench.segmentation.plausible import has_repeated_value
-from harmbench.sidecars import noted
 from harmbench.storage import file_key
+from harmbench.task import Direction, NoProgress, Progress
 from harmbench.volume import Step, Volume, read, require_same_grid, require_same_sides
 
 __all__ = [

@@ -15,9 +15,9 @@ from harmbench.cohorts.bids_sessions import PREPARED, session_of
 from harmbench.cohorts.bids_settings import BidsSettings, short_name
 from harmbench.cohorts.participants import EVERYBODY, Participants, read_participants
 from harmbench.errors import CohortError, suggest
+from harmbench.files.sidecars import odd_sidecars, simulated_among
+from harmbench.files.text import read_object
 from harmbench.notes import Note
-from harmbench.sidecars import odd_sidecars, simulated_among
-from harmbench.textfiles import read_object
 
 __all__ = ["BidsSettings", "read_bids"]
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile
 from harmbench.errors import CohortError, suggest
-from harmbench.field_strength import FIELD, nominal_label, parse_tesla
+from harmbench.files.field_strength import FIELD, nominal_label, parse_tesla
+from harmbench.files.sidecars import field_text, sidecar_fields
+from harmbench.files.text import read_object
 from harmbench.notes import Note
-from harmbench.sidecars import field_text, sidecar_fields
-from harmbench.textfiles import read_object
 
 __all__ = ["PREPARED", "session_of"]
 

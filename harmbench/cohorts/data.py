@@ -14,9 +14,9 @@ from harmbench.cohorts.bids import BidsSettings, read_bids
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.errors import CohortError
-from harmbench.method import Progress
 from harmbench.notes import Note
 from harmbench.settings import Settings
+from harmbench.task import Progress
 
 __all__ = ["DataSettings", "describe_cohort", "open_cohort"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, suggest
-from harmbench.filetypes import why_no_file
-from harmbench.sidecars import odd_sidecars, simulated_among
-from harmbench.textfiles import read_table
+from harmbench.files.kinds import why_no_file
+from harmbench.files.sidecars import odd_sidecars, simulated_among
+from harmbench.files.text import read_table
 
 __all__ = ["read_manifest"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from harmbench.errors import CohortError, suggest
+from harmbench.files.text import Table, read_table
 from harmbench.notes import Note
-from harmbench.textfiles import Table, read_table
 
 __all__ = ["DEFAULT_COLUMN", "EVERYBODY", "Participants", "read_participants"]
 

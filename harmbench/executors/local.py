@@ -15,9 +15,9 @@ from multiprocessing.managers import SyncManager
 from queue import Queue
 from typing import Any, Generic, TypeVar
 
-from harmbench.method import Progress
-from harmbench.programs import end_programs
+from harmbench.external.programs import end_programs
 from harmbench.progress import Display
+from harmbench.task import Progress
 
 __all__ = ["Died", "LocalExecutor", "end_with_parent", "shared_threads"]
 

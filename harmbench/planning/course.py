@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Protocol
 
-from harmbench.bench import Bench
 from harmbench.config import Experiment
+from harmbench.discovery import load_method
 from harmbench.errors import HarmbenchError
-from harmbench.method import load_method
 from harmbench.planning.durations import in_words
 from harmbench.planning.estimate import (
     advice,
@@ -30,7 +29,8 @@ from harmbench.planning.plan import MethodPlan, Plan, write_plan
 from harmbench.planning.sizing import Sized, cells_s, size
 from harmbench.planning.trial import Measure, measure_apart, rough_apart
 from harmbench.progress import Remaining
-from harmbench.runs import Cell
+from harmbench.runner.context import Bench
+from harmbench.runner.folder import Cell
 
 __all__ = ["Course", "RunCells"]
 

@@ -9,16 +9,17 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from harmbench.bench import Bench, LazyPairs
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.config import load_experiment, shipped
+from harmbench.discovery import load_method, make_settings
 from harmbench.errors import HarmbenchError
 from harmbench.guard import method_call
-from harmbench.method import Method, load_method, make_settings
+from harmbench.method import Method
 from harmbench.planning.durations import in_words
 from harmbench.planning.sizing import CellSize, Rest, cell_s, steps_of
 from harmbench.planning.trial import Cost, Measure, Trial
-from harmbench.runs import Cell, RunFolder
+from harmbench.runner.context import Bench, LazyPairs
+from harmbench.runner.folder import Cell, RunFolder
 
 __all__ = [
     "advice",

@@ -10,8 +10,8 @@ import psutil
 from pydantic import BaseModel
 
 from harmbench.config import Experiment
+from harmbench.discovery import load_method
 from harmbench.errors import MethodError
-from harmbench.method import load_method
 from harmbench.planning.plan import Level, MethodPlan, Plan
 
 __all__ = ["fit_to_machine", "with_settings"]

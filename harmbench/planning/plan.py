@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from harmbench.bench import Bench
 from harmbench.config import write_experiment
 from harmbench.errors import RunError
 from harmbench.planning.trial import Cost
-from harmbench.runs import RunFolder
+from harmbench.runner.context import Bench
+from harmbench.runner.folder import RunFolder
 from harmbench.settings import Settings
 from harmbench.storage import read_json
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
 
+from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError
-from harmbench.method import Method, make_settings
+from harmbench.method import Method
 from harmbench.planning.trial import Cost
 
 __all__ = ["FEWEST_STEPS", "CellSize", "Rest", "Sized", "cell_s", "cells_s", "size", "steps_of"]

@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from harmbench.discovery import load_method, make_settings
 from harmbench.errors import HarmbenchError, MethodError
 from harmbench.executors.local import end_with_parent, shared_threads
-from harmbench.method import Direction, Method, Pair, Task, load_method, make_settings
+from harmbench.method import Method
 from harmbench.settings import Settings
 from harmbench.storage import read_json
+from harmbench.task import Direction, Pair, Task
 from harmbench.volume import Volume
 
 __all__ = ["Cost", "Measure", "Trial", "measure", "measure_apart", "rough", "rough_apart"]

@@ -1,4 +1,4 @@
 """From raw scans to pairs on one grid: the steps, each a module, on volumes in memory.
 
-`harmbench.prepare` runs them over a data set and writes a BIDS derivative.
+`subject` takes one person through them, `cohort` a whole data set, and `qc` shows what came out.
 """

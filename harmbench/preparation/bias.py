@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.antspy import ants_module
 from harmbench.errors import PreparationError
+from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, to_ants
 from harmbench.preparation.settings import BiasSettings
 from harmbench.volume import Volume

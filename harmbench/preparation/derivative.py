@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from harmbench import __version__
-from harmbench.antspy import SEED
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, PreparationError
+from harmbench.external.antspy import SEED
+from harmbench.files.sidecars import sidecar_fields
 from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.itk import write_linear
 from harmbench.preparation.scan import CleanScan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, brain_volume_ml
-from harmbench.sidecars import sidecar_fields
 from harmbench.storage import read_json, write_json, write_text
 from harmbench.volume import Volume, write
 

@@ -12,8 +12,8 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
-from harmbench.antspy import ants_module
 from harmbench.errors import PreparationError
+from harmbench.external.antspy import ants_module
 from harmbench.metrics.arrays import bounding_box
 from harmbench.preparation.itk import from_ants, to_ants, write_linear
 from harmbench.preparation.settings import Interpolation

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.antspy import ants_module
+from harmbench.external.antspy import ants_module
 from harmbench.volume import Volume
 
 __all__ = ["from_ants", "linear_matrix", "to_ants", "write_linear"]

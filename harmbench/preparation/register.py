@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from harmbench.antspy import ants_module
 from harmbench.errors import PreparationError
+from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, linear_matrix, to_ants
 from harmbench.preparation.settings import Transformation
 from harmbench.volume import Volume

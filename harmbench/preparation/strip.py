@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harmbench.cohorts.intensities import brain_of
 from harmbench.errors import PreparationError, ProgramError, UnavailableError, VolumeError
-from harmbench.fsl import fsl_version, run_fsl
+from harmbench.external.fsl import fsl_version, run_fsl
 from harmbench.preparation.settings import StripSettings
 from harmbench.volume import Volume, read, write
 

@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from harmbench.method import Direction
 from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
 from harmbench.report.evidence import Evidence
 from harmbench.report.shapes import direction_title
@@ -23,9 +22,10 @@ from harmbench.report.style import (
     new_figure,
     say,
 )
-from harmbench.runs import file_label
+from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import CEILING
+from harmbench.task import Direction
 
 __all__ = ["agreement_plot", "bland_altman", "reference_volumes"]
 

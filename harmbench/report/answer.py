@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from harmbench.method import Direction
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Column, Head, decimals_for, exponent_for
@@ -18,6 +17,7 @@ from harmbench.report.render import head_text
 from harmbench.report.shapes import short_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, BASELINE, paired_bootstrap
+from harmbench.task import Direction
 
 __all__ = ["MAIN_MEASURES", "Verdict", "caveats", "headline", "verdicts"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmbench.method import NoProgress, Progress
 from harmbench.metrics.suite import METRICS
 from harmbench.report.evidence import Evidence
 from harmbench.report.figures import all_figures
@@ -19,6 +18,7 @@ from harmbench.report.tables import all_tables
 from harmbench.report.tables_run import cost_table, published_tables, status_table
 from harmbench.results import write_results
 from harmbench.storage import atomic
+from harmbench.task import NoProgress, Progress
 
 __all__ = ["make_report"]
 

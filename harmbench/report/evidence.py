@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from harmbench.errors import RunError, VolumeError
-from harmbench.method import Direction
 from harmbench.metrics.base import Metric
-from harmbench.runs import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, CellFolder, RunFolder
 from harmbench.statistics import BASELINE, CEILING, subject_values
+from harmbench.task import Direction
 from harmbench.volume import Volume, read
 
 __all__ = ["CellRecord", "Evidence"]

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from harmbench.errors import ReportError, suggest
-from harmbench.method import Direction
 from harmbench.metrics.base import Metric
 from harmbench.report.evidence import CellRecord, Evidence
 from harmbench.report.published import DIRECTIONS
 from harmbench.results import merge, read_results
-from harmbench.runs import RunFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.statistics import BASELINE, CEILING, summarize
+from harmbench.task import Direction
 
 __all__ = ["load_evidence", "median_subject"]
 

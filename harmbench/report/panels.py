@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from harmbench.method import Direction
 from harmbench.report.evidence import Evidence
 from harmbench.report.shapes import direction_title
 from harmbench.report.style import Illustration, new_figure
 from harmbench.report.views import View, blank_panel, show_slice, views, write_letters
-from harmbench.runs import file_label
+from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import BASELINE, CEILING
+from harmbench.task import Direction
 from harmbench.volume import Volume
 
 __all__ = ["TISSUE_COLOURS", "segmentation_panels", "slice_panels"]

@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from harmbench.method import Direction
 from harmbench.metrics.base import Metric
 from harmbench.report.evidence import Evidence
 from harmbench.report.render import ARROWS, unit_text
@@ -30,8 +29,9 @@ from harmbench.report.style import (
     method_colours,
     new_figure,
 )
-from harmbench.runs import file_label
+from harmbench.runner.folder import file_label
 from harmbench.statistics import CEILING
+from harmbench.task import Direction
 
 __all__ = ["BINS", "histogram_plot", "subject_plot"]
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from harmbench.method import Direction
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Column, Entry, Head, Row, Table, decimals_for, exponent_for
-from harmbench.runs import file_label
+from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, CEILING
+from harmbench.task import Direction
 
 __all__ = [
     "SIMULATED",

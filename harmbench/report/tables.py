@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harmbench.method import Direction
 from harmbench.metrics.volumetry import (
     RELATIVE_VOLUME_DIFFERENCE,
     VOLUME,
@@ -28,7 +27,8 @@ from harmbench.report.shapes import (
     mean_columns,
     mean_table,
 )
-from harmbench.runs import file_label
+from harmbench.runner.folder import file_label
+from harmbench.task import Direction
 
 __all__ = ["all_tables"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.antspy import ants_module
 from harmbench.errors import SegmenterError, UnsegmentableError
+from harmbench.external.antspy import ants_module
 from harmbench.segmentation.base import TISSUES, check_segmentable
 from harmbench.segmentation.contrast import Contrast, by_rising_intensity, to_tissues
 from harmbench.volume import Step, Volume

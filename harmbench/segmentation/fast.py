@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.errors import ProgramError, SegmenterError, VolumeError
-from harmbench.fsl import fsl_version, run_fsl
+from harmbench.external.fsl import fsl_version, run_fsl
 from harmbench.segmentation.base import TISSUES, check_segmentable
 from harmbench.segmentation.contrast import Contrast, by_rising_intensity, to_tissues
 from harmbench.volume import Step, Volume, read, write

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harmbench.method import Task
 from harmbench.slices import TrainingSlices
+from harmbench.task import Task
 from harmbench.training.checkpoints import Checkpoints
 from harmbench.training.curve import Cost, LossLog
 from harmbench.training.preview import Previews

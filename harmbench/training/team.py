@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from harmbench.errors import HarmbenchError, MethodError, TrainingError
-from harmbench.method import NoProgress, Task
+from harmbench.task import NoProgress, Task
 from harmbench.training.networks import numerics, resolve_device
 from harmbench.training.settings import TrainingSettings
 

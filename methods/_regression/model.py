@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from harmbench.errors import MethodError
-from harmbench.method import Method, Pair, Task
+from harmbench.method import Method
 from harmbench.methods._regression.settings import RegressionSettings
 from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
 from harmbench.storage import key_of, write_json
+from harmbench.task import Pair, Task
 from harmbench.training import (
     Batches,
     Team,

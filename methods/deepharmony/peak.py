@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from harmbench.method import Pair
+from harmbench.task import Pair
 from harmbench.volume import Step, Volume
 
 __all__ = ["AlignedPairs", "white_matter_peak"]

@@ -14,7 +14,7 @@ from torch import nn
 from typing_extensions import Self
 
 from harmbench.errors import MethodError
-from harmbench.method import Method, Pair, Task
+from harmbench.method import Method
 from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.dm.sampling import sample
 from harmbench.methods.dm.settings import DiffusionSettings
@@ -22,6 +22,7 @@ from harmbench.methods.dm.train import train
 from harmbench.samples import mean_and_sd
 from harmbench.slices import foreground, map_slices
 from harmbench.storage import write_json
+from harmbench.task import Pair, Task
 from harmbench.training import (
     fitted,
     frozen,

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harmbench.method import Pair, Task
 from harmbench.methods.dm.diffusion import Chain, diffusion_loss
 from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.dm.sampling import sample, sampling_timesteps
 from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.slices import training_slices
 from harmbench.storage import key_of
+from harmbench.task import Pair, Task
 from harmbench.training import (
     Batches,
     Team,

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harmbench.method import Pair, Task
 from harmbench.methods.pgan.losses import discriminator_loss, generator_loss
 from harmbench.methods.pgan.networks import Discriminator, Generator
 from harmbench.methods.pgan.perceptual import Features, load_features
 from harmbench.methods.pgan.settings import PGANSettings
 from harmbench.slices import round_up, training_slices
 from harmbench.storage import key_of
+from harmbench.task import Pair, Task
 from harmbench.training import (
     Batches,
     Team,

@@ -7,7 +7,7 @@ import pytest
 from harmbench.cohorts.base import Cohort, Scan, load_scan, rescale_volume, validate
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.errors import CohortError, VolumeError
-from harmbench.method import Direction
+from harmbench.task import Direction
 from harmbench.volume import Volume, read, write
 
 

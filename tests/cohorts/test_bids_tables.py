@@ -13,9 +13,9 @@ from harmbench.cohorts.bids import BidsSettings, read_bids
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError
-from harmbench.grid import run_experiment
 from harmbench.report import make_report
 from harmbench.results import read_results
+from harmbench.runner.experiment import run_experiment
 
 LayOut = Callable[..., Path]
 FIELD = "MagneticFieldStrength"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from harmbench.method import Direction, Pair, Task
+from harmbench.task import Direction, Pair, Task
 from harmbench.volume import Volume
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from harmbench.contract import check_method, tiny_pairs
+from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import make_settings
 from harmbench.methods.deepharmony import DeepHarmony, DeepHarmonySettings
 from harmbench.methods.deepharmony.model import _spread_batches
 from harmbench.methods.deepharmony.network import DeepHarmonyNetwork

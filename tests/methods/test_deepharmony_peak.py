@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from harmbench.method import Pair
 from harmbench.methods.deepharmony.peak import AlignedPairs, white_matter_peak
+from harmbench.task import Pair
 from harmbench.volume import Volume
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from harmbench.discovery import load_method, make_settings, saved_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import load_method, make_settings, saved_settings
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings, model
 from harmbench.training import random_generator
 from harmbench.volume import Volume

@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 
+from harmbench.discovery import load_method, make_settings
 from harmbench.errors import MethodError, TrainingError
-from harmbench.method import Pair, Task, load_method, make_settings
+from harmbench.task import Pair, Task
 from harmbench.volume import Volume
 
 SETTINGS = {

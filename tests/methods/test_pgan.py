@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from harmbench.contract import check_method
+from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import Pair, make_settings
 from harmbench.methods.pgan import PGAN, PGANSettings
 from harmbench.methods.pgan.train import learning_rate
+from harmbench.task import Pair
 from harmbench.volume import Volume
 
 SMALL = {

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import Direction, Task, make_settings
 from harmbench.methods.pgan import PGAN, PGANSettings
 from harmbench.methods.pgan.perceptual import Features, load_features
+from harmbench.task import Direction, Task
 from harmbench.training import parameter_count, random_generator
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from harmbench.contract import check_method
+from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.method import make_settings
 from harmbench.methods.unet import UNet, UNetSettings
 from harmbench.methods.unet.network import Regressor
 from harmbench.volume import Volume

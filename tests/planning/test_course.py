@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-import harmbench.grid
+import harmbench.runner.experiment
 from harmbench.config import load_experiment
 from harmbench.errors import MethodError
-from harmbench.grid import run_experiment
 from harmbench.planning import Course, Plan, Trial, read_plan
 from harmbench.planning.trial import Cost
+from harmbench.runner.experiment import run_experiment
 
 pytestmark = pytest.mark.usefixtures("thresholds")
 
@@ -104,15 +104,15 @@ def stand(
     def begin(plan, budget_s, say, run, describe, started):
         return course(plan, budget_s, say, run, describe, 0.0)
 
-    monkeypatch.setattr(harmbench.grid, "Course", begin)
+    monkeypatch.setattr(harmbench.runner.experiment, "Course", begin)
     return stand
 
 
 @pytest.fixture
 def plans_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs plan and record, and run no cell."""
-    monkeypatch.setattr(harmbench.grid, "segment_real_scans", lambda *_: None)
-    monkeypatch.setattr(harmbench.grid, "run_cells", lambda *_, **__: ({}, {}))
+    monkeypatch.setattr(harmbench.runner.experiment, "segment_real_scans", lambda *_: None)
+    monkeypatch.setattr(harmbench.runner.experiment, "run_cells", lambda *_, **__: ({}, {}))
 
 
 def _line(lines: list[str], start: str) -> str:
@@ -170,7 +170,7 @@ def test_later_methods_are_sized_by_what_earlier_ones_showed(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cells take twice as long as estimated: the second method gets half of the steps."""
-    monkeypatch.setattr(harmbench.grid, "segment_real_scans", lambda *_: None)
+    monkeypatch.setattr(harmbench.runner.experiment, "segment_real_scans", lambda *_: None)
 
     def run_cells(bench, cells, *, say, left):
         name = cells[0].method
@@ -178,7 +178,7 @@ def test_later_methods_are_sized_by_what_earlier_ones_showed(
             stand.now += 2 * 4 * bench.experiment.methods[name]["iterations"] * 0.01
         return {}, {}
 
-    monkeypatch.setattr(harmbench.grid, "run_cells", run_cells)
+    monkeypatch.setattr(harmbench.runner.experiment, "run_cells", run_cells)
     more = {"twin": {"uses": f"{stand.adapter}:Slow"}}
     stand(budget_s=100.0, methods=more)
     methods = json.loads((stand.out / "run.json").read_text())["methods"]

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from harmbench.errors import ConfigError
-from harmbench.method import Method, Settings
+from harmbench.method import Method
 from harmbench.planning.sizing import FEWEST_STEPS, CellSize, Rest, Sized, cell_s, cells_s, size
 from harmbench.planning.trial import Cost
+from harmbench.settings import Settings
 
 CELL = CellSize(train=6, test=2)
 REST = Rest(segment_s=3.0, score_s=1.0)

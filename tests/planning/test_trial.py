@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from harmbench.contract import tiny_pairs
+from harmbench.discovery import load_method
 from harmbench.errors import MethodError
-from harmbench.method import Direction, load_method
 from harmbench.planning import trial as module
 from harmbench.planning.trial import Cost, Trial, measure, measure_apart, rough
+from harmbench.task import Direction
 
 
 def _trial(name: str, **settings: Any) -> Trial:

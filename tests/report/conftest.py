@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.results import table, write_results
-from harmbench.runs import Cell, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.segmentation.base import TISSUES
 from harmbench.storage import write_json
+from harmbench.task import Direction
 from harmbench.volume import Volume, write
 
 SHAPE = (24, 28, 24)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report.answer import MAIN_MEASURES, Verdict, headline, verdicts
 from harmbench.report.loading import load_evidence
 from harmbench.results import read_results, write_results
+from harmbench.task import Direction
 
 MakeRun = Callable[..., Path]
 FORTH = Direction("3T", "1.5T")

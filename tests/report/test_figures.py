@@ -14,7 +14,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report.agreement import agreement_plot, bland_altman, reference_volumes
 from harmbench.report.curves import POINTS, loss_curves, training_plot
@@ -27,6 +26,7 @@ from harmbench.report.style import method_colours, style, write_figure
 from harmbench.report.views import take_slice, views
 from harmbench.results import read_results, write_results
 from harmbench.segmentation.base import TISSUES
+from harmbench.task import Direction
 
 MakeRun = Callable[..., Path]
 FORTH = Direction("3T", "1.5T")

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from harmbench.errors import ReportError
-from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report.loading import load_evidence, median_subject
 from harmbench.results import read_results, write_results
-from harmbench.runs import RunFolder
+from harmbench.runner.folder import RunFolder
+from harmbench.task import Direction
 
 MakeRun = Callable[..., Path]
 FORTH, BACK = Direction("3T", "1.5T"), Direction("1.5T", "3T")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from harmbench.errors import ReportError
-from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report import make_report
 from harmbench.report.loading import load_evidence
@@ -18,6 +17,7 @@ from harmbench.report.page import render_page
 from harmbench.report.tables import all_tables
 from harmbench.report.tables_run import published_tables, status_table
 from harmbench.results import read_results, write_results
+from harmbench.task import Direction
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "img", "br", "hr", "link", "input"}

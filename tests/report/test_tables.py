@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from harmbench.method import Direction
 from harmbench.metrics.suite import METRICS
 from harmbench.report.evidence import Evidence
 from harmbench.report.layout import Table
@@ -15,6 +14,7 @@ from harmbench.report.loading import load_evidence
 from harmbench.report.tables import all_tables
 from harmbench.report.tables_run import cost_table, published_tables, status_table
 from harmbench.results import read_results, write_results
+from harmbench.task import Direction
 
 MakeRun = Callable[..., Path]
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from harmbench.config import load_experiment
-from harmbench.grid import run_experiment
-from harmbench.method import available_methods, load_method
+from harmbench.discovery import available_methods, load_method
 from harmbench.results import read_results
+from harmbench.runner.experiment import run_experiment
 
 KNOWN = Path(__file__).with_name("same_results.csv")
 NAMES = ["method", "metric", "tissue", "status"]

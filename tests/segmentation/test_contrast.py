@@ -71,7 +71,7 @@ def test_classes_become_tissues() -> None:
 
 
 def test_every_segmenter_has_a_key_of_its_contrast(thresholds) -> None:
-    from harmbench.scoring import segmenter_key
+    from harmbench.segmentation.stored import segmenter_key
 
     one, other = (make_segmenter("hmrf", contrast=name) for name in ("T1w", "T2w"))
     assert segmenter_key(one) != segmenter_key(other)

@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
+from harmbench.cli.doctor import examine
 from harmbench.contract import tiny_pairs
-from harmbench.doctor import examine
 from harmbench.errors import SegmentationError, SegmenterError, UnavailableError
 from harmbench.segmentation import AUTO, make_segmenter
 from harmbench.segmentation.fast import Fast

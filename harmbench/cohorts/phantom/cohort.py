@@ -19,8 +19,8 @@ from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
 from harmbench.cohorts.whole_subjects import intact, publish, sweep
 from harmbench.errors import CohortError
-from harmbench.method import NoProgress, Progress
 from harmbench.storage import key_of
+from harmbench.task import NoProgress, Progress
 
 __all__ = ["cache_folder", "make_phantom"]
 

@@ -1,0 +1,109 @@
+"""A working adapter to start from."""
+
+from __future__ import annotations
+
+import keyword
+from pathlib import Path
+
+from harmbench.errors import MethodError
+from harmbench.storage import write_text
+
+__all__ = ["new_method"]
+
+_ADAPTER = '''"""{title}: describe in one sentence what it does."""
+
+import json
+
+import numpy as np
+from pydantic import Field
+
+from harmbench import Method, Settings
+from harmbench.errors import MethodError
+
+
+class {cls}Settings(Settings):
+    """Settings of {name}: checked before a run starts and recorded with its results."""
+
+    degree: int = Field(1, ge=1, le=5, description="degree of the intensity polynomial")
+
+
+class {cls}(Method):
+    """Map intensities by one polynomial, fitted to the training pairs by least squares."""
+
+    Config = {cls}Settings
+    title = "{title}"
+    reference = "cite the paper that the method comes from"
+
+    def __init__(self, config=None):
+        super().__init__(config)
+        self.coefficients = None
+
+    def fit(self, pairs, task):
+        """Fit the polynomial to brain voxels of the training subjects, one in a hundred."""
+        sources, targets = [], []
+        for done, pair in enumerate(pairs, start=1):
+            brain = (pair.source.data > 0) & (pair.target.data > 0)
+            sources.append(pair.source.data[brain][::100])
+            targets.append(pair.target.data[brain][::100])
+            task.progress("fit", done, len(pairs))
+        source, target = np.concatenate(sources), np.concatenate(targets)
+        self.coefficients = np.polyfit(source, target, self.config.degree)
+
+    def harmonize(self, source, task):
+        """Apply the polynomial inside the brain; the background stays 0."""
+        if self.coefficients is None:
+            raise MethodError("{name}: harmonize was called before fit or load")
+        mapped = np.clip(np.polyval(self.coefficients, source.data), 0, 1)
+        return source.with_data(mapped * (source.data > 0))
+
+    def save(self, folder):
+        """Write the coefficients."""
+        (folder / "coefficients.json").write_text(json.dumps(self.coefficients.tolist()))
+
+    @classmethod
+    def load(cls, folder, config=None):
+        """Read the coefficients."""
+        method = cls(config)
+        method.coefficients = np.array(json.loads((folder / "coefficients.json").read_text()))
+        return method
+'''
+
+_TEST = '''"""The shared contract test, on {name}."""
+
+from pathlib import Path
+
+from harmbench import check_method, load_method
+
+
+def test_contract():
+    adapter = Path(__file__).with_name("{name}.py")
+    checks = check_method(load_method(f"{{adapter}}:{cls}"))
+    assert not [check for check in checks if not check.passed]
+'''
+
+
+def new_method(name: str, folder: Path) -> tuple[Path, Path, str]:
+    """Write a working adapter and its test.
+
+    Args:
+        name: a Python identifier in lower case, such as `my_method`.
+        folder: where the two files go.
+
+    Returns:
+        The adapter's file, the test's file, and the class's name.
+
+    Raises:
+        MethodError: the name is not a valid identifier, or a file is there already.
+    """
+    if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
+        raise MethodError(f"'{name}': a method's name is a lower-case Python name, as in my_method")
+    words = [word for word in name.split("_") if word]
+    cls = "".join(word.capitalize() for word in words)
+    title = " ".join(words).capitalize()
+    adapter, test = folder / f"{name}.py", folder / f"test_{name}.py"
+    for path in (adapter, test):
+        if path.exists():
+            raise MethodError(f"{path} is there already; choose another name or --folder")
+    write_text(adapter, _ADAPTER.format(name=name, cls=cls, title=title))
+    write_text(test, _TEST.format(name=name, cls=cls))
+    return adapter, test, cls

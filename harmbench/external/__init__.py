@@ -1,0 +1,1 @@
+"""Software of other projects: FSL, ANTs, and any program that is run beside harmbench."""

@@ -1,0 +1,1 @@
+"""Files that others wrote, read to the last byte: images with their geometry, tables, sidecars, names."""

@@ -1,0 +1,282 @@
+"""Image files as they lie on disk: what they are, and their voxels, read to the last byte.
+
+Compressed files are read to their end in one pass, so that their checksums count. What is no image,
+such as a pointer to content that is elsewhere, is called what it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from nibabel.analyze import AnalyzeImage
+from nibabel.filename_parser import splitext_addext
+from nibabel.freesurfer import MGHImage
+from nibabel.imageclasses import all_image_classes
+from nibabel.nifti1 import Nifti1Pair
+from nibabel.spm99analyze import Spm99AnalyzeImage
+from numpy.typing import NDArray
+
+from harmbench.errors import VolumeError
+from harmbench.files.geometry import FileSpace, Remark, known_space, nifti_space, size_fault
+from harmbench.files.kinds import (
+    CHUNK_BYTES,
+    HEAD_BYTES,
+    decompressed,
+    looks_like,
+    pointer,
+    why_no_file,
+)
+
+__all__ = ["ImageFile", "open_image"]
+
+# What nibabel mends in headers is read from them unmended, and said in notes.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+
+# The most that deflate expands, and how far a file may go on after its declared end.
+_GZIP_RATIO = 1032
+_MOST_EXTRA = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """One file of an image, open; `data` gives its bytes without compression."""
+
+    path: Path
+    data: BinaryIO
+    size: int
+    compression: str
+    head: bytes
+
+    @property
+    def largest(self) -> float:
+        """Most bytes that can be in it."""
+        factor = {"": 1.0, "gzip": float(_GZIP_RATIO)}.get(self.compression, np.inf)
+        return self.size * factor
+
+    def drain(self) -> int:
+        """Read what is left, so that checksums are checked; returns how much that was.
+
+        Raises:
+            VolumeError: it goes on and on.
+        """
+        if not self.compression:
+            return self.size - self.data.tell()
+        extra = 0
+        while chunk := self.data.read(CHUNK_BYTES):
+            extra += len(chunk)
+            if extra > max(_MOST_EXTRA, self.data.tell() - extra):
+                raise VolumeError("it is more than twice as long as its header declares")
+        return extra
+
+
+class ImageFile:
+    """An image, open for reading; made by `open_image`.
+
+    Attributes:
+        remarks: what is odd about the files; complete once the voxels are read.
+    """
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self.remarks: list[Remark] = []
+        self._path, self._stack = path, stack
+        self._streams: dict[str, _Stream] = {}
+        self._format = self._find_format()
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """The three extents of the array; trailing axes of one are left out.
+
+        Raises:
+            VolumeError: it is not a single 3D volume.
+        """
+        header = self._nifti_header
+        found = self._image.shape if header is None else header.get_data_shape()
+        shape = tuple(int(n) for n in found)
+        if len(shape) < 3 or any(extent != 1 for extent in shape[3:]):
+            raise VolumeError(f"shape {shape}, expected a single 3D volume")
+        if min(shape) < 1:
+            raise VolumeError(f"shape {shape}, expected three axes of 1 or more voxels")
+        return shape[0], shape[1], shape[2]
+
+    @cached_property
+    def space(self) -> FileSpace:
+        """Where the voxels lie; adds to `remarks`.
+
+        Raises:
+            VolumeError: the header's transforms cannot be used.
+        """
+        space, remarks = self._find_space()
+        self.remarks += remarks
+        return space
+
+    def voxels(self) -> NDArray[np.float32]:
+        """Read the voxels, scaled as the header says, in the file's own axis order.
+
+        Raises:
+            VolumeError: they are not real numbers, or the file is damaged or shorter than declared.
+        """
+        shape, image = self.shape, self._image
+        if image.get_data_dtype().kind not in "iufb":
+            raise VolumeError(f"voxel type {image.get_data_dtype()}, expected real numbers")
+        stream = self._streams["image"]
+        self._check_length(stream)
+        with np.errstate(all="ignore"):
+            values = np.asanyarray(image.dataobj, dtype=np.float32)
+        if self._by_stream:
+            extra = {role: one.drain() for role, one in self._streams.items()}
+            # MGH files have a footer.
+            if extra["image"] and issubclass(self._format, AnalyzeImage):
+                text = "it is longer than its header declares; what follows the voxels is left out"
+                self.remarks.append(("longer-than-header", text))
+        return values.reshape(shape)
+
+    def _find_format(self) -> Any:
+        """Choose nibabel's class by the name's ending and the first bytes, and open the files."""
+        for kind in all_image_classes:
+            _, ending, _ = splitext_addext(self._path.name, kind._compressed_suffixes)
+            if ending.lower() not in kind.valid_exts:
+                continue
+            files = {k: h.filename for k, h in kind.filespec_to_file_map(self._path).items()}
+            meta = files.get("header", files["image"])
+            head = self._open("header" if "header" in files else "image", Path(meta)).head
+            if kind.path_maybe_image(str(self._path), (head, meta))[0]:
+                self._open("image", Path(files["image"]))
+                return kind
+        first = next(iter(self._streams.values()), None) or self._open("image", self._path)
+        raise VolumeError(f"not an image that nibabel knows{looks_like(first.head)}")
+
+    def _open(self, role: str, path: Path) -> _Stream:
+        known = self._streams.get(role)
+        if known is not None and known.path == path:
+            return known
+        same = next((one for one in self._streams.values() if one.path == path), None)
+        if same is not None:
+            return same
+        if path != self._path and (problem := why_no_file(path)):
+            raise VolumeError(f"it needs the file {path.name} beside it: {problem}")
+        expected = {".gz": "gzip", ".mgz": "gzip", ".bz2": "bzip2"}.get(path.suffix.lower(), "")
+        raw = self._stack.enter_context(path.open("rb"))
+        magic = raw.read(HEAD_BYTES)
+        raw.seek(0)
+        # The first voxels of an .img may have any value.
+        bare = role == "image" and "header" in self._streams and not expected
+        data, compression = (raw, "") if bare else decompressed(raw, magic)
+        self._stack.enter_context(data)
+        head = data.read(HEAD_BYTES)
+        data.seek(0)
+        if stand_in := pointer(head, path):
+            raise VolumeError(f"{'' if path == self._path else path.name + ' is '}{stand_in}")
+        if compression != expected:
+            found = f"compressed with {compression}" if compression else "not compressed"
+            text = f"its content is {found}, and its name says otherwise"
+            self.remarks.append(("compression-unlike-name", text))
+        stream = _Stream(path, data, os.fstat(raw.fileno()).st_size, compression, head)
+        self._streams[role] = stream
+        return stream
+
+    @property
+    def _by_stream(self) -> bool:
+        """Whether the class reads from open files; others open them by name."""
+        return issubclass(self._format, AnalyzeImage | MGHImage)
+
+    @property
+    def _head(self) -> bytes:
+        return self._streams.get("header", self._streams["image"]).head
+
+    @cached_property
+    def _nifti_header(self) -> Any:
+        """The header as it is stored, not mended by nibabel; `None` for other formats."""
+        if not issubclass(self._format, Nifti1Pair):
+            return None
+        kind = self._format.header_class
+        return kind(binaryblock=self._head[: kind.sizeof_hdr], check=False)
+
+    @cached_property
+    def _image(self) -> Any:
+        files = self._format.filespec_to_file_map(self._path)
+        if not self._by_stream:
+            # These are read by name; a first pass checks what is compressed.
+            for stream in self._streams.values():
+                stream.drain()
+            image = self._format.from_file_map(files)
+        else:
+            for role, stream in self._streams.items():
+                files[role].fileobj = stream.data
+            image = self._format.from_file_map(files, mmap=False)
+        if not hasattr(image, "affine"):
+            raise VolumeError(f"not a volume image ({self._format.__name__})")
+        return image
+
+    def _find_space(self) -> tuple[FileSpace, list[Remark]]:
+        if self._nifti_header is not None:
+            return nifti_space(self._nifti_header, self.shape)
+        kind, head, why = self._format, self._head, ""
+        if issubclass(kind, MGHImage) and not any(head[28:30]):
+            why = "its goodRASFlag is 0"
+        if issubclass(kind, AnalyzeImage) and not self._has_spm_matrix():
+            why = "Analyze format"
+            header = kind.header_class(binaryblock=head[:348], check=False)
+            if fault := size_fault(header["pixdim"][1:4]):
+                raise VolumeError(f"it {fault}")
+        return known_space(self._image.affine, self.shape, why)
+
+    def _has_spm_matrix(self) -> bool:
+        """Whether SPM's .mat file beside the image says which way its axes run."""
+        if not issubclass(self._format, Spm99AnalyzeImage):
+            return False
+        holder = self._format.filespec_to_file_map(self._path)["mat"]
+        if not Path(holder.filename).exists():
+            return False
+        from scipy.io import loadmat
+
+        with holder.get_prepare_fileobj(mode="rb") as file:
+            content = file.read()
+        return bool(content) and "mat" in loadmat(io.BytesIO(content))
+
+    def _check_length(self, stream: _Stream) -> None:
+        """Refuse, before memory is asked for, what cannot hold the voxels that its header declares."""
+        if not self._by_stream:
+            return
+        proxy = self._image.dataobj
+        declared = int(proxy.offset) + int(np.prod(self.shape, dtype=object)) * proxy.dtype.itemsize
+        if declared > stream.largest:
+            has = f"{stream.size} bytes{f' ({stream.compression})' * bool(stream.compression)}"
+            raise VolumeError(
+                f"truncated, or not its header: it has {has} where the header declares {declared}"
+            )
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[ImageFile]:
+    """Open an image file by the name that is given: links are not resolved.
+
+    Raises:
+        VolumeError: there is no such file, it is not an image, or reading it in the block fails; the
+            message begins with the path.
+    """
+    problem = why_no_file(path)
+    if problem:
+        raise VolumeError(f"{path}: {problem}")
+    try:
+        with ExitStack() as stack:
+            yield ImageFile(path, stack)
+    except VolumeError as error:
+        raise VolumeError(f"{path}: {error}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise VolumeError(f"{path}: damaged or truncated file ({error})") from error
+    except MemoryError as error:
+        raise VolumeError(f"{path}: its header declares more voxels than memory holds") from error
+    except Exception as error:  # nibabel raises anything on damaged headers
+        detail = str(error) or type(error).__name__
+        raise VolumeError(f"{path}: not a readable image, or a damaged one ({detail})") from error

@@ -1,0 +1,203 @@
+"""The page of quality control: numbers, flags and pictures of prepared subjects in one HTML file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from harmbench.preparation.qc.figure import READING
+from harmbench.report.layout import Column, Entry, Head, Row, Table
+from harmbench.report.page import EmbeddedFigure, image_address, page_environment
+from harmbench.report.render import unit_text
+from harmbench.storage import write_text
+
+__all__ = ["PAGE_NAME", "QcColumn", "write_qc_page"]
+
+PAGE_NAME = "qc.html"
+
+# A page may hold hundreds of pictures; the PNG files are there for a closer look.
+_IMAGE_QUALITY = 60
+
+# Two folders or more and what follows: what is left of a path is its file's name.
+_FOLDERS = re.compile(r"(?<![\w./\\:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])+")
+
+
+@dataclass(frozen=True, slots=True)
+class QcColumn:
+    """One number of the table.
+
+    Attributes:
+        name: its key in the rows.
+        title: header.
+        unit: `mm`, `ml`, `%`; empty or `1` for none.
+        digits: decimals printed.
+        explanation: what it measures, and which values speak for a failure.
+    """
+
+    name: str
+    title: str
+    unit: str
+    digits: int
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Flagged:
+    """A subject with flags: the sentences, each with its session, and where its picture stands."""
+
+    subject: str
+    anchor: str
+    pictured: bool
+    sentences: tuple[tuple[str, str], ...]
+
+
+def write_qc_page(
+    root: Path,
+    *,
+    title: str,
+    simulated: bool,
+    settings: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[QcColumn],
+    pictures: Mapping[str, Path],
+    failures: Mapping[str, str],
+    notes: Sequence[str],
+) -> Path:
+    """Write `qc.html` atomically; the same arguments give the same file.
+
+    The page names no folder outside of `root`: paths in messages and settings are cut to the name
+    of the file.
+
+    Args:
+        root: folder of the prepared data set.
+        title: heading of the page.
+        simulated: whether the scans were computed, which the page says first.
+        settings: what preparation did, nested as the settings are.
+        rows: one per subject and session: `subject`, `session`, `status`, `flags` (sentences), the
+            numbers under the names of `columns` (`None` or NaN where there is none), and, where it
+            is known, `flagged` (the names of the columns that the flags are about).
+        columns: the numbers shown, in order.
+        pictures: subject to PNG file; a subject whose file is gone is named on the page.
+        failures: subject to message, for those that could not be prepared.
+        notes: sentences for the top of the page.
+
+    Returns:
+        Path of the page.
+    """
+    subjects = list(dict.fromkeys(str(row["subject"]) for row in rows))
+    subjects += [subject for subject in pictures if subject not in subjects]
+    flagged = [subject for subject in subjects if _sentences(rows, subject)]
+    ordered = [*flagged, *(subject for subject in subjects if subject not in flagged)]
+    anchors = {subject: f"subject-{place}" for place, subject in enumerate(ordered, start=1)}
+    prepared = [subject for subject in subjects if subject not in failures]
+    found = {subject: path for subject, path in pictures.items() if path.is_file()}
+    template = page_environment("harmbench.preparation.qc").get_template("qc.html.j2")
+    page = template.render(
+        title=title,
+        simulated=simulated,
+        prepared=len(prepared),
+        total=len({*subjects, *failures}),
+        failures={subject: _without_folders(text) for subject, text in failures.items()},
+        flagged=[_Flagged(s, anchors[s], s in found, _sentences(rows, s)) for s in flagged],
+        notes=[_without_folders(note) for note in notes],
+        table=_table(rows, columns) if rows else None,
+        columns=columns,
+        unit=unit_text,
+        settings=list(_flat(settings)),
+        reading=READING,
+        figures=[_figure(s, anchors[s], rows, found[s]) for s in ordered if s in found],
+        unpictured=[subject for subject in prepared if subject not in found],
+    )
+    write_text(root / PAGE_NAME, page)
+    return root / PAGE_NAME
+
+
+def _without_folders(text: str) -> str:
+    return _FOLDERS.sub("", text)
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]], subject: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(row["session"]), _without_folders(sentence))
+        for row in rows
+        if str(row["subject"]) == subject
+        for sentence in row["flags"]
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[QcColumn]) -> Table:
+    shown = [
+        Row(
+            labels=(str(row["subject"]), str(row["session"]), _status(row)),
+            entries=tuple(_entry(row, column) for column in columns),
+        )
+        for row in rows
+    ]
+    return Table(
+        name="numbers-table",
+        title="Numbers per subject and session",
+        caption="Bold, with the word “flagged”: a number that a flag is about. A dash: there is no "
+        "such number, as for the reference session, which is not registered.",
+        labels=("Subject", "Session", "Status"),
+        columns=tuple(Column((Head(c.title, c.unit),), decimals=c.digits) for c in columns),
+        rows=tuple(shown),
+        data=pd.DataFrame([dict(row) for row in rows]),
+    )
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    status, count = str(row["status"]), len(row["flags"])
+    if not count:
+        return status
+    words = f"{count} flag{'s' if count > 1 else ''}"
+    return words if status == "flagged" else f"{status}, {words}"
+
+
+def _entry(row: Mapping[str, Any], column: QcColumn) -> Entry:
+    value = row.get(column.name)
+    marked = column.name in row.get("flagged", ())
+    note = "flagged" if marked else ""
+    if isinstance(value, str):
+        return Entry(best=marked, note=note, text=value)
+    return Entry(math.nan if value is None else float(value), best=marked, note=note)
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Go through nested settings as `strip.method` and value."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", _value_text(value)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, PurePath):
+        return value.name
+    if isinstance(value, str):
+        return _without_folders(value)
+    return _without_folders(json.dumps(value, default=str))
+
+
+def _figure(
+    subject: str, anchor: str, rows: Sequence[Mapping[str, Any]], picture: Path
+) -> EmbeddedFigure:
+    address, width, height = image_address(picture, quality=_IMAGE_QUALITY)
+    sentences = [f"{session}: {text}" for session, text in _sentences(rows, subject)]
+    return EmbeddedFigure(
+        name=anchor,
+        title=f"Subject {subject}{' (flagged)' if sentences else ''}",
+        caption=" ".join(f"Session {sentence}" for sentence in sentences),
+        alt=f"Brain masks, checkerboards and histograms of subject {subject}.",
+        section="subjects",
+        width=width,
+        height=height,
+        address=address,
+    )

@@ -1,6 +1,0 @@
-"""Quality control of prepared scans: one picture per subject, and a page with numbers and flags."""
-
-from harmbench.qc.figure import qc_figure
-from harmbench.qc.page import QcColumn, write_qc_page
-
-__all__ = ["QcColumn", "qc_figure", "write_qc_page"]

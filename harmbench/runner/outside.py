@@ -1,0 +1,308 @@
+"""Scores of volumes that any outside tool produced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmbench.cohorts.base import Rescale, rescale_volume
+from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_range, with_notes
+from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
+from harmbench.executors import Died, LocalExecutor
+from harmbench.files.kinds import why_no_file
+from harmbench.files.places import is_input
+from harmbench.metrics.overlap import Backend
+from harmbench.notes import summarize
+from harmbench.progress import Display
+from harmbench.runner.scoring import missing_rows, score_rows
+from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
+from harmbench.segmentation.checked import segment
+from harmbench.segmentation.stored import Unsegmented, unsegmented
+from harmbench.storage import atomic
+from harmbench.task import Progress
+from harmbench.volume import (
+    Volume,
+    image_name,
+    read,
+    require_same_grid,
+    require_same_sides,
+    write,
+)
+
+__all__ = [
+    "Triple",
+    "find_triples",
+    "score_all",
+    "score_triple",
+    "segment_scan",
+]
+
+Scored = tuple[pd.DataFrame, tuple[str, ...]]
+"""A volume's rows, and why it or its reference could not be segmented."""
+
+_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """A volume to score, its reference, and what it was made from, if that is known."""
+
+    name: str
+    volume: Path
+    reference: Path
+    source: Path | None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def find_triples(volume: Path, reference: Path, source: Path | None = None) -> list[Triple]:
+    """Pair up files: three files, or folders whose files have the same names.
+
+    Raises:
+        CohortError: a path is missing, files and folders are mixed, or lists every volume
+            without a counterpart.
+    """
+    paths = [path for path in (volume, reference, source) if path is not None]
+    linked = [f"{path}: {why_no_file(path)}" for path in paths if _dangling(path)]
+    if linked:
+        raise CohortError("\n".join(linked))
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise CohortError(f"no such file or folder: {', '.join(missing)}")
+    folders = {path.is_dir() for path in paths}
+    if folders == {False}:
+        return [Triple(image_name(volume), volume, reference, source)]
+    if len(folders) == 2:
+        raise CohortError("--volume, --reference and --source are all files or all folders")
+    names = sorted(path.name for path in volume.iterdir() if path.name.endswith(_SUFFIXES))
+    if not names:
+        raise CohortError(f"{volume}: no image in this folder ({', '.join(_SUFFIXES)})")
+    problems = [
+        f"{folder / name}: {problem}"
+        for name in names
+        for folder in paths[1:]
+        if (problem := why_no_file(folder / name))
+    ]
+    if problems:
+        raise CohortError(f"every file of {volume} needs a counterpart of the same name:", problems)
+    return [
+        Triple(image_name(volume / name), volume / name, reference / name, source and source / name)
+        for name in names
+    ]
+
+
+def _dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def score_triple(
+    triple: Triple,
+    segmenter: Segmenter,
+    rescale: Rescale = "none",
+    *,
+    stacking_axis: int = 0,
+    surface_backend: Backend = "nearest",
+    say: Callable[[str], object] | None = None,
+) -> pd.DataFrame:
+    """Compute every metric of one volume made elsewhere.
+
+    Args:
+        triple: which files.
+        segmenter: what segments volume and reference.
+        rescale: how to bring intensities into [0, 1].
+        stacking_axis: axis along which slices were stacked.
+        surface_backend: what computes surface distances.
+        say: told the notes on the files, and why a volume cannot be segmented.
+
+    Returns:
+        A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
+        that compare with it have the status `undefined`; without a segmentation, those of tissues
+        have `segmentation_failed` or `segmentation_implausible`.
+
+    Raises:
+        VolumeError: a file is unreadable, grids differ, values are not finite or not in [0, 1], or
+            the reference or the source is a mask or a label map.
+    """
+    harmonized = _in_range(triple.volume, rescale)
+    reference = _in_range(triple.reference, rescale)
+    source = None if triple.source is None else _in_range(triple.source, rescale)
+    for other, path in ((reference, triple.reference), (source, triple.source)):
+        if other is not None:
+            require_same_grid(harmonized, other, (str(triple.volume), str(path)))
+            problem = not_a_scan(other)
+            if problem is not None:
+                raise VolumeError(f"{path}: {problem}")
+    volumes = {str(triple.volume): harmonized, str(triple.reference): reference}
+    if source is not None:
+        volumes[str(triple.source)] = source
+    require_same_sides(volumes)
+    if say is not None:
+        for text in summarize(note for volume in volumes.values() for note in volume.notes):
+            say(f"note: {text}")
+    labels: list[Volume | Unsegmented] = []
+    for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
+        try:
+            labels.append(segment(segmenter, volume))
+        except SegmentationError as error:
+            labels.append(unsegmented(error, segmenter))
+            if say is not None:
+                say(f"{path}: {segmenter.name}: {error}")
+    rows = score_rows(
+        harmonized,
+        reference,
+        source,
+        *labels,
+        stacking_axis=stacking_axis,
+        surface_backend=surface_backend,
+    )
+    return pd.DataFrame([{"name": triple.name, "segmenter": segmenter.name, **r} for r in rows])
+
+
+def _in_range(path: Path, rescale: Rescale) -> Volume:
+    try:
+        volume = rescale_volume(read(path), rescale, where=str(path))
+    except VolumeError as error:
+        raise VolumeError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    # A volume without a voxel above 0 has scores, if not of tissues.
+    problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
+    if problem is not None:
+        raise VolumeError(f"{path}: {problem}")
+    return with_notes(volume, *large_foreground(volume, str(path)))
+
+
+def score_all(
+    triples: Sequence[Triple],
+    segmenter: str = "auto",
+    rescale: Rescale = "none",
+    *,
+    stacking_axis: int = 0,
+    out: Path | None = None,
+    jobs: int | None = None,
+    contrast: str = "auto",
+) -> pd.DataFrame:
+    """Score volumes made elsewhere and write the table to `out`, if that is given.
+
+    Of several volumes, one that cannot be read or compared gets rows with the status `failed`; the
+    reason is printed.
+
+    Args:
+        triples: which files.
+        segmenter: `auto`, or the name of one.
+        rescale: how to bring intensities into [0, 1].
+        stacking_axis: axis along which slices were stacked.
+        out: a CSV file to write.
+        jobs: volumes at a time, each in a process of its own; without it one per processor, at
+            most 4. With `hmrf` a process takes 0.1 GB, 20 bytes for each voxel and 130 for each
+            voxel of the brain: 0.5 GB at 160x160x160, 0.7 GB at 256x256x256 voxels of 1 mm. FAST
+            takes some 100 bytes for each voxel beside that, 1.6 GB at 256x256x256.
+        contrast: of all volumes; `auto`: what the references' file names say.
+
+    Raises:
+        SegmentationError: the segmenter is not made for the contrast.
+        VolumeError: see `score_triple`, where there is one volume, or all fail; or `out` is an
+            input; nothing is written.
+        UnavailableError: the segmenter is not installed.
+        RunError: the process that scored a volume was killed.
+    """
+    inputs = [path for t in triples for path in (t.volume, t.reference, t.source)]
+    if out is not None and is_input(out, inputs):
+        raise VolumeError(f"{out}: is an input and would be overwritten; choose another --out")
+    known = find_contrast([triple.reference for triple in triples], contrast)
+    name = make_segmenter(segmenter, contrast=known).name
+    work = partial(_score_one, name, known, rescale, stacking_axis)
+    jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
+    found: dict[Triple, pd.DataFrame] = {}
+
+    notes: list[str] = []
+
+    def line(_: Triple, result: Scored | Died) -> str:
+        return "" if isinstance(result, Died) else "\n".join(result[1])
+
+    with Display("score", len(triples)) as display:
+        executor = LocalExecutor[Triple, Scored](jobs)
+        for triple, result in executor.run(work, triples, display, line):
+            if isinstance(result, Died):
+                raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")
+            found[triple] = result[0]
+            notes += result[1]
+    if all((frame["status"] == "failed").all() for frame in found.values()):
+        raise VolumeError("\n".join(notes))
+    frame = pd.concat([found[triple] for triple in triples], ignore_index=True)
+    if out is not None:
+        with atomic(out) as temporary:
+            frame.to_csv(temporary, index=False)
+    return frame
+
+
+def _score_one(
+    segmenter: str,
+    contrast: Contrast,
+    rescale: Rescale,
+    stacking_axis: int,
+    triple: Triple,
+    progress: Progress,
+) -> Scored:
+    progress("score", 0, 1)
+    notes: list[str] = []
+    chosen = make_segmenter(segmenter, contrast=contrast)
+    try:
+        frame = score_triple(triple, chosen, rescale, stacking_axis=stacking_axis, say=notes.append)
+    except VolumeError as error:
+        rows = missing_rows("failed")
+        frame = pd.DataFrame([{"name": triple.name, "segmenter": chosen.name, **r} for r in rows])
+        notes.append(str(error))
+    return frame, tuple(notes)
+
+
+def segment_scan(
+    scan: Path,
+    labels: Path,
+    segmenter: str = "auto",
+    rescale: Rescale = "none",
+    contrast: str = "auto",
+    say: Callable[[str], object] | None = None,
+) -> list[dict[str, Any]]:
+    """Segment one skull-stripped scan and write its labels on the scan's own grid.
+
+    Args:
+        scan: the file to segment.
+        labels: the file to write.
+        segmenter: `auto`, or the name of one.
+        rescale: how to bring intensities into [0, 1].
+        contrast: of the scan; `auto`: what its file name says, T1w where it says nothing.
+        say: told the notes on the scan.
+
+    Returns:
+        One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
+
+    Raises:
+        VolumeError: the scan is unreadable, not finite or out of range, or `labels` is the scan.
+        SegmentationError: it cannot be segmented; nothing is written.
+    """
+    if is_input(labels, [scan]):
+        raise VolumeError(f"{labels}: is the scan and would be overwritten; choose another file")
+    chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
+    volume = _in_range(scan, rescale)
+    if say is not None:
+        for text in summarize(volume.notes):
+            say(f"note: {text}")
+    try:
+        found = segment(chosen, volume)
+    except SegmentationError as error:
+        raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
+    write(found, labels)
+    voxel_mm3 = float(abs(np.linalg.det(found.affine[:3, :3])))
+    rows = []
+    for tissue, label in TISSUES.items():
+        voxels = int(np.count_nonzero(found.data == label))
+        row = {"tissue": tissue, "label": label, "voxels": voxels}
+        rows.append({**row, "volume_mm3": voxels * voxel_mm3, "segmenter": chosen.name})
+    return rows

@@ -1,0 +1,125 @@
+"""From a method's output to rows of scores: finish, segment, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from harmbench.errors import MethodError, VolumeError
+from harmbench.metrics.overlap import Backend
+from harmbench.metrics.suite import METRICS, score_image, score_tissues
+from harmbench.segmentation import TISSUES
+from harmbench.segmentation.stored import Unsegmented
+from harmbench.slices import foreground
+from harmbench.volume import Step, Volume, require_same_grid
+
+__all__ = ["finish_volume", "missing_rows", "score_rows"]
+
+
+def finish_volume(
+    output: Volume, source: Volume, *, mask_background: bool = True
+) -> tuple[Volume, float]:
+    """Check a method's output against the contract and bring it into the range of the cohort.
+
+    Values are clipped to [0, 1]; with `mask_background`, voxels outside the brain of the
+    skull-stripped source (0, and not enclosed by brain) become 0. Both are the same for every
+    method.
+
+    Returns:
+        The finished volume and the share of brain voxels that had to be clipped.
+
+    Raises:
+        MethodError: the output is not a volume, its grid is not the source's, or values are not
+            finite.
+    """
+    if not isinstance(output, Volume):
+        raise MethodError(f"harmonize returned {type(output).__name__}, expected a Volume")
+    try:
+        require_same_grid(output, source, ("the harmonized volume", "the source"))
+    except VolumeError as error:
+        raise MethodError(f"{error}: harmonize must keep the source's grid") from error
+    bad = int(output.data.size - np.count_nonzero(np.isfinite(output.data)))
+    if bad:
+        raise MethodError(f"harmonize returned {bad} voxels that are NaN or infinite")
+    brain = foreground(source.data)
+    # A hair beyond the range is rounding, not a method's doing.
+    outside = (output.data < -1e-6) | (output.data > 1 + 1e-6)
+    clipped = float(np.count_nonzero(outside & brain) / max(1, np.count_nonzero(brain)))
+    data = np.clip(output.data, 0, 1)
+    if mask_background:
+        data = data * brain
+    step = Step("finish", {"clip": [0, 1], "mask_background": mask_background})
+    finished = Volume(data, source.affine, space=source.space, history=(*output.history, step))
+    return finished, clipped
+
+
+def score_rows(
+    harmonized: Volume,
+    reference: Volume,
+    source: Volume | None,
+    labels: Volume | Unsegmented | None,
+    reference_labels: Volume | Unsegmented | None,
+    *,
+    stacking_axis: int = 0,
+    surface_backend: Backend = "nearest",
+) -> list[dict[str, Any]]:
+    """Compute every metric of one harmonized volume.
+
+    Args:
+        harmonized: the volume to score.
+        reference: the real target scan.
+        source: the volume that was harmonized; `None` where it is not known.
+        labels, reference_labels: their segmentations, or why there are none.
+        stacking_axis: axis along which slices were stacked.
+        surface_backend: what computes surface distances.
+
+    Returns:
+        One row for each metric and tissue: metric, tissue, value, unit, status.
+    """
+    scores = score_image(
+        harmonized.data,
+        reference.data,
+        None if source is None else source.data,
+        reference.data > 0,
+        spacing_mm=reference.spacing_mm,
+        stacking_axis=stacking_axis,
+    )
+    rows = [_row(s.metric, s.tissue, s.value, s.status) for s in scores]
+    if not isinstance(labels, Volume) or not isinstance(reference_labels, Volume):
+        done = {(row["metric"], row["tissue"]) for row in rows}
+        missing = [one for one in _all_scores() if one not in done]
+        status = _status_without(labels, reference_labels)
+        return rows + [_row(*one, np.nan, status) for one in missing]
+    tissue_scores = score_tissues(
+        labels.data,
+        reference_labels.data,
+        spacing_mm=reference.spacing_mm,
+        tissues=TISSUES,
+        backend=surface_backend,
+    )
+    return rows + [_row(s.metric, s.tissue, s.value, s.status) for s in tissue_scores]
+
+
+def _status_without(*labels: Volume | Unsegmented | None) -> str:
+    """Return the status of what needs all these labels, where some are missing."""
+    missing = [one for one in labels if not isinstance(one, Volume)]
+    implausible = all(one and one.status == "segmentation_implausible" for one in missing)
+    return "segmentation_implausible" if implausible else "segmentation_failed"
+
+
+def _all_scores() -> Iterator[tuple[str, str]]:
+    for name, metric in METRICS.items():
+        for tissue in TISSUES if metric.scope == "tissue" else ("",):
+            yield name, tissue
+
+
+def _row(metric: str, tissue: str, value: float, status: str) -> dict[str, Any]:
+    unit = METRICS[metric].unit
+    return {"metric": metric, "tissue": tissue, "value": value, "unit": unit, "status": status}
+
+
+def missing_rows(status: str) -> list[dict[str, Any]]:
+    """Return one row without a value for every metric and tissue, so that no case is dropped."""
+    return [_row(*one, np.nan, status) for one in _all_scores()]

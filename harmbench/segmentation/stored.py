@@ -1,0 +1,182 @@
+"""Labels kept on disk: computed once, found again by their key, and why a volume has none."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import harmbench.segmentation
+from harmbench.code_keys import own_code, stage_code
+from harmbench.errors import (
+    HarmbenchError,
+    ImplausibleLabelsError,
+    SegmentationError,
+    UnsegmentableError,
+    VolumeError,
+)
+from harmbench.segmentation import BatchSegmenter, Segmenter
+from harmbench.segmentation.checked import contrast_of, segment, segment_batch
+from harmbench.storage import key_of, read_json, write_json
+from harmbench.volume import Volume, read, write
+
+__all__ = [
+    "Unsegmented",
+    "segment_to_file",
+    "segment_to_files",
+    "segmenter_key",
+    "unsegmented",
+]
+
+_NOTE_FORMAT = 2
+"""Format of the note beside labels. The first did not tell a failure of the segmenter from one that
+follows from the volume: what it says is not known any more."""
+
+_LASTING = ("segmentation_failed", "segmentation_implausible")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsegmented:
+    """Why a volume has no labels.
+
+    Attributes:
+        reason: the segmenter and what it said.
+        status: of the rows that have no value for it; one of `STATUSES`.
+        lasting: whether it follows from the volume; otherwise the next run tries again.
+    """
+
+    reason: str
+    status: str
+    lasting: bool
+
+
+def segment_to_file(
+    volume: Volume, path: Path, segmenter: Segmenter, same_as: Sequence[Path] = ()
+) -> Volume | Unsegmented:
+    """Segment a volume into `path` unless that is done already; a JSON file beside it has the key.
+
+    Beside `path` it is also kept that the volume itself cannot be segmented; a failure of the
+    segmenter is not, and leaves no file.
+
+    Args:
+        volume: what to segment.
+        path: where the labels go.
+        segmenter: what segments.
+        same_as: other label files; one with the same key is copied instead of computed again.
+
+    Returns:
+        The labels, or the reason why there are none.
+    """
+    key = key_of("segment", volume.key, segmenter_key(segmenter))
+    known = _known_labels(key, volume, path, same_as)
+    if known is not None:
+        return known
+    try:
+        found: Volume | SegmentationError = segment(segmenter, volume)
+    except SegmentationError as error:
+        found = error
+    return _keep_labels(found, key, path, segmenter)
+
+
+def segment_to_files(
+    volumes: Sequence[Volume], paths: Sequence[Path], segmenter: Segmenter
+) -> list[Volume | Unsegmented]:
+    """Segment volumes into `paths` as `segment_to_file` does, at once where the segmenter can."""
+    if not isinstance(segmenter, BatchSegmenter):
+        pairs = zip(volumes, paths, strict=True)
+        return [segment_to_file(volume, path, segmenter) for volume, path in pairs]
+    keys = [key_of("segment", volume.key, segmenter_key(segmenter)) for volume in volumes]
+    known = [_known_labels(*item) for item in zip(keys, volumes, paths, strict=True)]
+    open_ = [i for i, labels in enumerate(known) if labels is None]
+    found = segment_batch(segmenter, [volumes[i] for i in open_])
+    for i, labels in zip(open_, found, strict=True):
+        known[i] = _keep_labels(labels, keys[i], paths[i], segmenter)
+    return [one for one in known if one is not None]
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """Return the note beside labels; empty where it is absent, damaged or of another format."""
+    try:
+        note = read_json(_note_of(path))
+    except (ValueError, OSError, HarmbenchError):
+        return {}
+    known = isinstance(note, dict) and note.get("format") == _NOTE_FORMAT
+    return note if known else {}
+
+
+def _known_labels(
+    key: str, volume: Volume, path: Path, same_as: Sequence[Path] = ()
+) -> Volume | Unsegmented | None:
+    """Return what stands in `path` or one of `same_as` under this key, and copy it to `path`."""
+    for file in (path, *same_as):
+        note = _read_note(file)
+        if note.get("key") != key:
+            continue
+        if note.get("status") in _LASTING:
+            return Unsegmented(str(note["reason"]), note["status"], lasting=True)
+        try:
+            labels = read(file, kind="label")
+        except VolumeError as error:
+            log.warning("%s; it is made again", error)
+            continue
+        if not labels.same_grid(volume):
+            log.warning("%s: labels of another grid; they are made again", file)
+            continue
+        if file != path:
+            _write_labels(labels, path, note)
+        return labels
+    return None
+
+
+def _keep_labels(
+    found: Volume | SegmentationError, key: str, path: Path, segmenter: Segmenter
+) -> Volume | Unsegmented:
+    """Write labels, or the reason why the volume has none, with their key."""
+    note = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
+    if isinstance(found, Volume):
+        note |= {"version": segmenter.version, "contrast": contrast_of(segmenter)}
+        device = getattr(segmenter, "device", "cpu")
+        _write_labels(found, path, {**note, "status": "ok", "device": device})
+        return found
+    # Labels of an earlier volume are no labels of this one.
+    path.unlink(missing_ok=True)
+    _note_of(path).unlink(missing_ok=True)
+    missing = unsegmented(found, segmenter)
+    if missing.lasting:
+        write_json(_note_of(path), {**note, "status": missing.status, "reason": missing.reason})
+    return missing
+
+
+def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
+    """Return what stands for the labels that `error` cost."""
+    implausible = isinstance(error, ImplausibleLabelsError)
+    status = "segmentation_implausible" if implausible else "segmentation_failed"
+    lasting = isinstance(error, UnsegmentableError)
+    return Unsegmented(f"{segmenter.name}: {error}", status, lasting)
+
+
+def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:
+    # Without its note a file counts for nothing: a kill in between leaves no wrong pair.
+    _note_of(path).unlink(missing_ok=True)
+    write(labels, path)
+    write_json(_note_of(path), note)
+
+
+def segmenter_key(segmenter: Segmenter) -> str:
+    """SHA-256 of what a segmenter's labels depend on: name, version, contrast, and the code."""
+    name = type(segmenter).__module__
+    # One that fills a package of its own counts with all of it.
+    package = sys.modules[name].__package__ or ""
+    if package not in {"", harmbench.segmentation.__name__}:
+        name = package
+    code = own_code(name), stage_code("segment")
+    return key_of(segmenter.name, segmenter.version, contrast_of(segmenter), *code)

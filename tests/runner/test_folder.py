@@ -1,0 +1,93 @@
+"""The layout of a run folder, and what its records survive."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from harmbench.errors import ReportError, RunError
+from harmbench.files.names import check_names, same_on_disk
+from harmbench.runner.folder import CellFolder, RunFolder, file_label
+
+
+@pytest.mark.parametrize("name", ["sub-01", "3T-to-1.5T", "dm_small", "a+b", "Łódź", "v1.2"])
+def test_ordinary_names_stay(name: str) -> None:
+    assert file_label(name) == name
+
+
+def test_no_two_names_share_a_file() -> None:
+    names = ["s 1", "s-1", "s/1", "s%201", "s:1", "s%1", "../s1", "s\\1", "\u2028", " 28", "%2028"]
+    names += [".", "..", "...", "%2E", "", "%", ".tmp-a", "a.", "a", "%u002028"]
+    labels = [file_label(name) for name in names]
+    assert len(set(labels)) == len(names)
+    assert not any(sign in label for label in labels for sign in "/\\: ")
+
+
+@pytest.mark.parametrize("name", [".", "..", "...", ".tmp-x", ".hidden", "a.", "", "a/..", "\0"])
+def test_no_name_leaves_its_folder_or_hides_in_it(name: str) -> None:
+    label = file_label(name)
+    assert label
+    assert not label.startswith(".")
+    assert not label.endswith(".")
+    assert Path("folder", label).resolve().parent == Path("folder").resolve()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["DM", "dm"], "methods 'DM' and 'dm' would share one file"),
+        (["Straße", "STRASSE"], "would share one file"),
+        (["\u212b", "\u00c5"], "would share one file"),
+        (["\u01c4x", "\u01c5X"], "would share one file"),
+        (["a", ""], "a method has an empty name"),
+        (["x" * 201], "201 bytes, at most 200"),
+        (["\u00e9" * 101], "202 bytes, at most 200"),
+    ],
+)
+def test_names_that_cannot_have_files_of_their_own(names: list[str], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        check_names("method", {name: file_label(name) for name in names})
+
+
+def test_names_that_can() -> None:
+    names = ["a", "b", "a.b", "a b", "a_b", ".", "..", "é", unicodedata.normalize("NFD", "é")]
+    check_names("method", {name: file_label(name) for name in names})
+    assert len({same_on_disk(file_label(name)) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\0\0\0", "null"])
+def test_a_damaged_record_is_told_by_name(tmp_path: Path, text: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.record.write_text(text)
+    with pytest.raises(ReportError, match=r"run\.json"):
+        folder.read_record()
+    cell = CellFolder(tmp_path)
+    cell.record.write_text(text)
+    assert cell.read_record() == {}
+
+
+@pytest.mark.parametrize("text", ["", "subject;fold\n", "subject,group\ns1,HC\n", "\0", 'a,"b\n'])
+def test_damaged_tables_are_told_by_name(tmp_path: Path, text: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.folds.write_text(text)
+    with pytest.raises(RunError, match=r"folds\.csv"):
+        folder.fold_table()
+    with pytest.raises(RunError, match=r"inputs\.csv"):
+        folder.input_table()
+
+
+def test_names_in_tables_are_text(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.folds.write_text("subject,group,fold\n007,NA,0\nnan,1e3,1\n")
+    table = folder.fold_table()
+    assert table["subject"].tolist() == ["007", "nan"]
+    assert table["group"].tolist() == ["NA", "1e3"]
+
+
+def test_a_change_is_made_to_the_record_as_it_is_now(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.update_record(lambda record: record.update(a=1))
+    folder.update_record(lambda record: record.update(b=2))
+    assert folder.read_record() == {"a": 1, "b": 2}
