@@ -20,6 +20,7 @@ from harmbench.cohorts.whole_subjects import publish
 from harmbench.errors import HarmbenchError
 from harmbench.files.sidecars import sidecar_fields
 from harmbench.notes import Note, to_records
+from harmbench.pages.style import style, write_figure
 from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
     scan_stem,
@@ -31,7 +32,6 @@ from harmbench.preparation.qc.numbers import measure
 from harmbench.preparation.scan import clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
-from harmbench.report.style import style, write_figure
 from harmbench.runner.meter import Meter
 from harmbench.storage import file_key, key_of
 from harmbench.task import Progress

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
+from harmbench.pages.render import head_text
+from harmbench.pages.table import Column, Head, decimals_for, exponent_for
 from harmbench.report.evidence import Evidence
-from harmbench.report.layout import Column, Head, decimals_for, exponent_for
-from harmbench.report.render import head_text
-from harmbench.report.shapes import short_title
+from harmbench.report.tables.shapes import short_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, BASELINE, paired_bootstrap
 from harmbench.task import Direction

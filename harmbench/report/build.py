@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmbench.metrics.suite import METRICS
+from harmbench.pages.html import EmbeddedFigure, embed
+from harmbench.pages.render import write_table
+from harmbench.pages.style import style, write_figure
+from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
-from harmbench.report.figures import all_figures
-from harmbench.report.layout import Table
+from harmbench.report.figures.selection import all_figures
 from harmbench.report.loading import load_evidence
-from harmbench.report.page import EmbeddedFigure, embed, write_page
-from harmbench.report.render import write_table
-from harmbench.report.shapes import SIMULATED
-from harmbench.report.style import style, write_figure
-from harmbench.report.tables import all_tables
-from harmbench.report.tables_run import cost_table, published_tables, status_table
+from harmbench.report.page import write_page
+from harmbench.report.tables.run import cost_table, published_tables, status_table
+from harmbench.report.tables.selection import all_tables
+from harmbench.report.tables.shapes import SIMULATED
 from harmbench.results import write_results
 from harmbench.storage import atomic
 from harmbench.task import NoProgress, Progress

@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from harmbench.metrics.suite import METRICS
-from harmbench.report.agreement import agreement_plot, bland_altman, reference_volumes
-from harmbench.report.curves import POINTS, loss_curves, training_plot
+from harmbench.pages.slices import take_slice, views
+from harmbench.pages.style import method_colours, style, write_figure
 from harmbench.report.evidence import Evidence
-from harmbench.report.figures import all_figures, example_subjects
+from harmbench.report.figures.agreement import agreement_plot, bland_altman, reference_volumes
+from harmbench.report.figures.curves import POINTS, loss_curves, training_plot
+from harmbench.report.figures.panels import TISSUE_COLOURS, segmentation_panels, slice_panels
+from harmbench.report.figures.plots import BINS, histogram_plot, subject_plot
+from harmbench.report.figures.selection import all_figures, example_subjects
 from harmbench.report.loading import load_evidence
-from harmbench.report.panels import TISSUE_COLOURS, segmentation_panels, slice_panels
-from harmbench.report.plots import BINS, histogram_plot, subject_plot
-from harmbench.report.style import method_colours, style, write_figure
-from harmbench.report.views import take_slice, views
 from harmbench.results import read_results, write_results
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction

@@ -14,8 +14,8 @@ from harmbench.metrics.suite import METRICS
 from harmbench.report import make_report
 from harmbench.report.loading import load_evidence
 from harmbench.report.page import render_page
-from harmbench.report.tables import all_tables
-from harmbench.report.tables_run import published_tables, status_table
+from harmbench.report.tables.run import published_tables, status_table
+from harmbench.report.tables.selection import all_tables
 from harmbench.results import read_results, write_results
 from harmbench.task import Direction
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harmbench.metrics.suite import METRICS
+from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
-from harmbench.report.layout import Table
 from harmbench.report.loading import load_evidence
-from harmbench.report.tables import all_tables
-from harmbench.report.tables_run import cost_table, published_tables, status_table
+from harmbench.report.tables.run import cost_table, published_tables, status_table
+from harmbench.report.tables.selection import all_tables
 from harmbench.results import read_results, write_results
 from harmbench.task import Direction
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.cohorts.base import CLIP_PERCENTILES
+from harmbench.pages.slices import View, take_slice, views
+from harmbench.pages.style import Illustration, new_figure
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.histograms import draw_histograms
 from harmbench.preparation.qc.layout import WIDTH, Layout, Row, draw_row, short
 from harmbench.preparation.scan import CleanScan
-from harmbench.report.style import Illustration, new_figure
-from harmbench.report.views import View, take_slice, views
 from harmbench.runner.folder import file_label
 from harmbench.volume import Volume
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from harmbench.cohorts.base import CLIP_PERCENTILES
+from harmbench.pages.style import OKABE_ITO
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.layout import Layout, short
 from harmbench.preparation.scan import CleanScan
-from harmbench.report.style import OKABE_ITO
 
 __all__ = ["BINS", "draw_histograms", "share_curve"]
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harmbench.report.views import View, blank_panel, show_cut, write_letters
+from harmbench.pages.slices import View, blank_panel, show_cut, write_letters
 
 __all__ = ["WIDTH", "Layout", "Row", "draw_row", "short"]
 

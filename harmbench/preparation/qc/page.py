@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from harmbench.pages.html import EmbeddedFigure, image_address, page_environment
+from harmbench.pages.render import unit_text
+from harmbench.pages.table import Column, Entry, Head, Row, Table
 from harmbench.preparation.qc.figure import READING
-from harmbench.report.layout import Column, Entry, Head, Row, Table
-from harmbench.report.page import EmbeddedFigure, image_address, page_environment
-from harmbench.report.render import unit_text
 from harmbench.storage import write_text
 
 __all__ = ["PAGE_NAME", "QcColumn", "write_qc_page"]

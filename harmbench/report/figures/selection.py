@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
-from harmbench.report.agreement import agreement_plot
-from harmbench.report.curves import training_plot
+from harmbench.pages.style import Illustration
 from harmbench.report.evidence import Evidence
+from harmbench.report.figures.agreement import agreement_plot
+from harmbench.report.figures.curves import training_plot
+from harmbench.report.figures.panels import segmentation_panels, slice_panels
+from harmbench.report.figures.plots import histogram_plot, subject_plot
 from harmbench.report.loading import median_subject
-from harmbench.report.panels import segmentation_panels, slice_panels
-from harmbench.report.plots import histogram_plot, subject_plot
-from harmbench.report.style import Illustration
 from harmbench.segmentation.base import TISSUES
 
 __all__ = ["all_figures", "example_subjects"]

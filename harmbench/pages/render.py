@@ -10,7 +10,7 @@ from types import MappingProxyType
 from tabulate import tabulate
 
 from harmbench.metrics.base import Better
-from harmbench.report.layout import Head, Table
+from harmbench.pages.table import Head, Table
 from harmbench.storage import atomic, write_text
 
 __all__ = [

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from harmbench.pages.style import OKABE_ITO, Illustration, new_figure
 from harmbench.report.evidence import CellRecord, Evidence
-from harmbench.report.shapes import direction_title
-from harmbench.report.style import OKABE_ITO, Illustration, new_figure
+from harmbench.report.tables.shapes import direction_title
 
 __all__ = ["POINTS", "loss_curves", "training_plot"]
 

@@ -15,10 +15,10 @@ from harmbench.metrics.volumetry import (
     VOLUME,
     VOLUME_DIFFERENCE,
 )
+from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
-from harmbench.report.layout import Table
 from harmbench.report.published import DIRECTIONS
-from harmbench.report.shapes import (
+from harmbench.report.tables.shapes import (
     against,
     direction_title,
     fold_table,

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from harmbench.report.layout import Column, Entry, Head, Table, decimals_for, exponent_for
+from harmbench.pages.table import Column, Entry, Head, Table, decimals_for, exponent_for
 
 
 @pytest.mark.parametrize(

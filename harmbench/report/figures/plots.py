@@ -17,10 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from harmbench.metrics.base import Metric
-from harmbench.report.evidence import Evidence
-from harmbench.report.render import ARROWS, unit_text
-from harmbench.report.shapes import direction_title, short_title
-from harmbench.report.style import (
+from harmbench.pages.render import ARROWS, unit_text
+from harmbench.pages.style import (
     REFERENCE_COLOUR,
     SOURCE_COLOUR,
     Illustration,
@@ -29,6 +27,8 @@ from harmbench.report.style import (
     method_colours,
     new_figure,
 )
+from harmbench.report.evidence import Evidence
+from harmbench.report.tables.shapes import direction_title, short_title
 from harmbench.runner.folder import file_label
 from harmbench.statistics import CEILING
 from harmbench.task import Direction

@@ -1,6 +1,6 @@
 """Figures that show images: slices with their difference to the reference, and segmentations.
 
-One row per volume, the reference first; see `harmbench.report.views` for planes and orientation.
+One row per volume, the reference first; see `harmbench.pages.slices` for planes and orientation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from harmbench.pages.slices import View, blank_panel, show_slice, views, write_letters
+from harmbench.pages.style import Illustration, new_figure
 from harmbench.report.evidence import Evidence
-from harmbench.report.shapes import direction_title
-from harmbench.report.style import Illustration, new_figure
-from harmbench.report.views import View, blank_panel, show_slice, views, write_letters
+from harmbench.report.tables.shapes import direction_title
 from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import BASELINE, CEILING

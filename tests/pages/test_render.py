@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harmbench.report.layout import Column, Entry, Head, Row, Table
-from harmbench.report.render import head_text, latex_escape, to_latex, to_markdown, write_table
+from harmbench.pages.render import head_text, latex_escape, to_latex, to_markdown, write_table
+from harmbench.pages.table import Column, Entry, Head, Row, Table
 
 
 def example(**changes: object) -> Table:

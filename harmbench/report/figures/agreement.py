@@ -12,9 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
-from harmbench.report.evidence import Evidence
-from harmbench.report.shapes import direction_title
-from harmbench.report.style import (
+from harmbench.pages.style import (
     Illustration,
     group_handles,
     group_markers,
@@ -22,6 +20,8 @@ from harmbench.report.style import (
     new_figure,
     say,
 )
+from harmbench.report.evidence import Evidence
+from harmbench.report.tables.shapes import direction_title
 from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import CEILING

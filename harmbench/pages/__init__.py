@@ -1,0 +1,1 @@
+"""What report and quality control share: tables as data, how figures look, and the HTML page."""
