@@ -28,13 +28,14 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(MAKE) types
 
-# methods/ is installed as harmbench.methods: mypy sees a tree in which it lies there.
+# methods/ is installed as harmbench.methods: mypy and import-linter see a tree in which it lies there.
 types: $(VENV)/installed
 	rm -rf $(TYPES)
 	mkdir -p $(TYPES)
 	cp -rs "$(CURDIR)/harmbench" $(TYPES)/harmbench
 	cp -rs "$(CURDIR)/methods" $(TYPES)/harmbench/methods
 	cd $(TYPES) && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p harmbench
+	cd $(TYPES) && "$(abspath $(BIN))/lint-imports" --no-cache "$(CURDIR)/pyproject.toml"
 
 bench: $(VENV)/installed
 	@$(PIP) --quiet --no-compile --constraint constraints.txt --editable ".[bench]"

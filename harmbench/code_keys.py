@@ -57,7 +57,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "harmbench.syntax": "keys, not results",
     "harmbench.guard": "how a method's call may end",
     "harmbench.progress": "what is shown while work goes on",
-    "harmbench.runner.meter": "measures time and memory",
+    "harmbench.meter": "measures time and memory",
     "harmbench.training.preview": "pictures for people",
 }
 """Modules that cannot change a result, each with the reason; they never make a stage stale."""

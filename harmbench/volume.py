@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
-from nibabel.filename_parser import splitext_addext
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -36,7 +35,6 @@ __all__ = [
     "Kind",
     "Step",
     "Volume",
-    "image_name",
     "read",
     "read_space",
     "require_same_grid",
@@ -158,11 +156,6 @@ def require_same_sides(volumes: Mapping[str, Volume]) -> None:
     problem = some_guessed({name: volume.space for name, volume in volumes.items()})
     if problem:
         raise VolumeError(problem)
-
-
-def image_name(path: Path) -> str:
-    """Return an image's file name without its suffixes: `scan` for `scan.nii.gz`."""
-    return str(splitext_addext(path.name)[0])
 
 
 def read(path: Path | str, kind: Kind = "intensity") -> Volume:

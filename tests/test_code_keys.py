@@ -88,7 +88,7 @@ def _inserted(text: str, added: str, function: str) -> str:
         # Nothing that makes a result.
         ("cohorts.base", "validate", set()),
         ("cohorts.base", "_check_subject", set()),
-        ("volume", "image_name", set()),
+        ("files.names", "image_name", set()),
         ("discovery", "load_method", set()),
         ("segmentation", "make_segmenter", set()),
     ],
@@ -140,7 +140,7 @@ def test_a_constant_at_the_end_of_a_module(edit, module: str, stale: set[str]) -
     "module",
     [
         *("cli.console", "cli.doctor", "cli.scaffold", "progress", "report.plots", "report.page"),
-        *("runner.records", "runner.experiment", "runner.cell", "runner.rescore", "runner.meter"),
+        *("runner.records", "runner.experiment", "runner.cell", "runner.rescore", "meter"),
         *("runner.provenance", "cohorts.bids", "cohorts.manifest", "discovery"),
         *(
             "preparation.strip",

@@ -6,86 +6,88 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from harmbench.discovery import available_methods
 
 ROOT = Path(__file__).parents[1]
 
-# From the bottom up. A module may import its own layer and those below.
-LAYERS = (
-    {"__init__", "errors", "notes"},
-    {
-        "antspy",
-        "field_strength",
-        "filetypes",
-        "fsl",
-        "geometry",
+FOR_METHODS = {
+    f"harmbench.{name}"
+    for name in (
+        "errors",
+        "method",
+        "samples",
+        "settings",
+        "slices",
+        "storage",
+        "task",
+        "training",
+        "volume",
+    )
+}
+# What lies below the contract and is no concern of a method's.
+BELOW = {
+    f"harmbench.{name}"
+    for name in (
+        "__main__",
+        "code_keys",
+        "discovery",
         "guard",
-        "places",
-        "plain_yaml",
-        "programs",
-    }
-    | {"settings", "storage", "syntax", "textfiles"},
-    {"imagefile"},
-    {"code_keys", "file_names", "volume"},
-    {"sidecars"},
-    {"method", "samples", "slices", "training"},
-    {"cohorts", "configs", "folds", "metrics", "preparation", "results", "segmentation"},
-    {"config", "runs"},
-    {"bench", "console", "leftovers", "meter", "progress", "provenance", "scoring", "statistics"},
-    {"bookkeeping", "cell", "cell_scores", "executors", "models"},
-    {"planning"},
-    {"apply", "contract", "doctor", "grid", "outside", "prepare", "qc", "report", "rescoring"}
-    | {"scaffold"},
-    {"cli"},
-    {"__main__"},
-)
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-FOR_METHODS = {"errors", "settings", "storage", "volume", "method", "samples", "slices", "training"}
-
+        "meter",
+        "notes",
+        "progress",
+        "syntax",
+    )
+}
 SOURCES = sorted((ROOT / "harmbench").rglob("*.py"))
 METHODS = sorted((ROOT / "methods").rglob("*.py"))
 
 
-def _imported(path: Path) -> set[str]:
-    """Top-level modules of harmbench that a file imports, such as `volume`."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            assert all(alias.name != "*" for alias in node.names), f"{path}: star import"
-            names = [node.module or ""]
-            if node.module == "harmbench":
-                names = [f"harmbench.{alias.name}" for alias in node.names]
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "harmbench" and rest:
-                found.add(rest.partition(".")[0])
-    return found - {"__version__"}
+def _contracts() -> dict[str, Any]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return {one["id"]: one for one in project["tool"]["importlinter"]["contracts"]}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path: Path) -> None:
-    own = path.relative_to(ROOT / "harmbench").parts[0].removesuffix(".py")
-    assert own in RANK, f"say in LAYERS where {own} belongs"
-    too_high = {name for name in _imported(path) if RANK.get(name, len(LAYERS)) > RANK[own]}
-    assert not too_high
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
-@pytest.mark.parametrize("path", METHODS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_methods_see_the_contract_only(path: Path) -> None:
-    own = {"methods"}
-    assert _imported(path) - own <= FOR_METHODS
+def test_every_module_has_its_layer() -> None:
+    layers = {name for line in _contracts()["layers"]["layers"] for name in line.split(" : ")}
+    modules = {_dotted(path) for path in SOURCES}
+    assert layers - modules == {"harmbench.methods"}
+    # A package without code of its own only passes names on.
+    packages = {_dotted(path) for path in SOURCES if path.name == "__init__.py"}
+    lost = {
+        m for m in modules - packages if not any(m == x or m.startswith(f"{x}.") for x in layers)
+    }
+    assert not lost, "say in pyproject.toml in which layers they are"
 
 
-@pytest.mark.parametrize(
-    "name", ["bench.py", "cell.py", "grid.py", "scoring.py", "executors", "planning"]
-)
+def test_methods_may_see_no_other_module() -> None:
+    forbidden = set(_contracts()["methods"]["forbidden_modules"])
+    top = {".".join(_dotted(path).split(".")[:2]) for path in SOURCES} - {"harmbench"}
+    assert top - forbidden == FOR_METHODS | BELOW
+
+
+def test_imports_are_absolute_and_without_stars() -> None:
+    for path in SOURCES + METHODS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                assert all(alias.name != "*" for alias in node.names), path
+
+
+@pytest.mark.parametrize("name", ["runner", "executors", "planning"])
 def test_the_runner_names_no_method(name: str) -> None:
     place = ROOT / "harmbench" / name
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
@@ -112,10 +114,11 @@ def test_the_command_line_starts_without_heavy_libraries(arguments: list[str]) -
     assert not loaded & set(heavy)
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *METHODS], ids=lambda p: str(p.relative_to(ROOT)))
-def test_antspyx_comes_by_its_one_door(path: Path) -> None:
+def test_antspyx_comes_by_its_one_door() -> None:
     # Whoever computes with ITK first sets the number of threads for the whole process.
-    own = path == ROOT / "harmbench" / "antspy.py"
-    tree = ast.walk(ast.parse(path.read_text()))
-    names = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
-    assert ("ants" in names) == own
+    def imports(path: Path) -> set[str]:
+        tree = ast.walk(ast.parse(path.read_text()))
+        return {a.name for node in tree if isinstance(node, ast.Import) for a in node.names}
+
+    importing = [path for path in SOURCES + METHODS if "ants" in imports(path)]
+    assert importing == [ROOT / "harmbench" / "external" / "antspy.py"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
+
+from nibabel.filename_parser import splitext_addext
 
 from harmbench.errors import RunError
 
-__all__ = ["check_names", "file_label", "same_on_disk"]
+__all__ = ["check_names", "file_label", "image_name", "same_on_disk"]
 
 _LONGEST_BYTES = 200
 """Of a name as a file name: with the endings and a temporary's prefix, disks take 255."""
@@ -62,3 +65,8 @@ def check_names(kind: str, labels: Mapping[str, str]) -> None:
                 f"{kind}s {other!r} and {name!r} would share one file on a disk that ignores case or "
                 "the form of accented letters; rename one"
             )
+
+
+def image_name(path: Path) -> str:
+    """Return an image's file name without its suffixes: `scan` for `scan.nii.gz`."""
+    return str(splitext_addext(path.name)[0])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harmbench.errors import HarmbenchError
+from harmbench.files.names import image_name
 from harmbench.files.text import read_object
 from harmbench.notes import Note
-from harmbench.volume import image_name
 
 __all__ = [
     "field_text",

@@ -19,6 +19,7 @@ from harmbench.cohorts.base import Scan
 from harmbench.cohorts.whole_subjects import publish
 from harmbench.errors import HarmbenchError
 from harmbench.files.sidecars import sidecar_fields
+from harmbench.meter import Meter
 from harmbench.notes import Note, to_records
 from harmbench.pages.style import style, write_figure
 from harmbench.preparation.align import prepare_scans
@@ -32,7 +33,6 @@ from harmbench.preparation.qc.numbers import measure
 from harmbench.preparation.scan import clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
-from harmbench.runner.meter import Meter
 from harmbench.storage import file_key, key_of
 from harmbench.task import Progress
 

@@ -20,13 +20,13 @@ from harmbench.discovery import load_method, make_settings, method_code
 from harmbench.errors import MethodError
 from harmbench.files.names import file_label, same_on_disk
 from harmbench.guard import method_call
+from harmbench.meter import Meter
 from harmbench.method import Method
 from harmbench.notes import Note
 from harmbench.results import FAILURES
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import Bench, LazyPairs
 from harmbench.runner.folder import Cell, CellFolder
-from harmbench.runner.meter import Meter
 from harmbench.runner.scoring import finish_volume, missing_rows, score_rows
 from harmbench.segmentation import make_segmenter
 from harmbench.segmentation.stored import (

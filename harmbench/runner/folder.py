@@ -35,7 +35,7 @@ from harmbench.storage import read_json, write_json
 from harmbench.task import Direction
 from harmbench.volume import Volume, read
 
-__all__ = ["Cell", "CellFolder", "RunFolder", "file_label"]
+__all__ = ["Cell", "CellFolder", "RunFolder"]
 
 
 @dataclass(frozen=True, slots=True, order=True)

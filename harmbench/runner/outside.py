@@ -17,6 +17,7 @@ from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_r
 from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.files.kinds import why_no_file
+from harmbench.files.names import image_name
 from harmbench.files.places import is_input
 from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
@@ -27,14 +28,7 @@ from harmbench.segmentation.checked import segment
 from harmbench.segmentation.stored import Unsegmented, unsegmented
 from harmbench.storage import atomic
 from harmbench.task import Progress
-from harmbench.volume import (
-    Volume,
-    image_name,
-    read,
-    require_same_grid,
-    require_same_sides,
-    write,
-)
+from harmbench.volume import Volume, read, require_same_grid, require_same_sides, write
 
 __all__ = [
     "Triple",

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.errors import SegmentationError
+from harmbench.files.names import image_name
 from harmbench.segmentation.base import TISSUES
-from harmbench.volume import image_name
 
 __all__ = [
     "CONTRASTS",

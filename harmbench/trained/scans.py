@@ -19,6 +19,7 @@ from harmbench.cohorts.intensities import (
 )
 from harmbench.cohorts.masks import read_mask
 from harmbench.errors import ConfigError, PreparationError, VolumeError
+from harmbench.files.names import image_name
 from harmbench.files.places import why_not_apart
 from harmbench.files.sidecars import noted
 from harmbench.notes import Note
@@ -31,7 +32,7 @@ from harmbench.settings import validated
 from harmbench.trained import Model
 from harmbench.trained.outputs import check_free, outputs
 from harmbench.trained.suitability import misfits
-from harmbench.volume import Step, Volume, image_name, read
+from harmbench.volume import Step, Volume, read
 
 __all__ = [
     "ApplyOptions",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harmbench.errors import ReportError, RunError
-from harmbench.files.names import check_names, same_on_disk
-from harmbench.runner.folder import CellFolder, RunFolder, file_label
+from harmbench.files.names import check_names, file_label, same_on_disk
+from harmbench.runner.folder import CellFolder, RunFolder
 
 
 @pytest.mark.parametrize("name", ["sub-01", "3T-to-1.5T", "dm_small", "a+b", "Łódź", "v1.2"])

@@ -15,13 +15,14 @@ from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
 from harmbench.errors import HarmbenchError
+from harmbench.files.names import image_name
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.runner.experiment import run_experiment
 from harmbench.storage import file_key
 from harmbench.trained import Model, export_model, load_model
 from harmbench.trained.apply import apply_model
 from harmbench.trained.scans import ApplyOptions
-from harmbench.volume import Volume, image_name, read, write
+from harmbench.volume import Volume, read, write
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "open_ms_prepared"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harmbench.files.names import image_name
 from harmbench.trained.scanners import (
     brain_histogram,
     histogram_distance,
@@ -15,7 +16,7 @@ from harmbench.trained.scanners import (
     same_scanner,
     scanner_of,
 )
-from harmbench.volume import Volume, image_name
+from harmbench.volume import Volume
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.cohorts.base import CLIP_PERCENTILES
+from harmbench.files.names import file_label
 from harmbench.pages.slices import View, take_slice, views
 from harmbench.pages.style import Illustration, new_figure
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.histograms import draw_histograms
 from harmbench.preparation.qc.layout import WIDTH, Layout, Row, draw_row, short
 from harmbench.preparation.scan import CleanScan
-from harmbench.runner.folder import file_label
 from harmbench.volume import Volume
 
 __all__ = ["READING", "SQUARE_MM", "checkerboard", "qc_figure"]

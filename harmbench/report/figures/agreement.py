@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
 from harmbench.pages.style import (
     Illustration,
@@ -22,7 +23,6 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.shapes import direction_title
-from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import CEILING
 from harmbench.task import Direction

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from harmbench.files.names import file_label
 from harmbench.pages.slices import View, blank_panel, show_slice, views, write_letters
 from harmbench.pages.style import Illustration, new_figure
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.shapes import direction_title
-from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import BASELINE, CEILING
 from harmbench.task import Direction

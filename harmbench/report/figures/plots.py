@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from harmbench.files.names import file_label
 from harmbench.metrics.base import Metric
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.style import (
@@ -29,7 +30,6 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.shapes import direction_title, short_title
-from harmbench.runner.folder import file_label
 from harmbench.statistics import CEILING
 from harmbench.task import Direction
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import (
     RELATIVE_VOLUME_DIFFERENCE,
     VOLUME,
@@ -27,7 +28,6 @@ from harmbench.report.tables.shapes import (
     mean_columns,
     mean_table,
 )
-from harmbench.runner.folder import file_label
 from harmbench.task import Direction
 
 __all__ = ["all_tables"]

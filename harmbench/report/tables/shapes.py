@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.pages.table import Column, Entry, Head, Row, Table, decimals_for, exponent_for
 from harmbench.report.evidence import Evidence
-from harmbench.runner.folder import file_label
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, CEILING
 from harmbench.task import Direction

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from harmbench.runner.meter import Meter
+from harmbench.meter import Meter
 
 
 def test_time_and_memory_of_a_block_are_measured():
