@@ -399,7 +399,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(make_manifest, tmp_path, jobs:
     command = [str(part) for part in command]
     training = tmp_path / "out/cells/Slow/A-to-B/fold-0/seed-0/training"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not (training / "steps.txt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)

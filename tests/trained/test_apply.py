@@ -24,7 +24,7 @@ from harmbench.trained.apply import apply_model
 from harmbench.trained.scans import ApplyOptions
 from harmbench.volume import Volume, read, write
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "open_ms_prepared"
+REAL = Path(__file__).parents[3] / "shared" / "data" / "open_ms_prepared"
 
 
 def tiny_preparation(**changes: object) -> dict[str, object]:
