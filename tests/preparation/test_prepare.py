@@ -284,7 +284,7 @@ def test_a_killed_preparation_goes_on_and_ends_in_the_same_place(
     command = [sys.executable, "-m", "harmbench", "prepare", str(manifest()), str(out)]
     command += ["--jobs", "1", *(part for setting in QUICK for part in ("--set", setting))]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not list(out.glob(".new-sub-02-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     children = psutil.Process(process.pid).children(recursive=True)
