@@ -18,6 +18,7 @@ HarmbenchError
 ├── MetricError            arrays that cannot be scored together
 ├── RunError               a run folder cannot be used
 └── ReportError            there is nothing to report, or a run folder is unreadable
+    └── DamagedRecordError a record of a run or a cell cannot be read
 ```
 
 A message says what is wrong, where, and what is allowed.
@@ -31,6 +32,7 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "CohortError",
     "ConfigError",
+    "DamagedRecordError",
     "FoldError",
     "HarmbenchError",
     "ImplausibleLabelsError",
@@ -134,6 +136,10 @@ class RunError(HarmbenchError):
 
 class ReportError(HarmbenchError):
     """There is nothing to report, or a run folder is unreadable."""
+
+
+class DamagedRecordError(ReportError):
+    """A record of a run or a cell is not what harmbench writes."""
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from harmbench.metrics.base import Metric
-from harmbench.results import FAILURES
+from harmbench.results import BASELINE, CEILING, FAILURES
 
 __all__ = [
     "ALL",
-    "BASELINE",
-    "CEILING",
     "MEASURE",
     "bootstrap",
     "count_measurements",
@@ -40,12 +38,6 @@ MEASURE = ["method", "direction", "segmenter", "metric", "tissue"]
 
 ALL = "all"
 """Group label of all subjects together."""
-
-BASELINE = "identity"
-"""The untreated source, which paired differences are taken to."""
-
-CEILING = "target"
-"""The reference scored against itself: a control, which is never ranked."""
 
 IntervalKind = Literal["bca", "percentile"]
 

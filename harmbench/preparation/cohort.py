@@ -132,7 +132,7 @@ def prepare_cohort(
             say(f"{job}: prepared before")
     count = _parallel(jobs, memory_gb, len(waiting))
     say(f"{len(waiting)} subjects to prepare, {count} at a time; skull stripper {stripper.version}")
-    executor = LocalExecutor[SubjectJob, dict[str, Any]](count)
+    executor = LocalExecutor(count)
     with Display("subjects", len(waiting)) as display:
         for job, result in executor.run(prepare_subject, waiting, display, _line):
             error = result.reason if isinstance(result, Died) else result["error"]

@@ -24,8 +24,7 @@ from harmbench.notes import summarize
 from harmbench.progress import Display
 from harmbench.runner.scoring import missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
-from harmbench.segmentation.checked import segment
-from harmbench.segmentation.stored import Unsegmented, unsegmented
+from harmbench.segmentation.checked import segment, try_segment
 from harmbench.storage import atomic
 from harmbench.task import Progress
 from harmbench.volume import Volume, read, require_same_grid, require_same_sides, write
@@ -141,19 +140,15 @@ def score_triple(
     if say is not None:
         for text in summarize(note for volume in volumes.values() for note in volume.notes):
             say(f"note: {text}")
-    labels: list[Volume | Unsegmented] = []
-    for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
-        try:
-            labels.append(segment(segmenter, volume))
-        except SegmentationError as error:
-            labels.append(unsegmented(error, segmenter))
-            if say is not None:
-                say(f"{path}: {segmenter.name}: {error}")
+    segmented = [try_segment(segmenter, volume) for volume in (harmonized, reference)]
+    for found, path in zip(segmented, (triple.volume, triple.reference), strict=True):
+        if found.failure is not None and say is not None:
+            say(f"{path}: {found.failure.reason}")
     rows = score_rows(
         harmonized,
         reference,
         source,
-        *labels,
+        *segmented,
         stacking_axis=stacking_axis,
         surface_backend=surface_backend,
     )
@@ -221,7 +216,7 @@ def score_all(
         return "" if isinstance(result, Died) else "\n".join(result[1])
 
     with Display("score", len(triples)) as display:
-        executor = LocalExecutor[Triple, Scored](jobs)
+        executor = LocalExecutor(jobs)
         for triple, result in executor.run(work, triples, display, line):
             if isinstance(result, Died):
                 raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")

@@ -5,31 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import harmbench.segmentation
 from harmbench.code_keys import own_code, stage_code
-from harmbench.errors import (
-    HarmbenchError,
-    ImplausibleLabelsError,
-    SegmentationError,
-    UnsegmentableError,
-    VolumeError,
-)
+from harmbench.errors import HarmbenchError, VolumeError
 from harmbench.segmentation import BatchSegmenter, Segmenter
-from harmbench.segmentation.checked import contrast_of, segment, segment_batch
+from harmbench.segmentation.checked import contrast_of, segment_batch, try_segment
+from harmbench.segmentation.result import Segmented, Unsegmented
 from harmbench.storage import key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
 
-__all__ = [
-    "Unsegmented",
-    "segment_to_file",
-    "segment_to_files",
-    "segmenter_key",
-    "unsegmented",
-]
+__all__ = ["segment_to_file", "segment_to_files", "segmenter_key"]
 
 _NOTE_FORMAT = 2
 """Format of the note beside labels. The first did not tell a failure of the segmenter from one that
@@ -40,24 +28,9 @@ _LASTING = ("segmentation_failed", "segmentation_implausible")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Unsegmented:
-    """Why a volume has no labels.
-
-    Attributes:
-        reason: the segmenter and what it said.
-        status: of the rows that have no value for it; one of `STATUSES`.
-        lasting: whether it follows from the volume; otherwise the next run tries again.
-    """
-
-    reason: str
-    status: str
-    lasting: bool
-
-
 def segment_to_file(
     volume: Volume, path: Path, segmenter: Segmenter, same_as: Sequence[Path] = ()
-) -> Volume | Unsegmented:
+) -> Segmented:
     """Segment a volume into `path` unless that is done already; a JSON file beside it has the key.
 
     Beside `path` it is also kept that the volume itself cannot be segmented; a failure of the
@@ -74,28 +47,25 @@ def segment_to_file(
     """
     key = key_of("segment", volume.key, segmenter_key(segmenter))
     known = _known_labels(key, volume, path, same_as)
-    if known is not None:
-        return known
-    try:
-        found: Volume | SegmentationError = segment(segmenter, volume)
-    except SegmentationError as error:
-        found = error
-    return _keep_labels(found, key, path, segmenter)
+    if known is None:
+        known = try_segment(segmenter, volume)
+        _keep_labels(known, key, path, segmenter)
+    return known
 
 
 def segment_to_files(
     volumes: Sequence[Volume], paths: Sequence[Path], segmenter: Segmenter
-) -> list[Volume | Unsegmented]:
-    """Segment volumes into `paths` as `segment_to_file` does, at once where the segmenter can."""
+) -> list[Segmented]:
+    """Segment volumes into `paths` as `segment_to_file` does, in one call where the segmenter can."""
     if not isinstance(segmenter, BatchSegmenter):
         pairs = zip(volumes, paths, strict=True)
         return [segment_to_file(volume, path, segmenter) for volume, path in pairs]
     keys = [key_of("segment", volume.key, segmenter_key(segmenter)) for volume in volumes]
     known = [_known_labels(*item) for item in zip(keys, volumes, paths, strict=True)]
     open_ = [i for i, labels in enumerate(known) if labels is None]
-    found = segment_batch(segmenter, [volumes[i] for i in open_])
-    for i, labels in zip(open_, found, strict=True):
-        known[i] = _keep_labels(labels, keys[i], paths[i], segmenter)
+    for i, found in zip(open_, segment_batch(segmenter, [volumes[i] for i in open_]), strict=True):
+        _keep_labels(found, keys[i], paths[i], segmenter)
+        known[i] = found
     return [one for one in known if one is not None]
 
 
@@ -115,14 +85,15 @@ def _read_note(path: Path) -> dict[str, Any]:
 
 def _known_labels(
     key: str, volume: Volume, path: Path, same_as: Sequence[Path] = ()
-) -> Volume | Unsegmented | None:
+) -> Segmented | None:
     """Return what stands in `path` or one of `same_as` under this key, and copy it to `path`."""
     for file in (path, *same_as):
         note = _read_note(file)
         if note.get("key") != key:
             continue
         if note.get("status") in _LASTING:
-            return Unsegmented(str(note["reason"]), note["status"], lasting=True)
+            failure = Unsegmented(str(note["reason"]), note["status"], lasting=True)
+            return Segmented(failure=failure)
         try:
             labels = read(file, kind="label")
         except VolumeError as error:
@@ -133,35 +104,24 @@ def _known_labels(
             continue
         if file != path:
             _write_labels(labels, path, note)
-        return labels
+        return Segmented(labels)
     return None
 
 
-def _keep_labels(
-    found: Volume | SegmentationError, key: str, path: Path, segmenter: Segmenter
-) -> Volume | Unsegmented:
+def _keep_labels(found: Segmented, key: str, path: Path, segmenter: Segmenter) -> None:
     """Write labels, or the reason why the volume has none, with their key."""
     note = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
-    if isinstance(found, Volume):
+    if found.labels is not None:
         note |= {"version": segmenter.version, "contrast": contrast_of(segmenter)}
         device = getattr(segmenter, "device", "cpu")
-        _write_labels(found, path, {**note, "status": "ok", "device": device})
-        return found
+        _write_labels(found.labels, path, {**note, "status": "ok", "device": device})
+        return
     # Labels of an earlier volume are no labels of this one.
     path.unlink(missing_ok=True)
     _note_of(path).unlink(missing_ok=True)
-    missing = unsegmented(found, segmenter)
-    if missing.lasting:
-        write_json(_note_of(path), {**note, "status": missing.status, "reason": missing.reason})
-    return missing
-
-
-def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
-    """Return what stands for the labels that `error` cost."""
-    implausible = isinstance(error, ImplausibleLabelsError)
-    status = "segmentation_implausible" if implausible else "segmentation_failed"
-    lasting = isinstance(error, UnsegmentableError)
-    return Unsegmented(f"{segmenter.name}: {error}", status, lasting)
+    if found.failure is not None and found.failure.lasting:
+        note |= {"status": found.failure.status, "reason": found.failure.reason}
+        write_json(_note_of(path), note)
 
 
 def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:

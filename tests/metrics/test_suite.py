@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from harmbench.errors import MetricError
-from harmbench.metrics import histogram, image, overlap, structure, volumetry
+from harmbench.metrics import histogram, image, overlap, ssim, structure, volumetry
 from harmbench.metrics.base import Metric
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.segmentation.base import TISSUES
@@ -109,8 +109,8 @@ class TestScoreImage:
             "mse_brain": image.mse(*pair, BRAIN),
             "psnr": image.psnr(*pair),
             "psnr_brain": image.psnr(*pair, BRAIN),
-            "ssim": image.ssim(*pair),
-            "ssim_brain": image.ssim(*pair, BRAIN),
+            "ssim": ssim.ssim(*pair),
+            "ssim_brain": ssim.ssim(*pair, BRAIN),
             "nmi": image.nmi(*pair),
             "nmi_brain": image.nmi(*pair, BRAIN),
             "ahd": histogram.ahd(*pair),

@@ -182,15 +182,17 @@ def test_whatever_a_segmenter_does_wrong_is_its_own_failure(answer, message: str
         segment(_Odd(answer), volume)
     empty = Volume(USUAL[0] * 0, np.eye(4))
     first, second = segment_batch(_Odd(answer), [empty, volume])
-    assert isinstance(first, UnsegmentableError)
-    assert isinstance(second, SegmenterError)
+    assert first.failure is not None
+    assert second.failure is not None
+    assert (first.failure.lasting, second.failure.lasting) == (True, False)
 
 
 def test_a_batch_of_another_length_is_a_failure() -> None:
     odd = _Odd(None)
     odd.segment_batch = lambda _: []
     (found,) = segment_batch(odd, [Volume(USUAL[0], np.eye(4))])
-    assert isinstance(found, SegmenterError)
+    assert found.failure is not None
+    assert found.failure.reason == "odd: 0 segmentations of 1 volumes"
     assert segment_batch(odd, []) == []
 
 

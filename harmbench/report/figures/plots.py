@@ -30,7 +30,7 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.shapes import direction_title, short_title
-from harmbench.statistics import CEILING
+from harmbench.results import CEILING
 from harmbench.task import Direction
 
 __all__ = ["BINS", "histogram_plot", "subject_plot"]

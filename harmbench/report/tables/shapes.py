@@ -15,8 +15,9 @@ from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.pages.table import Column, Entry, Head, Row, Table, decimals_for, exponent_for
 from harmbench.report.evidence import Evidence
+from harmbench.results import CEILING
 from harmbench.segmentation.base import TISSUES
-from harmbench.statistics import ALL, CEILING
+from harmbench.statistics import ALL
 from harmbench.task import Direction
 
 __all__ = [
