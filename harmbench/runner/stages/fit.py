@@ -7,6 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from harmbench.discovery import load_method, make_settings, method_code
 from harmbench.guard import method_call
 from harmbench.meter import Meter
@@ -15,7 +17,6 @@ from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
-from harmbench.settings import Settings
 from harmbench.storage import key_of, read_json, write_json
 from harmbench.task import Progress
 
@@ -36,7 +37,7 @@ class MethodOfCell:
 
     uses: str
     kind: type[Method]
-    settings: Settings
+    settings: BaseModel
 
 
 def method_of(context: RunContext, cell: Cell) -> MethodOfCell:
