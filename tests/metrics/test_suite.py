@@ -49,7 +49,7 @@ class TestDeclarations:
         assert TISSUE[:2] == ["dice", "hd"]
 
     def test_every_declaration_is_listed(self):
-        modules = (image, histogram, structure, overlap, volumetry)
+        modules = (image, ssim, histogram, structure, overlap, volumetry)
         declared = {v.name for m in modules for v in vars(m).values() if isinstance(v, Metric)}
         assert declared == set(METRICS)
 

@@ -51,8 +51,9 @@ def start(make_manifest, tmp_path: Path) -> Callable[[], Summary]:
 def test_a_cell_whose_process_dies_has_rows_that_say_so(
     start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harmbench.runner.experiment.LocalExecutor", Deadly)
-    summary = start()
+    with monkeypatch.context() as patch:
+        patch.setattr("harmbench.runner.experiment.LocalExecutor", Deadly)
+        summary = start()
     assert set(summary.failed) == {"identity A-to-B fold 1 seed 0", "target A-to-B fold 1 seed 0"}
     assert set(summary.failed.values()) == {"its process was killed"}
     results = read_results(tmp_path / "out" / "results.csv")
@@ -60,5 +61,4 @@ def test_a_cell_whose_process_dies_has_rows_that_say_so(
     assert "failed" not in set(results["status"][results["fold"] == 0])
     records = {cell.fold: record for cell, record in RunFolder(tmp_path / "out").cells()}
     assert {fold: record.status for fold, record in records.items()} == {0: "ok", 1: "failed"}
-    monkeypatch.undo()
     assert start().complete
