@@ -141,7 +141,7 @@ def test_a_constant_at_the_end_of_a_module(edit, module: str, stale: set[str]) -
 @pytest.mark.parametrize(
     "module",
     [
-        *("cli.console", "cli.doctor", "cli.scaffold", "progress", "report.plots", "report.page"),
+        *("cli.console", "cli.doctor", "cli.scaffold", "progress", "report.page", "pages.style"),
         *("runner.records", "runner.run_record", "runner.cell_record", "runner.checks"),
         *("runner.stages.fit", "runner.stages.harmonize", "runner.stages.score", "runner.grid"),
         *("runner.inputs", "runner.invocations", "runner.real_scans", "runner.context"),
