@@ -46,6 +46,7 @@ __all__ = [
     "UnavailableError",
     "UnsegmentableError",
     "VolumeError",
+    "describe",
     "suggest",
 ]
 
@@ -134,6 +135,17 @@ class RunError(HarmbenchError):
 
 class ReportError(HarmbenchError):
     """There is nothing to report, or a run folder is unreadable."""
+
+
+def describe(error: Exception) -> str:
+    """Say what an error says, after its class where it is none of harmbench's or has no words.
+
+    Python's own errors may have few words: those of a `KeyError` are the key.
+    """
+    name, text = type(error).__name__, str(error)
+    if not text:
+        return name
+    return text if isinstance(error, HarmbenchError | OSError) else f"{name}: {text}"
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

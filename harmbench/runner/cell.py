@@ -17,7 +17,7 @@ from typing import Any
 
 from harmbench.code_keys import KEY_SCHEME, stage_code
 from harmbench.discovery import load_method, make_settings, method_code
-from harmbench.errors import MethodError
+from harmbench.errors import MethodError, describe
 from harmbench.files.names import file_label, same_on_disk
 from harmbench.guard import method_call
 from harmbench.meter import Meter
@@ -159,7 +159,7 @@ class _CellRun:
         log.info("end %s: %s", self.cell, self.record["status"])
 
     def _failed(self, what: str, error: Exception) -> None:
-        self.errors.append(f"{what}: {error or type(error).__name__}")
+        self.errors.append(f"{what}: {describe(error)}")
         log.error("%s failed\n%s", what, "".join(traceback.format_exception(error)))
 
     def _task(self, folder: Path | None) -> Task:
