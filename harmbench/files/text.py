@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,6 +142,9 @@ def read_table(path: Path, separator: str) -> Table:
             there twice, or a line has more values than there are columns.
     """
     text, notes = read_text(path)
+    # Excel's own first line; left empty, so that lines are counted as an editor does.
+    if told := re.match(r"sep=(.)\n", text, re.IGNORECASE):
+        separator, text = told[1], text[told.end() - 1 :]
     header = next((line for line in text.split("\n") if line.strip()), "")
     found = max(_SEPARATORS, key=lambda s: (s == separator and s in header, header.count(s)))
     if found != separator and found in header:

@@ -258,3 +258,10 @@ def simulated_as_text(study: Study) -> list[str]:
 @table("a field strength `+1.5`", "accepted", result=_sessions("1.5T", "3T"))
 def signed(study: Study) -> list[str]:
     return _strengths(study, "+1.5", 3, 1.5, 3)
+
+
+@table("a manifest whose first line is `sep=;`, as Excel reads it", "accepted")
+def excel(study: Study) -> list[str]:
+    table = study.manifest().table(separator=";")
+    table.write_text(f"sep=;\n{table.read_text()}")
+    return study.cohort()
