@@ -48,6 +48,7 @@ __all__ = [
     "UnavailableError",
     "UnsegmentableError",
     "VolumeError",
+    "describe",
     "suggest",
 ]
 
@@ -140,6 +141,17 @@ class ReportError(HarmbenchError):
 
 class DamagedRecordError(ReportError):
     """A record of a run or a cell is not what harmbench writes."""
+
+
+def describe(error: Exception) -> str:
+    """Say what an error says, after its class where it is none of harmbench's or has no words.
+
+    Python's own errors may have few words: those of a `KeyError` are the key.
+    """
+    name, text = type(error).__name__, str(error)
+    if not text:
+        return name
+    return text if isinstance(error, HarmbenchError | OSError) else f"{name}: {text}"
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

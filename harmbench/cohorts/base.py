@@ -16,8 +16,8 @@ from harmbench.cohorts.intensities import (
     brain_of,
     check_spread,
     finite,
-    large_foreground,
     not_a_scan,
+    odd_foreground,
     out_of_range,
     with_notes,
 )
@@ -283,7 +283,7 @@ def _check_subject(
             if problem is None:
                 volumes[session] = volume
                 notes += [*volume.notes, *noted(scan.path)]
-                notes += large_foreground(volume, str(scan.path))
+                notes += odd_foreground(volume, str(scan.path))
                 if has_repeated_value(volume.data):
                     notes.append(
                         replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")

@@ -17,6 +17,7 @@ from nibabel.volumeutils import shape_zoom_affine
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
+from harmbench.files.nifti_values import Remark, length_unit
 
 __all__ = [
     "FileSpace",
@@ -30,19 +31,12 @@ __all__ = [
 
 Matrix = NDArray[np.float64]
 
-Remark = tuple[str, str]
-"""Kind and text of a note on a file."""
-
 # Rounding of three float32 to a length of 1 stays below this.
 _QUATERNION_SLACK = 3 * float(np.finfo(np.float32).eps)
 _LEAST_DETERMINANT = 1e-6
 _LARGEST_SHEAR = 1e-3
 _LARGEST_GAP_MM = 0.1
 _SPACING_RATIO = 0.01
-_PLAUSIBLE_SPACING_MM = (0.01, 20.0)
-
-# NIfTI codes of units of length other than millimetres (2); 0, unknown, counts as millimetres.
-_UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 
 _ALIGNED = 2
 _LARGEST_CODE = 5
@@ -105,7 +99,7 @@ def nifti_space(header: Any, shape: tuple[int, int, int]) -> tuple[FileSpace, li
     if used is None:
         used = _guess(header["pixdim"][1:4], shape)
         remarks.append(_guess_remark("qform and sform codes are 0"))
-    unit_mm, unit_remarks = _unit(int(header["xyzt_units"]) & 7, _spacing(used))
+    unit_mm, unit_remarks = length_unit(int(header["xyzt_units"]) & 7, _spacing(used))
     scale = np.diag([unit_mm, unit_mm, unit_mm, 1.0])
     remarks += unit_remarks
     if sform.matrix is not None and qform.matrix is not None:
@@ -292,22 +286,6 @@ def _guess(sizes: Any, shape: tuple[int, int, int]) -> Matrix:
 def _guess_remark(why: str) -> Remark:
     text = f"its header has no orientation ({why}): left and right are a guess and may be swapped"
     return "left-right-guessed", text
-
-
-def _unit(code: int, spacing: Matrix) -> tuple[float, list[Remark]]:
-    """Size of the header's unit in mm; a unit that makes voxels of no scan is not believed."""
-    if code not in _UNITS:
-        return 1.0, []
-    name, size_mm = _UNITS[code]
-    low, high = _PLAUSIBLE_SPACING_MM
-
-    def plausible(spacing_mm: Matrix) -> bool:
-        return bool((spacing_mm >= low).all() and (spacing_mm <= high).all())
-
-    if plausible(spacing) and not plausible(spacing * size_mm):
-        text = f"its header gives {name}, which no scan's voxels can be; millimetres are assumed"
-        return 1.0, [("units-not-believed", text)]
-    return size_mm, [("units-converted", f"its header gives {name}; they become millimetres")]
 
 
 def _shear(affine: Matrix) -> list[Remark]:

@@ -11,12 +11,22 @@ from typing import Any, BinaryIO, cast
 
 from harmbench.errors import VolumeError
 
-__all__ = ["CHUNK_BYTES", "HEAD_BYTES", "decompressed", "looks_like", "pointer", "why_no_file"]
+__all__ = [
+    "CHUNK_BYTES",
+    "EMPTY_FILE",
+    "HEAD_BYTES",
+    "decompressed",
+    "looks_like",
+    "pointer",
+    "why_no_file",
+]
 
 HEAD_BYTES = 1024
 """How much of a file's beginning tells what it is."""
 CHUNK_BYTES = 1 << 20
 """How much of a compressed file is read at a time."""
+EMPTY_FILE = "an empty file"
+"""What `why_no_file` says of a file without content."""
 
 _ANNEX = "git-annex, which has not fetched it: `git annex get {name}` or `datalad get {name}`"
 
@@ -46,10 +56,10 @@ def why_no_file(path: Path) -> str | None:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
         return "no such file" if missing else f"cannot be read ({error})"
     if stat.S_ISDIR(found.st_mode):
-        return "a folder, expected an image file"
+        return "a folder, expected a file"
     if not stat.S_ISREG(found.st_mode):
         return "not a regular file (a pipe, a socket or a device)"
-    return "an empty file" if found.st_size == 0 else None
+    return EMPTY_FILE if found.st_size == 0 else None
 
 
 def _dangling(link: Path) -> str:
@@ -96,7 +106,7 @@ def pointer(head: bytes, path: Path) -> str:
     if text.startswith((b"outs:", b"md5: ", b"- md5: ")) and _is_text(head):
         return f"a file of DVC that stands for another: fetch that with `dvc pull {name}`"
     if text[:14].lower().startswith((b"<!doctype html", b"<html", b"<head")):
-        return "an HTML page, such as a server's error or login page: download the image again"
+        return "an HTML page, such as a server's error or login page: download the file again"
     if (
         len(head) < HEAD_BYTES
         and _is_text(head)

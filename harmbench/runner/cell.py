@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harmbench.code_keys import KEY_SCHEME
+from harmbench.errors import describe
 from harmbench.method import Method
 from harmbench.results import CEILING
 from harmbench.runner.cell_record import CellRecord, MadeBy
@@ -173,7 +174,7 @@ def _close(
 def _told(what: str, error: Exception) -> str:
     """Log a failure, and return it as one line."""
     log.error("%s failed\n%s", what, "".join(traceback.format_exception(error)))
-    return f"{what}: {error or type(error).__name__}"
+    return f"{what}: {describe(error)}"
 
 
 @contextmanager

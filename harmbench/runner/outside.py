@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,13 @@ import numpy as np
 import pandas as pd
 
 from harmbench.cohorts.base import Rescale, rescale_volume
-from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_range, with_notes
-from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
+from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range, with_notes
+from harmbench.errors import RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
-from harmbench.files.kinds import why_no_file
-from harmbench.files.names import image_name
-from harmbench.files.places import is_input
 from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
 from harmbench.progress import Display
+from harmbench.runner.outside_files import Triple, check_label_file, check_table, find_triples
 from harmbench.runner.scoring import missing_rows, score_rows
 from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
 from harmbench.segmentation.checked import segment, try_segment
@@ -39,61 +36,6 @@ __all__ = [
 
 Scored = tuple[pd.DataFrame, tuple[str, ...]]
 """A volume's rows, and why it or its reference could not be segmented."""
-
-_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")
-
-
-@dataclass(frozen=True, slots=True)
-class Triple:
-    """A volume to score, its reference, and what it was made from, if that is known."""
-
-    name: str
-    volume: Path
-    reference: Path
-    source: Path | None
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def find_triples(volume: Path, reference: Path, source: Path | None = None) -> list[Triple]:
-    """Pair up files: three files, or folders whose files have the same names.
-
-    Raises:
-        CohortError: a path is missing, files and folders are mixed, or lists every volume
-            without a counterpart.
-    """
-    paths = [path for path in (volume, reference, source) if path is not None]
-    linked = [f"{path}: {why_no_file(path)}" for path in paths if _dangling(path)]
-    if linked:
-        raise CohortError("\n".join(linked))
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise CohortError(f"no such file or folder: {', '.join(missing)}")
-    folders = {path.is_dir() for path in paths}
-    if folders == {False}:
-        return [Triple(image_name(volume), volume, reference, source)]
-    if len(folders) == 2:
-        raise CohortError("--volume, --reference and --source are all files or all folders")
-    names = sorted(path.name for path in volume.iterdir() if path.name.endswith(_SUFFIXES))
-    if not names:
-        raise CohortError(f"{volume}: no image in this folder ({', '.join(_SUFFIXES)})")
-    problems = [
-        f"{folder / name}: {problem}"
-        for name in names
-        for folder in paths[1:]
-        if (problem := why_no_file(folder / name))
-    ]
-    if problems:
-        raise CohortError(f"every file of {volume} needs a counterpart of the same name:", problems)
-    return [
-        Triple(image_name(volume / name), volume / name, reference / name, source and source / name)
-        for name in names
-    ]
-
-
-def _dangling(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
 
 
 def score_triple(
@@ -164,7 +106,7 @@ def _in_range(path: Path, rescale: Rescale) -> Volume:
     problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
     if problem is not None:
         raise VolumeError(f"{path}: {problem}")
-    return with_notes(volume, *large_foreground(volume, str(path)))
+    return with_notes(volume, *odd_foreground(volume, str(path)))
 
 
 def score_all(
@@ -197,13 +139,12 @@ def score_all(
     Raises:
         SegmentationError: the segmenter is not made for the contrast.
         VolumeError: see `score_triple`, where there is one volume, or all fail; or `out` is an
-            input; nothing is written.
+            input, or holds something else than scores; nothing is written.
         UnavailableError: the segmenter is not installed.
         RunError: the process that scored a volume was killed.
     """
-    inputs = [path for t in triples for path in (t.volume, t.reference, t.source)]
-    if out is not None and is_input(out, inputs):
-        raise VolumeError(f"{out}: is an input and would be overwritten; choose another --out")
+    if out is not None:
+        check_table(out, triples)
     known = find_contrast([triple.reference for triple in triples], contrast)
     name = make_segmenter(segmenter, contrast=known).name
     work = partial(_score_one, name, known, rescale, stacking_axis)
@@ -273,11 +214,11 @@ def segment_scan(
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
 
     Raises:
-        VolumeError: the scan is unreadable, not finite or out of range, or `labels` is the scan.
+        VolumeError: the scan is unreadable, not finite or out of range; or `labels` is the scan, or
+            holds something else than tissues, or would be taken for a scan of the scan's data set.
         SegmentationError: it cannot be segmented; nothing is written.
     """
-    if is_input(labels, [scan]):
-        raise VolumeError(f"{labels}: is the scan and would be overwritten; choose another file")
+    check_label_file(labels, scan)
     chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
     volume = _in_range(scan, rescale)
     if say is not None:

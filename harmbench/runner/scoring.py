@@ -31,11 +31,15 @@ def finish_volume(
         The finished volume and the share of brain voxels that had to be clipped.
 
     Raises:
-        MethodError: the output is not a volume, its grid is not the source's, or values are not
-            finite.
+        MethodError: the output is not a volume of intensities, its grid is not the source's, or
+            values are not finite.
     """
     if not isinstance(output, Volume):
         raise MethodError(f"harmonize returned {type(output).__name__}, expected a Volume")
+    if output.kind != "intensity":
+        raise MethodError(
+            f"harmonize returned a volume of kind '{output.kind}', not of intensities"
+        )
     try:
         require_same_grid(output, source, ("the harmonized volume", "the source"))
     except VolumeError as error:

@@ -235,7 +235,7 @@ def test_paths_without_a_file_say_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"a\.nii\.gz\.dvc is there: fetch it with `dvc pull"):
         read(path)
     path.mkdir()
-    with pytest.raises(VolumeError, match="a folder, expected an image file"):
+    with pytest.raises(VolumeError, match="a folder, expected a file"):
         read(path)
     path.rmdir()
     os.mkfifo(path)

@@ -41,6 +41,7 @@ def test_a_good_output_is_left_alone() -> None:
         (PAIR.source.data, "returned ndarray, expected a Volume"),
         (Volume(PAIR.source.data[1:], PAIR.source.affine), "must keep the source's grid"),
         (Volume(PAIR.source.data, np.eye(4)), "must keep the source's grid"),
+        (PAIR.source.with_data(PAIR.source.data > 0, kind="label"), "kind 'label'"),
         (PAIR.source.with_data(PAIR.source.data * np.nan), "7680 voxels that are NaN"),
     ],
 )
