@@ -223,7 +223,12 @@ class Course:
             }
             expected: dict[str, float] = {}
         else:
-            said = self._budget_line(context, cells, sized)
+            sized_run = with_settings(context.experiment, label, sized.settings)
+            parameters = self.describe(sized_run)[label].parameters
+            total_s = cells_s([sized.seconds] * len(cells), _lanes(context))
+            late_s = total_s - self._left_s()
+            line = _budget_line(label, parameters, sized, len(cells), total_s, late_s)
+            said = f"Budget of {in_words(self.budget_s or 0)}: {line}"
             update = {"settings": sized.settings, "cost": sized.cost, "said": said}
             expected = {str(cell): sized.seconds for cell in cells}
         self.plan = self.plan.with_method(label, own.model_copy(update=update))
@@ -250,18 +255,31 @@ class Course:
             lambda settings: self.measure(trial_of(context, cells, uses, settings)).times(self.off),
         )
 
-    def _budget_line(self, context: RunContext, cells: Sequence[Cell], sized: Sized) -> str:
-        label = cells[0].method
-        sized_run = with_settings(context.experiment, label, sized.settings)
-        parameters = self.describe(sized_run)[label].parameters
-        counts = " and ".join(f"{number:,}" for number in parameters.values())
-        total = cells_s([sized.seconds] * len(cells), _lanes(context))
-        over = total - self._left_s()
-        late = f" The budget is exceeded by about {in_words(over)}." if over > 0 else ""
-        return (
-            f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
-            f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings.{late}"
-        )
+
+def _budget_line(
+    label: str,
+    parameters: Mapping[str, int],
+    sized: Sized,
+    cells: int,
+    total_s: float,
+    late_s: float,
+) -> str:
+    """Say what a budget gives a method, and by how much it is exceeded.
+
+    Args:
+        label: of the method.
+        parameters: number of parameters by network.
+        sized: its settings.
+        cells: number of trainings.
+        total_s: seconds of all of them.
+        late_s: seconds beyond the budget; 0 or less where it is kept.
+    """
+    counts = " and ".join(f"{number:,}" for number in parameters.values())
+    late = f" The budget is exceeded by about {in_words(late_s)}." if late_s > 0 else ""
+    return (
+        f"{label} ({counts} parameters) is trained in {sized.steps:,} steps, about "
+        f"{in_words(total_s)} for {cells} trainings.{late}"
+    )
 
 
 def _lanes(context: RunContext) -> int:

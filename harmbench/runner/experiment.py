@@ -48,7 +48,7 @@ from harmbench.runner.run_record import MethodRecord
 from harmbench.segmentation import find_contrast, make_segmenter
 from harmbench.task import Direction
 
-__all__ = ["Summary", "describe_methods", "run_experiment", "torch_device"]
+__all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_device"]
 
 Say = Callable[[str], None]
 
@@ -131,18 +131,37 @@ def run_experiment(
     segment_real_scans(context, directions, opened.folds, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
-    failed, incomplete = course.follow(context, cells)
+    return conclude(context, out, len(cells), course.follow(context, cells), say)
+
+
+def conclude(
+    context: RunContext,
+    out: Path,
+    cells: int,
+    ends: tuple[Mapping[str, str], Mapping[str, str]],
+    say: Say,
+) -> Summary:
+    """Bring the scores of a run folder together, and note how the run or the rescoring ended.
+
+    Args:
+        context: what the cells shared.
+        out: the run folder as the user named it.
+        cells: number of cells that were asked for.
+        ends: why cells failed, and why others are incomplete.
+        say: called with each status line.
+    """
     collect(context.folder)
     for problem in damaged_scores(context.folder):
         say(problem)
+    failed, incomplete = ends
     end_invocation(
         context.folder,
-        invocation.id,
-        cells=len(cells),
+        context.invocation,
+        cells=cells,
         failed=len(failed),
         incomplete=len(incomplete),
     )
-    return Summary(out, len(cells), failed, incomplete)
+    return Summary(out, cells, failed, incomplete)
 
 
 @dataclass(frozen=True, slots=True)

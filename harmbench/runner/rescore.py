@@ -12,11 +12,11 @@ from harmbench.executors import Executor, LocalExecutor
 from harmbench.folds import Folds
 from harmbench.runner.cell import rescore_cell
 from harmbench.runner.context import RunContext
-from harmbench.runner.experiment import Summary, torch_device
+from harmbench.runner.experiment import Summary, conclude, torch_device
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.grid import collect, damaged_scores, run_cells
+from harmbench.runner.grid import run_cells
 from harmbench.runner.inputs import InputScans, keys_of_inputs
-from harmbench.runner.invocations import begin_rescore, end_invocation, new_invocation
+from harmbench.runner.invocations import begin_rescore, new_invocation
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import RunRecord
@@ -80,18 +80,8 @@ def rescore_run(
     executor: Executor = LocalExecutor(experiment.jobs)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
     segment_real_scans(context, directions, sorted({cell.fold for cell in cells}), executor, say)
-    failed, incomplete = run_cells(context, cells, say, executor, rescore_cell)
-    collect(folder)
-    for problem in damaged_scores(folder):
-        say(problem)
-    end_invocation(
-        folder,
-        invocation.id,
-        cells=len(cells),
-        failed=len(failed),
-        incomplete=len(incomplete),
-    )
-    return Summary(out, len(cells), failed, incomplete)
+    ends = run_cells(context, cells, say, executor, rescore_cell)
+    return conclude(context, out, len(cells), ends, say)
 
 
 def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:

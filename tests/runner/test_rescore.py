@@ -170,7 +170,7 @@ def test_a_record_that_another_run_wrote_meanwhile_is_kept(
         folder.update_record(add)
         return collect(folder)
 
-    monkeypatch.setattr("harmbench.runner.rescore.collect", collect_late)
+    monkeypatch.setattr("harmbench.runner.experiment.collect", collect_late)
     rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)
     record = folder.read_record()
     assert "other" in record.methods
