@@ -48,6 +48,7 @@ def test_constraints_cover_the_requirements() -> None:
     }
     project = _project()["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted += _project()["dependency-groups"]["docs"]
     names = {text.split(">")[0].split("<")[0].split("=")[0].strip().lower() for text in wanted}
     assert names <= pinned
 
