@@ -93,7 +93,8 @@ def boundary_points(labels: Volume) -> NDArray[np.float64]:
         edge[tuple(part)] |= change
     index = np.argwhere(edge & (labels.data > 0))
     index = index[np.random.default_rng(0).choice(len(index), POINTS, replace=False)]
-    return (labels.affine @ np.c_[index, np.ones(len(index))].T)[:3]
+    points: NDArray[np.float64] = (labels.affine @ np.c_[index, np.ones(len(index))].T)[:3]
+    return points
 
 
 def moved(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

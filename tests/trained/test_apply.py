@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -46,7 +47,7 @@ def scan(tmp_path: Path) -> Path:
     return write(tiny_pairs(1, seed=5)[0].source, tmp_path / "new" / "scan.nii.gz")
 
 
-def _refusal(model: Model, scans: list[Path], out: Path, **options: object) -> str:
+def _refusal(model: Model, scans: list[Path], out: Path, **options: Any) -> str:
     with pytest.raises(HarmbenchError) as caught:
         apply_model(model, scans, out, ApplyOptions(**options))
     assert not out.exists()
@@ -343,7 +344,9 @@ def test_real_scans_end_to_end(thresholds, tmp_path: Path) -> None:
     assert "is it a scan of ceT1w?" in _refusal(model, [wrong], tmp_path / "none")
 
 
-def test_command_line(finished, scan: Path, tmp_path: Path, call: Callable[..., object]) -> None:
+def test_command_line(
+    finished, scan: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
     cell = finished()
     code, out, err = call("export", cell, "--out", tmp_path / "model")
     assert (code, out.strip()) == (0, str(tmp_path / "model")), err
