@@ -56,7 +56,7 @@ def _kinds(volume: Volume) -> list[str]:
 def test_all_orientations_are_read_right(tmp_path: Path, endian: str) -> None:
     for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
         # Axis i of the file runs along axis order[i] of the anatomy, in the direction of signs[i].
-        stored = RAS.transpose(order)
+        stored: np.ndarray = RAS.transpose(order)
         affine = np.eye(4)
         affine[:3, :3] = AFFINE[:3, :3][:, order]
         affine[:3, 3] = AFFINE[:3, 3]
