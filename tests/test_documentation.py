@@ -19,12 +19,13 @@ import typer
 from documentation import PAGES, ROOT, Block, blocks, commands, spans
 from typer.core import TyperGroup
 
-import harmbench.segmentation
+import harmbench
 from harmbench.cli import app
 from harmbench.cli.options import config_path
 from harmbench.config import load_experiment, load_preparation
 from harmbench.contract import tiny_pairs
 from harmbench.discovery import available_methods
+from harmbench.segmentation import make_segmenter
 from harmbench.volume import write
 
 if sys.version_info >= (3, 11):
@@ -51,7 +52,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thresholds: object) ->
             write(volume, tmp_path / path)
             lines.append(f"{number:02},{pair.group},{session},{path}")
     (tmp_path / "scans.csv").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(harmbench.segmentation, "AUTO", ("thresholds",))
+    monkeypatch.setattr(sys.modules[make_segmenter.__module__], "AUTO", ("thresholds",))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
