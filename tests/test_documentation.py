@@ -35,6 +35,7 @@ else:
 
 Call = Callable[..., tuple[int, str, str]]
 
+DOCS = ROOT / "docs"
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FILES = {"3T": "skyra.nii.gz", "1.5T": "avanto.nii.gz"}
 USAGE_ERROR = typer.BadParameter.__bases__[0]
@@ -153,6 +154,18 @@ def test_marks_and_other_blocks_are_understood(page: Path) -> None:
         assert block.language in {"", "csv", "mermaid", "python", "sh", "toml"}
         if block.language == "toml":
             tomllib.loads(block.text)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r": ([\w/-]+\.md)$", navigation, flags=re.MULTILINE)
+    assert sorted(named) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^::: harmbench\.(\w+)$", text, flags=re.MULTILINE)
+    assert sorted(named) == sorted(set(harmbench.__all__) - {"__version__"})
 
 
 def test_a_wrong_command_is_noticed() -> None:
