@@ -1,19 +1,22 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check
+DOCS_VENV ?= .venv-docs
+INSTALL := -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
 TYPES := build/types
 JOBS ?= 2
 
-.PHONY: demo test lint types bench clean
+.PHONY: setup demo test coverage lint types docs wheel bench clean
+
+setup: $(VENV)/installed
 
 # The environment is made once, and again when its requirements change. Most modules of the packages
 # are never imported: Python compiles those that are, which is faster than all of them at once.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV), a few minutes the first time; see $(VENV)/install.log"
-	@$(PIP) --upgrade "pip>=24" "setuptools>=77" > $(VENV)/install.log 2>&1 \
-		&& $(PIP) --no-compile --constraint constraints.txt --editable ".[dev]" >> $(VENV)/install.log 2>&1 \
+	@$(BIN)/python -m pip install --upgrade "pip>=25.1" "setuptools>=77" > $(VENV)/install.log 2>&1 \
+		&& $(BIN)/python $(INSTALL) --editable ".[dev]" >> $(VENV)/install.log 2>&1 \
 		|| { tail -n 40 $(VENV)/install.log; exit 1; }
 	@touch $@
 
@@ -22,6 +25,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses $(JOBS)
+
+# All tests, and the share of lines that they reach; the floor stands in pyproject.toml. From Python 3.12
+# the interpreter's own monitoring counts lines, at little cost.
+coverage: $(VENV)/installed
+	COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
+		$(BIN)/python -m pytest --numprocesses $(JOBS) --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -35,11 +44,28 @@ types: $(VENV)/installed
 	cp -rs "$(CURDIR)/harmbench" $(TYPES)/harmbench
 	cp -rs "$(CURDIR)/methods" $(TYPES)/harmbench/methods
 	cd $(TYPES) && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" -p harmbench
+	$(BIN)/mypy tests benchmarks docs noxfile.py .ci
 	cd $(TYPES) && "$(abspath $(BIN))/lint-imports" --no-cache "$(CURDIR)/pyproject.toml"
 
+# The pages need none of harmbench's requirements: its code is read, not imported.
+$(DOCS_VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(DOCS_VENV)/bin/python $(INSTALL) --quiet --group docs
+	@touch $@
+
+# Strict: a broken link ends the build. What mkdocstrings and griffe only print ends it too.
+docs: $(DOCS_VENV)/installed
+	@mkdir -p build
+	$(DOCS_VENV)/bin/zensical build --strict --clean > build/docs.log 2>&1; code=$$?; cat build/docs.log; exit $$code
+	@! grep --extended-regexp "^(griffe|mkdocstrings|autorefs):" build/docs.log
+
+wheel: $(VENV)/installed
+	.ci/try-wheel $(BIN)/python build/wheel
+
 bench: $(VENV)/installed
-	@$(PIP) --quiet --no-compile --constraint constraints.txt --editable ".[bench]"
+	@$(BIN)/python $(INSTALL) --quiet --editable ".[bench]"
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf build runs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build runs .mypy_cache .pytest_cache .ruff_cache .coverage* .nox

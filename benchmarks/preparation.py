@@ -33,8 +33,7 @@ from harmbench.preparation.align import PreparedScan, prepare_scans
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
-from harmbench.runner.scoring import score_rows
-from harmbench.segmentation import make_segmenter
+from harmbench.runner.volume_scores import score
 from harmbench.settings import validated
 from harmbench.storage import read_json
 from harmbench.volume import Volume, read
@@ -93,7 +92,8 @@ def boundary_points(labels: Volume) -> NDArray[np.float64]:
         edge[tuple(part)] |= change
     index = np.argwhere(edge & (labels.data > 0))
     index = index[np.random.default_rng(0).choice(len(index), POINTS, replace=False)]
-    return (labels.affine @ np.c_[index, np.ones(len(index))].T)[:3]
+    points: NDArray[np.float64] = (labels.affine @ np.c_[index, np.ones(len(index))].T)[:3]
+    return points
 
 
 def moved(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,11 +121,10 @@ def misalignment_mm(found: PreparedScan, truth: Mapping[str, Truth]) -> float:
 
 def compared(prepared: Mapping[str, PreparedScan]) -> dict[str, float]:
     """Scores of one session against the other, both untreated."""
-    segmenter = make_segmenter("hmrf")
-    volumes = [prepared[session].volume for session in (MOVING, FIXED)]
-    labels = [segmenter.segment(volume) for volume in volumes]
-    rows = score_rows(volumes[0], volumes[1], volumes[0], *labels)
-    scores = {(row["metric"], row["tissue"]): row["value"] for row in rows}
+    one, other = (prepared[session].volume for session in (MOVING, FIXED))
+    frame = score(one, other, one, segmenter="hmrf")
+    names = zip(frame["metric"], frame["tissue"], strict=True)
+    scores = dict(zip(names, frame["value"], strict=True))
     return {
         "MSE 1e-3": 1e3 * scores["mse", ""],
         "AHD 1e5": 1e-5 * scores["ahd", ""],

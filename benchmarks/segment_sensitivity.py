@@ -110,7 +110,8 @@ def drawn(scale: float) -> Narrow:
 
     def narrow(y: NDArray[np.float32], mean: float, sd: float) -> NDArray[np.float32]:
         gap = y - mean
-        return y - (1 - scale) * gap * np.exp(-((gap / (2 * sd)) ** 2) / 2)
+        moved: NDArray[np.float32] = y - (1 - scale) * gap * np.exp(-((gap / (2 * sd)) ** 2) / 2)
+        return moved
 
     return narrow
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harmbench.cohorts.base import Cohort
+    from harmbench.cohorts.base import Cohort, rescale_volume
     from harmbench.cohorts.data import DataSettings, open_cohort
     from harmbench.config import Experiment, load_experiment, load_preparation
     from harmbench.contract import check_method
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harmbench.results import read_results
     from harmbench.runner.experiment import run_experiment
     from harmbench.runner.rescore import rescore_run
+    from harmbench.runner.volume_scores import score
     from harmbench.settings import Settings
     from harmbench.task import Direction, Pair, Task
     from harmbench.trained import export_model, load_model
@@ -52,8 +53,10 @@ __all__ = [
     "prepare_cohort",
     "read",
     "read_results",
+    "rescale_volume",
     "rescore_run",
     "run_experiment",
+    "score",
     "write",
 ]
 
@@ -83,8 +86,10 @@ _MODULES = {
     "prepare_cohort": "preparation.cohort",
     "read": "volume",
     "read_results": "results",
+    "rescale_volume": "cohorts.base",
     "rescore_run": "runner.rescore",
     "run_experiment": "runner.experiment",
+    "score": "runner.volume_scores",
     "write": "volume",
 }
 

@@ -62,6 +62,7 @@ def edit(tree: SourceTree, before: dict[str, str]) -> Iterator[Callable[..., set
 def _inserted(text: str, added: str, function: str) -> str:
     """Put a statement in front of a function's last one."""
     found = [n for n in ast.walk(ast.parse(text)) if getattr(n, "name", "") == function]
+    assert isinstance(found[0], ast.FunctionDef)
     last = found[0].body[-1]
     lines = text.splitlines(keepends=True)
     lines.insert(last.lineno - 1, f"{' ' * last.col_offset}{added}\n")

@@ -48,6 +48,7 @@ def test_constraints_cover_the_requirements() -> None:
     }
     project = _project()["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted += _project()["dependency-groups"]["docs"]
     names = {text.split(">")[0].split("<")[0].split("=")[0].strip().lower() for text in wanted}
     assert names <= pinned
 
@@ -84,7 +85,7 @@ def _modules_of(node: ast.AST) -> set[str]:
     elif isinstance(node, ast.ImportFrom) and node.level == 0:
         names = [node.module]
     elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-        names = [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
+        names = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
     return {name.partition(".")[0] for name in names if name}
 
 

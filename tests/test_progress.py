@@ -7,7 +7,6 @@ import io
 import pytest
 from rich.console import Console
 
-from harmbench import progress
 from harmbench.progress import Display, Remaining
 
 
@@ -25,7 +24,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr(progress.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr("harmbench.progress.time.monotonic", clock.monotonic)
     return clock
 
 

@@ -9,7 +9,9 @@ import torch
 
 from harmbench.discovery import load_method
 from harmbench.errors import MethodError, TrainingError
+from harmbench.methods.dm import DiffusionSettings
 from harmbench.methods.dm.train import train
+from harmbench.methods.unet import UNet, UNetSettings
 from harmbench.task import Direction, Pair, Task
 from harmbench.training import Team, TrainingSettings, together
 from harmbench.volume import Volume
@@ -99,12 +101,11 @@ def _shares(task, team):
 
 def _learn(task, team):
     """What `_shares` gives, and the networks that two methods learn in this team."""
-    unet, dm = (load_method(name) for name in ("unet", "dm"))
     config = {name: LEARNED[name] | {"devices": team.size} for name in LEARNED}
-    regression = unet(unet.Config(**config["unet"]))
+    regression = UNet(UNetSettings(**config["unet"]))
     networks = (
         regression._train(0, [make_pair()], task, team)[0],
-        train(dm.Config(**config["dm"]), [make_pair()], task, team)[0],
+        train(DiffusionSettings(**config["dm"]), [make_pair()], task, team)[0],
     )
     return _shares(task, team), [dict(network.state_dict()) for network in networks]
 

@@ -42,6 +42,7 @@ from harmbench.training import (
     update_average,
 )
 from harmbench.training import batches as batches_module
+from harmbench.training.settings import Precision
 
 CPU = torch.device("cpu")
 
@@ -182,7 +183,8 @@ def test_a_whole_training_keeps_to_its_precision(precision, tf32):
 
 def test_autocast_computes_in_the_precision_asked_for():
     linear = nn.Linear(4, 4)
-    for precision, dtype in [("bf16", torch.bfloat16), ("float32", torch.float32)]:
+    kinds: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "float32": torch.float32}
+    for precision, dtype in kinds.items():
         with autocast(CPU, precision):
             assert linear(torch.ones(1, 4)).dtype == dtype
 
@@ -437,6 +439,7 @@ def test_a_picture_shows_source_output_and_target(tmp_path, monkeypatch):
     path = previews.draw(7, np.zeros_like)
     assert not previews.due()
     assert path == tmp_path / "preview-0000007.png"
+    assert path is not None
     picture = imread(path)[..., 0]
     assert picture.shape == (3 * 5, 4 * 4)
     shown = np.concatenate(list(slices.source[[1, 3, 5, 7]]), axis=1)

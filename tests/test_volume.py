@@ -16,7 +16,7 @@ CODES = ["RAS", "LPS", "PIR", "SAL", "ASR", "ILA"]
 
 def _image(codes: str = "RAS", dtype: type = np.float32) -> nib.Nifti1Image:
     values = RANDOM.random((5, 6, 7))
-    data = (100 * values).astype(dtype)
+    data: np.ndarray = (100 * values).astype(dtype)
     ras = np.array([[1.2, 0.05, 0, -3], [-0.05, 0.9, 0, 4], [0, 0, 2, 5], [0, 0, 0, 1]])
     affine = ras @ np.linalg.inv(inv_ornt_aff(axcodes2ornt(codes), (5, 6, 7)))
     image = nib.Nifti1Image(data, affine)

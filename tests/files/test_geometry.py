@@ -56,7 +56,7 @@ def _kinds(volume: Volume) -> list[str]:
 def test_all_orientations_are_read_right(tmp_path: Path, endian: str) -> None:
     for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
         # Axis i of the file runs along axis order[i] of the anatomy, in the direction of signs[i].
-        stored = RAS.transpose(order)
+        stored: np.ndarray = RAS.transpose(order)
         affine = np.eye(4)
         affine[:3, :3] = AFFINE[:3, :3][:, order]
         affine[:3, 3] = AFFINE[:3, 3]
@@ -89,7 +89,7 @@ def test_all_data_types_are_read_right(tmp_path: Path, endian: str, kind: Any) -
         for slope, intercept in [(0, 0), (1, 0), (0.5, 3), (-2, 0), (1, -7)]:
             head = kind.header_class(content[: header.sizeof_hdr], check=False)
             assert head.endianness == endian
-            assert head.get_data_dtype() == values.dtype.newbyteorder(endian)
+            assert head.get_data_dtype() == np.dtype(f"{endian}{name}")
             head["scl_slope"], head["scl_inter"] = slope, intercept
             path = tmp_path / "a.nii"
             path.write_bytes(head.binaryblock + content[header.sizeof_hdr :])

@@ -80,7 +80,9 @@ def test_layers_are_ordered_and_begin_as_in_keras():
     blocks = [module for module in network.modules() if isinstance(module, nn.Sequential)]
     assert len(blocks) == 4 * 2 + 1
     for convolution_, activation, norm in blocks:
+        assert isinstance(convolution_, nn.Conv2d | nn.ConvTranspose2d)
         assert isinstance(activation, nn.ReLU)
+        assert isinstance(norm, nn.BatchNorm2d)
         assert (norm.momentum, norm.eps) == (0.01, 1e-3)
         assert not convolution_.bias.any()
         before, after, rows, columns = convolution_.weight.shape

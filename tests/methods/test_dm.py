@@ -106,7 +106,7 @@ def test_the_deviation_of_samples_is_kept_beside_their_mean(make_pair, fitted, t
     source = pair.source
     method = fitted(sampler="ddpm")
     method.config = method.config.model_copy(update={"n_samples": 3})
-    kept = {}
+    kept: dict[str, Volume] = {}
     mean = method.harmonize(source, replace(task(), keep=kept.__setitem__))
     (deviation,) = kept.values()
     assert list(kept) == ["standard-deviation"]
@@ -132,7 +132,7 @@ def test_the_deviation_of_samples_is_kept_beside_their_mean(make_pair, fitted, t
 
 
 def test_one_sample_has_no_deviation(make_pair, fitted, task):
-    kept = {}
+    kept: dict[str, Volume] = {}
     fitted().harmonize(make_pair().source, replace(task(), keep=kept.__setitem__))
     assert not kept
 
@@ -237,6 +237,7 @@ def test_a_model_of_an_earlier_version_keeps_its_schedule(tmp_path, make_pair, f
     source = make_pair().source
     expected = method.harmonize(source, task()).data
     recorded = saved_settings(DiffusionModel, saved["settings"], "dm")
+    assert isinstance(recorded, DiffusionSettings)
     for loaded in (DiffusionModel.load(tmp_path), DiffusionModel.load(tmp_path, recorded)):
         assert not loaded.config.scale_betas
         assert not loaded.config.zero_initialized

@@ -1,6 +1,7 @@
 """pGAN as a method, on one small simulated pair."""
 
 import csv
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,9 +94,12 @@ def test_intensities_are_not_rounded_to_8_bits(precision, make_pair, fitted, tas
 def test_slices_are_padded_to_256_x_256_and_cropped_back(monkeypatch, make_pair, task):
     seen = []
     forward = torch.nn.Conv2d.forward
-    monkeypatch.setattr(
-        torch.nn.Conv2d, "forward", lambda m, x: (seen.append(tuple(x.shape[1:])), forward(m, x))[1]
-    )
+
+    def watched(convolution, x):
+        seen.append(tuple(x.shape[1:]))
+        return forward(convolution, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
     source = make_pair(shape=(3, 20, 22)).source
     method = PGAN(PGANSettings(**(TINY | {"crop": "none", "batch_size": 1, "plane": 256})))
     pair = Pair("a", "HC", source, source)
@@ -196,7 +200,8 @@ def test_training_follows_the_schedule(monkeypatch, fitted):
 
 
 def test_the_discriminator_learns_first_and_the_generator_from_its_answer(monkeypatch, fitted):
-    stepped, widths = [], {}
+    stepped: list[Any] = []
+    widths: dict[Any, Any] = {}
     step = torch.optim.Adam.step
 
     def watched(optimizer, *args, **kwargs):

@@ -194,6 +194,7 @@ def test_every_slice_of_the_batch_has_a_perceptual_loss():
 
 def test_the_perceptual_loss_teaches_the_generator_alone():
     features = load_features(SMALL)
+    assert features is not None
     made = normal(1, 1, 8, 8, name="made").requires_grad_()
     target = normal(1, 1, 8, 8, name="target").requires_grad_()
     perceptual_loss(features, made, target).backward()

@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import urllib.error
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -71,6 +72,7 @@ def test_it_has_the_parameters_of_vgg16_up_to_its_fourth_convolution():
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_are_read_from_a_file_of_either_kind(tmp_path, suffix):
     features = load_features(settings(written(tmp_path, suffix)))
+    assert features is not None
     tensors = stand_in()
     for name, tensor in features.state_dict().items():
         assert torch.equal(tensor, tensors[name])
@@ -190,7 +192,7 @@ def hub(tmp_path, monkeypatch):
     return asked
 
 
-class Never:
+class Never(Sequence):
     """Pairs that must not be looked at."""
 
     def __len__(self):
@@ -229,8 +231,10 @@ def test_weights_are_downloaded_once_and_checked_every_time(hub, tmp_path, monke
 def test_random_features_are_the_same_everywhere_and_keep_their_scale():
     config = PGANSettings(perceptual="random", vgg_weights="nowhere")
     torch.manual_seed(5)
-    features = load_features(config)
-    assert features.key == load_features(config).key
+    features, again = load_features(config), load_features(config)
+    assert features is not None
+    assert again is not None
+    assert features.key == again.key
     image = torch.randn(1, 1, 64, 64, generator=random_generator(CPU, "image"))
     # Each layer keeps the second moment (He et al. 2015); pooling takes the largest of four values.
     assert 0.5 < float((features(image) ** 2).mean()) < 5

@@ -1,6 +1,7 @@
 """The U-Net as a method, and the regression of slices that it shares with DeepHarmony."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -262,7 +263,7 @@ def test_a_saved_method_is_one_network(tmp_path, fitted):
 
 
 def test_pairs_are_loaded_once_for_each_orientation(make_pair, task):
-    class Lazy:
+    class Lazy(Sequence):
         loaded = 0
 
         def __len__(self):

@@ -85,7 +85,7 @@ class TestPeers:
     def test_wasserstein(self, pair):
         where = pair[0] > 0.2
         expected = stats.wasserstein_distance(pair[0][where], pair[1][where])
-        assert h.wasserstein(*pair, where) == pytest.approx(expected)
+        assert h.wasserstein(pair[0], pair[1], where) == pytest.approx(expected)
 
 
 class TestProperties:

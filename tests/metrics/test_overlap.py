@@ -200,7 +200,7 @@ class TestProperties:
 class TestErrors:
     def test_an_unknown_backend_is_named_with_the_nearest(self):
         with pytest.raises(MetricError, match=r"unknown backend 'medpi'; did you mean 'medpy'"):
-            o.hd(voxel(0, 0, 0), voxel(1, 1, 1), spacing_mm=(1, 1, 1), backend="medpi")
+            o.hd(voxel(0, 0, 0), voxel(1, 1, 1), spacing_mm=(1, 1, 1), backend="medpi")  # type: ignore[arg-type]  # on purpose
 
     @pytest.mark.parametrize("distance", DISTANCES)
     def test_masks_and_spacing_must_fit(self, distance):

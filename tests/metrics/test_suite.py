@@ -160,7 +160,7 @@ class TestScoreImage:
         assert found == expected
 
     def test_read_only_input_is_scored_and_left_as_it_was(self, reference):
-        arrays = [spoiled(reference, 0.5), reference.copy(), reference.copy()]
+        arrays = (spoiled(reference, 0.5), reference.copy(), reference.copy())
         before = [array.copy() for array in arrays]
         for array in arrays:
             array.flags.writeable = False
@@ -280,7 +280,7 @@ class TestScoreTissues:
         with pytest.raises(MetricError, match="three non-empty axes"):
             score_tissues(LABELS[0], LABELS[0], spacing_mm=SPACING)
         with pytest.raises(MetricError, match="unknown backend"):
-            score_tissues(LABELS, LABELS, spacing_mm=SPACING, backend="fast")
+            score_tissues(LABELS, LABELS, spacing_mm=SPACING, backend="fast")  # type: ignore[arg-type]  # on purpose
         with pytest.raises(MetricError, match="three positive lengths"):
             score_tissues(LABELS, LABELS, spacing_mm=(1, 1))
 

@@ -11,8 +11,6 @@ CASES: list[Case] = []
 identity = catalogue_of("Identity", CASES)
 selection = catalogue_of("Selection", CASES)
 
-FORMS = ("NFC", "NFD")
-
 
 @identity(
     "accents written as one sign in folders and as two in names",
@@ -21,9 +19,8 @@ FORMS = ("NFC", "NFD")
 )
 def accents(study: Study) -> list[str]:
     study.bids()
-    one, two = (
-        unicodedata.normalize(form, "Zo\N{LATIN SMALL LETTER E WITH ACUTE}") for form in FORMS
-    )
+    name = "Zo\N{LATIN SMALL LETTER E WITH ACUTE}"
+    one, two = unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)
     for session in "AB":
         name = f"sub-{two}_ses-{session}_T1w.nii.gz"
         study.scan(f"sub-{one}/ses-{session}/anat/{name}", second=session == "B")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,13 +28,13 @@ QUICK = {
 
 
 def _quick(**changes: object) -> PrepareSettings:
-    values = {k: dict(v) if isinstance(v, dict) else v for k, v in QUICK.items()}
+    values: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in QUICK.items()}
     for name, value in changes.items():
         part, _, inner = name.partition("__")
         if inner:
-            values.setdefault(part, {})[inner] = value  # type: ignore[attr-defined]
+            values.setdefault(part, {})[inner] = value
         else:
-            values[name] = value  # type: ignore[assignment]
+            values[name] = value
     return validated(PrepareSettings, values)
 
 

@@ -128,6 +128,7 @@ def test_own_voxels_are_kept_where_asked_for(clean, tmp_path, quick):
     found = prepare_scans({"3T": clean["3T"]}, "3T", settings, tmp_path)["3T"]
     raw = clean["3T"].raw
     assert found.volume.same_grid(raw)
+    assert found.limits is not None
     low, high = found.limits
     expected = np.clip((clean["3T"].corrected.data - low) / (high - low), 0, 1)
     np.testing.assert_allclose(found.volume.data, expected * clean["3T"].brain, atol=1e-6)
@@ -142,7 +143,9 @@ def test_files_keep_the_scans_axis_order_where_asked_for(clean, prepared, tmp_pa
 
 def test_halfway_moves_both_sessions_by_the_same_amount(clean, tmp_path, quick):
     found = prepare_scans(clean, "3T", quick(registration__space="halfway"), tmp_path)
-    forth = np.linalg.inv(found["3T"].chain.links[0])
+    first = found["3T"].chain.links[0]
+    assert isinstance(first, np.ndarray)
+    forth = np.linalg.inv(first)
     whole = found["1.5T"].alignment.linear
     np.testing.assert_allclose(forth @ forth, whole, atol=1e-8)
     composed = np.eye(4)
@@ -203,6 +206,7 @@ def test_preparing_and_restoring_gives_the_scan_back(clean, tmp_path, quick):
     back = restore(prepared.volume, scan, prepared, units="scan")
     assert back.space is scan.raw.space
     assert back.same_grid(scan.raw)
+    assert prepared.limits is not None
     low, high = prepared.limits
     inside = scan.brain & (scan.corrected.data > low) & (scan.corrected.data < high)
     error = np.abs(back.data - scan.raw.data)[inside]

@@ -128,6 +128,7 @@ def test_files_keep_a_scans_axis_order(tmp_path):
     scan = read(tmp_path / "a.nii")
     grid = Grid((6, 7, 8), scan.affine)
     data = rng.random(grid.shape, dtype=np.float32)
+    assert scan.space is not None
     volume = Volume(data, grid.affine, space=grid.stored_like(scan.space))
     path = write(volume, tmp_path / "b.nii")
     assert nib.aff2axcodes(nib.load(path).affine) == nib.aff2axcodes(stored)

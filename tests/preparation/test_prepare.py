@@ -29,6 +29,7 @@ from harmbench.errors import CohortError, HarmbenchError, PreparationError
 from harmbench.preparation.cohort import PrepareSummary, prepare_cohort
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.preparation.qc.numbers import flag
+from harmbench.preparation.subject import prepare_subject
 from harmbench.storage import read_json
 from harmbench.trained.scanners import scanner_of
 from harmbench.volume import read, write
@@ -112,6 +113,7 @@ def test_the_prepared_data_set_is_a_cohort_as_it_stands(prepare, raw, tmp_path: 
     assert [str(way) for way in cohort.directions()] == ["1.5T-to-3T", "3T-to-1.5T"]
     validate(cohort, cohort.sessions)
     for (subject, session), scan in cohort.scans.items():
+        assert scan.mask is not None
         volume, mask = read(scan.path), read(scan.mask, kind="label")
         assert volume.shape == (48, 60, 56)
         assert nib.load(scan.path).get_data_dtype() == np.float32
@@ -170,12 +172,12 @@ def test_what_is_done_is_kept_and_what_is_damaged_is_made_again(
     prepare()
     before = _files(tmp_path / "out")
     made: list[str] = []
-    original = harmbench.preparation.cohort.prepare_subject
-    monkeypatch.setattr(
-        harmbench.preparation.cohort,
-        "prepare_subject",
-        lambda job, progress: (made.append(job.subject), original(job, progress))[1],
-    )
+
+    def watched(job, progress):
+        made.append(job.subject)
+        return prepare_subject(job, progress)
+
+    monkeypatch.setattr(harmbench.preparation.cohort, "prepare_subject", watched)
     prepare()
     assert made == []
     # As a process that was killed leaves it: one subject missing, a half-made one beside.

@@ -14,7 +14,7 @@ from harmbench.cohorts.base import Scan
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.errors import PreparationError, UnavailableError
 from harmbench.preparation.scan import clean_scan, read_raw
-from harmbench.preparation.settings import StripSettings
+from harmbench.preparation.settings import PrepareSettings, StripSettings
 from harmbench.preparation.strip import brain_volume_ml, check_plausible, make_stripper
 from harmbench.volume import Volume, read
 
@@ -184,5 +184,5 @@ def test_unusable_scans_are_named(ball, tmp_path, scans, monkeypatch):
         (stored("flat.nii.gz", volume.data * 0 + 3), "all values lie from 3 to 3"),
     ):
         with pytest.raises(PreparationError, match=message) as caught:
-            clean_scan(scan, make_stripper(StripSettings()), None)
+            clean_scan(scan, make_stripper(StripSettings()), PrepareSettings())
         assert str(scan.path) in str(caught.value)

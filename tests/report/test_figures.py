@@ -167,7 +167,9 @@ def test_reference_volumes_follow_from_any_method(make_run: MakeRun) -> None:
 def test_agreement_shows_one_point_per_measured_subject(evidence: Evidence) -> None:
     plot = agreement_plot(evidence, FORTH)
     assert plot is not None
-    points = [sum(len(part.get_offsets()) for part in a.collections) for a in plot.figure.axes]
+    points = [
+        sum(len(np.asarray(part.get_offsets())) for part in a.collections) for a in plot.figure.axes
+    ]
     assert points == [8] * 3 + [6] * 3 + [8] * 3  # original, pGAN (one fold failed), DM
 
 
@@ -236,7 +238,7 @@ def test_training_curves_are_means_over_folds(make_run: MakeRun) -> None:
     assert plot is not None
     (panel,) = plot.figure.axes
     assert (panel.get_title(), panel.get_ylabel()) == ("DM", "Loss")
-    steps, losses = panel.lines[0].get_data()
+    steps, losses = map(np.asarray, panel.lines[0].get_data())
     # Two steps a point, two folds with the factors 1 and 3.
     assert list(steps) == pytest.approx(list(range(2, 2 * POINTS + 1, 2)))
     assert list(losses[:2]) == pytest.approx([2 * (100 + 50) / 2, 2 * (100 / 3 + 100 / 4) / 2])

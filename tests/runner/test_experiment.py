@@ -148,6 +148,7 @@ def test_train_and_test_subjects_never_meet(start, adapter: Path, tmp_path: Path
     for cell, record in folder.cells():
         if cell.method == "tricks":
             trained = read_json(folder.cell(cell).training / "subjects.json")
+            assert record.subjects is not None
             assert not set(trained) & set(record.subjects)
             assert len(trained) + len(record.subjects) == 4
             seen += 1

@@ -71,6 +71,7 @@ def test_an_earlier_record_opens_and_gains_the_number_alone(
     path = tmp_path / "record.json"
     path.write_text(json.dumps(values))
     record = read_record(kind, path)
+    assert record is not None
     write_record(record, path)
     assert read_json(path) == {**values, "format": FORMAT}
     assert read_record(kind, path) == record

@@ -48,6 +48,6 @@ def test_a_seeded_run_gives_the_known_results(
     if os.environ.get("WRITE_RESULTS"):
         found.to_csv(KNOWN, index=False, float_format="%.9g", lineterminator="\n")
     known = pd.read_csv(KNOWN, keep_default_na=False, na_values={"value": [""]})
-    pd.testing.assert_frame_equal(found[NAMES], known[NAMES])
+    pd.testing.assert_frame_equal(found[NAMES], known[NAMES])  # type: ignore[arg-type]  # a frame
     # Other processors round otherwise; trained networks carry that on.
     np.testing.assert_allclose(found["value"], known["value"], rtol=1e-3, atol=1e-5)

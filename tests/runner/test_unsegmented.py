@@ -103,7 +103,9 @@ def test_errors_that_older_versions_stored_are_tried_again(fsl, run, tmp_path: P
         write_json(note, {**old, "error": "fast: FAST failed: exit code 255"})
     for path in (tmp_path / "out").rglob("scores.csv"):
         frame = pd.read_csv(path)
-        frame.loc[frame["tissue"].notna(), ["value", "status"]] = [np.nan, "segmentation_failed"]
+        missing = frame["tissue"].notna()
+        frame.loc[missing, "value"] = np.nan
+        frame.loc[missing, "status"] = "segmentation_failed"
         frame.to_csv(path, index=False)
     assert run("out")[0] == 0
     assert scores(tmp_path / "out").equals(clean)

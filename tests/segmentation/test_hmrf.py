@@ -103,6 +103,8 @@ def test_same_result_with_any_number_of_threads_and_from_several_callers():
         results += pool.map(lambda _: hmrf(data, (1, 1, 1), partial_volumes=True), range(3))
     for other in results[1:]:
         assert np.array_equal(other.labels, results[0].labels)
+        assert other.partial_volumes is not None
+        assert results[0].partial_volumes is not None
         assert np.array_equal(other.partial_volumes, results[0].partial_volumes)
         assert np.array_equal(other.bias_field, results[0].bias_field)
         assert np.array_equal(other.means, results[0].means)
@@ -132,8 +134,8 @@ def test_spacing_decides_how_strongly_neighbours_pull():
 @pytest.mark.parametrize("classes", [2, 4])
 def test_other_numbers_of_classes(classes):
     rng = np.random.default_rng(0)
-    truth = np.repeat(np.arange(classes), 6 * 24 // classes)[: 6 * 24].reshape(1, 1, -1)
-    truth = np.broadcast_to(truth, (10, 10, truth.size))
+    row = np.repeat(np.arange(classes), 6 * 24 // classes)[: 6 * 24].reshape(1, 1, -1)
+    truth = np.broadcast_to(row, (10, 10, row.size))
     data = (0.2 + 0.6 * truth / (classes - 1) + rng.normal(0, 0.02, truth.shape)).astype(np.float32)
     found = hmrf(data, (1, 1, 1), classes=classes, partial_volumes=True)
     assert (found.labels == truth + 1).mean() > 0.995

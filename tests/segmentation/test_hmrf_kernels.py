@@ -14,7 +14,7 @@ from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
 
-def rows(brain):
+def rows(brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first = np.where(brain.any(2), brain.argmax(2), 1).astype(np.int32)
     last = np.where(brain.any(2), brain.shape[2] - 1 - brain[:, :, ::-1].argmax(2), 0)
     return first, last.astype(np.int32)
@@ -184,10 +184,12 @@ def test_mixel_likelihood_is_the_density_summed_over_fractions():
     values[1, 1, 1:4] = 0.2, 0.45, 3.0
     means, variances = np.array([0.3, 0.6]), np.array([0.01, 0.004])
     mean, var = mixture(means, variances)
-    terms = [np.float32(t)[None] for t in (mean, 0.5 / var, -0.5 * np.log(var))]
+    terms = tuple(t.astype(np.float32)[None] for t in (mean, 0.5 / var, -0.5 * np.log(var)))
     pure = np.stack([means, 0.5 / variances, -0.5 * np.log(variances)], 1).astype(np.float32)
     out = np.zeros((3, 3, 3, 5), dtype=np.float32)
-    mixels.mixel_likelihood(0, 3, values, *rows(values > 0), pure, *terms, 0.01, out)
+    mixels.mixel_likelihood(
+        0, 3, values, *rows(values > 0), pure, terms[0], terms[1], terms[2], 0.01, out
+    )
     for x in (1, 2, 3):
         value = float(values[1, 1, x])
         log = -((value - mean) ** 2) / (2 * var) - 0.5 * np.log(var)
@@ -219,12 +221,12 @@ def test_mixel_sweep_by_hand():
 def test_fractions_find_the_mixture_when_spreads_are_equal_at_the_middle():
     means, variances = np.array([0.2, 0.8]), np.array([1e-6, 1e-6])
     mean, var = mixture(means, variances)
-    terms = [np.float32(t)[None] for t in (mean, 0.5 / var, -0.5 * np.log(var))]
+    terms = tuple(t.astype(np.float32)[None] for t in (mean, 0.5 / var, -0.5 * np.log(var)))
     values = np.zeros((1, 1, 4), dtype=np.float32)
     values[0, 0] = 0.8 - 0.6 * 0.25, 0.8 - 0.6 * 0.9, 0.3, 0.0
     types = np.array([[[2, 2, 0, 3]]], dtype=np.int32)
     out = np.zeros((2, 1, 1, 4), dtype=np.float32)
     pairs = np.array([[0, 1]], dtype=np.int32)
-    mixels.fractions(0, 1, values, types, pairs, fraction_grid(), *terms, out)
+    mixels.fractions(0, 1, values, types, pairs, fraction_grid(), terms[0], terms[1], terms[2], out)
     found = out[:, 0, 0].T
     assert found == pytest.approx(np.array([[0.25, 0.75], [0.9, 0.1], [1, 0], [0, 0]]), abs=1e-5)

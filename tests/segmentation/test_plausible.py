@@ -192,7 +192,7 @@ def test_whatever_a_segmenter_does_wrong_is_its_own_failure(answer, message: str
 
 def test_a_batch_of_another_length_is_a_failure() -> None:
     odd = _Odd(None)
-    odd.segment_batch = lambda _: []
+    odd.segment_batch = lambda _: []  # type: ignore[method-assign]  # a segmenter that is wrong
     (found,) = segment_batch(odd, [Volume(USUAL[0], np.eye(4))])
     assert found.failure is not None
     assert found.failure.reason == "odd: 0 segmentations of 1 volumes"

