@@ -1,9 +1,9 @@
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
-import harmbench.discovery
+import harmbench.plugins
 from harmbench.cli.scaffold import new_method
 from harmbench.discovery import available_methods, load_method, method_code
 from harmbench.errors import MethodError
@@ -47,13 +47,15 @@ def test_entry_points_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> No
     points = {
         "gone": EntryPoint("gone", "harmbench.nothing:X", "harmbench.methods"),
         "odd": EntryPoint("odd", "harmbench.errors:suggest", "harmbench.methods"),
-        "abstract": EntryPoint("abstract", "harmbench.method:Method", "harmbench.methods"),
+        "contract": EntryPoint("contract", "harmbench.method:Method", "harmbench.methods"),
     }
-    monkeypatch.setattr(harmbench.discovery, "available_methods", lambda: points)
+    monkeypatch.setattr(
+        harmbench.plugins, "entry_points", lambda *, group: EntryPoints(points.values())
+    )
     for name, message in (
         ("gone", "cannot be imported"),
         ("odd", "not a subclass"),
-        ("abstract", "does not define harmonize"),
+        ("contract", "not a subclass"),
     ):
         with pytest.raises(MethodError, match=message):
             load_method(name)
