@@ -58,14 +58,16 @@ class _Class:
 
     def literal(self, name: str) -> object:
         """Return the value of a class attribute; `None` where there is none that is a literal."""
+        targets: list[ast.expr]
         for node in self.node.body:
-            targets = node.targets if isinstance(node, ast.Assign) else ()
-            if isinstance(node, ast.AnnAssign):
-                targets = (node.target,)
+            if isinstance(node, ast.Assign):
+                targets = node.targets
+            elif isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            else:
+                continue
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                return (
-                    _literal(node.value) if isinstance(node, ast.Assign | ast.AnnAssign) else None
-                )
+                return _literal(node.value)
         return None
 
     def defines(self, name: str) -> bool:
