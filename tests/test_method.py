@@ -1,7 +1,9 @@
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from typing_extensions import get_original_bases
 
 import harmbench.plugins
 from harmbench.cli.scaffold import new_method
@@ -15,6 +17,14 @@ def test_built_in_methods_are_found() -> None:
     assert {"identity", "histogram_matching", "dm"} <= set(available_methods())
     for name in available_methods():
         assert issubclass(load_method(name), Method)
+
+
+@pytest.mark.parametrize("name", sorted(available_methods()))
+def test_type_checkers_and_the_running_code_know_the_same_settings(name: str) -> None:
+    kind = load_method(name)
+    named = [arg for base in get_original_bases(kind) for arg in get_args(base)]
+    assert named == ([] if kind.Config is Method.Config else [kind.Config])
+    assert type(kind().config) is kind.Config
 
 
 def test_unknown_names_show_the_nearest() -> None:

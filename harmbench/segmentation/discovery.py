@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint
 from typing import Protocol, cast
 
-from harmbench.errors import SegmentationError, UnavailableError
+from harmbench.errors import HarmbenchError, SegmentationError, UnavailableError
 from harmbench.plugins import SEGMENTERS, Reference
 from harmbench.segmentation.base import Segmenter
 from harmbench.segmentation.contrast import Contrast
@@ -80,7 +80,7 @@ def choose_segmenter(segmenter: str | Reference) -> Reference:
     for candidate in map(Reference, AUTO) if automatic else (_reference(segmenter).absolute(),):
         kind = load_segmenter(candidate)
         try:
-            _ = kind(device="cpu", contrast=kind.contrasts[0]).version
+            _ = _made(kind, "cpu", kind.contrasts[0]).version
         except UnavailableError as error:
             reasons.append(str(error))
         else:
@@ -109,7 +109,17 @@ def make_segmenter(
             f"segmenter {kind.name} is made for {', '.join(kind.contrasts)}; the scans' contrast is "
             f"{contrast}"
         )
-    return kind(device=device, contrast=contrast)
+    return _made(kind, device, contrast)
+
+
+def _made(kind: SegmenterClass, device: str, contrast: Contrast) -> Segmenter:
+    try:
+        return kind(device=device, contrast=contrast)
+    except HarmbenchError:
+        raise
+    except Exception as error:
+        text = f"segmenter {kind.name} cannot be made: {type(error).__name__}: {error}"
+        raise SegmentationError(text) from error
 
 
 def _reference(segmenter: str | Reference) -> Reference:

@@ -49,6 +49,13 @@ class Needy(Halves):
         raise UnavailableError("needy: its weights are not there")
 
 
+class Plain(Halves):
+    name = "plain"
+
+    def __init__(self):
+        pass
+
+
 class NoContrasts:
     name = "incomplete"
     version = "1"
@@ -61,6 +68,7 @@ class NoContrasts:
 @pytest.fixture
 def halves(install) -> None:
     names = {"halves": "Halves", "needy": "Needy", "half": "Halves", "incomplete": "NoContrasts"}
+    names["plain"] = "Plain"
     points = {f"harmbench.segmenters:{name}": f"stand_in:{cls}" for name, cls in names.items()}
     install({"stand_in": HALVES}, {**points, "harmbench.segmenters:gone": "stand_in_gone:Gone"})
 
@@ -87,6 +95,7 @@ def test_a_package_offers_a_segmenter(halves) -> None:
     [
         ("halve", r"unknown segmenter 'halve'; did you mean 'halves'\? allowed: .*FILE\.py:CLASS"),
         ("gone", "segmenter 'gone' cannot be imported: No module named 'stand_in_gone'"),
+        ("plain", "segmenter plain cannot be made: TypeError: .*unexpected keyword argument"),
         ("half", "segmenter 'half' calls itself 'halves'"),
         (
             "incomplete",
