@@ -115,15 +115,9 @@ class Experiment(Settings):
         labels = dict.fromkeys([*self.controls, *self.methods])
         found = {}
         for label in labels:
-            found[label] = _reference_and_settings(label, self.methods.get(label, {}))
+            settings = dict(self.methods.get(label, {}))
+            found[label] = (Reference.parse(str(settings.pop("uses", label))), settings)
         return found
-
-
-def _reference_and_settings(
-    label: str, values: Mapping[str, Any]
-) -> tuple[Reference, dict[str, Any]]:
-    settings = dict(values)
-    return Reference.parse(str(settings.pop("uses", label))), settings
 
 
 def load_experiment(
@@ -277,9 +271,9 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
         chosen = known
     if not chosen and not experiment.controls:
         raise ConfigError("no method to run: name some under methods, or with --method")
+    methods = experiment.all_methods()
     for label in sorted(set(known) - set(chosen)):
-        uses, settings = _reference_and_settings(label, known[label])
-        make_settings(load_method(uses), settings, label)
+        make_settings(load_method(methods[label][0]), methods[label][1], label)
     return experiment.model_copy(update={"methods": chosen})
 
 

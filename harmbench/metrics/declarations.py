@@ -1,7 +1,6 @@
 """Every metric's declaration: its unit, its range, and which way is better.
 
-The functions that compute the metrics stand in the other modules of the package. This one imports no
-array library, so that declarations can be listed at once.
+The functions stand in the other modules. This one imports no array library, to be listed at once.
 """
 
 from __future__ import annotations
