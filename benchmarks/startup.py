@@ -29,7 +29,9 @@ def seconds_of(command: Sequence[str], environment: Mapping[str, str]) -> tuple[
     """Return the seconds that pass until a command has ended, and those of the processor."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+    )
     passed = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return passed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
