@@ -14,10 +14,10 @@ from harmbench import __version__
 from harmbench.catalogue import describe_installed, source_file
 from harmbench.errors import HarmbenchError, ProgramError, UnavailableError
 from harmbench.external.fsl import fsl_version
+from harmbench.external.packages import package_versions
 from harmbench.external.programs import run_program
 from harmbench.guard import method_call
 from harmbench.plugins import SEGMENTERS
-from harmbench.runner.provenance import package_versions
 from harmbench.storage import cache_root
 
 __all__ = ["VGG16_FILE", "Finding", "examine"]
