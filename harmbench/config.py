@@ -16,6 +16,7 @@ from harmbench.discovery import available_methods, load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.files.plain_yaml import load_yaml
 from harmbench.metrics.overlap import Backend
+from harmbench.plugins import Reference
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.segmentation import Contrast
 from harmbench.settings import Settings, validated
@@ -65,7 +66,7 @@ class FoldSettings(Settings):
 class ScoringSettings(Settings):
     """How harmonized volumes are finished, segmented and scored."""
 
-    segmenter: str = Field("auto", description="`auto`, or one of the installed segmenters")
+    segmenter: str = Field("auto", description="`auto`, an installed segmenter, or FILE.py:CLASS")
     contrast: Literal["auto", Contrast] = Field(
         "auto",
         description="contrast of the scans, which gives the order of tissues; `auto`: what the "
@@ -109,13 +110,13 @@ class Experiment(Settings):
             return {label: {} if own is None else own for label, own in value.items()}
         return value
 
-    def all_methods(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return label to (method name, settings), controls first."""
+    def all_methods(self) -> dict[str, tuple[Reference, dict[str, Any]]]:
+        """Return label to (which method, settings), controls first."""
         labels = dict.fromkeys([*self.controls, *self.methods])
         found = {}
         for label in labels:
             settings = dict(self.methods.get(label, {}))
-            found[label] = (str(settings.pop("uses", label)), settings)
+            found[label] = (Reference.parse(str(settings.pop("uses", label))), settings)
         return found
 
 
@@ -255,12 +256,12 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
     for name in names:
         if name == "all":
             chosen |= known or {own: {} for own in installed}
-        elif ":" in name:
-            # Absolute, so that the run folder still knows its method from anywhere else.
-            file, _, label = name.rpartition(":")
-            chosen[label] = {**known.get(label, {}), "uses": f"{Path(file).resolve()}:{label}"}
         elif name in known or name in installed:
             chosen[name] = known.get(name, {})
+        elif (reference := Reference.parse(name)).file is not None:
+            # Absolute, so that the run folder still knows its method from anywhere else.
+            own = known.get(reference.name, {})
+            chosen[reference.name] = {**own, "uses": str(reference.absolute())}
         else:
             allowed = {*known, *installed, "all"}
             raise MethodError(
@@ -270,19 +271,27 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
         chosen = known
     if not chosen and not experiment.controls:
         raise ConfigError("no method to run: name some under methods, or with --method")
+    methods = experiment.all_methods()
     for label in sorted(set(known) - set(chosen)):
-        settings = dict(known[label])
-        make_settings(load_method(str(settings.pop("uses", label))), settings, label)
+        make_settings(load_method(methods[label][0]), methods[label][1], label)
     return experiment.model_copy(update={"methods": chosen})
 
 
 def with_absolute_paths(experiment: Experiment) -> Experiment:
-    """Return the experiment with its scans named from the root, so that any folder finds them."""
-    path = experiment.data.path
-    if path is None:
-        return experiment
-    data = experiment.data.model_copy(update={"path": path.expanduser().absolute()})
-    return experiment.model_copy(update={"data": data})
+    """Return the experiment with absolute paths: of its scans, of methods and of the segmenter."""
+    data, scoring = experiment.data, experiment.scoring
+    if data.path is not None:
+        data = data.model_copy(update={"path": data.path.expanduser().absolute()})
+    segmenter = str(Reference.parse(scoring.segmenter).absolute())
+    scoring = scoring.model_copy(update={"segmenter": segmenter})
+    methods = {label: _with_absolute_path(values) for label, values in experiment.methods.items()}
+    return experiment.model_copy(update={"data": data, "scoring": scoring, "methods": methods})
+
+
+def _with_absolute_path(values: Mapping[str, Any]) -> dict[str, Any]:
+    if "uses" not in values:
+        return dict(values)
+    return {**values, "uses": str(Reference.parse(str(values["uses"])).absolute())}
 
 
 def write_experiment(experiment: Experiment, path: Path) -> None:

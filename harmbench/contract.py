@@ -22,6 +22,7 @@ __all__ = ["Check", "check_method", "tiny_pairs"]
 
 _SHAPE = (16, 24, 20)
 _TOLERANCE = 1e-6
+_COUNTS = "declares its number of parameters"
 _RESUMES = "interrupted fit resumes to the same place"
 
 
@@ -117,6 +118,7 @@ class _Trial:
         yield "saved and loaded gives the same output", self.survives_saving
         yield _RESUMES, self.resumes
         yield "never sees the target", self.never_sees_target
+        yield _COUNTS, self.counts_parameters
 
     def _fitted(self, task: Task) -> Method:
         method = self.kind(self.config)
@@ -204,6 +206,17 @@ class _Trial:
         if names != ["self", "source", "task"]:
             raise MethodError(
                 f"harmonize takes ({', '.join(names)}), expected (self, source, task)"
+            )
+
+    def counts_parameters(self) -> None:
+        declared = self.kind.default_parameters
+        if declared is None:
+            self.remarks[_COUNTS] = "default_parameters is not declared"
+            return
+        counted = dict(self.kind().parameter_counts())
+        if dict(declared) != counted:
+            raise MethodError(
+                f"default_parameters is {dict(declared)}; parameter_counts() returns {counted}"
             )
 
 

@@ -38,7 +38,7 @@ def method_call(what: str = "") -> Iterator[None]:
     except SystemExit as error:
         code = "" if error.code is None else repr(error.code)
         raise MethodError(
-            f"{begin}{_exit_name(error)}({code}) was called; a method that cannot go on raises an "
+            f"{begin}{_exit_name(error)}({code}) was called; code that cannot go on raises an "
             "exception, it never ends the program"
         ) from error
     except Exception as error:

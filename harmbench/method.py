@@ -9,10 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, cast
 
 from pydantic import BaseModel
-from typing_extensions import Self
+from typing_extensions import Self, TypeVar
 
 from harmbench.settings import Settings
 from harmbench.task import Pair, Task
@@ -20,14 +20,24 @@ from harmbench.volume import Volume
 
 __all__ = ["Method"]
 
+# Covariant: a Method[DiffusionSettings] is a Method. `discovery.make_settings` validates settings by
+# the class's own Config, so a method never gets those of another.
+ConfigT_co = TypeVar("ConfigT_co", bound=BaseModel, covariant=True, default=BaseModel)
 
-class Method(ABC):
+
+class Method(ABC, Generic[ConfigT_co]):
     """A harmonization method. A subclass needs `harmonize`; one that learns adds the rest.
+
+    A subclass with settings names their class twice: `class Mine(Method[MySettings])` for type
+    checkers, which then know `self.config`, and `Config = MySettings` for the running code.
 
     Class attributes:
         Config: the settings, a subclass of `Settings`.
-        title: name for tables and figures.
-        reference: citation of the method's source.
+        title: name for tables and figures, written as a literal: `harmbench methods` reads it from
+            the source, without importing the method.
+        reference: citation of the method's source, a literal as well.
+        default_parameters: what `parameter_counts` returns for the default settings, a literal as
+            well; `None` where it is not declared. The contract test compares the two.
         quick_settings: settings with which `fit` and `harmonize` take seconds on tiny volumes, for
             the contract test.
         earlier_settings: settings that were added after models had been saved, with the values that
@@ -42,14 +52,16 @@ class Method(ABC):
     Config: ClassVar[type[BaseModel]] = Settings
     title: ClassVar[str] = ""
     reference: ClassVar[str] = ""
+    default_parameters: ClassVar[Mapping[str, int] | None] = None
     quick_settings: ClassVar[Mapping[str, Any]] = {}
     earlier_settings: ClassVar[Mapping[str, Any]] = {}
     sizes: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
-    def __init__(self, config: BaseModel | None = None) -> None:
-        self.config: Any = self.Config() if config is None else config
+    def __init__(self, config: ConfigT_co | None = None) -> None:
+        # A ClassVar cannot name the type variable.
+        self.config = cast(ConfigT_co, self.Config()) if config is None else config
 
-    def fit(self, pairs: Sequence[Pair], task: Task) -> None:  # noqa: B027
+    def fit(self, pairs: Sequence[Pair], task: Task) -> None:
         """Learn from the training subjects.
 
         `pairs` loads a pair's volumes when it is indexed: go through it once rather than keep all
@@ -64,11 +76,11 @@ class Method(ABC):
         Use `source.with_data(...)`. The same seed gives the same output.
         """
 
-    def save(self, folder: Path) -> None:  # noqa: B027
+    def save(self, folder: Path) -> None:
         """Write what `fit` learned into `folder`, without pickles."""
 
     @classmethod
-    def load(cls, folder: Path, config: BaseModel | None = None) -> Self:  # noqa: ARG003
+    def load(cls, folder: Path, config: ConfigT_co | None = None) -> Self:  # noqa: ARG003
         """Return the method as `save` left it."""
         return cls(config)
 

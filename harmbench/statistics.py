@@ -11,12 +11,13 @@ method was measured on gets no rank, since leaving out hard subjects would impro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal, TypedDict, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
+from typing_extensions import Unpack
 
 from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, CEILING, FAILURES
@@ -24,6 +25,7 @@ from harmbench.results import BASELINE, CEILING, FAILURES
 __all__ = [
     "ALL",
     "MEASURE",
+    "BootstrapSettings",
     "bootstrap",
     "count_measurements",
     "fold_statistics",
@@ -40,6 +42,16 @@ ALL = "all"
 """Group label of all subjects together."""
 
 IntervalKind = Literal["bca", "percentile"]
+
+
+class BootstrapSettings(TypedDict, total=False):
+    """Keyword arguments of `bootstrap`, for those who pass them on."""
+
+    confidence: float
+    resamples: int
+    seed: int
+    kind: IntervalKind
+
 
 _PLACE = ["direction", "segmenter", "metric", "tissue"]
 _SUMMARY = [
@@ -231,7 +243,7 @@ def paired_bootstrap(
     frame: pd.DataFrame,
     baseline: str = BASELINE,
     magnitude: frozenset[str] = frozenset(),
-    **settings: object,
+    **settings: Unpack[BootstrapSettings],
 ) -> pd.DataFrame:
     """Bootstrap the mean difference of each method to `baseline` over the subjects that both have.
 
@@ -260,7 +272,7 @@ def paired_bootstrap(
         empty = pd.MultiIndex.from_arrays([[]] * len(MEASURE), names=MEASURE)
         none: pd.DataFrame = pd.DataFrame(columns=names, index=empty, dtype=float)
         return none
-    found = bootstrap(_wide(both), **settings)  # type: ignore[arg-type]
+    found = bootstrap(_wide(both), **settings)
     taken = found[["n", "mean", "low", "high"]].to_numpy()
     paired: pd.DataFrame = pd.DataFrame(taken, columns=names, index=found.index)
     return paired
@@ -295,7 +307,7 @@ def summarize(
     *,
     ddof: int = 1,
     baseline: str = BASELINE,
-    **settings: object,
+    **settings: Unpack[BootstrapSettings],
 ) -> pd.DataFrame:
     """Everything that tables show: one row per group and measure.
 
@@ -321,7 +333,7 @@ def summarize(
         units = part.groupby(MEASURE, sort=True)["unit"].first()
         whole = pd.concat([units, fold_statistics(part, ddof), count_measurements(part)], axis=1)
         values = subject_values(part)
-        whole = whole.join(bootstrap(_wide(values), **settings))  # type: ignore[arg-type]
+        whole = whole.join(bootstrap(_wide(values), **settings))
         whole = whole.join(paired_bootstrap(part, baseline, magnitude, **settings))
         whole["n"] = whole["n"].fillna(0).astype(int)
         measured = values[values["value"].notna() & (values["method"] != CEILING)]

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 __all__ = [
     "atomic",
+    "cache_root",
     "file_key",
     "key_of",
     "read_json",
@@ -77,6 +80,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def cache_root() -> Path:
+    """Folder of what can be made again: `$HARMBENCH_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("HARMBENCH_CACHE") or platformdirs.user_cache_dir("harmbench"))
 
 
 def read_json(path: Path) -> Any:

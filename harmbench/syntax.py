@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["BY_TEXT", "Module", "SourceTree", "Statement", "parsed"]
+__all__ = ["BY_TEXT", "Module", "SourceTree", "Statement", "bound_by_import", "parsed"]
 
 BY_TEXT = "text:"
 """How a use begins whose dotted name stands in a text, as in `import_module("a.b")`."""
@@ -99,7 +99,7 @@ def parsed(name: str, file: Path, stamp: tuple[int, int]) -> Module:  # noqa: AR
         return module
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            for bound, target in _bound_by_import(node, package):
+            for bound, target in bound_by_import(node, package):
                 module.imported.setdefault(bound, set()).add(target)
     for statement in tree.body:
         _add(statement, module)
@@ -146,7 +146,13 @@ def _is_text(node: ast.AST) -> bool:
     )
 
 
-def _bound_by_import(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
+def bound_by_import(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
+    """Give the names that an import makes, each with the dotted name of what it stands for.
+
+    Args:
+        node: the import.
+        package: the one that the module is in, from which relative imports count.
+    """
     if isinstance(node, ast.Import):
         for alias in node.names:
             if alias.asname:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 from safetensors.numpy import load_file, save_file
 from skimage.exposure import match_histograms
 from typing_extensions import Self
@@ -32,7 +32,7 @@ class HistogramMatchingSettings(Settings):
     )
 
 
-class HistogramMatching(Method):
+class HistogramMatching(Method[HistogramMatchingSettings]):
     """Match each source's brain histogram to the mean histogram of the training targets.
 
     The landmarks are the quantiles of the brain voxels (above 0), averaged over the training
@@ -47,7 +47,7 @@ class HistogramMatching(Method):
         "scikit-image match_histograms"
     )
 
-    def __init__(self, config: BaseModel | None = None) -> None:
+    def __init__(self, config: HistogramMatchingSettings | None = None) -> None:
         super().__init__(config)
         self._landmarks: NDArray[np.float32] | None = None
 
@@ -80,7 +80,7 @@ class HistogramMatching(Method):
             save_file({"landmarks": self._landmarks}, temporary)
 
     @classmethod
-    def load(cls, folder: Path, config: BaseModel | None = None) -> Self:
+    def load(cls, folder: Path, config: HistogramMatchingSettings | None = None) -> Self:
         """Read the landmarks."""
         method = cls(config)
         method._landmarks = load_file(folder / _FILE)["landmarks"]

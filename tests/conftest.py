@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import harmbench.segmentation
+import harmbench.plugins
 from harmbench import cli
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
@@ -41,6 +42,10 @@ class Thresholds:
 
     name = "thresholds"
     version = "1"
+    contrasts = ("T1w",)
+
+    def __init__(self, *, device: str = "cpu", contrast: str = "T1w") -> None:
+        pass
 
     def segment(self, volume: Volume) -> Volume:
         check_segmentable(volume)
@@ -113,9 +118,43 @@ def fsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFsl:
 @pytest.fixture
 def thresholds(monkeypatch: pytest.MonkeyPatch) -> Thresholds:
     """Offer the stand-in segmenter under the name `thresholds`."""
-    offered = {**harmbench.segmentation.SEGMENTERS, "thresholds": Thresholds}
-    monkeypatch.setattr(harmbench.segmentation, "SEGMENTERS", offered)
+    group = harmbench.plugins.SEGMENTERS.entry_points
+    point = EntryPoint("thresholds", f"{Thresholds.__module__}:Thresholds", group)
+    installed = harmbench.plugins.entry_points
+
+    def found(*, group: str) -> EntryPoints:
+        return EntryPoints([*installed(group=group), *([point] if group == point.group else [])])
+
+    monkeypatch.setattr(harmbench.plugins, "entry_points", found)
     return Thresholds()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Install a distribution: its modules by name, and its entry points, `GROUP:NAME` to class."""
+
+    def write(modules: dict[str, str], points: dict[str, str]) -> Path:
+        place = tmp_path / "site"
+        for name, text in modules.items():
+            file = place.joinpath(*name.split(".")).with_suffix(".py")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        metadata = place / "stand_in-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1.0\n")
+        lines = []
+        for point, value in points.items():
+            group, _, name = point.partition(":")
+            lines.append(f"[{group}]\n{name} = {value}\n")
+        (metadata / "entry_points.txt").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(place)
+        for name in modules:
+            top = name.partition(".")[0]
+            for loaded in [one for one in sys.modules if one.partition(".")[0] == top]:
+                monkeypatch.delitem(sys.modules, loaded)
+        return place
+
+    return write
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def _inserted(text: str, added: str, function: str) -> str:
         ("cohorts.base", "_check_subject", set()),
         ("files.names", "image_name", set()),
         ("discovery", "load_method", set()),
-        ("segmentation", "make_segmenter", set()),
+        ("segmentation.discovery", "make_segmenter", set()),
     ],
 )
 def test_edits_of_a_function(edit, module: str, function: str, stale: set[str]) -> None:
@@ -116,6 +116,7 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
         ("metrics.nearest", {"score"}),
         ("metrics.histogram", {"score"}),
         ("metrics.suite", {"score"}),
+        ("metrics.declarations", {"score"}),
         ("segmentation.base", {"segment", "score", "fast", "hmrf", "atropos"}),
         ("segmentation.fast", {"fast"}),
         ("segmentation.atropos", {"atropos"}),
@@ -127,6 +128,7 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
         ("training.networks", NETWORKS),
         ("training.team", NETWORKS),
         ("training.batches", NETWORKS),
+        ("training.saved", NETWORKS),
         ("methods.pgan.losses", {"pgan"}),
         ("method", {*METHODS}),
         ("external.antspy", {"atropos"}),
@@ -148,6 +150,7 @@ def test_a_constant_at_the_end_of_a_module(edit, module: str, stale: set[str]) -
         *("runner.inputs", "runner.invocations", "runner.real_scans", "runner.context"),
         *("runner.experiment", "runner.cell", "runner.rescore", "meter"),
         *("runner.provenance", "cohorts.bids", "cohorts.manifest", "discovery"),
+        *("catalogue", "plugins", "segmentation.discovery"),
         *(
             "preparation.strip",
             "trained.card",

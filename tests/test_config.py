@@ -13,6 +13,7 @@ from harmbench.config import (
 )
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
+from harmbench.plugins import Reference
 
 CONFIGS = sorted(Path(str(files("harmbench.configs"))).glob("*.yaml"))
 
@@ -100,9 +101,9 @@ def test_written_settings_read_back_the_same(tmp_path: Path) -> None:
 def test_controls_come_first_and_labels_may_differ_from_methods() -> None:
     experiment = Experiment(methods={"dm_small": {"uses": "dm", "iterations": 5}})
     assert experiment.all_methods() == {
-        "identity": ("identity", {}),
-        "histogram_matching": ("histogram_matching", {}),
-        "dm_small": ("dm", {"iterations": 5}),
+        "identity": (Reference("identity"), {}),
+        "histogram_matching": (Reference("histogram_matching"), {}),
+        "dm_small": (Reference("dm"), {"iterations": 5}),
     }
 
 

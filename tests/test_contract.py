@@ -90,6 +90,16 @@ class _Crashes(Method):
         raise ZeroDivisionError("by design")
 
 
+class _Miscounts(Method):
+    default_parameters: ClassVar = {"network": 12}
+
+    def harmonize(self, source, task):
+        return source
+
+    def parameter_counts(self):
+        return {"network": 13}
+
+
 @pytest.mark.parametrize(
     ("kind", "point"),
     [
@@ -102,6 +112,7 @@ class _Crashes(Method):
         (_Changes, "leaves its inputs untouched"),
         (_DependsOnInterruption, "interrupted fit resumes to the same place"),
         (_Crashes, "fits and harmonizes"),
+        (_Miscounts, "declares its number of parameters"),
     ],
 )
 def test_each_breach_is_named(kind: type[Method], point: str) -> None:

@@ -38,11 +38,13 @@ BELOW = {
     f"harmbench.{name}"
     for name in (
         "__main__",
+        "catalogue",
         "code_keys",
         "discovery",
         "guard",
         "meter",
         "notes",
+        "plugins",
         "progress",
         "syntax",
     )

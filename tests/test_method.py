@@ -1,9 +1,11 @@
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from typing_extensions import get_original_bases
 
-import harmbench.discovery
+import harmbench.plugins
 from harmbench.cli.scaffold import new_method
 from harmbench.discovery import available_methods, load_method, method_code
 from harmbench.errors import MethodError
@@ -15,6 +17,14 @@ def test_built_in_methods_are_found() -> None:
     assert {"identity", "histogram_matching", "dm"} <= set(available_methods())
     for name in available_methods():
         assert issubclass(load_method(name), Method)
+
+
+@pytest.mark.parametrize("name", sorted(available_methods()))
+def test_type_checkers_and_the_running_code_know_the_same_settings(name: str) -> None:
+    kind = load_method(name)
+    named = [arg for base in get_original_bases(kind) for arg in get_args(base)]
+    assert named == ([] if kind.Config is Method.Config else [kind.Config])
+    assert type(kind().config) is kind.Config
 
 
 def test_unknown_names_show_the_nearest() -> None:
@@ -47,13 +57,15 @@ def test_entry_points_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> No
     points = {
         "gone": EntryPoint("gone", "harmbench.nothing:X", "harmbench.methods"),
         "odd": EntryPoint("odd", "harmbench.errors:suggest", "harmbench.methods"),
-        "abstract": EntryPoint("abstract", "harmbench.method:Method", "harmbench.methods"),
+        "contract": EntryPoint("contract", "harmbench.method:Method", "harmbench.methods"),
     }
-    monkeypatch.setattr(harmbench.discovery, "available_methods", lambda: points)
+    monkeypatch.setattr(
+        harmbench.plugins, "entry_points", lambda *, group: EntryPoints(points.values())
+    )
     for name, message in (
         ("gone", "cannot be imported"),
         ("odd", "not a subclass"),
-        ("abstract", "does not define harmonize"),
+        ("contract", "not a subclass"),
     ):
         with pytest.raises(MethodError, match=message):
             load_method(name)

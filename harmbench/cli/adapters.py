@@ -2,34 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harmbench.cli.console import print_json, show_table
-from harmbench.cli.options import Json, Overrides
+from harmbench.catalogue import InstalledMethod, describe_installed
+from harmbench.cli.console import print_json, say, show_table
+from harmbench.cli.options import Full, Json, Overrides
+from harmbench.errors import MetricError, suggest
+from harmbench.guard import method_call
+from harmbench.metrics.declarations import METRICS
+
+if TYPE_CHECKING:
+    from harmbench.method import Method
 
 __all__ = ["check_method", "doctor", "methods", "metrics", "new_method"]
 
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, or FILE.py:CLASS.")] = None,
+    full: Full = False,
     as_json: Json = False,
 ) -> None:
-    """List the methods; with a name, its settings, source and parameter counts."""
-    from harmbench.discovery import available_methods, load_method
-    from harmbench.guard import method_call
+    """List the methods; with a name, its settings, source and parameter counts.
 
-    if name is None:
-        rows = []
-        for label, point in available_methods().items():
-            kind = load_method(label)
-            row = {"method": label, "title": kind.title, "class": point.value}
-            rows.append({**row, "reference": kind.reference})
-        show_table(rows, as_json)
+    The list is read from source files, without importing a method; `--full` imports them all.
+    """
+    if name is not None:
+        _show_method(name, as_json)
         return
+    rows = [_imported(method) if full else method for method in describe_installed()]
+    if as_json:
+        print_json([{"method": row.name, "class": row.place, **_described(row)} for row in rows])
+        return
+    table = [
+        {
+            "method": row.name,
+            "title": row.title or row.problem,
+            "parameters": _total(row.parameters),
+            "reference": row.reference,
+        }
+        for row in rows
+    ]
+    show_table(table, as_json, cut="reference")
+    if any(row.problem or row.parameters is None for row in rows) and not full:
+        say("what is not known here, --full asks the methods themselves")
+
+
+def _described(method: InstalledMethod) -> dict[str, Any]:
+    names = ("title", "reference", "parameters", "problem")
+    return {name: getattr(method, name) for name in names}
+
+
+def _total(parameters: Mapping[str, int] | None) -> str:
+    if parameters is None:
+        return "not declared"
+    return f"{sum(parameters.values()):,}" if parameters else "none"
+
+
+def _imported(method: InstalledMethod) -> InstalledMethod:
+    """Ask a method's class what its source only declares."""
+    from harmbench.discovery import load_method
+
+    kind = load_method(method.name)
+    return replace(
+        method,
+        title=kind.title,
+        reference=kind.reference,
+        parameters=_counts(kind, method.name),
+        problem="",
+    )
+
+
+def _counts(kind: type[Method], name: str) -> dict[str, int]:
+    with method_call(f"method '{name}'"):
+        return dict(kind().parameter_counts())
+
+
+def _show_method(name: str, as_json: bool) -> None:
+    from harmbench.discovery import load_method
+
     kind = load_method(name)
+    counts = _counts(kind, name)
     settings = [
         {
             "setting": key,
@@ -38,8 +95,6 @@ def methods(
         }
         for key, field in kind.Config.model_fields.items()
     ]
-    with method_call(f"method '{name}'"):
-        counts = dict(kind().parameter_counts())
     if as_json:
         described = {"method": name, "title": kind.title, "reference": kind.reference}
         print_json({**described, "parameters": counts, "settings": settings})
@@ -49,13 +104,39 @@ def methods(
     show_table(settings, as_json)
 
 
-def metrics(as_json: Json = False) -> None:
-    """List the metrics with unit, range and the direction that is better."""
-    from dataclasses import asdict
+def metrics(
+    name: Annotated[str | None, typer.Argument(help="A metric, such as mse.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the metrics with unit, range and the direction that is better; or describe one."""
+    if name is not None:
+        _show_metric(name, as_json)
+        return
+    if as_json:
+        print_json([asdict(metric) for metric in METRICS.values()])
+        return
+    rows = [
+        {
+            "metric": metric.name,
+            "unit": metric.unit,
+            "range": f"{metric.lower:g} to {metric.upper:g}",
+            "better": metric.better,
+            "one for each": "volume" if metric.scope == "image" else "tissue",
+        }
+        for metric in METRICS.values()
+    ]
+    show_table(rows, as_json)
 
-    from harmbench.metrics.suite import METRICS
 
-    show_table([asdict(metric) for metric in METRICS.values()], as_json)
+def _show_metric(name: str, as_json: bool) -> None:
+    if name not in METRICS:
+        raise MetricError(f"unknown metric '{name}'; {suggest(name, METRICS)}")
+    described = asdict(METRICS[name])
+    if as_json:
+        print_json(described)
+        return
+    for field, value in described.items():
+        print(f"{field}: {value:g}" if isinstance(value, float) else f"{field}: {value}")
 
 
 def new_method(
@@ -93,12 +174,15 @@ def check_method(
     raise typer.Exit(0 if all(c.passed for c in checks) else 1)
 
 
-def doctor(as_json: Json = False) -> None:
-    """Say what this installation can do: FSL, GPU, methods, versions."""
-    from dataclasses import asdict
+def doctor(full: Full = False, as_json: Json = False) -> None:
+    """Say what this installation can do: FSL, GPU, methods, versions.
 
+    What is `found` is there, and was not tried; `--full` tries it.
+    """
     from harmbench.cli.doctor import examine
 
-    findings = examine()
+    findings = examine(full=full)
     show_table([asdict(finding) for finding in findings], as_json)
+    if not full:
+        say("what is found was not tried: harmbench doctor --full tries it")
     raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)

@@ -13,6 +13,9 @@ from harmbench.errors import ConfigError, suggest
 __all__ = ["config_path", "given", "one_of", "parse_rescale", "parse_shape"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="Import and try everything, which takes seconds.")
+]
 Config = Annotated[
     str | None,
     typer.Option("--config", "-c", help="A YAML file, or a built-in one: demo, fast, paper."),
@@ -35,7 +38,8 @@ Rescaling = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 SegmenterName = Annotated[
-    str | None, typer.Option("--segmenter", help="auto, or a segmenter that `doctor` lists.")
+    str | None,
+    typer.Option("--segmenter", help="auto, a segmenter that `doctor` lists, or FILE.py:CLASS."),
 ]
 ContrastName = Annotated[
     str, typer.Option("--contrast", help="auto (by the file's name, or T1w), T1w, UNIT1 or T2w.")

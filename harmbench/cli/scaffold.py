@@ -1,4 +1,4 @@
-"""A working adapter to start from."""
+"""A working, fully typed adapter to start from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ __all__ = ["new_method"]
 
 _ADAPTER = '''"""{title}: describe in one sentence what it does."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
+from typing_extensions import Self
 
-from harmbench import Method, Settings
+from harmbench import Method, Pair, Settings, Task, Volume
 from harmbench.errors import MethodError
+
+_FILE = "coefficients.json"
 
 
 class {cls}Settings(Settings):
@@ -27,18 +35,18 @@ class {cls}Settings(Settings):
     degree: int = Field(1, ge=1, le=5, description="degree of the intensity polynomial")
 
 
-class {cls}(Method):
+class {cls}(Method[{cls}Settings]):
     """Map intensities by one polynomial, fitted to the training pairs by least squares."""
 
     Config = {cls}Settings
     title = "{title}"
     reference = "cite the paper that the method comes from"
 
-    def __init__(self, config=None):
+    def __init__(self, config: {cls}Settings | None = None) -> None:
         super().__init__(config)
-        self.coefficients = None
+        self.coefficients: NDArray[np.float64] | None = None
 
-    def fit(self, pairs, task):
+    def fit(self, pairs: Sequence[Pair], task: Task) -> None:
         """Fit the polynomial to brain voxels of the training subjects, one in a hundred."""
         sources, targets = [], []
         for done, pair in enumerate(pairs, start=1):
@@ -49,23 +57,26 @@ class {cls}(Method):
         source, target = np.concatenate(sources), np.concatenate(targets)
         self.coefficients = np.polyfit(source, target, self.config.degree)
 
-    def harmonize(self, source, task):
+    def harmonize(self, source: Volume, task: Task) -> Volume:
         """Apply the polynomial inside the brain; the background stays 0."""
-        if self.coefficients is None:
-            raise MethodError("{name}: harmonize was called before fit or load")
-        mapped = np.clip(np.polyval(self.coefficients, source.data), 0, 1)
+        mapped = np.clip(np.polyval(self._fitted(), source.data), 0, 1)
         return source.with_data(mapped * (source.data > 0))
 
-    def save(self, folder):
+    def save(self, folder: Path) -> None:
         """Write the coefficients."""
-        (folder / "coefficients.json").write_text(json.dumps(self.coefficients.tolist()))
+        (folder / _FILE).write_text(json.dumps(self._fitted().tolist()))
 
     @classmethod
-    def load(cls, folder, config=None):
+    def load(cls, folder: Path, config: {cls}Settings | None = None) -> Self:
         """Read the coefficients."""
         method = cls(config)
-        method.coefficients = np.array(json.loads((folder / "coefficients.json").read_text()))
+        method.coefficients = np.array(json.loads((folder / _FILE).read_text()))
         return method
+
+    def _fitted(self) -> NDArray[np.float64]:
+        if self.coefficients is None:
+            raise MethodError("{name} was not fitted: call fit, or load a saved model")
+        return self.coefficients
 '''
 
 _TEST = '''"""The shared contract test, on {name}."""
@@ -75,7 +86,7 @@ from pathlib import Path
 from harmbench import check_method, load_method
 
 
-def test_contract():
+def test_contract() -> None:
     adapter = Path(__file__).with_name("{name}.py")
     checks = check_method(load_method(f"{{adapter}}:{cls}"))
     assert not [check for check in checks if not check.passed]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.metrics.arrays import Array, ImagePair, Mask, check_images, check_pair, select, slabs
-from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import AHD, AHD_NORMALIZED, WASSERSTEIN
 
 __all__ = [
     "AHD",
@@ -32,40 +32,6 @@ __all__ = [
 
 BINS = 255
 """Number of histogram bins (Durrer et al. 2023, Sec. 4)."""
-
-AHD = Metric(
-    name="ahd",
-    title="AHD (whole volume)",
-    unit="voxels",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="image",
-    description="Sum over 255 bins of the absolute difference of voxel counts, background included "
-    "(Durrer et al. 2023, Eq. 7).",
-)
-AHD_NORMALIZED = Metric(
-    name="ahd_normalized",
-    title="AHD, normalized (brain)",
-    unit="1",
-    lower=0,
-    upper=1,
-    better="lower",
-    scope="image",
-    description="AHD in the reference's brain over twice its number of voxels, which is the total "
-    "variation distance of the two histograms: the share of voxels in the wrong bin.",
-)
-WASSERSTEIN = Metric(
-    name="wasserstein",
-    title="Wasserstein distance (brain)",
-    unit="1",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="image",
-    description="How far intensities must move on average to turn one brain's distribution into the "
-    "other's (1-Wasserstein distance; Villani 2009, Chap. 6), in units of the intensity range.",
-)
 
 
 def bin_indices(image: Array, mask: Mask | None = None) -> NDArray[np.uint8]:

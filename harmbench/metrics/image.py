@@ -13,7 +13,15 @@ import numpy as np
 from scipy.special import entr
 
 from harmbench.metrics.arrays import Array, ImagePair, Mask, check_pair, select, slabs
-from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import (
+    MSE,
+    MSE_BRAIN,
+    NMI,
+    NMI_BRAIN,
+    PSNR,
+    PSNR_BRAIN,
+    PSNR_LIMIT_DB,
+)
 from harmbench.metrics.histogram import BINS, bin_indices
 
 __all__ = [
@@ -31,75 +39,6 @@ __all__ = [
     "psnr",
     "psnr_from",
 ]
-
-PSNR_LIMIT_DB = 100.0
-"""Highest PSNR that is reported: a root mean square difference of 1e-5, below 16-bit resolution."""
-
-MSE = Metric(
-    name="mse",
-    title="MSE (whole volume)",
-    unit="1",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="image",
-    description="Mean squared difference over all voxels (Durrer et al. 2023, Eq. 6 divided by the "
-    "number of voxels, as in its tables).",
-)
-MSE_BRAIN = Metric(
-    name="mse_brain",
-    title="MSE (brain)",
-    unit="1",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="image",
-    description="Mean squared difference over the reference's brain.",
-)
-PSNR = Metric(
-    name="psnr",
-    title="PSNR (whole volume)",
-    unit="dB",
-    lower=-math.inf,
-    upper=PSNR_LIMIT_DB,
-    better="higher",
-    scope="image",
-    description="Peak signal-to-noise ratio over all voxels, 10 log10(1 / MSE) with data range 1; "
-    "100 dB, the limit, for identical images (Wang & Bovik 2009).",
-)
-PSNR_BRAIN = Metric(
-    name="psnr_brain",
-    title="PSNR (brain)",
-    unit="dB",
-    lower=-math.inf,
-    upper=PSNR_LIMIT_DB,
-    better="higher",
-    scope="image",
-    description="Peak signal-to-noise ratio over the reference's brain, 10 log10(1 / MSE) with data "
-    "range 1; 100 dB, the limit, for identical images (Wang & Bovik 2009).",
-)
-NMI = Metric(
-    name="nmi",
-    title="NMI (whole volume)",
-    unit="1",
-    lower=1,
-    upper=2,
-    better="higher",
-    scope="image",
-    description="Normalized mutual information over all voxels, (H(A) + H(B)) / H(A, B), from a "
-    "joint histogram of 255 bins (Studholme et al. 1999).",
-)
-NMI_BRAIN = Metric(
-    name="nmi_brain",
-    title="NMI (brain)",
-    unit="1",
-    lower=1,
-    upper=2,
-    better="higher",
-    scope="image",
-    description="Normalized mutual information over the reference's brain, (H(A) + H(B)) / H(A, B), "
-    "from a joint histogram of 255 bins (Studholme et al. 1999).",
-)
 
 
 def mse(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from harmbench.errors import MetricError, suggest
 from harmbench.metrics.arrays import Mask, Spacing, bounding_box, check_masks, check_spacing
-from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import ASSD, DICE, HD, HD95
 
 __all__ = [
     "ASSD",
@@ -38,50 +38,6 @@ __all__ = [
 
 Backend = Literal["nearest", "medpy"]
 """Who computes surface distances: `nearest` built in, `medpy` the package that the field quotes."""
-
-DICE = Metric(
-    name="dice",
-    title="Dice",
-    unit="1",
-    lower=0,
-    upper=1,
-    better="higher",
-    scope="tissue",
-    description="Twice the shared voxels over the sum of both tissues' voxels (Dice 1945).",
-)
-HD = Metric(
-    name="hd",
-    title="HD",
-    unit="mm",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="tissue",
-    description="Hausdorff distance: the largest distance from a point of one surface to the other "
-    "surface (Huttenlocher et al. 1993); one stray voxel decides it.",
-)
-HD95 = Metric(
-    name="hd95",
-    title="HD95",
-    unit="mm",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="tissue",
-    description="95th percentile of the distances from each point of either surface to the other "
-    "surface, both directions pooled (Huttenlocher et al. 1993, as in medpy).",
-)
-ASSD = Metric(
-    name="assd",
-    title="ASSD",
-    unit="mm",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="tissue",
-    description="Average symmetric surface distance: mean of the distances from each point of either "
-    "surface to the other surface, both directions pooled (Heimann et al. 2009, as in medpy).",
-)
 
 
 @dataclass(frozen=True, slots=True)

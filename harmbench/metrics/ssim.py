@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harmbench.metrics.arrays import Array, Box, ImagePair, Mask, check_pair, slabs
-from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import SSIM, SSIM_BRAIN
 
 __all__ = ["SSIM", "SSIM_BRAIN", "mean_ssims", "mean_ssims_of", "ssim", "ssim_map"]
 
@@ -21,29 +21,6 @@ _WINDOW = 11
 """Voxels along each axis of the truncated Gaussian window (Wang et al. 2004)."""
 _SLAB = 16
 """Voxels of the volume's longest axis whose similarity is computed at a time."""
-
-SSIM = Metric(
-    name="ssim",
-    title="SSIM (whole volume)",
-    unit="1",
-    lower=-1,
-    upper=1,
-    better="higher",
-    scope="image",
-    description="Mean structural similarity over all voxels, in 3D with a Gaussian window of sigma "
-    "1.5 voxels, background included (Wang et al. 2004, Eq. 13).",
-)
-SSIM_BRAIN = Metric(
-    name="ssim_brain",
-    title="SSIM (brain)",
-    unit="1",
-    lower=-1,
-    upper=1,
-    better="higher",
-    scope="image",
-    description="Mean structural similarity over the reference's brain, in 3D with a Gaussian window "
-    "of sigma 1.5 voxels (Wang et al. 2004, Eq. 13).",
-)
 
 
 def ssim(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:

@@ -21,7 +21,7 @@ from harmbench.metrics.arrays import (
     check_spacing,
     slabs,
 )
-from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import BRIGHT_VOXEL_EXCESS, GRADIENT_CORRELATION, STRIPE_INDEX
 
 __all__ = [
     "BRIGHT_PERCENTILE",
@@ -45,40 +45,6 @@ voxel of a volume in [0, 1] could be brighter.
 
 _GRADIENT_SLAB = 16
 """Planes whose gradients are computed at a time."""
-
-GRADIENT_CORRELATION = Metric(
-    name="gradient_correlation",
-    title="Gradient correlation with the source",
-    unit="1",
-    lower=-1,
-    upper=1,
-    better="higher",
-    scope="image",
-    description="Pearson correlation of the gradient magnitudes of the harmonized volume and its "
-    "source inside the reference's brain: anatomy preserved (this project's definition).",
-)
-STRIPE_INDEX = Metric(
-    name="stripe_index",
-    title="Stripe index",
-    unit="1",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="image",
-    description="Mean over slices of how far the slice's intensity difference to the reference is "
-    "off the mean of its two neighbours', in the brain (this project's definition).",
-)
-BRIGHT_VOXEL_EXCESS = Metric(
-    name="bright_voxel_excess",
-    title="Bright-voxel excess",
-    unit="%",
-    lower=-100,
-    upper=100,
-    better="zero",
-    scope="image",
-    description="Share of brain voxels above the 99th percentile of the reference's brain, minus "
-    "the reference's own share (this project's definition).",
-)
 
 
 def gradient_correlation(

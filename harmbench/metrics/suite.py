@@ -1,4 +1,4 @@
-"""All metrics, in the order of tables, and the two functions that score a volume.
+"""The two functions that score a volume: all image metrics, and all tissue metrics.
 
 Volumes are checked once, where they enter; the metrics' `_of` functions take them as checked.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 
@@ -23,39 +22,10 @@ from harmbench.metrics.arrays import (
     check_spacing,
 )
 from harmbench.metrics.base import Metric, Score
+from harmbench.metrics.declarations import METRICS
 from harmbench.segmentation.base import TISSUES
 
 __all__ = ["METRICS", "score_image", "score_tissues"]
-
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            image.MSE,
-            image.MSE_BRAIN,
-            image.PSNR,
-            image.PSNR_BRAIN,
-            ssim.SSIM,
-            ssim.SSIM_BRAIN,
-            image.NMI,
-            image.NMI_BRAIN,
-            histogram.AHD,
-            histogram.AHD_NORMALIZED,
-            histogram.WASSERSTEIN,
-            structure.GRADIENT_CORRELATION,
-            structure.STRIPE_INDEX,
-            structure.BRIGHT_VOXEL_EXCESS,
-            overlap.DICE,
-            overlap.HD,
-            overlap.HD95,
-            overlap.ASSD,
-            volumetry.VOLUME,
-            volumetry.VOLUME_DIFFERENCE,
-            volumetry.RELATIVE_VOLUME_DIFFERENCE,
-        )
-    }
-)
-"""Every metric's declaration by its name, in the order of tables."""
 
 
 def score_image(

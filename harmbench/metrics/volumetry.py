@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harmbench.metrics.arrays import Mask, check_mask, check_masks, check_spacing
-from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import RELATIVE_VOLUME_DIFFERENCE, VOLUME, VOLUME_DIFFERENCE
 
 __all__ = [
     "RELATIVE_VOLUME_DIFFERENCE",
@@ -18,39 +18,6 @@ __all__ = [
     "volume_difference_mm3",
     "volume_mm3",
 ]
-
-VOLUME = Metric(
-    name="volume_mm3",
-    title="Volume",
-    unit="mm3",
-    lower=0,
-    upper=math.inf,
-    better="none",
-    scope="tissue",
-    description="Volume of the tissue in the harmonized volume: its voxels times the volume of one.",
-)
-VOLUME_DIFFERENCE = Metric(
-    name="volume_difference_mm3",
-    title="Volume difference (absolute)",
-    unit="mm3",
-    lower=0,
-    upper=math.inf,
-    better="lower",
-    scope="tissue",
-    description="Absolute difference between a tissue's volume and the reference's "
-    "(Durrer et al. 2023, Table 2).",
-)
-RELATIVE_VOLUME_DIFFERENCE = Metric(
-    name="relative_volume_difference",
-    title="Relative volume difference",
-    unit="%",
-    lower=-100,
-    upper=math.inf,
-    better="zero",
-    scope="tissue",
-    description="A tissue's volume minus the reference's, in percent of the reference's "
-    "(Heimann et al. 2009, signed).",
-)
 
 
 def volume_mm3(mask: Mask, *, spacing_mm: Sequence[float]) -> float:

@@ -179,7 +179,7 @@ class Course:
     def _measured_s(self, context: RunContext, label: str, cells: Sequence[Cell]) -> float:
         uses, settings = context.experiment.all_methods()[label]
         own = self.plan.methods.get(label) or MethodPlan(
-            uses=uses, level=self.plan.level, given=settings, settings=settings
+            uses=str(uses), level=self.plan.level, given=settings, settings=settings
         )
         trial = trial_of(context, cells, uses, settings)
         if own.cost is None or dict(own.settings) != dict(settings):
@@ -205,7 +205,7 @@ class Course:
             )
             return context, {str(cell): seconds for cell in self._pending(context, cells)}
         own = MethodPlan(
-            uses=uses,
+            uses=str(uses),
             level=self.plan.level,
             given=given,
             settings=given,

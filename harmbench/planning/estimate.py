@@ -19,6 +19,7 @@ from harmbench.planning.durations import in_words
 from harmbench.planning.plan import Cost
 from harmbench.planning.sizing import CellSize, Rest, cell_s, steps_of
 from harmbench.planning.trial import Measure, Trial
+from harmbench.plugins import Reference
 from harmbench.runner.cell_record import StageCost
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
@@ -38,20 +39,20 @@ __all__ = [
 _A_DAY_S = 86400.0
 
 
-def trains(uses: str, values: Mapping[str, Any], label: str) -> bool:
+def trains(uses: Reference, values: Mapping[str, Any], label: str) -> bool:
     """Whether a method tells how its training can be sized."""
     kind = load_method(uses)
     with method_call(f"methods.{label}"):
         return bool(kind(make_settings(kind, values, label)).sized(1))
 
 
-def learns(uses: str) -> bool:
+def learns(uses: Reference) -> bool:
     """Whether a method learns at all."""
     return load_method(uses).fit is not Method.fit
 
 
 def trial_of(
-    context: RunContext, cells: Sequence[Cell], uses: str, settings: Mapping[str, Any]
+    context: RunContext, cells: Sequence[Cell], uses: Reference, settings: Mapping[str, Any]
 ) -> Trial:
     """Return the trial for a method's cells, on training pairs of the first of them."""
     first = cells[0]
@@ -111,7 +112,7 @@ def advice(seconds: float, device: str) -> str:
 def paper_line(
     context: RunContext,
     by_label: Mapping[str, Sequence[Cell]],
-    uses: Mapping[str, str],
+    uses: Mapping[str, Reference],
     measure: Measure | None = None,
 ) -> str:
     """Say how to run with the paper's settings, and for about how long where `measure` tells.

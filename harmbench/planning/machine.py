@@ -13,6 +13,7 @@ from harmbench.config import Experiment
 from harmbench.discovery import load_method
 from harmbench.errors import MethodError
 from harmbench.planning.plan import Level, MethodPlan, Plan
+from harmbench.plugins import Reference
 
 __all__ = ["fit_to_machine", "with_settings"]
 
@@ -65,7 +66,7 @@ def fit_to_machine(
             chosen[label] = known
         elif level == "small" and budget_s is None and (sizes := _sizes(uses)):
             settings = {**sizes[-1], **given}
-            chosen[label] = MethodPlan(uses=uses, level=level, given=given, settings=settings)
+            chosen[label] = MethodPlan(uses=str(uses), level=level, given=given, settings=settings)
     if not data and not trained:
         said = ""  # there was nothing to choose
     elif before is not None and (data or chosen):
@@ -101,9 +102,13 @@ def _level(
 
 
 def _holds(
-    known: MethodPlan, uses: str, level: Level, given: Mapping[str, Any], budget_s: float | None
+    known: MethodPlan,
+    uses: Reference,
+    level: Level,
+    given: Mapping[str, Any],
+    budget_s: float | None,
 ) -> bool:
-    same = (known.uses, known.level) == (uses, level) and dict(known.given) == dict(given)
+    same = (known.uses, known.level) == (str(uses), level) and dict(known.given) == dict(given)
     return same and (budget_s is None or budget_s == known.budget_s)
 
 
@@ -117,7 +122,7 @@ def _is_given(experiment: Experiment, name: str) -> bool:
     return True
 
 
-def _sizes(uses: str) -> Sequence[Mapping[str, Any]]:
+def _sizes(uses: Reference) -> Sequence[Mapping[str, Any]]:
     try:
         return load_method(uses).sizes
     except MethodError:

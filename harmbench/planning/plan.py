@@ -41,7 +41,7 @@ class MethodPlan(Settings):
     """The settings that were chosen for a method.
 
     Attributes:
-        uses: the method's name.
+        uses: which method: its name, or FILE.py:CLASS.
         level: where settings come from that the user did not give.
         given: the settings that the user gave.
         settings: those that it runs with, `given` among them.

@@ -26,6 +26,7 @@ from harmbench.errors import HarmbenchError, MethodError
 from harmbench.executors.local import end_with_parent, shared_threads
 from harmbench.method import Method
 from harmbench.planning.plan import Cost
+from harmbench.plugins import Reference
 from harmbench.storage import read_json
 from harmbench.task import Direction, Pair, Task
 from harmbench.volume import Volume
@@ -52,7 +53,7 @@ class Trial:
     """A training to measure.
 
     Attributes:
-        uses: name of the method, as for `load_method`.
+        uses: which method.
         label: its name in the configuration.
         settings: its settings.
         pairs: training pairs; the first two are used.
@@ -62,7 +63,7 @@ class Trial:
         zoom: how much finer the scans are that the estimate is for.
     """
 
-    uses: str
+    uses: Reference
     label: str
     settings: Mapping[str, Any]
     pairs: Sequence[Pair]

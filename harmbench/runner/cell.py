@@ -48,7 +48,7 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
             if cell.method != CEILING:
                 planned = method_of(context, cell)
                 settings = planned.settings.model_dump(mode="json")
-                record = record.model_copy(update={"uses": planned.uses, "settings": settings})
+                record = record.model_copy(update={"uses": str(planned.uses), "settings": settings})
                 is_fitted = record.key("fit") == fit_key(context, cell, planned)
                 if is_fitted and folder.model.is_dir():
                     method = load_fitted(context, cell, planned)

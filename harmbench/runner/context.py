@@ -9,6 +9,7 @@ from typing import overload
 
 from harmbench.config import Experiment
 from harmbench.folds import Folds
+from harmbench.plugins import Reference
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.segmentation import Contrast, Segmenter, make_segmenter
@@ -30,6 +31,7 @@ class RunContext:
         input_keys: (subject, session) to the SHA-256 of the scan's file, of its rescaling, and of
             the code that reads it.
         segmenter: name of the segmenter in use (never `auto`).
+        segmenter_reference: where to find it; `None`: it is installed under its name.
         contrast: of the scans.
         device: torch device name.
         invocation: id of the entry in `run.json` that says what this run is made with.
@@ -45,6 +47,7 @@ class RunContext:
     device: str
     contrast: Contrast = "T1w"
     invocation: str = ""
+    segmenter_reference: Reference | None = None
 
     @property
     def folder(self) -> RunFolder:
@@ -53,7 +56,8 @@ class RunContext:
 
     def make_segmenter(self) -> Segmenter:
         """Make the segmenter of the run, on its device."""
-        return make_segmenter(self.segmenter, self.device, self.contrast)
+        reference = self.segmenter_reference or Reference(self.segmenter)
+        return make_segmenter(reference, self.device, self.contrast)
 
     def task(self, cell: Cell, progress: Progress, folder: Path | None = None) -> Task:
         """Return what a cell asks of its method; `folder` is where checkpoints may be kept."""

@@ -45,7 +45,7 @@ from harmbench.runner.invocations import (
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import MethodRecord
-from harmbench.segmentation import find_contrast, make_segmenter
+from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
 from harmbench.task import Direction
 
 __all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_device"]
@@ -112,7 +112,7 @@ def run_experiment(
         before=read_plan(out),
     )
     methods = describe_methods(experiment)
-    make_segmenter(experiment.scoring.segmenter)
+    choose_segmenter(experiment.scoring.segmenter)
     for line in plan.lines:
         say(line)
     opened = _open(experiment, out, device)
@@ -202,7 +202,8 @@ def _open(experiment: Experiment, out: Path, device: str) -> _Opened:
     sessions = sorted({s for way in directions for s in (way.source, way.target)})
     scans = [scan.path for scan in cohort.scans.values() if scan.session in sessions]
     contrast = find_contrast(scans, experiment.scoring.contrast)
-    segmenter = make_segmenter(experiment.scoring.segmenter, contrast=contrast)
+    chosen = choose_segmenter(experiment.scoring.segmenter)
+    segmenter = make_segmenter(chosen, contrast=contrast)
     with Display("validate", len(cohort.subjects)) as display:
         checked = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
     root = out.absolute()
@@ -215,6 +216,7 @@ def _open(experiment: Experiment, out: Path, device: str) -> _Opened:
         inputs=inputs,
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
+        segmenter_reference=chosen,
         device=device,
         contrast=contrast,
     )
@@ -247,9 +249,9 @@ def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
         kind = load_method(uses)
         settings = make_settings(kind, values, label)
         described[label] = MethodRecord(
-            uses=uses,
+            uses=str(uses),
             # A label of the user's own tells two variants of one method apart.
-            title=kind.title if label == uses.rpartition(":")[2] and kind.title else label,
+            title=kind.title if label == uses.name and kind.title else label,
             reference=kind.reference,
             settings=settings.model_dump(mode="json"),
             parameters=_parameter_counts(kind, settings, label),

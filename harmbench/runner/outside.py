@@ -17,10 +17,18 @@ from harmbench.errors import RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
+from harmbench.plugins import Reference
 from harmbench.progress import Display
 from harmbench.runner.outside_files import Triple, check_label_file, check_table, find_triples
 from harmbench.runner.scoring import missing_rows, score_rows
-from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
+from harmbench.segmentation import (
+    TISSUES,
+    Contrast,
+    Segmenter,
+    choose_segmenter,
+    find_contrast,
+    make_segmenter,
+)
 from harmbench.segmentation.checked import segment, try_segment
 from harmbench.storage import atomic
 from harmbench.task import Progress
@@ -146,8 +154,9 @@ def score_all(
     if out is not None:
         check_table(out, triples)
     known = find_contrast([triple.reference for triple in triples], contrast)
-    name = make_segmenter(segmenter, contrast=known).name
-    work = partial(_score_one, name, known, rescale, stacking_axis)
+    chosen = choose_segmenter(segmenter)
+    make_segmenter(chosen, contrast=known)
+    work = partial(_score_one, chosen, known, rescale, stacking_axis)
     jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
     found: dict[Triple, pd.DataFrame] = {}
 
@@ -173,7 +182,7 @@ def score_all(
 
 
 def _score_one(
-    segmenter: str,
+    segmenter: Reference,
     contrast: Contrast,
     rescale: Rescale,
     stacking_axis: int,

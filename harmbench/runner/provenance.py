@@ -6,47 +6,19 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harmbench import __version__
+from harmbench.external.packages import package_versions
 from harmbench.runner.run_record import Invocation
 
-__all__ = ["PACKAGES", "describe_device", "now", "package_versions", "provenance"]
-
-PACKAGES = (
-    "antspyx",
-    "diffusers",
-    "fslpy",
-    "medpy",
-    "nibabel",
-    "nilearn",
-    "numba",
-    "numpy",
-    "pandas",
-    "safetensors",
-    "scikit-image",
-    "scipy",
-    "torch",
-)
+__all__ = ["describe_device", "now", "provenance"]
 
 
 def now() -> str:
     """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return installed versions by package name; `absent` for one that is not installed."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
 
 
 def describe_device(device: str) -> str:

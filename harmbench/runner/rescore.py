@@ -20,7 +20,7 @@ from harmbench.runner.invocations import begin_rescore, new_invocation
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import RunRecord
-from harmbench.segmentation import find_contrast, make_segmenter
+from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
 from harmbench.storage import file_key
 
 __all__ = ["rescore_run"]
@@ -58,7 +58,8 @@ def rescore_run(
     _check_inputs(inputs)
     paths = [scan.path for scan in inputs.scans.values()]
     contrast = find_contrast(paths, experiment.scoring.contrast)
-    segmenter = make_segmenter(experiment.scoring.segmenter, contrast=contrast)
+    chosen = choose_segmenter(experiment.scoring.segmenter)
+    segmenter = make_segmenter(chosen, contrast=contrast)
     invocation = new_invocation(device, experiment)
     folds, groups = _folds(folder, run)
     context = RunContext(
@@ -69,6 +70,7 @@ def rescore_run(
         inputs=inputs,
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
+        segmenter_reference=chosen,
         device=device,
         contrast=contrast,
         invocation=invocation.id,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harmbench.errors import SegmenterError, UnsegmentableError
 from harmbench.external.antspy import ants_module
 from harmbench.segmentation.base import TISSUES, check_segmentable
-from harmbench.segmentation.contrast import Contrast, by_rising_intensity, to_tissues
+from harmbench.segmentation.contrast import CONTRASTS, Contrast, by_rising_intensity, to_tissues
 from harmbench.volume import Step, Volume
 
 __all__ = ["Atropos"]
@@ -30,11 +30,16 @@ class Atropos:
 
     Intensities are clipped at the brain's 99.9th percentile, since k-means would spend a class on
     a few bright voxels. Classes are ordered by mean intensity, as the tissues of the contrast are.
+
+    Args:
+        device: ignored; Atropos computes on the processor.
+        contrast: of the volumes.
     """
 
     name = "atropos"
+    contrasts = CONTRASTS
 
-    def __init__(self, contrast: Contrast = "T1w") -> None:
+    def __init__(self, *, device: str = "cpu", contrast: Contrast = "T1w") -> None:
         self.contrast = contrast
 
     @cached_property

@@ -22,8 +22,16 @@ class Segmenter(Protocol):
     """Splits a skull-stripped volume into CSF, grey and white matter.
 
     `name` stands in every results row; `version` names the software and is part of the key of every
-    segmentation. One that is made for other contrasts than T1w too takes a keyword argument
-    `contrast` and keeps it in an attribute of this name.
+    segmentation. One that is made for other contrasts than T1w too keeps the one it was made with in
+    an attribute `contrast`. `harmbench.segmentation.SegmenterClass` says how its class is called; to
+    install one, register the class as an entry point:
+
+    ```toml
+    [project.entry-points."harmbench.segmenters"]
+    mine = "my_package.segmenter:MySegmenter"
+    ```
+
+    Without that, `--segmenter path/to/file.py:MySegmenter` takes the class from a file.
     """
 
     name: str

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harmbench.errors import ProgramError, SegmenterError, VolumeError
 from harmbench.external.fsl import fsl_version, run_fsl
 from harmbench.segmentation.base import TISSUES, check_segmentable
-from harmbench.segmentation.contrast import Contrast, by_rising_intensity, to_tissues
+from harmbench.segmentation.contrast import CONTRASTS, Contrast, by_rising_intensity, to_tissues
 from harmbench.volume import Step, Volume, read, write
 
 __all__ = ["Fast"]
@@ -30,12 +30,14 @@ class Fast:
     prepared volume in [0, 1] as it is, and the scale is recorded in the labels' history.
 
     Args:
+        device: ignored; FAST computes on the processor.
         contrast: of the volumes.
     """
 
     name = "fast"
+    contrasts = CONTRASTS
 
-    def __init__(self, contrast: Contrast = "T1w") -> None:
+    def __init__(self, *, device: str = "cpu", contrast: Contrast = "T1w") -> None:
         self.contrast = contrast
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harmbench.errors import HarmbenchError, RunError
+from harmbench.plugins import Reference
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.results import read_results
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
@@ -67,7 +68,7 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
     subjects, uses = own.subjects or (), own.uses or cell.method
     found = ModelRecord(
         label=cell.method,
-        uses=_without_folder(uses),
+        uses=str(Reference.parse(uses).without_folder()),
         title=described.title or cell.method,
         reference=described.reference,
         settings=dict(own.settings or {}),
@@ -101,10 +102,6 @@ def _versions(invocations: Sequence[Invocation], fitted_by: str) -> dict[str, st
         for name, version in {"harmbench": one.version, **one.packages}.items():
             found.setdefault(name, set()).add(version)
     return {name: "not recorded" if len(v) > 1 else v.pop() for name, v in found.items()}
-
-
-def _without_folder(uses: str) -> str:
-    return Path(uses).name if ":" in uses else uses
 
 
 def _portable(preparation: Mapping[str, Any] | None) -> dict[str, Any] | None:

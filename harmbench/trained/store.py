@@ -16,6 +16,7 @@ from harmbench.discovery import available_methods, load_method, saved_settings
 from harmbench.errors import ConfigError, HarmbenchError, MethodError, RunError
 from harmbench.guard import method_call
 from harmbench.method import Method
+from harmbench.plugins import Reference
 from harmbench.runner.folder import CellFolder
 from harmbench.settings import validated
 from harmbench.storage import TEMPORARY_PREFIX, read_json, write_json, write_text
@@ -89,9 +90,8 @@ def _known_method(folder: Path, record: ModelRecord, method: str | None) -> str:
     if method is not None:
         return method
     if record.uses not in available_methods():
-        what = (
-            "a file that does" if ":" in record.uses else "a method that is not installed and does"
-        )
+        in_file = Reference.parse(record.uses).file is not None
+        what = "a file that does" if in_file else "a method that is not installed and does"
         raise RunError(
             f"{folder}: the model is one of {record.uses}, {what} not come with it: name yours with "
             "--method FILE.py:CLASS. A model's folder never says which code to run"

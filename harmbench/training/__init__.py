@@ -22,6 +22,12 @@ from harmbench.training.networks import (
 from harmbench.training.preview import Previews
 from harmbench.training.randomness import batch_order, random_generator, seeded
 from harmbench.training.run import TrainingRun
+from harmbench.training.saved import (
+    SavedNetwork,
+    check_same_network,
+    load_network,
+    save_network,
+)
 from harmbench.training.settings import Precision, TrainingSettings
 from harmbench.training.team import Team, together
 
@@ -33,14 +39,17 @@ __all__ = [
     "LossLog",
     "Precision",
     "Previews",
+    "SavedNetwork",
     "Team",
     "TrainingRun",
     "TrainingSettings",
     "autocast",
     "batch_order",
+    "check_same_network",
     "evaluating",
     "fitted",
     "frozen",
+    "load_network",
     "load_weights",
     "numerics",
     "parameter_count",
@@ -48,6 +57,7 @@ __all__ = [
     "random_generator",
     "resolve_device",
     "resolve_precision",
+    "save_network",
     "save_weights",
     "saved_values",
     "seeded",

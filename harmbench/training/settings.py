@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from harmbench.settings import Settings
+from harmbench.storage import key_of
 
 __all__ = ["Precision", "TrainingSettings"]
 
@@ -60,6 +61,11 @@ class TrainingSettings(Settings):
     """Steps per row of the loss curve."""
     tensorboard: bool = False
     """Write the loss curve for TensorBoard as well (needs `pip install harmbench[tensorboard]`)."""
+
+    @property
+    def network_key(self) -> str:
+        """Key of the settings that saved weights depend on in shape and meaning: here all of them."""
+        return key_of(self.model_dump())
 
     @model_validator(mode="after")
     def _batch_can_be_split(self) -> Self:

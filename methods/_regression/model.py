@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from typing_extensions import Self
+from typing_extensions import Self, TypeVar
 
-from harmbench.errors import MethodError
 from harmbench.method import Method
 from harmbench.methods._regression.settings import RegressionSettings
 from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
@@ -29,6 +28,7 @@ from harmbench.training import (
     TrainingRun,
     autocast,
     batch_order,
+    check_same_network,
     evaluating,
     fitted,
     frozen,
@@ -51,10 +51,14 @@ ORIENTATIONS = ("sagittal", "coronal", "axial")
 
 _ROUNDING = 1e-6
 
+RegressionT_co = TypeVar(
+    "RegressionT_co", bound=RegressionSettings, covariant=True, default=RegressionSettings
+)
+
 _log = logging.getLogger(__name__)
 
 
-class SliceRegression(Method):
+class SliceRegression(Method[RegressionT_co]):
     """A method that trains one network per orientation to map source slices to target slices.
 
     A subclass gives `name`, `make_network`, `make_optimizer`, `losses` and `training_steps`; the other public
@@ -68,9 +72,7 @@ class SliceRegression(Method):
     name: ClassVar[str]
     """What the method is called in progress, history and errors."""
 
-    config: RegressionSettings
-
-    def __init__(self, config: RegressionSettings | None = None) -> None:
+    def __init__(self, config: RegressionT_co | None = None) -> None:
         super().__init__(config)
         self.learned: dict[str, float] = {}
         """Numbers that are learned beside the weights; saved and loaded with them."""
@@ -278,20 +280,20 @@ class SliceRegression(Method):
         write_json(folder / "model.json", values)
 
     @classmethod
-    def load(cls, folder: Path, config: RegressionSettings | None = None) -> Self:  # type: ignore[override]
+    def load(cls, folder: Path, config: RegressionT_co | None = None) -> Self:
         """Read what `save` wrote. `config` may differ in what the weights do not depend on.
 
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
         with saved_values(folder / "model.json", cls.name) as values:
-            saved = cls.Config.model_validate(values["settings"])
+            # A ClassVar cannot name the type variable.
+            saved = cast(RegressionT_co, cls.Config.model_validate(values["settings"]))
             sides = {axis: values["planes"][ORIENTATIONS[axis]] for axis in saved.orientations}
             planes = {axis: (int(rows), int(columns)) for axis, (rows, columns) in sides.items()}
             learned = {name: float(value) for name, value in values["learned"].items()}
-        if config is not None and config.network_key != saved.network_key:
-            fields = ", ".join(saved.network_fields)
-            raise MethodError(f"{folder}: saved with other settings of the network ({fields})")
+        fields = ", ".join(saved.network_fields)
+        check_same_network(folder, saved, config, f"the network ({fields})")
         method = cls(config or saved)
         networks = {axis: method.make_network() for axis in planes}
         load_weights(_named(networks), folder / "model.safetensors")

@@ -27,7 +27,7 @@ _KERAS_EPSILON = 1e-7
 _RECALIBRATION_BATCH = 32
 
 
-class DeepHarmony(SliceRegression):
+class DeepHarmony(SliceRegression[DeepHarmonySettings]):
     """The U-Net of Dewey et al. 2019 in 2D, trained for the mean absolute error.
 
     Args:
@@ -42,6 +42,7 @@ class DeepHarmony(SliceRegression):
         "Pham DL, Calabresi PA, van Zijl PCM, Prince JL. DeepHarmony: a deep learning approach to "
         "contrast harmonization across scanner changes. Magn Reson Imaging 64:160-170, 2019."
     )
+    default_parameters: ClassVar[Mapping[str, int]] = {"network": 1_831_650}
     quick_settings: ClassVar[Mapping[str, Any]] = {
         "channels": (4, 8),
         "crop": "auto",
@@ -80,8 +81,6 @@ class DeepHarmony(SliceRegression):
             "skip_empty_slices": True,
         },
     )
-
-    config: DeepHarmonySettings
 
     def make_network(self) -> nn.Module:
         """Return a new network."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import Self
 
-from harmbench.errors import MethodError
 from harmbench.method import Method
 from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.dm.sampling import sample
@@ -21,18 +20,15 @@ from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.methods.dm.train import train
 from harmbench.samples import mean_and_sd
 from harmbench.slices import foreground, map_slices
-from harmbench.storage import write_json
 from harmbench.task import Pair, Task
 from harmbench.training import (
     fitted,
-    frozen,
-    load_weights,
+    load_network,
     parameter_count,
     place,
     random_generator,
     resolve_device,
-    save_weights,
-    saved_values,
+    save_network,
     together,
 )
 from harmbench.volume import Step, Volume
@@ -50,7 +46,7 @@ _FEW_STEPS: Mapping[str, Any] = {
 }
 
 
-class DiffusionModel(Method):
+class DiffusionModel(Method[DiffusionSettings]):
     """A denoising diffusion model that is guided by the source slice.
 
     Args:
@@ -64,6 +60,7 @@ class DiffusionModel(Method):
         "Yaldizli Ö, Cattin PC. Diffusion models for contrast harmonization of magnetic resonance "
         "images. MIDL 2023."
     )
+    default_parameters: ClassVar[Mapping[str, int]] = {"network": 11_402_370}
     quick_settings: ClassVar[Mapping[str, Any]] = {
         "channels": 8,
         "norm_groups": 4,
@@ -101,8 +98,6 @@ class DiffusionModel(Method):
             "ema_decay": 0.99,
         },
     )
-
-    config: DiffusionSettings
 
     def __init__(self, config: DiffusionSettings | None = None) -> None:
         super().__init__(config)
@@ -183,27 +178,26 @@ class DiffusionModel(Method):
         Raises:
             MethodError: the method was not fitted.
         """
-        save_weights(fitted(self._network, "dm"), folder / "model.safetensors")
-        values = {"settings": self.config.model_dump(), "plane": self._plane}
-        write_json(folder / "model.json", values)
+        save_network(folder, fitted(self._network, "dm"), self.config, self._plane)
 
     @classmethod
-    def load(cls, folder: Path, config: DiffusionSettings | None = None) -> Self:  # type: ignore[override]
+    def load(cls, folder: Path, config: DiffusionSettings | None = None) -> Self:
         """Read what `save` wrote. `config` may sample in another way, but not change the network.
 
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        with saved_values(folder / "model.json", "dm") as values:
-            saved = DiffusionSettings.model_validate({**cls.earlier_settings, **values["settings"]})
-            rows, columns = (int(extent) for extent in values["plane"])
-        if config is not None and config.network_key != saved.network_key:
-            raise MethodError(f"{folder}: saved with other settings of network or noising process")
-        method = cls(config or saved)
-        network = Denoiser(method.config)
-        load_weights(network, folder / "model.safetensors")
-        method._network = frozen(network)
-        method._plane = (rows, columns)
+        saved = load_network(
+            folder,
+            config,
+            name="dm",
+            settings=DiffusionSettings,
+            make=Denoiser,
+            meaning="network or noising process",
+            earlier=cls.earlier_settings,
+        )
+        method = cls(saved.settings)
+        method._network, method._plane = saved.network, saved.plane
         return method
 
     def training_steps(self, slices: int) -> int:

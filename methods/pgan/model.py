@@ -13,25 +13,21 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import Self
 
-from harmbench.errors import MethodError
 from harmbench.method import Method
 from harmbench.methods.pgan.networks import Discriminator, Generator
 from harmbench.methods.pgan.settings import PGANSettings
 from harmbench.methods.pgan.train import total_steps, train
 from harmbench.slices import foreground, map_slices
-from harmbench.storage import write_json
 from harmbench.task import Pair, Task
 from harmbench.training import (
     autocast,
     fitted,
-    frozen,
-    load_weights,
+    load_network,
     parameter_count,
     place,
     random_generator,
     resolve_device,
-    save_weights,
-    saved_values,
+    save_network,
     together,
 )
 from harmbench.volume import Step, Volume
@@ -39,7 +35,7 @@ from harmbench.volume import Step, Volume
 __all__ = ["PGAN"]
 
 
-class PGAN(Method):
+class PGAN(Method[PGANSettings]):
     """A conditional adversarial network with pixel-wise and perceptual losses.
 
     Args:
@@ -53,6 +49,10 @@ class PGAN(Method):
         "MRI with conditional generative adversarial networks. IEEE Transactions on Medical "
         "Imaging 38(10):2375-2388, 2019."
     )
+    default_parameters: ClassVar[Mapping[str, int]] = {
+        "generator": 11_365_633,
+        "discriminator": 2_763_713,
+    }
     quick_settings: ClassVar[Mapping[str, Any]] = {
         "channels": 4,
         "blocks": 1,
@@ -94,8 +94,6 @@ class PGAN(Method):
             "learning_rate": 2e-3,
         },
     )
-
-    config: PGANSettings
 
     def __init__(self, config: PGANSettings | None = None) -> None:
         super().__init__(config)
@@ -167,33 +165,28 @@ class PGAN(Method):
         Raises:
             MethodError: the method was not fitted.
         """
-        save_weights(fitted(self._network, "pgan"), folder / "model.safetensors")
-        values = {
-            "settings": self.config.model_dump(),
-            "plane": self._plane,
-            "features": self._features,
-        }
-        write_json(folder / "model.json", values)
+        network = fitted(self._network, "pgan")
+        save_network(folder, network, self.config, self._plane, features=self._features)
 
     @classmethod
-    def load(cls, folder: Path, config: PGANSettings | None = None) -> Self:  # type: ignore[override]
+    def load(cls, folder: Path, config: PGANSettings | None = None) -> Self:
         """Read what `save` wrote. `config` may cut slices in another way, but not change the network.
 
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        with saved_values(folder / "model.json", "pgan") as values:
-            saved = PGANSettings.model_validate(values["settings"])
-            rows, columns = (int(extent) for extent in values["plane"])
-            features = str(values["features"])
-        if config is not None and config.network_key != saved.network_key:
-            raise MethodError(f"{folder}: saved with other settings of the generator")
-        method = cls(config or saved)
-        network = Generator(method.config)
-        load_weights(network, folder / "model.safetensors")
-        method._network = frozen(network)
-        method._plane = (rows, columns)
-        method._features = features
+        saved = load_network(
+            folder,
+            config,
+            name="pgan",
+            settings=PGANSettings,
+            make=Generator,
+            meaning="the generator",
+            texts=("features",),
+        )
+        method = cls(saved.settings)
+        method._network, method._plane = saved.network, saved.plane
+        method._features = saved.texts["features"]
         return method
 
     def training_steps(self, slices: int) -> int:

@@ -17,7 +17,7 @@ from harmbench.methods.unet.ssim import RADIUS, ssim
 __all__ = ["UNet"]
 
 
-class UNet(SliceRegression):
+class UNet(SliceRegression[UNetSettings]):
     """A U-Net that is trained to give the target slice from the source slice.
 
     Args:
@@ -31,6 +31,7 @@ class UNet(SliceRegression):
         "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "
         "segmentation. MICCAI 2015. Here a residual U-Net from diffusers, trained for regression."
     )
+    default_parameters: ClassVar[Mapping[str, int]] = {"network": 4_062_689}
     quick_settings: ClassVar[Mapping[str, Any]] = {
         "channels": (8, 8),
         "norm_groups": 4,
@@ -59,8 +60,6 @@ class UNet(SliceRegression):
             "pixel_loss": "mse",
         },
     )
-
-    config: UNetSettings
 
     def make_network(self) -> nn.Module:
         """Return a new U-Net."""

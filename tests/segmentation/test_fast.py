@@ -147,7 +147,7 @@ def test_a_program_that_does_not_start_is_not_trusted(fsl, broken: str) -> None:
     assert make_segmenter("auto").name == AUTO[1]
     with pytest.raises(UnavailableError, match=f"{program} does not start"):
         make_segmenter("fast")
-    (finding,) = (one for one in examine() if one.what == "segmenter fast")
+    (finding,) = (one for one in examine(full=True) if one.what == "segmenter fast")
     assert finding.state == "absent"
     assert "does not start" in finding.detail
     fsl.good()

@@ -10,8 +10,6 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-import platformdirs
-
 from harmbench.code_keys import own_code
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
@@ -19,21 +17,18 @@ from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
 from harmbench.cohorts.whole_subjects import intact, publish, sweep
 from harmbench.errors import CohortError
-from harmbench.storage import key_of
+from harmbench.storage import cache_root, key_of
 from harmbench.task import NoProgress, Progress
 
 __all__ = ["cache_folder", "make_phantom"]
 
-_CACHE_VARIABLE = "HARMBENCH_CACHE"
-
 
 def cache_folder(settings: PhantomSettings) -> Path:
-    """Folder where a cohort is kept: below `$HARMBENCH_CACHE` or the user's cache folder.
+    """Folder where a cohort is kept: below `cache_root()`.
 
     It does not depend on the number of subjects, so that 40 subjects take over the 4 made before.
     """
-    parent = os.environ.get(_CACHE_VARIABLE) or platformdirs.user_cache_dir("harmbench")
-    return Path(parent) / f"phantom-{_key(settings)[:16]}"
+    return cache_root() / f"phantom-{_key(settings)[:16]}"
 
 
 def make_phantom(

@@ -13,6 +13,7 @@ from harmbench.discovery import load_method, make_settings, method_code
 from harmbench.guard import method_call
 from harmbench.meter import Meter
 from harmbench.method import Method
+from harmbench.plugins import Reference
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
@@ -30,12 +31,12 @@ class MethodOfCell:
     """A cell's method before it is fitted.
 
     Attributes:
-        uses: its name, or FILE.py:CLASS.
+        uses: which one it is.
         kind: its class.
         settings: validated.
     """
 
-    uses: str
+    uses: Reference
     kind: type[Method]
     settings: BaseModel
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from harmbench.errors import SegmentationError
-from harmbench.segmentation.contrast import Contrast, to_tissues
+from harmbench.segmentation.contrast import CONTRASTS, Contrast, to_tissues
 from harmbench.segmentation.hmrf.model import HmrfResult, hmrf, hmrf_batch
 from harmbench.volume import Step, Volume
 
@@ -39,8 +39,9 @@ class Hmrf:
     """
 
     name = "hmrf"
+    contrasts = CONTRASTS
 
-    def __init__(self, device: str = "cpu", contrast: Contrast = "T1w") -> None:
+    def __init__(self, *, device: str = "cpu", contrast: Contrast = "T1w") -> None:
         self.device, self.contrast = device, contrast
 
     @property

@@ -1,0 +1,165 @@
+"""How methods and segmenters are found: installed under a name, or as a class in a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zlib import crc32
+
+from harmbench.errors import HarmbenchError, MethodError, SegmentationError, suggest
+from harmbench.guard import method_call
+
+__all__ = ["METHODS", "SEGMENTERS", "PluginGroup", "Reference"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Which method or segmenter to use: an installed name, or `path/to/file.py:Class`.
+
+    Attributes:
+        name: the installed name, or the name of the class in `file`.
+        file: the Python file of a class that is not installed; `None` for an installed name.
+    """
+
+    name: str
+    file: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference as users write it. Every text is one: an unknown name fails on loading."""
+        file, colon, name = text.rpartition(":")
+        return cls(name, Path(file)) if colon and file.endswith(".py") else cls(text)
+
+    def __str__(self) -> str:
+        return self.name if self.file is None else f"{self.file}:{self.name}"
+
+    def absolute(self) -> Reference:
+        """Return the same reference, valid in any working directory."""
+        return self if self.file is None else replace(self, file=self.file.expanduser().resolve())
+
+    def without_folder(self) -> Reference:
+        """Return the reference without the folder of its file, which belongs to one machine."""
+        return self if self.file is None else replace(self, file=Path(self.file.name))
+
+
+@dataclass(frozen=True, slots=True)
+class PluginGroup:
+    """One kind of plugin: the methods, or the segmenters.
+
+    Attributes:
+        entry_points: group of the entry points under which packages register their own.
+        noun: what one of them is called in messages.
+        expected: what its class has to be, for messages.
+        error: raised for one that cannot be used.
+    """
+
+    entry_points: str
+    noun: str
+    expected: str
+    error: type[HarmbenchError]
+
+    def installed(self) -> dict[str, EntryPoint]:
+        """Return the installed ones by name, without importing them."""
+        return {point.name: point for point in entry_points(group=self.entry_points)}
+
+    def load(self, reference: Reference, fits: Callable[[type], bool]) -> type:
+        """Import a class.
+
+        Args:
+            reference: which one.
+            fits: whether a class is of this group.
+
+        Raises:
+            HarmbenchError: as `error`: the name is unknown, the file or class is missing, the import
+                fails, or the class does not fit.
+        """
+        if reference.file is not None:
+            return self._from_file(reference, reference.file, fits)
+        installed = self.installed()
+        name = reference.name
+        if name not in installed:
+            raise self.error(
+                f"unknown {self.noun} '{name}'; {suggest(name, installed)}; or FILE.py:CLASS"
+            )
+        try:
+            with method_call():
+                found: Any = installed[name].load()
+        except Exception as error:
+            text = f"{self.noun} '{name}' cannot be imported: {_words(error)}"
+            raise self.error(text) from error
+        if not (inspect.isclass(found) and fits(found)):
+            raise self.error(f"{self.noun} '{name}' is {found!r}, not {self.expected}")
+        return found
+
+    def module(self, reference: Reference) -> str:
+        """Return the name of a class's module; the class must have been loaded."""
+        if reference.file is not None:
+            return _module_name(reference.file)
+        return self.installed()[reference.name].module
+
+    def _from_file(self, reference: Reference, file: Path, fits: Callable[[type], bool]) -> type:
+        module = self._imported(reference, file)
+        classes = {
+            name: value
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and fits(value)
+        }
+        if not classes:
+            raise self.error(f"{file} defines no {self.expected.removeprefix('a ')}")
+        if reference.name not in classes:
+            hint = suggest(reference.name, classes)
+            raise self.error(f"{file}: no {self.noun} '{reference.name}'; {hint}")
+        return classes[reference.name]
+
+    def _imported(self, reference: Reference, file: Path) -> ModuleType:
+        if not file.is_file():
+            raise self.error(f"{self.noun} '{reference}': no such file {file}")
+        name = _module_name(file)
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, file.resolve())
+        if spec is None or spec.loader is None:
+            raise self.error(f"{self.noun} '{reference}': {file} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        # Registered before it runs: dataclasses and pydantic look their module up while it does.
+        sys.modules[name] = module
+        try:
+            with method_call():
+                spec.loader.exec_module(module)
+        except BaseException as error:
+            del sys.modules[name]
+            if not isinstance(error, Exception):
+                raise
+            text = f"{self.noun} '{reference}': importing {file} failed: {_words(error)}"
+            raise self.error(text) from error
+        return module
+
+
+def _module_name(file: Path) -> str:
+    path = file.resolve()
+    return f"harmbench_file_{path.stem}_{crc32(str(path).encode()):x}"
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+METHODS = PluginGroup(
+    "harmbench.methods", "method", "a subclass of harmbench.method.Method", MethodError
+)
+"""Harmonization methods; see `harmbench.discovery`."""
+
+SEGMENTERS = PluginGroup(
+    "harmbench.segmenters",
+    "segmenter",
+    "a class with the attributes of harmbench.segmentation.SegmenterClass",
+    SegmentationError,
+)
+"""Tissue segmenters; see `harmbench.segmentation`."""
