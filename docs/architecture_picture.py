@@ -36,7 +36,7 @@ BOXES: Mapping[str, tuple[str, ...]] = {
     "segmentation": ("segmentation",),
     "methods": ("methods",),
     "training": ("training", "slices", "samples"),
-    "method": ("method", "task", "discovery"),
+    "method": ("method", "task", "discovery", "catalogue", "plugins"),
     "volume": ("volume", "files", "results"),
     "base": (
         "code_keys",
