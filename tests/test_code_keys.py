@@ -148,7 +148,7 @@ def test_a_constant_at_the_end_of_a_module(edit, module: str, stale: set[str]) -
             "trained.scans",
             "cli.running",
             "config",
-            "statistics",
+            "statistics.summaries",
         ),
         *(name.removeprefix("harmbench.") for name in LEFT_OUT if name != "harmbench.notes"),
     ],
