@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes
 
+from harmbench.arrays import Array, foreground
 from harmbench.errors import TrainingError, VolumeError
 from harmbench.storage import key_of
 from harmbench.task import Pair
 from harmbench.volume import require_same_grid
 
-__all__ = ["TrainingSlices", "Window", "foreground", "map_slices", "round_up", "training_slices"]
-
-Array = NDArray[Any]
+__all__ = ["TrainingSlices", "Window", "map_slices", "round_up", "training_slices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +116,6 @@ class Window:
 def round_up(number: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `number`."""
     return -(-number // multiple) * multiple
-
-
-def foreground(data: Array) -> NDArray[np.bool_]:
-    """Return where a skull-stripped volume, shape (x, y, z), has its brain.
-
-    The brain is what lies above 0, with the holes in it: clipping at a low percentile leaves single
-    brain voxels at exactly 0, and these are tissue, while the background reaches the border.
-    """
-    return np.asarray(binary_fill_holes(data > 0), dtype=np.bool_)
 
 
 def map_slices(

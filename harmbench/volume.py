@@ -24,6 +24,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.errors import VolumeError
 from harmbench.files.geometry import FileSpace, is_invertible, some_guessed
 from harmbench.files.image import open_image
@@ -44,7 +45,6 @@ __all__ = [
 
 Kind = Literal["intensity", "label"]
 
-Array = NDArray[Any]
 
 _AFFINE_TOLERANCE_MM = 1e-3
 _UNIT_NAMES = {1.0: "mm", 1000.0: "meter", 0.001: "micron"}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import (
+    Array,
+    Mask,
+    fill_holes,
+    in_unit_range,
+    outside_unit_range,
+)
 from harmbench.errors import VolumeError
 from harmbench.notes import Note
 from harmbench.volume import Step, Volume
 
 __all__ = [
-    "RANGE_SLACK",
     "background_to_zero",
     "background_value",
     "brain_of",
@@ -28,12 +32,6 @@ __all__ = [
     "share_below_zero",
     "with_notes",
 ]
-
-Array = NDArray[Any]
-Mask = NDArray[np.bool_]
-
-RANGE_SLACK = 1e-6
-"""How far intensities in [0, 1] may lie beyond, for rounding."""
 
 FEW_BELOW_ZERO = 0.02
 """Share of the voxels other than 0 that interpolation leaves below 0 at the brain's edge, at most."""
@@ -157,7 +155,7 @@ def brain_of(volume: Volume, where: str = "") -> tuple[Mask, tuple[Note, ...]]:
             "(column `mask` of a manifest, *_desc-brain_mask of a BIDS data set), or prepare the "
             "scan with a skull stripper"
         )
-    brain = np.asarray(ndimage.binary_fill_holes(data != value), dtype=np.bool_)
+    brain = fill_holes(data != value)
     if brain.any() and data.max() <= value:
         raise VolumeError(
             f"no voxel is above the background ({value:g}), and some are below (down to "
@@ -234,11 +232,11 @@ def out_of_range(volume: Volume, setting: str) -> str | None:
     low, high = float(data.min()), float(data.max())
     if high <= 0:
         return "no voxel is above 0"
-    if low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK:
+    if in_unit_range(data):
         return None
     advice = f"prepare the scans, or ask for {setting}"
     if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
-        beyond = np.count_nonzero((data < -RANGE_SLACK) | (data > 1 + RANGE_SLACK)) / data.size
+        beyond = np.count_nonzero(outside_unit_range(data)) / data.size
         advice = (
             f"{beyond:.2g} of the voxels lie beyond, as interpolation leaves them: clip them to 0 "
             f"and 1, or ask for {setting}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Mask
 from harmbench.cohorts.intensities import (
     background_value,
     edge_values,
@@ -21,7 +22,6 @@ from harmbench.volume import Volume, read, require_same_grid
 
 __all__ = ["BrainMask", "read_mask", "to_binary"]
 
-Mask = NDArray[np.bool_]
 
 _NOISE = 1e-3
 # Cubic interpolation overshoots at an edge, most of all at corners.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from nibabel.quaternions import quat2mat
 from nibabel.volumeutils import shape_zoom_affine
-from numpy.typing import NDArray
 
+from harmbench.arrays import Matrix
 from harmbench.errors import VolumeError
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "some_guessed",
 ]
 
-Matrix = NDArray[np.float64]
 
 Remark = tuple[str, str]
 """Kind and text of a note on a file."""

@@ -1,23 +1,17 @@
-"""What all metrics ask of their arrays, checked before any work starts."""
+"""The checks that every metric makes of its arrays before any work starts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
+from harmbench.arrays import Array, Mask, count_not_finite, is_spacing
 from harmbench.errors import MetricError
 
 __all__ = [
-    "Array",
-    "Box",
-    "Mask",
     "Spacing",
-    "bounding_box",
     "check_axis",
     "check_images",
     "check_mask",
@@ -27,10 +21,7 @@ __all__ = [
     "slabs",
 ]
 
-Array = NDArray[Any]
-Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
-Box = tuple[slice, ...]
 
 _SLAB_VOXELS = 1 << 18
 
@@ -78,7 +69,7 @@ def check_spacing(spacing_mm: Sequence[float]) -> Spacing:
         MetricError: there are not three, or one is not a positive finite number.
     """
     values = tuple(float(value) for value in spacing_mm)
-    if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
+    if not is_spacing(values):
         raise MetricError(f"spacing_mm is {values}; expected three positive lengths in mm")
     return values[0], values[1], values[2]
 
@@ -87,12 +78,6 @@ def check_axis(axis: int, name: str = "stacking_axis") -> None:
     """Raise `MetricError` unless `axis` is 0, 1 or 2."""
     if axis not in (0, 1, 2):
         raise MetricError(f"{name} is {axis}; allowed: 0, 1, 2")
-
-
-def bounding_box(mask: Mask) -> Box:
-    """Return the smallest box that holds all voxels of `mask`, which has at least one."""
-    box: Box = ndimage.find_objects(mask.view(np.uint8))[0]
-    return box
 
 
 def select(image: Array, mask: Mask | None) -> Array:
@@ -121,7 +106,7 @@ def _check_image(image: Array, name: str) -> Array:
         raise MetricError(f"{name} has dtype {image.dtype}; expected real numbers")
     if image.dtype not in (np.float32, np.float64):
         image = image.astype(np.float64)
-    bad = sum(int(np.count_nonzero(~np.isfinite(image[slab]))) for slab in slabs(image.shape))
+    bad = count_not_finite(image)
     if bad:
         raise MetricError(f"{name} has {bad} voxels that are NaN or infinite; expected none")
     return image

@@ -12,7 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.metrics.arrays import Array, Mask, check_images, select, slabs
+from harmbench.arrays import Array, Mask
+from harmbench.metrics.arrays import check_images, select, slabs
 from harmbench.metrics.base import Metric
 
 __all__ = [

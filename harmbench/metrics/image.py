@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import entr
 
-from harmbench.metrics.arrays import Array, Box, Mask, check_images, select, slabs
+from harmbench.arrays import Array, Box, Mask
+from harmbench.metrics.arrays import check_images, select, slabs
 from harmbench.metrics.base import Metric
 from harmbench.metrics.histogram import BINS, bin_indices
 

@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from harmbench.arrays import Mask, bounding_box
 from harmbench.errors import MetricError, suggest
-from harmbench.metrics.arrays import Mask, Spacing, bounding_box, check_masks, check_spacing
+from harmbench.metrics.arrays import Spacing, check_masks, check_spacing
 from harmbench.metrics.base import Metric
 
 __all__ = [

@@ -9,17 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Array, Mask, bounding_box
 from harmbench.errors import MetricError
-from harmbench.metrics.arrays import (
-    Array,
-    Mask,
-    Spacing,
-    bounding_box,
-    check_axis,
-    check_images,
-    check_spacing,
-    slabs,
-)
+from harmbench.metrics.arrays import Spacing, check_axis, check_images, check_spacing, slabs
 from harmbench.metrics.base import Metric
 
 __all__ = [

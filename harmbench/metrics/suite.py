@@ -8,16 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from harmbench.arrays import Array, Mask
 from harmbench.errors import MetricError
 from harmbench.metrics import histogram, image, overlap, structure, volumetry
-from harmbench.metrics.arrays import (
-    Array,
-    Mask,
-    Spacing,
-    check_axis,
-    check_images,
-    check_spacing,
-)
+from harmbench.metrics.arrays import Spacing, check_axis, check_images, check_spacing
 from harmbench.metrics.base import Metric, Score
 from harmbench.segmentation.base import TISSUES
 

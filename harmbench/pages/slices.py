@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
+
+from harmbench.arrays import Array
 
 __all__ = [
     "View",
@@ -25,7 +26,6 @@ __all__ = [
     "write_letters",
 ]
 
-Array = NDArray[Any]
 
 # Planes: the axis looked along, those shown to the right and upwards, and the letters at the edges.
 _PLANES = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import Mask, Matrix
 from harmbench.cohorts.base import rescale_volume
 from harmbench.errors import PreparationError, VolumeError
 from harmbench.preparation.grid import (
@@ -26,8 +26,6 @@ from harmbench.volume import FileSpace, Step, Volume
 
 __all__ = ["PreparedScan", "prepare_scans", "restore"]
 
-Mask = NDArray[np.bool_]
-Matrix = NDArray[np.float64]
 
 # Room around the reference's brain in which the other brains are looked for, and the little of it
 # that registration sees.

@@ -12,17 +12,15 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
+from harmbench.arrays import Mask, Matrix, bounding_box
 from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
-from harmbench.metrics.arrays import bounding_box
 from harmbench.preparation.itk import from_ants, to_ants, write_linear
 from harmbench.preparation.settings import Interpolation
 from harmbench.volume import FileSpace, Volume
 
 __all__ = ["Chain", "Grid", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
 
-Matrix = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosWindowedSinc"}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
+from harmbench.arrays import Matrix
 from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, linear_matrix, to_ants
@@ -20,7 +20,6 @@ from harmbench.volume import Volume
 
 __all__ = ["Alignment", "halfway", "register"]
 
-Matrix = NDArray[np.float64]
 
 _KINDS = {"rigid": "Rigid", "affine": "Affine", "deformable": "ElasticSyN"}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Mask
 from harmbench.cohorts.base import Scan
 from harmbench.cohorts.intensities import finite, with_notes
 from harmbench.cohorts.masks import read_mask
@@ -19,8 +20,6 @@ from harmbench.preparation.zero import count_from_zero
 from harmbench.volume import Volume, read
 
 __all__ = ["CleanScan", "clean_scan", "read_raw"]
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

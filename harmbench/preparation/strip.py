@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Mask
 from harmbench.cohorts.intensities import brain_of
 from harmbench.errors import PreparationError, ProgramError, UnavailableError, VolumeError
 from harmbench.external.fsl import fsl_version, run_fsl
@@ -38,7 +39,6 @@ __all__ = [
     "make_stripper",
 ]
 
-Mask = NDArray[np.bool_]
 
 # From the first to the ninth decile of a normal distribution, in standard deviations.
 _DECILES_SD = 2.563

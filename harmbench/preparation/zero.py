@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import Mask
 from harmbench.cohorts.intensities import background_value, edge_values
 from harmbench.errors import PreparationError
 from harmbench.notes import Note
@@ -12,7 +12,6 @@ from harmbench.volume import Volume
 
 __all__ = ["count_from_zero", "zero_level"]
 
-Mask = NDArray[np.bool_]
 
 # In units of the brain's median above the background. An offset up to the first is left alone, as it
 # may be noise. The background is known where it varies by less than the second. The darkest percent

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import bounding_box
 from harmbench.errors import SegmenterError, UnsegmentableError
 from harmbench.external.antspy import ants_module
 from harmbench.segmentation.base import TISSUES, check_segmentable
@@ -23,6 +23,7 @@ __all__ = ["Atropos"]
 _MARKOV_FIELD = "[0.1,1x1x1]"
 _START = "kmeans[3]"
 _CLIP_PERCENTILE = 99.9
+_MARGIN = 2
 
 
 class Atropos:
@@ -51,7 +52,7 @@ class Atropos:
         """
         check_segmentable(volume)
         ants = ants_module()
-        box = _brain_box(volume.data > 0)
+        box = bounding_box(volume.data > 0, _MARGIN)  # the smaller, the faster
         data = volume.data[box]
         brain = data > 0
         clipped = np.minimum(data, np.percentile(data[brain], _CLIP_PERCENTILE))
@@ -77,16 +78,6 @@ class Atropos:
         parameters = {"segmenter": self.name, "version": self.version, "contrast": self.contrast}
         step = Step("segment", parameters)
         return volume.with_data(labels, step, kind="label")
-
-
-def _brain_box(brain: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Bounding box of the brain with a margin of 2 voxels, for speed."""
-    ranges = []
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        (filled,) = np.nonzero(brain.any(axis=others))
-        ranges.append(slice(max(0, int(filled[0]) - 2), int(filled[-1]) + 3))
-    return ranges[0], ranges[1], ranges[2]
 
 
 @contextmanager

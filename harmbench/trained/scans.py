@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harmbench.arrays import in_unit_range
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.cohorts.intensities import (
-    RANGE_SLACK,
     background_value,
     finite,
     not_a_scan,
@@ -209,7 +209,7 @@ class _Preparer:
             return self._options.input == "raw"
         volume = read(scan.path)
         data = finite(volume, None if scan.mask is None else read_mask(scan.mask, volume).data).data
-        in_range = float(data.min()) >= -RANGE_SLACK and float(data.max()) <= 1 + RANGE_SLACK
+        in_range = in_unit_range(data)
         stripped = np.count_nonzero(data == 0) >= _LEAST_BACKGROUND * data.size
         if in_range and (stripped or background_value(data) is not None):
             return False

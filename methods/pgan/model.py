@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import Self
 
+from harmbench.arrays import foreground
 from harmbench.errors import MethodError
 from harmbench.method import Method
 from harmbench.methods.pgan.networks import Discriminator, Generator
 from harmbench.methods.pgan.settings import PGANSettings
 from harmbench.methods.pgan.train import total_steps, train
-from harmbench.slices import foreground, map_slices
+from harmbench.slices import map_slices
 from harmbench.storage import write_json
 from harmbench.task import Pair, Task
 from harmbench.training import (

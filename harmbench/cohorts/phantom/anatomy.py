@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.atlas import Atlas
 from harmbench.cohorts.phantom.fields import Grid, random_nodes
 from harmbench.cohorts.phantom.folding import draw_folding, myelin_deviation, tissue_shares
@@ -27,7 +28,6 @@ from harmbench.cohorts.phantom.warp import (
 
 __all__ = ["FIELD_OF_VIEW_MM", "HULL_LEVEL", "Anatomy", "field_of_view", "make_anatomy"]
 
-Floats = NDArray[np.float32]
 Triple = tuple[int, int, int]
 
 FIELD_OF_VIEW_MM = (160.0, 224.0, 224.0)
@@ -66,9 +66,9 @@ class Anatomy:
 
     grid: Grid
     offset: Triple
-    fractions: Mapping[str, Floats]
-    t1_deviation: Floats
-    hull: Floats
+    fractions: Mapping[str, Single]
+    t1_deviation: Single
+    hull: Single
     smallest_jacobian: float
 
     @property
@@ -77,7 +77,7 @@ class Anatomy:
         return self.hull > HULL_LEVEL
 
     @property
-    def tissues(self) -> dict[str, Floats]:
+    def tissues(self) -> dict[str, Single]:
         """Shares of CSF, GM and WM, which sum to 1: vessels count as CSF, lesions as WM."""
         share = self.fractions
         return {
@@ -133,7 +133,7 @@ def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 
     maps["lesion"] = sample(lesions, atlas.grid, points)
     shares = tissue_shares(maps, [nodes.on(fine)[inside] for nodes in folding], traits)
 
-    def averaged(values: Floats, outside: float = 0.0) -> Floats:
+    def averaged(values: Single, outside: float = 0.0) -> Single:
         whole = np.full(fine.shape, outside, dtype=np.float32)
         whole[inside] = values
         return _block_mean(whole, factor)
@@ -150,15 +150,15 @@ def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 
     )
 
 
-def _hull(tissue: Floats, spacing_mm: float) -> Floats:
+def _hull(tissue: Single, spacing_mm: float) -> Single:
     """Smooth the share of tissue, with the cavities that it encloses filled."""
-    hull: Floats = ndimage.gaussian_filter(tissue, _HULL_MM / spacing_mm)
+    hull: Single = ndimage.gaussian_filter(tissue, _HULL_MM / spacing_mm)
     cavities = ndimage.binary_fill_holes(hull > HULL_LEVEL) & (hull <= HULL_LEVEL)
     hull[cavities] = 1
     return hull
 
 
-def _block_mean(values: Floats, factor: int) -> Floats:
+def _block_mean(values: Single, factor: int) -> Single:
     if factor == 1:
         return values
     x, y, z = (n // factor for n in values.shape)

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
+
 __all__ = ["Grid", "Nodes", "exponentiate", "jacobian_determinants", "node_grid", "random_nodes"]
 
-Floats = NDArray[np.float32]
 Triple = tuple[int, int, int]
 
 # Standard deviation of a cubic B-spline with white coefficients of unit variance, averaged over
@@ -68,10 +69,10 @@ class Grid:
 class Nodes:
     """A smooth function: cubic B-spline coefficients (nx, ny, nz) on the nodes of a coarse grid."""
 
-    values: Floats
+    values: Single
     grid: Grid
 
-    def on(self, grid: Grid) -> Floats:
+    def on(self, grid: Grid) -> Single:
         """Evaluate at the voxels of `grid`; beyond the nodes the function goes on as a constant."""
         out = self.values
         for axis in range(3):
@@ -130,7 +131,7 @@ def random_nodes(
     return smooth.scaled(1 / float(smooth.values.std()))
 
 
-def exponentiate(velocity: Floats, spacing_mm: float) -> Floats:
+def exponentiate(velocity: Single, spacing_mm: float) -> Single:
     """Integrate a stationary velocity field to a displacement, by scaling and squaring.
 
     Arsigny et al. 2006. The result is a diffeomorphism as far as the grid resolves it.
@@ -154,7 +155,7 @@ def exponentiate(velocity: Floats, spacing_mm: float) -> Floats:
     return (field * np.float32(spacing_mm)).astype(np.float32)
 
 
-def jacobian_determinants(displacement: Floats, spacing_mm: float) -> Floats:
+def jacobian_determinants(displacement: Single, spacing_mm: float) -> Single:
     """Determinant of the gradient of x + displacement(x), by central differences.
 
     Args:

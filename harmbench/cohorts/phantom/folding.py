@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
 from harmbench.cohorts.phantom.warp import Traits
 
 __all__ = ["draw_folding", "myelin_deviation", "tissue_shares"]
 
-Floats = NDArray[np.float32]
 
 # Random functions of the folding: (distance of nodes in mm). White matter boundary fine and coarse,
 # fluid boundary fine and coarse, sulci, folia of the cerebellum, and two whose zero sheets cross in
@@ -32,8 +31,8 @@ def draw_folding(generator: np.random.Generator, field: Grid) -> tuple[Nodes, ..
 
 
 def tissue_shares(
-    maps: Mapping[str, Floats], noises: Sequence[Floats], traits: Traits
-) -> dict[str, Floats]:
+    maps: Mapping[str, Single], noises: Sequence[Single], traits: Traits
+) -> dict[str, Single]:
     """Share of each class at N points of the brain.
 
     Every tissue has a score: its probability in the average brain, what that probability has above
@@ -87,8 +86,8 @@ def tissue_shares(
 
 
 def _folds(
-    maps: Mapping[str, Floats], fold: Floats, cortical: Floats
-) -> tuple[Floats, Floats, Floats]:
+    maps: Mapping[str, Single], fold: Single, cortical: Single
+) -> tuple[Single, Single, Single]:
     """What the subject's own folds add to the scores of fluid, grey and white matter.
 
     Zero crossings of a random function are smooth sheets, which become sulci; half-way between two
@@ -107,7 +106,7 @@ def _folds(
     return sulcus + cut, ribbon + lining, gyrus
 
 
-def myelin_deviation(wm: Floats, shares: Mapping[str, Floats]) -> Floats:
+def myelin_deviation(wm: Single, shares: Mapping[str, Single]) -> Single:
     """Relative deviation of T1 with myelin, at N points.
 
     T1 falls with depth: deep cortical layers hold more myelin than those at the surface, and central

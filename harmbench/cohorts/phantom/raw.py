@@ -9,6 +9,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Matrix, Single
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
 from harmbench.cohorts.phantom.fields import Grid, random_nodes
 from harmbench.cohorts.phantom.physics import Protocol
@@ -18,8 +19,6 @@ from harmbench.volume import FileSpace
 
 __all__ = ["HEAD_MARGIN_MM", "Placement", "RawScan", "head", "head_grid", "place", "raw_scan"]
 
-Floats = NDArray[np.float32]
-Matrix = NDArray[np.float64]
 
 HEAD_MARGIN_MM = 24.0
 
@@ -69,10 +68,10 @@ class RawScan:
         bias: the receive field that the image was multiplied with.
     """
 
-    image: Floats
+    image: Single
     brain: NDArray[np.bool_]
     labels: NDArray[np.uint8]
-    bias: Floats
+    bias: Single
 
 
 def head_grid(spacing_mm: float) -> Grid:
@@ -81,7 +80,7 @@ def head_grid(spacing_mm: float) -> Grid:
     return Grid.around(CENTRE_MM, (x, y, z), spacing_mm)
 
 
-def head(generator: np.random.Generator, anatomy: Anatomy, image: Floats) -> Floats:
+def head(generator: np.random.Generator, anatomy: Anatomy, image: Single) -> Single:
     """Put fluid, skull and scalp around the brain of a noise-free image."""
     spacing = anatomy.grid.spacing_mm
     distance = ndimage.distance_transform_edt(~anatomy.brain, sampling=spacing)
@@ -89,7 +88,7 @@ def head(generator: np.random.Generator, anatomy: Anatomy, image: Floats) -> Flo
     muscle = np.clip(0.5 + random_nodes(generator, anatomy.grid, 10.0).on(anatomy.grid), 0, 1)
     depth = np.asarray(distance * (1 + 0.12 * np.clip(uneven, -2, 2)), dtype=np.float32)
 
-    def beyond(edge_mm: float) -> Floats:
+    def beyond(edge_mm: float) -> Single:
         return np.clip((depth - np.float32(edge_mm)) / np.float32(spacing) + 0.5, 0, 1)
 
     inner, outer = beyond(_FLUID_MM), beyond(_FLUID_MM + _SKULL_MM)
@@ -116,7 +115,7 @@ def place(generator: np.random.Generator, protocol: Protocol, spacing_mm: float)
 def raw_scan(
     generator: np.random.Generator,
     anatomy: Anatomy,
-    image: Floats,
+    image: Single,
     placement: Placement,
     protocol: Protocol,
     scanner: Scanner,
@@ -146,7 +145,7 @@ def raw_scan(
     return RawScan(units.astype(np.float32), brain, (labels * brain).astype(np.uint8), bias)
 
 
-def _source_index(grid: Grid, placement: Placement, protocol: Protocol, scanner: Scanner) -> Floats:
+def _source_index(grid: Grid, placement: Placement, protocol: Protocol, scanner: Scanner) -> Single:
     """Index (3, ...) into `grid` of what each voxel of the scan shows."""
     voxels = np.indices(placement.shape, dtype=np.float32)
     points = _transform(placement.affine, voxels)
@@ -156,7 +155,7 @@ def _source_index(grid: Grid, placement: Placement, protocol: Protocol, scanner:
     return _transform(to_grid, points)
 
 
-def _transform(matrix: Matrix, points: Floats) -> Floats:
+def _transform(matrix: Matrix, points: Single) -> Single:
     """Apply a (4, 4) matrix to points (3, ...), in a fixed order of element-wise operations."""
     m = matrix.astype(np.float32)
     return np.stack(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
 from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
 from harmbench.cohorts.phantom.physics import (
@@ -31,8 +32,6 @@ __all__ = [
     "prepared_scan",
     "rician",
 ]
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def draw_tissues(generator: np.random.Generator, session: str) -> dict[str, Tiss
     return drawn
 
 
-def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]) -> Floats:
+def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]) -> Single:
     """Noise-free signal of each voxel, white matter of mean T1 having the signal 1.
 
     Shares add their signals (partial volume). T1 deviates smoothly within tissues; the signal
@@ -136,8 +135,8 @@ def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]
 
 
 def prepared_scan(
-    generator: np.random.Generator, anatomy: Anatomy, image: Floats, scanner: Scanner
-) -> tuple[Floats, NDArray[np.bool_]]:
+    generator: np.random.Generator, anatomy: Anatomy, image: Single, scanner: Scanner
+) -> tuple[Single, NDArray[np.bool_]]:
     """Acquire `image` and prepare it: what is left after stripping, bias correction, registration.
 
     The scan is taken on the scanner's own grid, a fraction of a voxel off, with point spread,
@@ -170,7 +169,7 @@ def prepared_scan(
     return corrected, anatomy.hull + jitter > HULL_LEVEL
 
 
-def rician(generator: np.random.Generator, signal: Floats, sd: float) -> Floats:
+def rician(generator: np.random.Generator, signal: Single, sd: float) -> Single:
     """Magnitude of `signal` with Gaussian noise of `sd` in the real and the imaginary channel."""
     real = signal + np.float32(sd) * generator.standard_normal(signal.shape, dtype=np.float32)
     imaginary = np.float32(sd) * generator.standard_normal(signal.shape, dtype=np.float32)
@@ -184,7 +183,7 @@ def log_bias(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> No
     return centred.scaled(scanner.bias_sd / float(centred.values.std()))
 
 
-def gradient_distortion(points_mm: Floats, strength_mm: float) -> Floats:
+def gradient_distortion(points_mm: Single, strength_mm: float) -> Single:
     """Displacement by the gradients' nonlinearity, (3, ...) in mm.
 
     The leading odd term: along each axis it grows with the coordinate times the squared distance
@@ -194,7 +193,7 @@ def gradient_distortion(points_mm: Floats, strength_mm: float) -> Floats:
     return np.asarray(np.float32(strength_mm) * scaled * (scaled**2).sum(0), dtype=np.float32)
 
 
-def _misregistration(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> Floats:
+def _misregistration(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> Single:
     """Displacement (3, nx, ny, nz) in mm that registration has left."""
     shift = scanner.shift_mm * generator.standard_normal(3)
     turn = np.deg2rad(scanner.turn_deg) * generator.standard_normal(3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.atlas import Atlas
 from harmbench.cohorts.phantom.fields import (
     Grid,
@@ -31,7 +31,6 @@ __all__ = [
     "to_template",
 ]
 
-Floats = NDArray[np.float32]
 Triple = tuple[int, int, int]
 
 CENTRE_MM = (0.0, -18.0, 4.0)
@@ -136,7 +135,7 @@ def keep_volume(atlas: Atlas, warp: Warp, traits: Traits, field: Grid) -> Traits
     return replace(traits, scale=(a, b, c))
 
 
-def to_template(warp: Warp, grid: Grid, traits: Traits) -> Floats:
+def to_template(warp: Warp, grid: Grid, traits: Traits) -> Single:
     """Template positions (3, nx, ny, nz) in mm of the voxels of `grid`."""
     points = np.empty((3, *grid.shape), dtype=np.float32)
     for axis, part in enumerate(warp.parts):
@@ -147,11 +146,11 @@ def to_template(warp: Warp, grid: Grid, traits: Traits) -> Floats:
     return points
 
 
-def sample(values: Floats, grid: Grid, points_mm: Floats) -> Floats:
+def sample(values: Single, grid: Grid, points_mm: Single) -> Single:
     """Linear interpolation of a map at positions (3, ...) in mm; 0 outside of it."""
     start = np.asarray(grid.start_mm, dtype=np.float32).reshape(3, *[1] * (points_mm.ndim - 1))
     index = (points_mm - start) / np.float32(grid.spacing_mm)
-    found: Floats = ndimage.map_coordinates(values, index, order=1, output=np.float32)
+    found: Single = ndimage.map_coordinates(values, index, order=1, output=np.float32)
     return found
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.files.names import file_label
 from harmbench.pages.slices import View, take_slice, views
@@ -20,7 +20,6 @@ from harmbench.volume import Volume
 
 __all__ = ["READING", "SQUARE_MM", "checkerboard", "qc_figure"]
 
-Array = NDArray[Any]
 
 SQUARE_MM = 20.0
 """Side of the checkerboard's squares."""

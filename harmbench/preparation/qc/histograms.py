@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from harmbench.arrays import Array
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.pages.style import OKABE_ITO
 from harmbench.preparation.align import PreparedScan
@@ -19,7 +18,6 @@ from harmbench.preparation.scan import CleanScan
 
 __all__ = ["BINS", "draw_histograms", "share_curve"]
 
-Array = NDArray[Any]
 
 BINS = 1000
 """Bins, before they are smoothed."""

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.pages.slices import View, blank_panel, show_cut, write_letters
 
 __all__ = ["WIDTH", "Layout", "Row", "draw_row", "short"]
 
-Array = NDArray[Any]
 
 WIDTH = 9.3
 """Width of a picture in inches."""

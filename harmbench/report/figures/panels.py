@@ -16,8 +16,8 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.files.names import file_label
 from harmbench.pages.slices import View, blank_panel, show_slice, views, write_letters
 from harmbench.pages.style import Illustration, new_figure
@@ -30,7 +30,6 @@ from harmbench.volume import Volume
 
 __all__ = ["TISSUE_COLOURS", "segmentation_panels", "slice_panels"]
 
-Array = NDArray[Any]
 
 TISSUE_COLOURS: Mapping[str, str] = MappingProxyType(
     {"CSF": "#56B4E9", "GM": "#F0E442", "WM": "#D55E00"}

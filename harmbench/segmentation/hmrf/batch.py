@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harmbench.arrays import Double
 from harmbench.errors import SegmentationError
 from harmbench.segmentation.hmrf.estimation import (
     LEAST_SPREAD,
@@ -33,7 +34,6 @@ from harmbench.segmentation.hmrf.layout import Layout
 
 __all__ = ["BatchFit", "add_neighbours", "fit_batch", "moments"]
 
-Double = NDArray[np.float64]
 
 _PARALLEL_SWEEPS = 2 * SWEEPS
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Double, Single
 from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
 from harmbench.segmentation.hmrf.layout import Layout
@@ -34,8 +35,6 @@ __all__ = [
     "weighted_moments",
 ]
 
-Single = NDArray[np.float32]
-Double = NDArray[np.float64]
 
 _MIXTURE_STEPS = 19
 _BETA_START, _BETA = 0.02, 0.1

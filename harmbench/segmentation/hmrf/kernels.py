@@ -19,6 +19,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Double, Single
+
 __all__ = [
     "Double",
     "Index",
@@ -33,8 +35,6 @@ __all__ = [
     "smooth",
 ]
 
-Single = NDArray[np.float32]
-Double = NDArray[np.float64]
 Index = NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from harmbench.arrays import bounding_box
+
 __all__ = ["Layout"]
 
 Number = TypeVar("Number", bound=np.generic)
@@ -39,17 +41,14 @@ class Layout:
     def of(cls, brain: NDArray[np.bool_]) -> Self:
         """Lay out a volume in RAS orientation, shape (x, y, z), with at least one brain voxel."""
         turned = _turn(brain)
-        box = []
-        for axis in range(3):
-            filled = np.flatnonzero(turned.any(axis=tuple(i for i in range(3) if i != axis)))
-            box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+        box = bounding_box(turned)
         # Not np.pad, which may lay out its result in the order of the transposed input.
         inner = np.zeros([side.stop - side.start + 2 for side in box], dtype=np.bool_)
-        inner[1:-1, 1:-1, 1:-1] = turned[tuple(box)]
+        inner[1:-1, 1:-1, 1:-1] = turned[box]
         some = inner.any(axis=2)
         first = np.where(some, inner.argmax(axis=2), 1).astype(np.int32)
         last = np.where(some, inner.shape[2] - 1 - inner[:, :, ::-1].argmax(axis=2), 0)
-        return cls(brain.shape, tuple(box), inner, first, last.astype(np.int32))
+        return cls(brain.shape, box, inner, first, last.astype(np.int32))
 
     def to_box(self, data: NDArray[Any]) -> NDArray[np.float32]:
         """Return the box of a volume, float32, 0 outside the brain."""

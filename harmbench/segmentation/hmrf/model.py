@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import is_spacing
 from harmbench.errors import SegmentationError
 from harmbench.segmentation.base import check_segmentable
 from harmbench.segmentation.hmrf.layout import Layout
@@ -163,7 +164,7 @@ def _checked(
     data: NDArray[Any], spacing_mm: Sequence[float], classes: int
 ) -> tuple[Volume, tuple[float, ...]]:
     spacing = tuple(float(value) for value in spacing_mm)
-    if len(spacing) != 3 or not all(np.isfinite(value) and value > 0 for value in spacing):
+    if not is_spacing(spacing):
         raise SegmentationError(f"spacing_mm is {spacing}; expected three positive lengths in mm")
     if classes not in _CLASSES:
         raise SegmentationError(f"{classes} classes; allowed: {_CLASSES[0]} to {_CLASSES[-1]}")

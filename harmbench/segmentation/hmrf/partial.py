@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Double, Single
 from harmbench.segmentation.hmrf import mixels
 from harmbench.segmentation.hmrf.estimation import Fit, neighbour_weights, weighted_moments
 from harmbench.segmentation.hmrf.layout import Layout
@@ -29,8 +30,6 @@ __all__ = [
     "shares",
 ]
 
-Single = NDArray[np.float32]
-Double = NDArray[np.float64]
 
 STEP = 0.01
 FIELD_STRENGTH = 0.3
