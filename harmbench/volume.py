@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from harmbench.arrays import Array
 from harmbench.errors import VolumeError
-from harmbench.files.geometry import FileSpace, is_invertible, some_guessed
+from harmbench.files.geometry import FileSpace, some_guessed
 from harmbench.files.image import open_image
+from harmbench.files.transforms import is_invertible
 from harmbench.notes import Note
 from harmbench.storage import atomic
 

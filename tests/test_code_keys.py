@@ -78,7 +78,7 @@ def _inserted(text: str, added: str, function: str) -> str:
         # How a scan is read and rescaled, directly and through others.
         ("cohorts.base", "rescale_volume", {"read"}),
         ("cohorts.base", "load_scan", {"read"}),
-        ("cohorts.base", "_masked_and_scaled", {"read"}),
+        ("cohorts.base", "masked_and_scaled", {"read"}),
         ("volume", "read", {"read", "score", "segment", "fast"}),
         ("volume", "write", {"harmonize", "segment", "fast"}),
         ("arrays", "foreground", {"harmonize", *NETWORKS}),
@@ -88,8 +88,8 @@ def _inserted(text: str, added: str, function: str) -> str:
         ("methods.dm.diffusion", "__init__", {"dm"}),
         ("methods.identity", "harmonize", {"identity"}),
         # Nothing that makes a result.
-        ("cohorts.base", "validate", set()),
-        ("cohorts.base", "_check_subject", set()),
+        ("cohorts.validation", "validate", set()),
+        ("cohorts.validation", "_check_subject", set()),
         ("files.names", "image_name", set()),
         ("discovery", "load_method", set()),
         ("segmentation", "make_segmenter", set()),
@@ -99,7 +99,9 @@ def test_edits_of_a_function(edit, module: str, function: str, stale: set[str]) 
     assert edit(module, "_edited = 1", function) == stale
 
 
-@pytest.mark.parametrize("module", ["preparation.strip", "preparation.grid", "cohorts.base"])
+@pytest.mark.parametrize(
+    "module", ["preparation.strippers", "preparation.strip", "preparation.grid", "cohorts.base"]
+)
 def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
     before = stage_code("prepare", tree)
     edit(module, "\n\n_ADDED = 1\n")

@@ -193,7 +193,8 @@ def score(
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """
     from harmbench.results import FAILURES
-    from harmbench.runner.outside import find_triples, score_all
+    from harmbench.runner.outside import score_all
+    from harmbench.runner.triples import find_triples
 
     triples = find_triples(volume, reference, source)
     frame = score_all(

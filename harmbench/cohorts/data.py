@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from harmbench.cohorts.base import Cohort, Rescale, load_scan, validate
+from harmbench.cohorts.base import Cohort, Rescale, load_scan
 from harmbench.cohorts.bids import BidsSettings, read_bids
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
 from harmbench.notes import Note
 from harmbench.settings import Settings

@@ -28,7 +28,7 @@ from nibabel.spm99analyze import Spm99AnalyzeImage
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
-from harmbench.files.geometry import FileSpace, Remark, known_space, nifti_space, size_fault
+from harmbench.files.geometry import FileSpace, Remark, known_space, nifti_space
 from harmbench.files.kinds import (
     CHUNK_BYTES,
     HEAD_BYTES,
@@ -37,6 +37,7 @@ from harmbench.files.kinds import (
     pointer,
     why_no_file,
 )
+from harmbench.files.transforms import size_fault
 
 __all__ = ["ImageFile", "open_image"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from harmbench.arrays import Array, Mask
 from harmbench.errors import MetricError
-from harmbench.metrics import histogram, image, overlap, structure, volumetry
+from harmbench.metrics import histogram, image, overlap, ssim, structure, volumetry
 from harmbench.metrics.arrays import Spacing, check_axis, check_images, check_spacing
 from harmbench.metrics.base import Metric, Score
 from harmbench.segmentation.base import TISSUES
@@ -25,8 +25,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             image.MSE_BRAIN,
             image.PSNR,
             image.PSNR_BRAIN,
-            image.SSIM,
-            image.SSIM_BRAIN,
+            ssim.SSIM,
+            ssim.SSIM_BRAIN,
             image.NMI,
             image.NMI_BRAIN,
             histogram.AHD,
@@ -86,14 +86,14 @@ def score_image(
         if source is None
         else structure.gradient_correlation(harmonized, images[2], mask, spacing_mm=spacing)
     )
-    ssim, ssim_brain = image.mean_ssims(harmonized, reference, (None, mask))
+    whole, brain = ssim.mean_ssims(harmonized, reference, (None, mask))
     values = {
         image.MSE: image.mse(harmonized, reference),
         image.MSE_BRAIN: image.mse(harmonized, reference, mask),
         image.PSNR: image.psnr(harmonized, reference),
         image.PSNR_BRAIN: image.psnr(harmonized, reference, mask),
-        image.SSIM: ssim,
-        image.SSIM_BRAIN: ssim_brain,
+        ssim.SSIM: whole,
+        ssim.SSIM_BRAIN: brain,
         image.NMI: image.nmi(harmonized, reference),
         image.NMI_BRAIN: image.nmi(harmonized, reference, mask),
         histogram.AHD: histogram.ahd(harmonized, reference),

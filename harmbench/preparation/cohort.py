@@ -15,7 +15,7 @@ import psutil
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.data import DataSettings, open_cohort
-from harmbench.cohorts.whole_subjects import discard, intact, read_record, sweep
+from harmbench.cohorts.whole_subjects import intact, read_record, sweep
 from harmbench.errors import CohortError, PreparationError, VolumeError, suggest
 from harmbench.executors import Died, LocalExecutor
 from harmbench.files.geometry import FileSpace, some_guessed
@@ -33,7 +33,7 @@ from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
 from harmbench.preparation.subject import SubjectJob, prepare_subject
 from harmbench.progress import Display
-from harmbench.storage import atomic
+from harmbench.storage import atomic, discard
 from harmbench.volume import read_space
 
 __all__ = ["PrepareSummary", "prepare_cohort"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Scan
-from harmbench.cohorts.whole_subjects import publish
+from harmbench.cohorts.whole_subjects import new_subject, publish
 from harmbench.errors import HarmbenchError
 from harmbench.files.sidecars import sidecar_fields
 from harmbench.meter import Meter
@@ -86,10 +85,8 @@ def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
     start = time.perf_counter()
     error = ""
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".new-{job.folder}-", dir=job.root, ignore_cleanup_errors=True
-        ) as temporary:
-            _make(job, Path(temporary), progress)
+        with new_subject(job.root, job.folder) as made:
+            _make(job, made, progress)
     except HarmbenchError as found:
         error = str(found)
         _write_log(job, error)

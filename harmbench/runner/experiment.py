@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from harmbench.cohorts.base import validate
 from harmbench.cohorts.data import open_cohort
+from harmbench.cohorts.validation import validate
 from harmbench.config import DEFAULT_FOLDS, Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, RunError

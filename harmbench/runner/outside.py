@@ -1,28 +1,25 @@
-"""Scores of volumes that any outside tool produced."""
+"""Scores and segmentations of files that other tools made."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harmbench.cohorts.base import Rescale, rescale_volume
 from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_range, with_notes
-from harmbench.errors import CohortError, RunError, SegmentationError, VolumeError
+from harmbench.errors import RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
-from harmbench.files.kinds import why_no_file
-from harmbench.files.names import image_name
 from harmbench.files.places import is_input
 from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
 from harmbench.progress import Display
 from harmbench.runner.scoring import missing_rows, score_rows
+from harmbench.runner.triples import Triple
 from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
 from harmbench.segmentation.checked import segment
 from harmbench.segmentation.stored import Unsegmented, unsegmented
@@ -31,8 +28,6 @@ from harmbench.task import Progress
 from harmbench.volume import Volume, read, require_same_grid, require_same_sides, write
 
 __all__ = [
-    "Triple",
-    "find_triples",
     "score_all",
     "score_triple",
     "segment_scan",
@@ -40,61 +35,6 @@ __all__ = [
 
 Scored = tuple[pd.DataFrame, tuple[str, ...]]
 """A volume's rows, and why it or its reference could not be segmented."""
-
-_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".img")
-
-
-@dataclass(frozen=True, slots=True)
-class Triple:
-    """A volume to score, its reference, and what it was made from, if that is known."""
-
-    name: str
-    volume: Path
-    reference: Path
-    source: Path | None
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def find_triples(volume: Path, reference: Path, source: Path | None = None) -> list[Triple]:
-    """Pair up files: three files, or folders whose files have the same names.
-
-    Raises:
-        CohortError: a path is missing, files and folders are mixed, or lists every volume
-            without a counterpart.
-    """
-    paths = [path for path in (volume, reference, source) if path is not None]
-    linked = [f"{path}: {why_no_file(path)}" for path in paths if _dangling(path)]
-    if linked:
-        raise CohortError("\n".join(linked))
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise CohortError(f"no such file or folder: {', '.join(missing)}")
-    folders = {path.is_dir() for path in paths}
-    if folders == {False}:
-        return [Triple(image_name(volume), volume, reference, source)]
-    if len(folders) == 2:
-        raise CohortError("--volume, --reference and --source are all files or all folders")
-    names = sorted(path.name for path in volume.iterdir() if path.name.endswith(_SUFFIXES))
-    if not names:
-        raise CohortError(f"{volume}: no image in this folder ({', '.join(_SUFFIXES)})")
-    problems = [
-        f"{folder / name}: {problem}"
-        for name in names
-        for folder in paths[1:]
-        if (problem := why_no_file(folder / name))
-    ]
-    if problems:
-        raise CohortError(f"every file of {volume} needs a counterpart of the same name:", problems)
-    return [
-        Triple(image_name(volume / name), volume / name, reference / name, source and source / name)
-        for name in names
-    ]
-
-
-def _dangling(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
 
 
 def score_triple(
@@ -106,7 +46,7 @@ def score_triple(
     surface_backend: Backend = "nearest",
     say: Callable[[str], object] | None = None,
 ) -> pd.DataFrame:
-    """Compute every metric of one volume made elsewhere.
+    """Compute every metric of one volume that another tool made.
 
     Args:
         triple: which files.
@@ -114,7 +54,8 @@ def score_triple(
         rescale: how to bring intensities into [0, 1].
         stacking_axis: axis along which slices were stacked.
         surface_backend: what computes surface distances.
-        say: told the notes on the files, and why a volume cannot be segmented.
+        say: called with each note on the files, and with the reason where a volume cannot be
+            segmented.
 
     Returns:
         A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
@@ -125,21 +66,10 @@ def score_triple(
         VolumeError: a file is unreadable, grids differ, values are not finite or not in [0, 1], or
             the reference or the source is a mask or a label map.
     """
-    harmonized = _in_range(triple.volume, rescale)
-    reference = _in_range(triple.reference, rescale)
-    source = None if triple.source is None else _in_range(triple.source, rescale)
-    for other, path in ((reference, triple.reference), (source, triple.source)):
-        if other is not None:
-            require_same_grid(harmonized, other, (str(triple.volume), str(path)))
-            problem = not_a_scan(other)
-            if problem is not None:
-                raise VolumeError(f"{path}: {problem}")
-    volumes = {str(triple.volume): harmonized, str(triple.reference): reference}
-    if source is not None:
-        volumes[str(triple.source)] = source
-    require_same_sides(volumes)
+    harmonized, reference, source = _read_triple(triple, rescale)
     if say is not None:
-        for text in summarize(note for volume in volumes.values() for note in volume.notes):
+        read = (harmonized, reference, *([] if source is None else [source]))
+        for text in summarize(note for volume in read for note in volume.notes):
             say(f"note: {text}")
     labels: list[Volume | Unsegmented] = []
     for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
@@ -160,12 +90,29 @@ def score_triple(
     return pd.DataFrame([{"name": triple.name, "segmenter": segmenter.name, **r} for r in rows])
 
 
+def _read_triple(triple: Triple, rescale: Rescale) -> tuple[Volume, Volume, Volume | None]:
+    """Read volume, reference and source, and check that they belong together."""
+    harmonized = _in_range(triple.volume, rescale)
+    reference = _in_range(triple.reference, rescale)
+    source = None if triple.source is None else _in_range(triple.source, rescale)
+    volumes = {str(triple.volume): harmonized}
+    for other, path in ((reference, triple.reference), (source, triple.source)):
+        if other is not None:
+            require_same_grid(harmonized, other, (str(triple.volume), str(path)))
+            problem = not_a_scan(other)
+            if problem is not None:
+                raise VolumeError(f"{path}: {problem}")
+            volumes[str(path)] = other
+    require_same_sides(volumes)
+    return harmonized, reference, source
+
+
 def _in_range(path: Path, rescale: Rescale) -> Volume:
     try:
         volume = rescale_volume(read(path), rescale, where=str(path))
     except VolumeError as error:
         raise VolumeError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    # A volume without a voxel above 0 has scores, if not of tissues.
+    # An empty volume has scores too, except those of tissues.
     problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
     if problem is not None:
         raise VolumeError(f"{path}: {problem}")
@@ -182,10 +129,9 @@ def score_all(
     jobs: int | None = None,
     contrast: str = "auto",
 ) -> pd.DataFrame:
-    """Score volumes made elsewhere and write the table to `out`, if that is given.
+    """Score volumes that other tools made, and write the table to `out` if that is given.
 
-    Of several volumes, one that cannot be read or compared gets rows with the status `failed`; the
-    reason is printed.
+    A volume that cannot be read or compared gets rows with the status `failed`; the reason is printed.
 
     Args:
         triples: which files.
@@ -193,11 +139,11 @@ def score_all(
         rescale: how to bring intensities into [0, 1].
         stacking_axis: axis along which slices were stacked.
         out: a CSV file to write.
-        jobs: volumes at a time, each in a process of its own; without it one per processor, at
-            most 4. With `hmrf` a process takes 0.1 GB, 20 bytes for each voxel and 130 for each
+        jobs: volumes at a time, each in a process of its own; `None`: one per processor, at most
+            4. With `hmrf` a process takes 0.1 GB, 20 bytes for each voxel and 130 for each
             voxel of the brain: 0.5 GB at 160x160x160, 0.7 GB at 256x256x256 voxels of 1 mm. FAST
             takes some 100 bytes for each voxel beside that, 1.6 GB at 256x256x256.
-        contrast: of all volumes; `auto`: what the references' file names say.
+        contrast: of all volumes; `auto`: as the references' file names say.
 
     Raises:
         SegmentationError: the segmenter is not made for the contrast.
@@ -213,27 +159,32 @@ def score_all(
     name = make_segmenter(segmenter, contrast=known).name
     work = partial(_score_one, name, known, rescale, stacking_axis)
     jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
-    found: dict[Triple, pd.DataFrame] = {}
+    found = _run_all(work, triples, jobs)
+    if all((frame["status"] == "failed").all() for frame, _ in found.values()):
+        raise VolumeError("\n".join(note for _, notes in found.values() for note in notes))
+    frame = pd.concat([found[triple][0] for triple in triples], ignore_index=True)
+    if out is not None:
+        with atomic(out) as temporary:
+            frame.to_csv(temporary, index=False)
+    return frame
 
-    notes: list[str] = []
+
+def _run_all(
+    work: Callable[[Triple, Progress], Scored], triples: Sequence[Triple], jobs: int
+) -> dict[Triple, Scored]:
+    """Score all volumes, `jobs` at a time; in the order in which they were finished."""
 
     def line(_: Triple, result: Scored | Died) -> str:
         return "" if isinstance(result, Died) else "\n".join(result[1])
 
+    found: dict[Triple, Scored] = {}
     with Display("score", len(triples)) as display:
         executor = LocalExecutor[Triple, Scored](jobs)
         for triple, result in executor.run(work, triples, display, line):
             if isinstance(result, Died):
                 raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")
-            found[triple] = result[0]
-            notes += result[1]
-    if all((frame["status"] == "failed").all() for frame in found.values()):
-        raise VolumeError("\n".join(notes))
-    frame = pd.concat([found[triple] for triple in triples], ignore_index=True)
-    if out is not None:
-        with atomic(out) as temporary:
-            frame.to_csv(temporary, index=False)
-    return frame
+            found[triple] = result
+    return found
 
 
 def _score_one(
@@ -263,7 +214,7 @@ def segment_scan(
     rescale: Rescale = "none",
     contrast: str = "auto",
     say: Callable[[str], object] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, str | int | float]]:
     """Segment one skull-stripped scan and write its labels on the scan's own grid.
 
     Args:
@@ -271,8 +222,8 @@ def segment_scan(
         labels: the file to write.
         segmenter: `auto`, or the name of one.
         rescale: how to bring intensities into [0, 1].
-        contrast: of the scan; `auto`: what its file name says, T1w where it says nothing.
-        say: told the notes on the scan.
+        contrast: of the scan; `auto`: as its file name says, T1w where it says nothing.
+        say: called with each note on the scan.
 
     Returns:
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
@@ -294,9 +245,16 @@ def segment_scan(
         raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
     write(found, labels)
     voxel_mm3 = float(abs(np.linalg.det(found.affine[:3, :3])))
-    rows = []
+    rows: list[dict[str, str | int | float]] = []
     for tissue, label in TISSUES.items():
         voxels = int(np.count_nonzero(found.data == label))
-        row = {"tissue": tissue, "label": label, "voxels": voxels}
-        rows.append({**row, "volume_mm3": voxels * voxel_mm3, "segmenter": chosen.name})
+        rows.append(
+            {
+                "tissue": tissue,
+                "label": label,
+                "voxels": voxels,
+                "volume_mm3": voxels * voxel_mm3,
+                "segmenter": chosen.name,
+            }
+        )
     return rows

@@ -20,10 +20,11 @@ import pytest
 
 import harmbench.preparation.cohort
 import harmbench.preparation.subject
-from harmbench.cohorts.base import Cohort, validate
+from harmbench.cohorts.base import Cohort
 from harmbench.cohorts.bids import read_bids
 from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.cohorts.validation import validate
 from harmbench.config import load_preparation
 from harmbench.errors import CohortError, HarmbenchError, PreparationError
 from harmbench.preparation.cohort import PrepareSummary, prepare_cohort

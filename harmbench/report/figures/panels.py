@@ -45,7 +45,7 @@ _ROW_INCHES = 1.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shown:
+class _PanelRow:
     """One row of a panel figure."""
 
     label: str
@@ -53,15 +53,15 @@ class _Shown:
     missing: str = "no volume"
 
 
-def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) -> list[_Shown]:
+def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) -> list[_PanelRow]:
     """Reference, untreated source, then each method; the ceiling is the reference itself."""
 
     def scan(session: str) -> Volume | None:
         return evidence.scan_labels(subject, session) if labels else evidence.scan(subject, session)
 
     rows = [
-        _Shown(f"Reference\n{direction.target}", scan(direction.target)),
-        _Shown(f"Original\n{direction.source}", scan(direction.source)),
+        _PanelRow(f"Reference\n{direction.target}", scan(direction.target)),
+        _PanelRow(f"Original\n{direction.source}", scan(direction.source)),
     ]
     for method, title in evidence.methods.items():
         if method in {BASELINE, CEILING}:
@@ -71,7 +71,9 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
         else:
             volume = evidence.harmonized(method, direction, subject)
         failed = evidence.failed(method, direction, subject)
-        rows.append(_Shown(textwrap.fill(title, 16), volume, "failed" if failed else "no volume"))
+        rows.append(
+            _PanelRow(textwrap.fill(title, 16), volume, "failed" if failed else "no volume")
+        )
     first = rows[0].volume
     return [
         row
@@ -82,7 +84,7 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
 
 
 def _grid(
-    rows: Sequence[_Shown], planes: Sequence[View], blocks: tuple[str, str], ground: str
+    rows: Sequence[_PanelRow], planes: Sequence[View], blocks: tuple[str, str], ground: str
 ) -> tuple[Figure, Array]:
     """Make a figure with one row per volume and two blocks of planes, and label it.
 

@@ -1,0 +1,149 @@
+"""Structural similarity of two images, in 3D.
+
+Volumes have shape (x, y, z) and intensities in [0, 1], so that the data range is 1. They are compared
+everywhere (`mask=None`) or in a mask: the brain of the reference, never of the harmonized volume.
+Over an empty mask the similarity is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from harmbench.arrays import Array, Box, Mask
+from harmbench.metrics.arrays import check_images, slabs
+from harmbench.metrics.base import Metric
+
+__all__ = ["SSIM", "SSIM_BRAIN", "mean_ssims", "ssim", "ssim_map"]
+
+_SIGMA = 1.5
+_WINDOW = 11
+"""Voxels along each axis of the truncated Gaussian window (Wang et al. 2004)."""
+_SLAB = 16
+"""Voxels of the volume's longest axis whose similarity is computed at a time."""
+
+SSIM = Metric(
+    name="ssim",
+    title="SSIM (whole volume)",
+    unit="1",
+    lower=-1,
+    upper=1,
+    better="higher",
+    scope="image",
+    description="Mean structural similarity over all voxels, in 3D with a Gaussian window of sigma "
+    "1.5 voxels, background included (Wang et al. 2004, Eq. 13).",
+)
+SSIM_BRAIN = Metric(
+    name="ssim_brain",
+    title="SSIM (brain)",
+    unit="1",
+    lower=-1,
+    upper=1,
+    better="higher",
+    scope="image",
+    description="Mean structural similarity over the reference's brain, in 3D with a Gaussian window "
+    "of sigma 1.5 voxels (Wang et al. 2004, Eq. 13).",
+)
+
+
+def ssim(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
+    """Mean structural similarity of two volumes; see `ssim_map` and `mean_ssims`.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        mask: the voxels to average over, shape (x, y, z), bool; `None`: all. Empty: NaN.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    return mean_ssims(harmonized, reference, (mask,))[0]
+
+
+def mean_ssims(
+    harmonized: Array, reference: Array, masks: Sequence[Mask | None]
+) -> tuple[float, ...]:
+    """Mean structural similarity over several regions, from one pass over the volumes.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+        masks: the voxels of each region, shape (x, y, z), bool. `None`: all voxels whose window lies
+            inside the volume, as is usual for the whole image. Empty: NaN.
+
+    Returns:
+        One mean for each region, in [-1, 1]; all NaN where an axis is shorter than the window.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    for mask in masks:
+        images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    if min(images[0].shape) < _WINDOW:
+        return (math.nan,) * len(masks)
+    rim = _WINDOW // 2
+    whole = np.zeros(images[0].shape, dtype=np.bool_)
+    whole[rim:-rim, rim:-rim, rim:-rim] = True
+    sums, voxels = [0.0] * len(masks), [0] * len(masks)
+    for box, local in _similarity_by_slab(*images):
+        for i, mask in enumerate(masks):
+            values = local[(whole if mask is None else mask)[box]]
+            sums[i] += float(np.sum(values, dtype=np.float64))
+            voxels[i] += values.size
+    return tuple(s / n if n else math.nan for s, n in zip(sums, voxels, strict=True))
+
+
+def ssim_map(harmonized: Array, reference: Array) -> Array:
+    """Structural similarity at every voxel (Wang et al. 2004, Eq. 13), in 3D.
+
+    The original's settings, extended by one dimension: Gaussian window of sigma 1.5 truncated to 11
+    voxels along each axis, K1 = 0.01, K2 = 0.03, population covariance, data range 1. Beyond the
+    border the volumes are continued by reflection.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
+        reference: the real target scan, same shape and range.
+
+    Returns:
+        Shape (x, y, z), in [-1, 1]; all NaN where an axis is shorter than the window.
+
+    Raises:
+        MetricError: the arrays do not fit together or are not finite.
+    """
+    one, other = check_images({"harmonized": harmonized, "reference": reference})
+    local = np.full(one.shape, np.nan, dtype=np.result_type(one, other))
+    if min(one.shape) >= _WINDOW:
+        for box, values in _similarity_by_slab(one, other):
+            local[box] = values
+    return local
+
+
+def _similarity_by_slab(one: Array, other: Array) -> Iterator[tuple[Box, Array]]:
+    """Yield where a slab lies and the structural similarity in it.
+
+    Slabs with the reach of the window around them give what the whole volume would, without the
+    dozen temporary volumes that it takes.
+    """
+    from skimage.metrics import structural_similarity  # a slow import, not for the command line
+
+    axis = int(np.argmax(one.shape))
+    rim = _WINDOW // 2
+    for slab in slabs(one.shape, axis, _SLAB):
+        # At the border too there must be a window's width.
+        start = max(0, min(slab.start - rim, one.shape[axis] - _WINDOW))
+        stop = max(min(slab.stop + rim, one.shape[axis]), start + _WINDOW)
+        around, box = [slice(None)] * 3, [slice(None)] * 3
+        around[axis], box[axis] = slice(start, stop), slab
+        _, local = structural_similarity(
+            one[tuple(around)],
+            other[tuple(around)],
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=_SIGMA,
+            use_sample_covariance=False,
+            full=True,
+        )
+        around[axis] = slice(slab.start - start, slab.stop - start)
+        yield tuple(box), np.asarray(local)[tuple(around)]
