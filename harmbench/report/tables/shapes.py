@@ -13,7 +13,16 @@ import pandas as pd
 
 from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
-from harmbench.pages.table import Column, Entry, Head, Row, Table, decimals_for, exponent_for
+from harmbench.pages.table import (
+    Column,
+    Entry,
+    Head,
+    Row,
+    Table,
+    TableNumber,
+    decimals_for,
+    exponent_for,
+)
 from harmbench.report.evidence import Evidence
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, CEILING
@@ -150,6 +159,7 @@ def mean_columns(
 
 def mean_table(
     evidence: Evidence,
+    number: TableNumber,
     name: str,
     title: str,
     caption: str,
@@ -167,14 +177,15 @@ def mean_table(
         entries = [_mean_entry(found, method) for found in picked]
         rows.append(Row((label,), tuple(entries), method == CEILING))
     return Table(
-        name=f"table-{name}",
-        title=f"Table {title}",
+        name=number.file_name(name),
+        title=title,
         caption=caption,
         labels=("Method",),
         columns=mean_columns(evidence, measures, data, digits),
         rows=tuple(rows),
         data=data,
         section=section,
+        number=number,
     )
 
 
@@ -192,7 +203,12 @@ def _mean_entry(found: pd.DataFrame, method: str) -> Entry:
 
 
 def fold_table(
-    evidence: Evidence, name: str, title: str, caption: str, measures: Sequence[Measure]
+    evidence: Evidence,
+    number: TableNumber,
+    name: str,
+    title: str,
+    caption: str,
+    measures: Sequence[Measure],
 ) -> Table:
     """Mean, variance and SD over folds of each measure; the direction stands in the title."""
     statistics = {"fold_mean": "mean", "fold_variance": "variance", "fold_sd": "SD"}
@@ -222,14 +238,15 @@ def fold_table(
             entries += [Entry(float(found[k][method])) if known else Entry() for k in spread]
         rows.append(Row((title_of_method,), tuple(entries), method == CEILING))
     return Table(
-        f"table-{name}",
-        f"Table {title}",
+        number.file_name(name),
+        title,
         caption,
         ("Method",),
         tuple(columns),
         tuple(rows),
         data,
         section="folds",
+        number=number,
     )
 
 
@@ -238,7 +255,9 @@ def _squared(unit: str) -> str:
     return known.get(unit, f"{unit}²")
 
 
-def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence[Measure]) -> Table:
+def interval_table(
+    evidence: Evidence, number: TableNumber, name: str, title: str, measures: Sequence[Measure]
+) -> Table:
     """Mean over subjects with its interval, and the paired change from the untreated source."""
     picked = [_pick(evidence, measure) for measure in measures]
     data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
@@ -270,14 +289,15 @@ def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence
             "of comparisons."
         )
     return Table(
-        f"table-{name}-{file_label(str(direction))}",
-        f"Table {title} with intervals over subjects, {direction_title(direction)}",
+        number.file_name(f"{name}-{file_label(str(direction))}"),
+        f"{title} with intervals over subjects, {direction_title(direction)}",
         caption,
         ("Method",),
         tuple(columns),
         tuple(rows),
         data,
         section="intervals",
+        number=number,
     )
 
 
