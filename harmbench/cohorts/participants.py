@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from harmbench.errors import CohortError, suggest
-from harmbench.files.text import Table, read_table
+from harmbench.files.text import TextTable, read_table
 from harmbench.notes import Note
 
 __all__ = ["DEFAULT_COLUMN", "EVERYBODY", "Participants", "read_participants"]
@@ -82,7 +82,7 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
     return Participants(groups, grouped, tuple(notes))
 
 
-def _offers(table: Table, path: Path) -> Sequence[Note]:
+def _offers(table: TextTable, path: Path) -> Sequence[Note]:
     """Name the columns that may hold the groups."""
     offered = [c for c in table.columns if c.casefold().replace(" ", "_") in _LIKE_GROUPS]
     if not offered:

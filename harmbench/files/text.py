@@ -13,7 +13,7 @@ from typing import Any
 from harmbench.errors import CohortError
 from harmbench.notes import Note
 
-__all__ = ["Row", "Table", "read_object", "read_table", "read_text"]
+__all__ = ["TextRow", "TextTable", "read_object", "read_table", "read_text"]
 
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -26,7 +26,7 @@ _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TextRow:
     """One row of a table: the line that it begins on, and its values by column, all text."""
 
     line: int
@@ -34,11 +34,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """A table as it stands in its file: `NA`, `007` and `1e3` are text as written."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TextRow, ...]
     notes: tuple[Note, ...] = ()
 
 
@@ -106,7 +106,7 @@ def read_object(path: Path) -> tuple[dict[str, Any], tuple[Note, ...]]:
     return found, notes
 
 
-def read_table(path: Path, separator: str) -> Table:
+def read_table(path: Path, separator: str) -> TextTable:
     """Read a table with a header.
 
     Empty lines, and empty columns and values at the end of lines, are left out; spaces around
@@ -142,10 +142,10 @@ def read_table(path: Path, separator: str) -> Table:
         if any(values[len(columns) :]):
             problems.append(f"line {line} has {len(values)} values for {len(columns)} columns")
         padded = [*values, *[""] * len(columns)]
-        rows.append(Row(line, dict(zip(columns, padded, strict=False))))
+        rows.append(TextRow(line, dict(zip(columns, padded, strict=False))))
     if problems:
         raise CohortError(f"{path} is not a usable table:", problems)
-    return Table(tuple(columns), tuple(rows), notes)
+    return TextTable(tuple(columns), tuple(rows), notes)
 
 
 def _lines(path: Path, text: str, separator: str) -> list[tuple[int, Sequence[str]]]:

@@ -12,8 +12,8 @@ from harmbench.arrays import Mask, Matrix
 from harmbench.cohorts.base import rescale_volume
 from harmbench.errors import PreparationError, VolumeError
 from harmbench.preparation.grid import (
-    Chain,
     Grid,
+    TransformChain,
     crop_grid,
     isotropic_grid,
     resample,
@@ -51,7 +51,7 @@ class PreparedScan:
 
     volume: Volume
     brain: Mask
-    chain: Chain
+    chain: TransformChain
     alignment: Alignment | None
     limits: tuple[float, float] | None
     before: Volume
@@ -148,7 +148,7 @@ def _chains(
     reference: str,
     alignments: Mapping[str, Alignment],
     settings: PrepareSettings,
-) -> dict[str, Chain]:
+) -> dict[str, TransformChain]:
     """From the common grid to each scan: half the way back for the reference, where asked for."""
     if settings.registration.space == "reference" or not alignments:
         to_reference: tuple[Matrix, ...] = ()
@@ -159,10 +159,10 @@ def _chains(
             )
         (alignment,) = alignments.values()
         to_reference = (np.asarray(np.linalg.inv(halfway(alignment.linear)), dtype=np.float64),)
-    chains = {reference: Chain(to_reference)}
+    chains = {reference: TransformChain(to_reference)}
     for session, alignment in alignments.items():
         warp = () if alignment.warp is None else (alignment.warp,)
-        chains[session] = Chain((*to_reference, *warp, alignment.linear))
+        chains[session] = TransformChain((*to_reference, *warp, alignment.linear))
     return chains
 
 
@@ -182,8 +182,8 @@ def _check_found(brains: Mapping[str, Mask], scans: Mapping[str, CleanScan], gri
 def _finish(
     scan: CleanScan,
     grid: Grid,
-    chain: Chain,
-    reference_chain: Chain,
+    chain: TransformChain,
+    reference_chain: TransformChain,
     alignment: Alignment | None,
     space: FileSpace | None,
     settings: PrepareSettings,
@@ -194,7 +194,7 @@ def _finish(
     made = Volume(data, grid.affine, space=space, history=(step,))
     volume, limits = _normalized(made, brain, settings)
 
-    def on_same_scale(chain: Chain) -> Volume:
+    def on_same_scale(chain: TransformChain) -> Volume:
         inside = resample_mask(scan.brain, scan.raw, grid, chain)
         other = resample(scan.corrected, grid, chain, settings.interpolation)
         if limits is not None:
@@ -204,7 +204,7 @@ def _finish(
     if alignment is None:
         return PreparedScan(volume, brain, chain, None, limits, volume, volume)
     links = tuple(link for link in chain.links if not isinstance(link, Path))
-    linear = volume if alignment.warp is None else on_same_scale(Chain(links))
+    linear = volume if alignment.warp is None else on_same_scale(TransformChain(links))
     before = on_same_scale(reference_chain)
     return PreparedScan(volume, brain, chain, alignment, limits, before, linear)
 

@@ -19,7 +19,7 @@ from harmbench.preparation.itk import from_ants, to_ants, write_linear
 from harmbench.preparation.settings import Interpolation
 from harmbench.volume import FileSpace, Volume
 
-__all__ = ["Chain", "Grid", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
+__all__ = ["Grid", "TransformChain", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
 
 
 _INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosWindowedSinc"}
@@ -57,7 +57,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chain:
+class TransformChain:
     """Transforms from points of the output grid to points of a scan, in the order of application.
 
     Each is a (4, 4) matrix between RAS millimetres, or the file of a displacement field. They are
@@ -117,7 +117,10 @@ def crop_grid(grid: Grid, brain: Mask, shape: tuple[int, int, int] | None) -> Gr
 
 
 def resample(
-    volume: Volume, grid: Grid, chain: Chain | None = None, interpolation: Interpolation = "linear"
+    volume: Volume,
+    grid: Grid,
+    chain: TransformChain | None = None,
+    interpolation: Interpolation = "linear",
 ) -> NDArray[np.float32]:
     """Resample a volume onto a grid, through a chain of transforms, in one interpolation.
 
@@ -134,7 +137,9 @@ def resample(
     return _apply(volume, grid, links, _INTERPOLATORS[interpolation])
 
 
-def resample_mask(mask: Mask, scan: Volume, grid: Grid, chain: Chain | None = None) -> Mask:
+def resample_mask(
+    mask: Mask, scan: Volume, grid: Grid, chain: TransformChain | None = None
+) -> Mask:
     """Resample a mask: where at least half of it is left by linear interpolation."""
     inside = Volume(mask.astype(np.float32), scan.affine)
     return np.asarray(resample(inside, grid, chain) >= 0.5)

@@ -24,7 +24,7 @@ from harmbench.files.places import why_not_apart
 from harmbench.files.sidecars import noted
 from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan, prepare_scans
-from harmbench.preparation.grid import Chain
+from harmbench.preparation.grid import TransformChain
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, make_stripper
@@ -271,5 +271,7 @@ def kept_arrays(one: ReadyScan) -> tuple[Volume, CleanScan, PreparedScan]:
     with np.load(one.kept, allow_pickle=False) as arrays:
         source = Volume(arrays["source"], arrays["affine"], history=one.history)
         clean = CleanScan(raw, arrays["own_brain"], arrays["bias"], raw, float(arrays["zero"]))
-        prepared = PreparedScan(source, arrays["brain"], Chain(), None, one.limits, source, source)
+        prepared = PreparedScan(
+            source, arrays["brain"], TransformChain(), None, one.limits, source, source
+        )
     return source, clean, prepared

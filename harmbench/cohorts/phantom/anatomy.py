@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from harmbench.arrays import Single
 from harmbench.cohorts.phantom.atlas import Atlas
-from harmbench.cohorts.phantom.fields import Grid, random_nodes
+from harmbench.cohorts.phantom.fields import PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.folding import draw_folding, myelin_deviation, tissue_shares
 from harmbench.cohorts.phantom.lesions import lesion_map
 from harmbench.cohorts.phantom.physics import CLASSES
@@ -64,7 +64,7 @@ class Anatomy:
         smallest_jacobian: of the warp from the average brain; above 0, so it does not fold.
     """
 
-    grid: Grid
+    grid: PhantomGrid
     offset: Triple
     fractions: Mapping[str, Single]
     t1_deviation: Single
@@ -93,16 +93,18 @@ class Anatomy:
         return np.asarray(largest + 1, dtype=np.uint8)
 
 
-def field_of_view(spacing_mm: float) -> Grid:
+def field_of_view(spacing_mm: float) -> PhantomGrid:
     """Return the grid of the prepared volumes: 160 x 224 x 224 voxels at 1 mm.
 
     At other voxel sizes it covers the same box, with an even number of voxels along each axis.
     """
     x, y, z = (2 * int(np.ceil(n / spacing_mm / 2 - 1e-9)) for n in FIELD_OF_VIEW_MM)
-    return Grid.around(CENTRE_MM, (x, y, z), spacing_mm)
+    return PhantomGrid.around(CENTRE_MM, (x, y, z), spacing_mm)
 
 
-def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 8.0) -> Anatomy:
+def make_anatomy(
+    subject: Subject, atlas: Atlas, grid: PhantomGrid, margin_mm: float = 8.0
+) -> Anatomy:
     """Make the anatomy of a subject: the same for every voxel size.
 
     Voxels of more than 1.4 mm are averaged from voxels of half that size.

@@ -16,7 +16,14 @@ from scipy import ndimage
 
 from harmbench.arrays import Single
 
-__all__ = ["Grid", "Nodes", "exponentiate", "jacobian_determinants", "node_grid", "random_nodes"]
+__all__ = [
+    "Nodes",
+    "PhantomGrid",
+    "exponentiate",
+    "jacobian_determinants",
+    "node_grid",
+    "random_nodes",
+]
 
 Triple = tuple[int, int, int]
 
@@ -26,7 +33,7 @@ _SPLINE_SD = (151 / 315) ** 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class PhantomGrid:
     """An axis-aligned box of voxels in RAS: voxel i lies at `start_mm + i * spacing_mm`."""
 
     shape: Triple
@@ -34,7 +41,9 @@ class Grid:
     start_mm: tuple[float, float, float]
 
     @classmethod
-    def around(cls, centre_mm: tuple[float, float, float], shape: Triple, spacing: float) -> Grid:
+    def around(
+        cls, centre_mm: tuple[float, float, float], shape: Triple, spacing: float
+    ) -> PhantomGrid:
         """Make the grid of `shape` whose box is centred on `centre_mm`."""
         x, y, z = (c - (n - 1) / 2 * spacing for c, n in zip(centre_mm, shape, strict=True))
         return cls(shape, spacing, (x, y, z))
@@ -51,18 +60,18 @@ class Grid:
         steps = np.arange(self.shape[number], dtype=np.float64)
         return np.asarray(self.start_mm[number] + self.spacing_mm * steps)
 
-    def refined(self, factor: int) -> Grid:
+    def refined(self, factor: int) -> PhantomGrid:
         """Return the grid of the same box with each voxel cut into `factor`^3."""
         x, y, z = (n * factor for n in self.shape)
         spacing = self.spacing_mm / factor
         a, b, c = (s + (spacing - self.spacing_mm) / 2 for s in self.start_mm)
-        return Grid((x, y, z), spacing, (a, b, c))
+        return PhantomGrid((x, y, z), spacing, (a, b, c))
 
-    def crop(self, low: Triple, high: Triple) -> Grid:
+    def crop(self, low: Triple, high: Triple) -> PhantomGrid:
         """Return the part of the grid from index `low` up to, not with, `high`."""
         x, y, z = (b - a for a, b in zip(low, high, strict=True))
         a, b, c = (s + i * self.spacing_mm for s, i in zip(self.start_mm, low, strict=True))
-        return Grid((x, y, z), self.spacing_mm, (a, b, c))
+        return PhantomGrid((x, y, z), self.spacing_mm, (a, b, c))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,9 +79,9 @@ class Nodes:
     """A smooth function: cubic B-spline coefficients (nx, ny, nz) on the nodes of a coarse grid."""
 
     values: Single
-    grid: Grid
+    grid: PhantomGrid
 
-    def on(self, grid: Grid) -> Single:
+    def on(self, grid: PhantomGrid) -> Single:
         """Evaluate at the voxels of `grid`; beyond the nodes the function goes on as a constant."""
         out = self.values
         for axis in range(3):
@@ -105,15 +114,15 @@ class Nodes:
         return Nodes((self.values * np.float32(factor)).astype(np.float32), self.grid)
 
 
-def node_grid(box: Grid, spacing_mm: float) -> Grid:
+def node_grid(box: PhantomGrid, spacing_mm: float) -> PhantomGrid:
     """Return the grid of nodes that covers a box with two nodes to spare on each side."""
     low = [box.start_mm[a] - 2 * spacing_mm for a in range(3)]
     count = [int(np.ceil((box.shape[a] - 1) * box.spacing_mm / spacing_mm)) + 5 for a in range(3)]
-    return Grid((count[0], count[1], count[2]), spacing_mm, (low[0], low[1], low[2]))
+    return PhantomGrid((count[0], count[1], count[2]), spacing_mm, (low[0], low[1], low[2]))
 
 
 def random_nodes(
-    generator: np.random.Generator, box: Grid, spacing_mm: float, sigma_mm: float = 0.0
+    generator: np.random.Generator, box: PhantomGrid, spacing_mm: float, sigma_mm: float = 0.0
 ) -> Nodes:
     """Draw a random function of mean 0 and standard deviation 1, without detail below its scale.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harmbench.arrays import Single
-from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
+from harmbench.cohorts.phantom.fields import Nodes, PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.warp import Traits
 
 __all__ = ["draw_folding", "myelin_deviation", "tissue_shares"]
@@ -25,7 +25,7 @@ _VESSEL_WIDTH = 0.3
 _MYELIN_GM, _MYELIN_WM = 0.35, 0.15
 
 
-def draw_folding(generator: np.random.Generator, field: Grid) -> tuple[Nodes, ...]:
+def draw_folding(generator: np.random.Generator, field: PhantomGrid) -> tuple[Nodes, ...]:
     """Draw the random functions that `tissue_shares` takes, inside the box `field`."""
     return tuple(random_nodes(generator, field, spacing) for spacing in _NODES_MM)
 

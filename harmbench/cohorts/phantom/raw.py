@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from harmbench.arrays import Matrix, Single
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
-from harmbench.cohorts.phantom.fields import Grid, random_nodes
+from harmbench.cohorts.phantom.fields import PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.physics import Protocol
 from harmbench.cohorts.phantom.scanner import Scanner, gradient_distortion, log_bias, rician
 from harmbench.cohorts.phantom.warp import CENTRE_MM
@@ -74,10 +74,10 @@ class RawScan:
     bias: Single
 
 
-def head_grid(spacing_mm: float) -> Grid:
+def head_grid(spacing_mm: float) -> PhantomGrid:
     """Return the grid that a head is made on: larger than that of the prepared volumes."""
     x, y, z = (2 * int(np.ceil(n / spacing_mm / 2)) for n in (208, 256, 248))
-    return Grid.around(CENTRE_MM, (x, y, z), spacing_mm)
+    return PhantomGrid.around(CENTRE_MM, (x, y, z), spacing_mm)
 
 
 def head(generator: np.random.Generator, anatomy: Anatomy, image: Single) -> Single:
@@ -135,7 +135,7 @@ def raw_scan(
     sigma = [scanner.blur_voxels * mm for mm in protocol.voxel_mm]
     blurred = ndimage.gaussian_filter(image, sigma, mode="nearest")
     seen = ndimage.map_coordinates(blurred, index, order=3, mode="constant", output=np.float32)
-    voxels = Grid(placement.shape, grid.spacing_mm, (0.0, 0.0, 0.0))
+    voxels = PhantomGrid(placement.shape, grid.spacing_mm, (0.0, 0.0, 0.0))
     bias = np.exp(log_bias(generator, voxels, scanner).on(voxels))
     noisy = rician(generator, np.maximum(seen, 0) * bias, 1 / scanner.snr)
     hull = ndimage.map_coordinates(anatomy.hull, index, order=1, output=np.float32)
@@ -145,7 +145,9 @@ def raw_scan(
     return RawScan(units.astype(np.float32), brain, (labels * brain).astype(np.uint8), bias)
 
 
-def _source_index(grid: Grid, placement: Placement, protocol: Protocol, scanner: Scanner) -> Single:
+def _source_index(
+    grid: PhantomGrid, placement: Placement, protocol: Protocol, scanner: Scanner
+) -> Single:
     """Index (3, ...) into `grid` of what each voxel of the scan shows."""
     voxels = np.indices(placement.shape, dtype=np.float32)
     points = _transform(placement.affine, voxels)

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from harmbench.arrays import Single
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
-from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
+from harmbench.cohorts.phantom.fields import Nodes, PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.physics import (
     CLASSES,
     INFLOW,
@@ -176,7 +176,7 @@ def rician(generator: np.random.Generator, signal: Single, sd: float) -> Single:
     return np.asarray(np.sqrt(real**2 + imaginary**2), dtype=np.float32)
 
 
-def log_bias(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> Nodes:
+def log_bias(generator: np.random.Generator, grid: PhantomGrid, scanner: Scanner) -> Nodes:
     """Draw the logarithm of a receive field: smooth over some 40 mm, mean about 0."""
     nodes = random_nodes(generator, grid, 2 * _NODE_MM, _BIAS_SCALE_MM)
     centred = Nodes(nodes.values - nodes.values.mean(), nodes.grid)
@@ -193,7 +193,7 @@ def gradient_distortion(points_mm: Single, strength_mm: float) -> Single:
     return np.asarray(np.float32(strength_mm) * scaled * (scaled**2).sum(0), dtype=np.float32)
 
 
-def _misregistration(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> Single:
+def _misregistration(generator: np.random.Generator, grid: PhantomGrid, scanner: Scanner) -> Single:
     """Displacement (3, nx, ny, nz) in mm that registration has left."""
     shift = scanner.shift_mm * generator.standard_normal(3)
     turn = np.deg2rad(scanner.turn_deg) * generator.standard_normal(3)

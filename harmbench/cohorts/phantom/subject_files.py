@@ -12,7 +12,7 @@ from harmbench.cohorts.base import rescale_volume
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.anatomy import Anatomy, field_of_view, make_anatomy
 from harmbench.cohorts.phantom.atlas import load_atlas
-from harmbench.cohorts.phantom.fields import Grid
+from harmbench.cohorts.phantom.fields import PhantomGrid
 from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.raw import (
     HEAD_MARGIN_MM,
@@ -136,7 +136,7 @@ def _stepped(values: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
     return np.asarray(np.round(values * np.float32(steps)) / steps, dtype=np.float32)
 
 
-def _embed(values: NDArray[Any], anatomy: Anatomy, grid: Grid) -> NDArray[Any]:
+def _embed(values: NDArray[Any], anatomy: Anatomy, grid: PhantomGrid) -> NDArray[Any]:
     """Put the values of the anatomy's box into a volume of zeros on the whole grid."""
     whole = np.zeros(grid.shape, dtype=values.dtype)
     place = tuple(slice(a, a + n) for a, n in zip(anatomy.offset, anatomy.grid.shape, strict=True))

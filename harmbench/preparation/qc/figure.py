@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from harmbench.arrays import Array
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.files.names import file_label
-from harmbench.pages.slices import View, take_slice, views
 from harmbench.pages.style import Illustration, new_figure
+from harmbench.pages.views import View, take_slice, views
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.histograms import draw_histograms
-from harmbench.preparation.qc.layout import WIDTH, Layout, Row, draw_row, short
+from harmbench.preparation.qc.layout import WIDTH, FigureLayout, ImageRow, draw_row, short
 from harmbench.preparation.scan import CleanScan
 from harmbench.volume import Volume
 
@@ -62,7 +62,7 @@ def qc_figure(
     sessions = [reference, *(session for session in scans if session != reference)]
     masks = [_mask_row(session, scans[session], session == reference) for session in sessions]
     boards = [row for other in sessions[1:] for row in _board_rows(prepared, reference, other)]
-    layout = Layout.of(masks, boards)
+    layout = FigureLayout.of(masks, boards)
     figure = new_figure(WIDTH, layout.height)
     figure.set_layout_engine("none")
     for block, rows in enumerate((masks, boards)):
@@ -84,13 +84,13 @@ def qc_figure(
     )
 
 
-def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> Row:
+def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> ImageRow:
     raw = scan.raw
     planes = views(scan.brain, raw.spacing_mm, _HEAD_MM)
     # Fat is brighter than the brain, and air is noise: neither needs a share of the grey scale.
     top = 1.15 * _percentile(raw.data[scan.brain], 99)
     window = (max(float(raw.data.min()), 0.12 * top), top)
-    return Row(
+    return ImageRow(
         header=f"Brain mask: session {short(session)}{' (reference)' if is_reference else ''}",
         planes=planes,
         cuts=[take_slice(raw.data, view) for view in planes],
@@ -103,7 +103,9 @@ def _percentile(values: Array, percentile: float) -> float:
     return float(np.percentile(values, percentile)) if values.size else 0.0
 
 
-def _board_rows(prepared: Mapping[str, PreparedScan], reference: str, other: str) -> Sequence[Row]:
+def _board_rows(
+    prepared: Mapping[str, PreparedScan], reference: str, other: str
+) -> Sequence[ImageRow]:
     """Checkerboards of a session and the reference before and after registration, if there was any."""
     fixed, moved = prepared[reference], prepared[other]
     planes = views(fixed.brain, fixed.volume.spacing_mm, _BRAIN_MM)
@@ -117,7 +119,7 @@ def _board_rows(prepared: Mapping[str, PreparedScan], reference: str, other: str
         shown = {"Before registration": moved.before, "After registration": moved.volume}
     names = f"session {short(reference)} (grey), {short(other)} (tinted)"
     return [
-        Row(
+        ImageRow(
             header=f"{when}: {names}",
             planes=planes,
             cuts=[

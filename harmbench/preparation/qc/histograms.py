@@ -13,7 +13,7 @@ from harmbench.arrays import Array
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.pages.style import OKABE_ITO
 from harmbench.preparation.align import PreparedScan
-from harmbench.preparation.qc.layout import Layout, short
+from harmbench.preparation.qc.layout import FigureLayout, short
 from harmbench.preparation.scan import CleanScan
 
 __all__ = ["BINS", "draw_histograms", "share_curve"]
@@ -33,7 +33,7 @@ _TICKS = 0.47
 
 def draw_histograms(
     figure: Figure,
-    layout: Layout,
+    layout: FigureLayout,
     sessions: Sequence[str],
     scans: Mapping[str, CleanScan],
     prepared: Mapping[str, PreparedScan],

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmbench.arrays import Array
-from harmbench.pages.slices import View, blank_panel, show_cut, write_letters
+from harmbench.pages.views import View, blank_panel, show_cut, write_letters
 
-__all__ = ["WIDTH", "Layout", "Row", "draw_row", "short"]
+__all__ = ["WIDTH", "FigureLayout", "ImageRow", "draw_row", "short"]
 
 
 WIDTH = 9.3
@@ -37,7 +37,7 @@ _NAME_LENGTH = 11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class ImageRow:
     """Three planes with a line of text above them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
+class FigureLayout:
     """Where things stand: two blocks of images, three planes wide, and histograms.
 
     Attributes:
@@ -76,7 +76,7 @@ class Layout:
     height: float
 
     @classmethod
-    def of(cls, masks: Sequence[Row], boards: Sequence[Row]) -> Layout:
+    def of(cls, masks: Sequence[ImageRow], boards: Sequence[ImageRow]) -> FigureLayout:
         """Find the largest scale at which both blocks fit into the width."""
         widths = tuple(
             tuple(max(row.planes[place].size_mm[0] for row in rows) for place in range(3))
@@ -121,7 +121,7 @@ def short(name: str) -> str:
     return name if len(name) <= _NAME_LENGTH else f"{name[:part]}…{name[-part:]}"
 
 
-def draw_row(figure: Figure, layout: Layout, row: Row, block: int, line: int) -> None:
+def draw_row(figure: Figure, layout: FigureLayout, row: ImageRow, block: int, line: int) -> None:
     """Draw a row of images in a block (0 left, 1 right), with its header above."""
     left, _ = layout.block(block)
     top = layout.top(line)

@@ -1,6 +1,6 @@
 """Figures that show images: slices with their difference to the reference, and segmentations.
 
-One row per volume, the reference first; see `harmbench.pages.slices` for planes and orientation.
+One row per volume, the reference first; see `harmbench.pages.views` for planes and orientation.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from matplotlib.patches import Patch
 
 from harmbench.arrays import Array
 from harmbench.files.names import file_label
-from harmbench.pages.slices import View, blank_panel, show_slice, views, write_letters
 from harmbench.pages.style import Illustration, new_figure
+from harmbench.pages.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.shapes import direction_title
 from harmbench.segmentation.base import TISSUES

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harmbench.arrays import is_spacing
 from harmbench.errors import SegmentationError
 from harmbench.segmentation.base import check_segmentable
-from harmbench.segmentation.hmrf.layout import Layout
+from harmbench.segmentation.hmrf.brain_box import BrainBox
 from harmbench.volume import Volume
 
 __all__ = ["HmrfResult", "hmrf", "hmrf_batch"]
@@ -77,14 +77,14 @@ def hmrf(
     from harmbench.segmentation.hmrf.partial import shares
     from harmbench.segmentation.hmrf.workers import Workers
 
-    layout = Layout.of(volume.data > 0)
+    region = BrainBox.of(volume.data > 0)
     with Workers(threads) as workers:
-        found = fit(layout, np.log1p(layout.to_box(volume.data)), spacing, classes, workers)
-        parts = shares(layout, found, spacing, workers) if partial_volumes else None
+        found = fit(region, np.log1p(region.to_box(volume.data)), spacing, classes, workers)
+        parts = shares(region, found, spacing, workers) if partial_volumes else None
     return HmrfResult(
-        labels=layout.to_volume(found.labels(layout)),
-        partial_volumes=None if parts is None else _stack(layout, parts),
-        bias_field=layout.to_volume(np.exp(found.bias), background=1),
+        labels=region.to_volume(found.labels(region)),
+        partial_volumes=None if parts is None else _stack(region, parts),
+        bias_field=region.to_volume(np.exp(found.bias), background=1),
         means=found.means,
         variances=found.variances,
     )
@@ -124,20 +124,20 @@ def hmrf_batch(
     if len(volumes) != len(spacings_mm):
         raise SegmentationError(f"{len(volumes)} volumes, but {len(spacings_mm)} spacings_mm")
     results: list[HmrfResult | SegmentationError | None] = [None] * len(volumes)
-    usable, layouts, spacings, boxes = [], [], [], []
+    usable, regions, spacings, boxes = [], [], [], []
     for number, (data, lengths) in enumerate(zip(volumes, spacings_mm, strict=True)):
         try:
             volume, spacing = _checked(data, lengths, classes)
         except SegmentationError as error:
             results[number] = error
             continue
-        layout = Layout.of(volume.data > 0)
+        region = BrainBox.of(volume.data > 0)
         usable.append(number)
-        layouts.append(layout)
+        regions.append(region)
         spacings.append(spacing)
-        boxes.append(layout.to_box(volume.data))
+        boxes.append(region.to_box(volume.data))
     if usable:
-        found = fit_batch(layouts, boxes, spacings, classes, torch.device(device))
+        found = fit_batch(regions, boxes, spacings, classes, torch.device(device))
     for i, number in enumerate(usable):
         if i in found.failures:
             results[number] = found.failures[i]
@@ -151,9 +151,9 @@ def hmrf_batch(
         for array in (means, variances):
             array.flags.writeable = False
         results[number] = HmrfResult(
-            labels=layouts[i].to_volume(found.labels(i)),
-            partial_volumes=None if parts is None else _stack(layouts[i], parts),
-            bias_field=layouts[i].to_volume(found.cut(found.bias, i).exp().cpu().numpy(), 1),
+            labels=regions[i].to_volume(found.labels(i)),
+            partial_volumes=None if parts is None else _stack(regions[i], parts),
+            bias_field=regions[i].to_volume(found.cut(found.bias, i).exp().cpu().numpy(), 1),
             means=means,
             variances=variances,
         )
@@ -173,7 +173,7 @@ def _checked(
     return volume, spacing
 
 
-def _stack(layout: Layout, parts: NDArray[np.float32]) -> NDArray[np.float32]:
-    stacked = np.stack([layout.to_volume(part) for part in parts])
+def _stack(region: BrainBox, parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    stacked = np.stack([region.to_volume(part) for part in parts])
     stacked.flags.writeable = False
     return stacked

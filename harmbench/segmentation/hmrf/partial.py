@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from harmbench.arrays import Double, Single
 from harmbench.segmentation.hmrf import mixels
+from harmbench.segmentation.hmrf.brain_box import BrainBox
 from harmbench.segmentation.hmrf.estimation import Fit, neighbour_weights, weighted_moments
-from harmbench.segmentation.hmrf.layout import Layout
 from harmbench.segmentation.hmrf.workers import Workers
 
 __all__ = [
@@ -55,11 +55,11 @@ class Mixture:
     shifts: Single
 
 
-def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Workers) -> Single:
+def shares(region: BrainBox, found: Fit, spacing_mm: Sequence[float], workers: Workers) -> Single:
     """Estimate each class's share of every voxel.
 
     Args:
-        layout: where the brain is.
+        region: where the brain is.
         found: the hard segmentation's estimates.
         spacing_mm: voxel spacing along x, y, z.
         workers: threads.
@@ -70,18 +70,18 @@ def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Wor
     values = np.expm1(found.log_intensity)
     classes = found.means.size
     centre = np.expm1(found.means)
-    _, means, variances = weighted_moments(layout, found.posteriors, values, centre, workers)
+    _, means, variances = weighted_moments(region, found.posteriors, values, centre, workers)
     mixture = mixture_of(means, variances, centre, found.variances)
     mixed = (mixture.means, mixture.halves, mixture.shifts)
 
     count = classes + len(mixture.pairs)
     likelihood = np.zeros((count, *values.shape), dtype=np.float32)
-    first, last = layout.first, layout.last
+    first, last = region.first, region.last
     workers.over_planes(
         mixels.mixel_likelihood, values, first, last, mixture.pure, *mixed, STEP, likelihood
     )
     types = likelihood.argmax(axis=0).astype(np.int32)
-    types[~layout.brain] = count
+    types[~region.brain] = count
     w = (FIELD_STRENGTH * neighbour_weights(spacing_mm)).astype(np.float32)
     mixels.mixel_sweep(types, likelihood, w, clique_table(classes))
     out = np.zeros((classes, *values.shape), dtype=np.float32)

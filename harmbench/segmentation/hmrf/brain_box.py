@@ -11,13 +11,13 @@ from typing_extensions import Self
 
 from harmbench.arrays import bounding_box
 
-__all__ = ["Layout"]
+__all__ = ["BrainBox"]
 
 Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class BrainBox:
     """The box of the brain in a volume, and which of its voxels are brain.
 
     In the box, axes are (z, y, x), x runs from right to left, and one voxel of margin surrounds the
