@@ -17,7 +17,8 @@ from harmbench.cohorts.validation import Checked, validate
 from harmbench.config import load_preparation
 from harmbench.contract import tiny_pairs
 from harmbench.errors import CohortError, VolumeError
-from harmbench.preparation.cohort import PrepareSummary, prepare_cohort
+from harmbench.preparation.cohort import prepare_cohort
+from harmbench.preparation.summary import PrepareSummary
 from harmbench.runner.outside import score_triple, segment_scan
 from harmbench.runner.triples import Triple
 from harmbench.storage import read_json

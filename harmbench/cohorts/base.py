@@ -1,4 +1,4 @@
-"""What a cohort is: subjects, their groups, and the file of each session's scan."""
+"""A cohort: subjects, their groups, and the file of each session's scan."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Cohort:
         citation: what to cite where results are shown.
         title: name of the data set, for what is derived from it.
         preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
-        notes: what was assumed when the data set was read.
+        notes: assumptions made when the data set was read.
         path: the manifest or folder that it was read from; `None` for the simulated cohort.
     """
 
@@ -136,8 +136,8 @@ def rescale_volume(
 
     `none` leaves the intensities of the brain as they are. `percentile` clips at two `percentiles`
     of the brain and scales that range to [0, 1], as the paper does (Durrer et al. 2023, Sec. 3). The
-    brain is `mask`, or what `intensities.brain_of` finds. Voxels outside of it become 0, whatever
-    they are; without a mask, `none` changes a background only that is one value other than 0.
+    brain is `mask`, or is found by `intensities.brain_of`. Voxels outside it become 0. Without a mask,
+    `none` changes only a background that is one value other than 0.
 
     Args:
         volume: a scan, skull-stripped unless there is a mask; NaN outside the brain are allowed.

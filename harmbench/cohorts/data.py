@@ -1,4 +1,4 @@
-"""Which scans a run is on: settings, opening, and a look at what is there."""
+"""The scans of a run: settings, opening, and a description of the cohort."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def open_cohort(
 
     Args:
         data: which scans.
-        progress: told about the making of the simulated cohort.
-        jobs: processes that make it.
+        progress: reports the simulation of the cohort.
+        jobs: number of processes for the simulation.
         folder: where the simulated cohort goes; the cache where `None`.
 
     Raises:

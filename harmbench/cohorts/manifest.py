@@ -24,7 +24,7 @@ def read_manifest(path: Path) -> Cohort:
 
     Raises:
         CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
-            a subject's session stands there twice, a subject has two groups, a file is absent.
+            a subject's session is listed twice, a subject has two groups, a file is absent.
     """
     table = read_table(path, ",")
     missing = [column for column in _REQUIRED if column not in table.columns]

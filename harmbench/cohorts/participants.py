@@ -14,7 +14,7 @@ from harmbench.notes import Note
 __all__ = ["DEFAULT_COLUMN", "EVERYBODY", "Participants", "read_participants"]
 
 EVERYBODY: Final = "all"
-"""The group of subjects whose group is not said."""
+"""The group of subjects without a group in the table."""
 
 DEFAULT_COLUMN: Final = "group"
 
@@ -27,7 +27,7 @@ _LIKE_GROUPS |= {"clinical_group", "disease", "condition", "cohort", "status", "
 
 @dataclass(frozen=True, slots=True)
 class Participants:
-    """What participants.tsv says.
+    """The contents of participants.tsv.
 
     Attributes:
         groups: listed subjects (`sub-01`) to their group.
@@ -45,7 +45,7 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
 
     Args:
         folder: root of the data set.
-        column: the one with the groups. Without the default column all subjects are one group;
+        column: the column with the groups. Without the default column all subjects are one group;
             other columns that look like one are named in a note.
 
     Raises:

@@ -28,11 +28,11 @@ _REPEATED_VALUE = Note(
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What `validate` found.
+    """The result of `validate`.
 
     Attributes:
         keys: (subject, session) to the SHA-256 of the scan's file.
-        notes: what was assumed about the scans, or is odd in them.
+        notes: assumptions about the scans, and what is unusual in them.
     """
 
     keys: Mapping[tuple[str, str], str]
@@ -46,10 +46,10 @@ def validate(
     progress: Progress | None = None,
     workers: int = 2,
 ) -> Checked:
-    """Check every scan that a run would touch; return each file's SHA-256 and the notes on it.
+    """Check every scan that a run would read; return each file's SHA-256 and the notes on it.
 
-    All sessions present, readable, finite, same grid and affine per subject, intensities in [0, 1]
-    (or a rescale asked for), something above 0, and no scan in two places.
+    Each subject must have all sessions, on one grid. Scans must be readable, finite, in [0, 1] after
+    `rescale`, and not empty, and no scan may occur twice.
 
     Raises:
         CohortError: lists all problems of all subjects in one message.
@@ -74,7 +74,7 @@ def validate(
     problems += repeated(ordered, {key: cohort.scans[key].path for key in ordered})
     if problems:
         many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        # A file that was not understood may be the one that is missing.
+        # A note may explain a problem: a file that was not understood may be the missing scan.
         problems += [f"note: {line}" for line in summarize(cohort.notes)]
         raise CohortError(f"{cohort.path or 'the cohort'} cannot be used, {many}:", problems)
     return Checked(keys, tuple(notes))

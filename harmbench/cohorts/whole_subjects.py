@@ -33,12 +33,12 @@ def record(root: Path, subject: str) -> Path:
 
 
 def intact(root: Path, subject: str, key: str) -> bool:
-    """Whether all files of a subject are there, with the bytes that they were written with.
+    """Whether all files of a subject are there and unchanged.
 
     Args:
         root: the dataset's folder.
         subject: label of the subject.
-        key: what the subject must have been made with.
+        key: the key that the subject must have been made with.
     """
     found = read_record(root, subject)
     if found is None or found.get("key") != key:
@@ -76,8 +76,7 @@ def new_subject(root: Path, subject: str) -> Iterator[Path]:
 def publish(made: Path, root: Path, subject: str, row: Mapping[str, Any], key: str) -> None:
     """Move a finished subject from the folder `made` into the dataset, in one rename.
 
-    Another process may have made the same subject meanwhile; the one that is there stays, unless it
-    is damaged.
+    If another process has written the same subject meanwhile, that one is kept unless it is damaged.
     """
     source = made / subject
     files = {

@@ -1,4 +1,4 @@
-"""Tables and JSON files that others wrote: any encoding, line end and separator; text stays text."""
+"""Tables and JSON files of any encoding, line end and separator; all values stay text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 
 @dataclass(frozen=True, slots=True)
 class TextRow:
-    """One row of a table: the line that it begins on, and its values by column, all text."""
+    """One row of a table: the number of its first line, and its values by column, all text."""
 
     line: int
     values: Mapping[str, str]
@@ -35,7 +35,7 @@ class TextRow:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table as it stands in its file: `NA`, `007` and `1e3` are text as written."""
+    """A table as it is in its file: `NA`, `007` and `1e3` stay text as written."""
 
     columns: tuple[str, ...]
     rows: tuple[TextRow, ...]
@@ -114,12 +114,12 @@ def read_table(path: Path, separator: str) -> TextTable:
 
     Args:
         path: the file.
-        separator: tab or comma; where the header has none, the other one or `;` is used, with a
-            note.
+        separator: tab or comma; where the header has none, the other one or `;` is used, and a
+            note says so.
 
     Raises:
-        CohortError: the file cannot be read, a quotation has no end, a column has no name or stands
-            there twice, or a line has more values than there are columns.
+        CohortError: the file cannot be read, a quotation has no end, a column has no name or
+            occurs twice, or a line has more values than there are columns.
     """
     text, notes = read_text(path)
     header = next((line for line in text.split("\n") if line.strip()), "")
@@ -131,7 +131,7 @@ def read_table(path: Path, separator: str) -> TextTable:
     if not lines:
         raise CohortError(f"{path}: the table is empty")
     (_, columns), *rest = lines
-    # A column at the end without a name and without values comes from a separator too many.
+    # An extra separator at the line ends gives a last column without name and values.
     while columns and not columns[-1] and not any("".join(v[len(columns) - 1 :]) for _, v in rest):
         columns = columns[:-1]
     problems = [f"column {n} has no name" for n, name in enumerate(columns, 1) if not name]
@@ -149,7 +149,7 @@ def read_table(path: Path, separator: str) -> TextTable:
 
 
 def _lines(path: Path, text: str, separator: str) -> list[tuple[int, Sequence[str]]]:
-    """Split a table into values, without empty lines; each with the line that it begins on."""
+    """Split a table into values, without empty lines; each row with the number of its first line."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
     )

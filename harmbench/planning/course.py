@@ -35,7 +35,7 @@ from harmbench.runner.folder import Cell
 __all__ = ["Course", "RunCells"]
 
 _AIM = 0.94
-"""Share of the time left that trainings are sized to: estimates err, and a run has an end to it."""
+"""Share of the time left that trainings are sized to, since estimates have errors."""
 _MOST_OFF = 3.0
 
 
@@ -57,7 +57,7 @@ class Course:
     Attributes:
         plan: what was chosen so far.
         budget_s: seconds that the run may take; `None` without a budget.
-        say: told what happens.
+        say: called with each status line.
         run: runs cells.
         describe: returns what `run.json` keeps of an experiment's methods.
         started: when the run began, as `clock` has it.
@@ -196,18 +196,15 @@ class Course:
             trial = trial_of(bench, cells, uses, known.settings)
             seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
             return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
+        level = self.plan.level
         own = MethodPlan(
-            uses=uses,
-            level=self.plan.level,
-            given=given,
-            settings=given,
-            budget_s=self.budget_s,
+            uses=uses, level=level, given=given, settings=given, budget_s=self.budget_s
         )
         try:
             sized = self._sized(bench, label, waiting)
         except HarmbenchError as error:
             # The smallest settings, where the user chose none.
-            sizes = () if self.plan.level == "given" else load_method(uses).sizes
+            sizes = () if level == "given" else load_method(uses).sizes
             said = f"{label} cannot be sized to the budget ({error})."
             update: dict[str, Any] = {
                 "settings": {**(sizes[-1] if sizes else {}), **given},
@@ -246,14 +243,18 @@ class Course:
         label = cells[0].method
         sized_run = with_settings(bench.experiment, label, sized.settings)
         parameters = self.describe(sized_run)[label]["parameters"]
-        counts = " and ".join(f"{number:,}" for number in parameters.values())
         total = cells_s([sized.seconds] * len(cells), _lanes(bench))
         over = total - self._left_s()
         late = f" The budget is exceeded by about {in_words(over)}." if over > 0 else ""
         return (
-            f"Budget of {in_words(self.budget_s or 0)}: {label} ({counts} parameters) is trained in "
-            f"{sized.steps:,} steps, about {in_words(total)} for {len(cells)} trainings.{late}"
+            f"Budget of {in_words(self.budget_s or 0)}: {label} ({_counts(parameters)} parameters) "
+            f"is trained in {sized.steps:,} steps, about {in_words(total)} for {len(cells)} "
+            f"trainings.{late}"
         )
+
+
+def _counts(parameters: Mapping[str, int]) -> str:
+    return " and ".join(f"{number:,}" for number in parameters.values())
 
 
 def _lanes(bench: Bench) -> int:

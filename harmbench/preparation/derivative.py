@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
         prepared: a `*_desc-prepared_T1w.nii.gz`; its sidecar is read.
 
     Returns:
-        `None` where the sidecar does not tell.
+        `None` where the sidecar does not have it.
     """
     steps_done = sidecar_fields(prepared).get("Steps")
     for step in steps_done if isinstance(steps_done, list) else ():
@@ -86,7 +87,7 @@ def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
 def describe(
     root: Path, cohort: Cohort, settings: PrepareSettings, reference: str, *, overwrite: bool
 ) -> None:
-    """Write `dataset_description.json`, where it is not there already.
+    """Write `dataset_description.json` unless it is already there.
 
     Raises:
         PreparationError: the folder holds something else, or scans prepared in another way.
@@ -146,30 +147,14 @@ def steps(
     settings: PrepareSettings,
     reference: str,
 ) -> list[dict[str, Any]]:
-    """Describe what was done to a scan, in order, with parameters and versions."""
-    from importlib.metadata import version
-
-    ants = f"antspyx {version('antspyx')}"
-    inside = clean.bias[clean.brain]
+    """Describe each step that was applied to a scan, in order, with parameters and versions."""
     found: list[dict[str, Any]] = [
         {
             "name": "reorient",
             "to": settings.orientation,
             "raw_spacing_mm": [round(mm, 6) for mm in clean.raw.spacing_mm],
         },
-        {
-            "name": "strip",
-            "method": stripper.name,
-            "software": stripper.version,
-            "mask_ml": round(brain_volume_ml(clean.brain, clean.raw), 1),
-        },
-        *([{"name": "subtract", "value": float(f"{clean.zero:.7g}")}] if clean.zero else ()),
-        {
-            "name": "bias",
-            **settings.bias.model_dump(mode="json"),
-            "software": ants,
-            "field": [round(float(v), 4) for v in np.percentile(inside, (1, 99))],
-        },
+        *_cleaning_steps(clean, stripper, settings),
     ]
     if prepared.alignment is not None:
         found.append(
@@ -180,7 +165,7 @@ def steps(
                 "linear": np.round(prepared.alignment.linear, 9).tolist(),
                 "jacobian": [round(v, 4) for v in prepared.alignment.jacobian],
                 "seed": SEED,
-                "software": ants,
+                "software": _ants(),
             }
         )
     found.append(
@@ -190,7 +175,7 @@ def steps(
             "spacing_mm": [round(mm, 6) for mm in prepared.volume.spacing_mm],
             "space": settings.registration.space,
             "smoothing": _smoothing(settings, reference),
-            "software": ants,
+            "software": _ants(),
         }
     )
     limits = prepared.limits
@@ -203,6 +188,32 @@ def steps(
     )
     found.append({"name": "crop", "shape": list(prepared.volume.shape)})
     return found
+
+
+def _cleaning_steps(
+    clean: CleanScan, stripper: SkullStripper, settings: PrepareSettings
+) -> list[dict[str, Any]]:
+    """Describe skull stripping, the shift of the intensities' zero, and the bias field."""
+    inside = clean.bias[clean.brain]
+    return [
+        {
+            "name": "strip",
+            "method": stripper.name,
+            "software": stripper.version,
+            "mask_ml": round(brain_volume_ml(clean.brain, clean.raw), 1),
+        },
+        *([{"name": "subtract", "value": float(f"{clean.zero:.7g}")}] if clean.zero else ()),
+        {
+            "name": "bias",
+            **settings.bias.model_dump(mode="json"),
+            "software": _ants(),
+            "field": [round(float(v), 4) for v in np.percentile(inside, (1, 99))],
+        },
+    ]
+
+
+def _ants() -> str:
+    return f"antspyx {version('antspyx')}"
 
 
 def _smoothing(settings: PrepareSettings, reference: str) -> str:
@@ -225,7 +236,7 @@ def write_session(
 ) -> None:
     """Write a session's volume, mask, transforms and sidecars below `folder`.
 
-    The sidecar keeps `notes` on the raw scan, so that they reach what is made of the volume.
+    The sidecar keeps `notes` on the raw scan, so that runs on the volume show them.
     """
     base = folder / stem
     image = write(prepared.volume, base.with_name(f"{base.name}_desc-prepared_T1w.nii.gz"))
@@ -252,7 +263,7 @@ def write_session(
 
 
 def _write_transforms(base: Path, prepared: PreparedScan) -> None:
-    """Write each link of the chain as ANTs reads it, and a note of their order."""
+    """Write each transform of the chain in ANTs' format, and a JSON file with their order."""
     name = f"{base.name}_from-scan_to-prepared_mode-image"
     files: list[dict[str, Any]] = []
     for place, link in enumerate(prepared.chain.links, start=1):

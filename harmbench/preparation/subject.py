@@ -1,4 +1,4 @@
-"""One subject of a preparation: from raw files to a folder that appears whole or not at all."""
+"""One subject of a preparation: from raw files to a folder that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Scan
@@ -35,14 +34,14 @@ from harmbench.preparation.strip import make_stripper
 from harmbench.storage import file_key, key_of
 from harmbench.task import Progress
 
-__all__ = ["SubjectJob", "prepare_subject"]
+__all__ = ["SubjectJob", "SubjectResult", "prepare_subject"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectJob:
-    """One subject's work: what a worker process needs to know."""
+    """All that a worker process needs to prepare one subject."""
 
     subject: str
     label: str
@@ -80,8 +79,16 @@ class SubjectJob:
         return key_of("prepare", self.settings.model_dump(mode="json"), own, files, software, code)
 
 
-def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
-    """Prepare one subject and return `error` (empty if it went well) and `seconds`; never raises."""
+@dataclass(frozen=True, slots=True)
+class SubjectResult:
+    """How the work on a subject ended: the error, empty where there was none, and the time it took."""
+
+    error: str
+    seconds: float
+
+
+def prepare_subject(job: SubjectJob, progress: Progress) -> SubjectResult:
+    """Prepare one subject; never raises."""
     start = time.perf_counter()
     error = ""
     try:
@@ -97,7 +104,7 @@ def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
     except Exception as found:  # noqa: BLE001 - one subject's failure must not end the others
         error = f"{type(found).__name__}: {found} (logs/{job.folder}.log has the traceback)"
         _write_log(job, traceback.format_exc())
-    return {"error": error, "seconds": time.perf_counter() - start}
+    return SubjectResult(error, time.perf_counter() - start)
 
 
 def _write_log(job: SubjectJob, text: str, ending: str = "log") -> None:
@@ -143,7 +150,7 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
     row = {"participant_id": job.folder, "group": job.group, "numbers": rows}
     row |= {"picture": f"{picture.name}.png", "notes": to_records(notes)}
     publish(made, job.root, job.folder, row, job.key)
-    # Times differ from run to run: they stand apart from what is the same every time.
+    # Times differ from run to run; they are kept apart, so that the record is reproducible.
     _write_log(job, json.dumps({"stages": stages}, indent=2), "json")
 
 

@@ -18,7 +18,7 @@ from harmbench.planning import Plan
 from harmbench.report.answer import caveats, headline, verdicts
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import SLIPS, applies_to
-from harmbench.report.tables.shapes import direction_title
+from harmbench.report.tables.titles import direction_title
 from harmbench.results import STATUSES
 from harmbench.storage import write_text
 

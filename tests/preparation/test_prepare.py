@@ -27,9 +27,10 @@ from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.validation import validate
 from harmbench.config import load_preparation
 from harmbench.errors import CohortError, HarmbenchError, PreparationError
-from harmbench.preparation.cohort import PrepareSummary, prepare_cohort
+from harmbench.preparation.cohort import prepare_cohort
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.preparation.qc.numbers import flag
+from harmbench.preparation.summary import PrepareSummary
 from harmbench.storage import read_json
 from harmbench.trained.scanners import scanner_of
 from harmbench.volume import read, write

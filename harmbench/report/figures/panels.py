@@ -22,7 +22,7 @@ from harmbench.files.names import file_label
 from harmbench.pages.style import Illustration, new_figure
 from harmbench.pages.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.shapes import direction_title
+from harmbench.report.tables.titles import direction_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import BASELINE, CEILING
 from harmbench.task import Direction

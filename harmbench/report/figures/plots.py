@@ -30,7 +30,7 @@ from harmbench.pages.style import (
     new_figure,
 )
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.shapes import direction_title, short_title
+from harmbench.report.tables.titles import direction_title, short_title
 from harmbench.statistics import CEILING
 from harmbench.task import Direction
 

@@ -10,7 +10,7 @@ import pandas as pd
 from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber, decimals_for
 from harmbench.report.evidence import CellRecord, Evidence
 from harmbench.report.published import CITATION, MARK, TABLES, TITLES, PublishedTable, applies_to
-from harmbench.report.tables.shapes import direction_title, short_title
+from harmbench.report.tables.titles import direction_title, short_title
 from harmbench.statistics import ALL, CEILING
 
 __all__ = ["cost_table", "published_tables", "status_table"]

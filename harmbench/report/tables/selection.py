@@ -20,14 +20,13 @@ from harmbench.pages.table import Table, TableNumber
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import DIRECTIONS
 from harmbench.report.tables.shapes import (
-    against,
-    direction_title,
     fold_table,
     interval_table,
     list_measures,
     mean_columns,
     mean_table,
 )
+from harmbench.report.tables.titles import against, direction_title
 from harmbench.task import Direction
 
 __all__ = ["all_tables"]

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from harmbench.files.names import file_label
-from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.pages.table import (
     Column,
     Entry,
@@ -24,35 +23,19 @@ from harmbench.pages.table import (
     exponent_for,
 )
 from harmbench.report.evidence import Evidence
+from harmbench.report.tables.titles import against, direction_title, short_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, CEILING
 from harmbench.task import Direction
 
 __all__ = [
-    "SIMULATED",
     "Measure",
-    "against",
-    "direction_title",
     "fold_table",
     "interval_table",
     "list_measures",
     "mean_columns",
     "mean_table",
-    "short_title",
 ]
-
-SIMULATED = "Simulated scans, not acquired."
-"""Stands in the caption of every table of results, and on every figure, of a simulated cohort."""
-
-_SHORT = {
-    VOLUME_DIFFERENCE.name: "Volume difference",
-    "mse": "MSE",
-    "ahd": "AHD",
-    "dice": "Dice",
-    "hd": "HD",
-    "hd95": "HD95",
-    "assd": "ASSD",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +45,6 @@ class Measure:
     direction: Direction
     metric: str
     tissue: str = ""
-
-
-def short_title(evidence: Evidence, metric: str) -> str:
-    """Name a metric for a header: the usual abbreviation, or else its declared title."""
-    return _SHORT.get(metric, evidence.metrics[metric].title)
-
-
-def direction_title(direction: Direction) -> str:
-    """Print a direction: `3T to 1.5T`."""
-    return f"{direction.source} to {direction.target}"
 
 
 def list_measures(
@@ -87,23 +60,6 @@ def list_measures(
             tissues = [*TISSUES] if tissue_wise else [""]
             found += [Measure(direction, name, tissue) for tissue in tissues]
     return found
-
-
-def against(evidence: Evidence, metrics: Sequence[str]) -> str:
-    """Say what was compared with what, for a caption that may be read away from its page."""
-    shown = [name for name in metrics if evidence.has(name)]
-    text = f"{SIMULATED} " if evidence.simulated else ""
-    text += "Each method's output against the same subject's target scan."
-    if any(evidence.metrics[name].scope == "tissue" for name in shown):
-        text += f" Tissues segmented with {evidence.segmenter}."
-    if "gradient_correlation" in shown:
-        text += (
-            " The gradient correlation compares with the source instead: the original has 1 by "
-            "construction."
-        )
-    if any(evidence.metrics[name].better == "zero" for name in shown):
-        text += " A signed measure (→0) shows bias: errors of opposite sign cancel in its mean."
-    return text
 
 
 def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> pd.DataFrame:
