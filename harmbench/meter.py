@@ -24,7 +24,7 @@ class Meter:
     Attributes:
         wall_s: seconds that the block took.
         peak_memory_mb: highest resident set size of the process and its children, in MiB.
-        peak_device_memory_mb: most GPU memory that this process's tensors took at once, in MiB;
+        peak_device_memory_mb: peak GPU memory of this process's tensors, in MiB;
             `None` where torch has not used a GPU in this process.
     """
 

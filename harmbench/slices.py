@@ -1,9 +1,9 @@
-"""Volumes as stacks of 2D slices: which part of each slice a network sees, and the way back.
+"""Volumes as stacks of 2D slices: the part of each slice that a network gets, and the way back.
 
-A network that halves its input needs slices whose sides are multiples of a power of two, and wastes
-its time on empty background. A `Window` is a rectangle of one size, laid over all slices of a
-volume: `cut` gives the stack of slices under it, padded with zeros where it reaches beyond the
-volume, and `paste` puts a stack back in place.
+A network that halves its input needs slices whose sides are multiples of a power of two, and should not
+compute on empty background. A `Window` is a rectangle at one position in all slices of a volume. `cut`
+returns the stack of slices under it, padded with zeros where it extends beyond the volume; `paste` puts
+a stack back in place.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Window:
         return data
 
     def _overlap(self, plane: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where window and slices overlap, as indices of a cut and of the volume's stack."""
+        """Return where window and slices overlap, as indices of a cut and of the volume's stack."""
         inside, outside = [slice(None)], [slice(None)]
         for start, size, extent in zip(self.start, self.size, plane, strict=True):
             first, last = max(start, 0), max(min(start + size, extent), 0)
@@ -131,7 +131,7 @@ def map_slices(
     batch_size: int,
     progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.float32]:
-    """Put the slices of a volume through `function` and stack what it gives.
+    """Apply `function` to the slices of a volume and stack its results.
 
     Args:
         function: maps slices, shape (batch, rows, columns), and their numbers along the axis, shape
@@ -140,11 +140,14 @@ def map_slices(
         brain: where the brain is, same shape.
         axis: the axis along which the volume is sliced.
         multiple: rows and columns are rounded up to multiples of this.
-        crop: whether `function` sees the brain's bounding box alone; the result is 0 outside of it.
+        crop: whether `function` gets only the brain's bounding box; the result is 0 outside it.
         skip_empty: whether to leave slices without brain at 0 instead.
         at_least: smallest number of rows and columns, before rounding up; smaller slices are padded.
         batch_size: number of slices that `function` gets at once, at most.
-        progress: told after every batch how many slices are done, and of how many.
+        progress: called after every batch with the number of slices done and their total.
+
+    Returns:
+        Shape of `data`.
     """
     box = brain if crop else np.ones_like(brain)
     window = Window.around(box, axis, multiple=multiple, at_least=at_least)

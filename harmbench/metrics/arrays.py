@@ -57,7 +57,7 @@ def check_masks(masks: Mapping[str, Array]) -> None:
 def check_mask(mask: Array, name: str = "mask") -> None:
     """Raise `MetricError` unless `mask` is a boolean array with three non-empty axes."""
     _check_axes(mask, name)
-    # An integer mask would be taken for indices, and a label map for a mask of all its tissues.
+    # numpy would take an integer mask for indices; a label map is not a mask either.
     if mask.dtype != np.bool_:
         raise MetricError(f"{name} has dtype {mask.dtype}; a mask is bool")
 
@@ -86,12 +86,12 @@ def select(image: Array, mask: Mask | None) -> Array:
 
 
 def slabs(shape: Sequence[int], axis: int = 0, thickness: int | None = None) -> Iterator[slice]:
-    """Cut an axis into stretches, so that what is computed on one stays small, and in the cache.
+    """Yield slices of an axis, so that temporary arrays stay small enough for the cache.
 
     Args:
         shape: of the volume.
         axis: the axis to cut.
-        thickness: of a slab in voxels; without it, slabs hold some 2^18 voxels.
+        thickness: of a slab in voxels; `None`: slabs hold about 2^18 voxels.
     """
     extent = shape[axis]
     plane = max(1, math.prod(shape) // max(1, extent))

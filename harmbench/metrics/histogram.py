@@ -1,4 +1,4 @@
-"""How alike two distributions of intensity are.
+"""Similarity of two distributions of intensity.
 
 Histograms have 255 bins over the fixed range [0, 1], the same for every image, so that counts of
 different images, methods and subjects can be compared; values outside are clipped first. A `mask`
@@ -61,16 +61,20 @@ WASSERSTEIN = Metric(
     upper=math.inf,
     better="lower",
     scope="image",
-    description="How far intensities must move on average to turn one brain's distribution into the "
-    "other's (1-Wasserstein distance; Villani 2009, Chap. 6), in units of the intensity range.",
+    description="Mean distance by which intensities must move to turn one brain's distribution into "
+    "the other's (1-Wasserstein distance; Villani 2009, Chap. 6), in units of the intensity range.",
 )
 
 
 def bin_indices(image: Array, mask: Mask | None = None) -> NDArray[np.uint8]:
-    """Return the bin of each voxel, shape (n,), 0 to 254.
+    """Return the bin of each voxel: bin i holds intensities in [i/255, (i+1)/255), the last one 1 too.
 
-    Bin i holds intensities from i/255 up to, but without, (i+1)/255; the last one holds 1 as well.
-    `image` has shape (x, y, z) and finite values; those outside [0, 1] count as 0 or 1.
+    Args:
+        image: shape (x, y, z), finite; values outside [0, 1] count as 0 or 1.
+        mask: the voxels to use, same shape, bool; `None`: all.
+
+    Returns:
+        Shape (n,), from 0 to 254.
     """
     values = np.clip(select(image, mask), 0, 1)
     values *= BINS

@@ -62,7 +62,7 @@ def score_image(
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
         reference: the real target scan, shape (x, y, z), intensities in [0, 1].
-        source: what the method was given, shape (x, y, z), intensities in [0, 1]; `None` where it
+        source: the method's input, shape (x, y, z), intensities in [0, 1]; `None` where it
             is not known, which leaves `gradient_correlation` undefined.
         mask: brain of the reference, shape (x, y, z), bool.
         spacing_mm: distance between voxel centres along each axis.
@@ -123,7 +123,7 @@ def score_tissues(
         reference_labels: segmentation of the reference, same shape.
         spacing_mm: distance between voxel centres along each axis.
         tissues: name to label of the classes to score.
-        backend: who computes surface distances, see `overlap.surface_distances`.
+        backend: what computes surface distances, see `overlap.surface_distances`.
 
     Returns:
         For each tissue, one score per tissue metric in the order of `METRICS`. Where a tissue is

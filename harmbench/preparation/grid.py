@@ -1,4 +1,4 @@
-"""The grid of prepared volumes, and the one resampling onto it."""
+"""The grid of prepared volumes, and the resampling onto it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosW
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Where the voxels of a volume lie.
+    """Number and position of a volume's voxels.
 
     Attributes:
         shape: voxels along x, y, z.
@@ -48,7 +48,7 @@ class Grid:
         return Volume(np.zeros(self.shape, dtype=np.float32), self.affine, kind=kind)
 
     def stored_like(self, space: FileSpace) -> FileSpace:
-        """Return how a file holds this grid in the axis order of another file."""
+        """Return the space of a file with this grid in the axis order of another file."""
         turn = ornt_transform(axcodes2ornt("RAS"), io_orientation(space.affine))
         affine = self.affine @ inv_ornt_aff(turn, self.shape)
         order = np.argsort(turn[:, 0])
@@ -61,7 +61,7 @@ class TransformChain:
     """Transforms from points of the output grid to points of a scan, in the order of application.
 
     Each is a (4, 4) matrix between RAS millimetres, or the file of a displacement field. They are
-    composed, so that a scan is interpolated once, however many there are.
+    composed, so that a scan is interpolated only once.
     """
 
     links: tuple[Matrix | Path, ...] = ()
@@ -70,7 +70,7 @@ class TransformChain:
 def isotropic_grid(scan: Volume, spacing_mm: float | None) -> Grid:
     """Return the grid along a scan's axes with isotropic voxels, over its field of view.
 
-    The first voxels' centres coincide, so that a scan with such voxels already keeps its own grid.
+    The centres of the first voxels coincide. A scan that has such voxels keeps its grid.
     """
     if spacing_mm is None:
         return Grid(scan.shape, scan.affine)
@@ -87,7 +87,7 @@ def crop_grid(grid: Grid, brain: Mask, shape: tuple[int, int, int] | None) -> Gr
 
     Args:
         grid: the grid of `brain`.
-        brain: all that must stay inside.
+        brain: voxels that must stay inside, shape of the grid.
         shape: voxels along x, y, z; `None` leaves the grid as it is.
 
     Raises:
@@ -140,7 +140,7 @@ def resample(
 def resample_mask(
     mask: Mask, scan: Volume, grid: Grid, chain: TransformChain | None = None
 ) -> Mask:
-    """Resample a mask: where at least half of it is left by linear interpolation."""
+    """Resample a mask; a voxel is inside where linear interpolation gives at least 0.5."""
     inside = Volume(mask.astype(np.float32), scan.affine)
     return np.asarray(resample(inside, grid, chain) >= 0.5)
 

@@ -1,4 +1,4 @@
-"""Tissue segmentation behind one small protocol."""
+"""Tissue segmenters, and the choice of one by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SEGMENTERS: Mapping[str, Callable[..., Segmenter]] = {
 }
 
 AUTO = ("fast", "hmrf")
-"""What the choice `auto` tries, in this order."""
+"""The segmenters that `auto` tries, in this order."""
 
 
 def make_segmenter(name: str, device: str = "cpu", contrast: Contrast = "T1w") -> Segmenter:
@@ -64,7 +64,7 @@ def make_segmenter(name: str, device: str = "cpu", contrast: Contrast = "T1w") -
 
 
 def _make(name: str, **wanted: Any) -> Segmenter:
-    """Make a segmenter with those settings that it takes."""
+    """Make a segmenter with those settings that its constructor takes."""
     kind = SEGMENTERS[name]
     taken = {
         key: value for key, value in wanted.items() if key in inspect.signature(kind).parameters

@@ -29,8 +29,8 @@ _MARGIN = 2
 class Atropos:
     """Atropos with three classes from k-means and a Markov random field (Avants et al. 2011).
 
-    Intensities are clipped at the brain's 99.9th percentile, since k-means would spend a class on
-    a few bright voxels. Classes are ordered by mean intensity, as the tissues of the contrast are.
+    Intensities are clipped at the brain's 99.9th percentile, since k-means would otherwise
+    use a class for a few bright voxels. Classes become tissues by the order of their mean intensity.
     """
 
     name = "atropos"
@@ -64,7 +64,7 @@ class Atropos:
                     x=ants.from_numpy(brain.astype(np.float32), spacing=spacing),
                     i=_START,
                     m=_MARKOV_FIELD,
-                    # Off: Atropos draws another random seed each time unless told not to.
+                    # 0: no random seed per call, so that results are reproducible.
                     r=0,
                 )
             except Exception as error:
@@ -82,7 +82,7 @@ class Atropos:
 
 @contextmanager
 def _own_temporary_folder() -> Iterator[None]:
-    """Send the probability maps that antspyx leaves in the temporary folder into one that goes."""
+    """Give antspyx a temporary folder of its own, since it leaves probability maps there."""
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="harmbench-atropos-") as folder:
         tempfile.tempdir = folder

@@ -20,9 +20,9 @@ TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
 class Segmenter(Protocol):
     """Splits a skull-stripped volume into CSF, grey and white matter.
 
-    `name` stands in every results row; `version` names the software and is part of the key of every
-    segmentation. One that is made for other contrasts than T1w too takes a keyword argument
-    `contrast` and keeps it in an attribute of this name.
+    `name` is in every results row. `version` names the software and is part of the key of every
+    segmentation. A segmenter for other contrasts than T1w takes a keyword argument `contrast` and
+    keeps it in an attribute of this name.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Segmenter(Protocol):
         `volume` is skull-stripped with intensities in [0, 1]; its brain is where it is above 0.
 
         Raises:
-            UnsegmentableError: it follows from the volume that it cannot be segmented; this is
-                kept, while after any other error the next run tries again.
+            UnsegmentableError: the volume itself cannot be segmented. This is recorded; after any
+                other error the next run tries again.
         """
         ...
 
@@ -54,7 +54,11 @@ class BatchSegmenter(Segmenter, Protocol):
 
 
 def check_segmentable(volume: Volume) -> None:
-    """Raise `UnsegmentableError` for a volume that no three-class segmenter can work on."""
+    """Raise `UnsegmentableError` for a volume that no three-class segmenter can segment.
+
+    The volume must be finite and at least 0, and its brain (voxels above 0) must be more than one slice
+    thick and have three or more different intensities.
+    """
     data = volume.data
     if count_not_finite(data):
         raise UnsegmentableError("the volume has NaN or infinite voxels")

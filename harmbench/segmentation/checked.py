@@ -1,4 +1,4 @@
-"""Segmentation as every command calls it: the same checks for every segmenter."""
+"""Calls of a segmenter, with the same checks of volume and labels for every segmenter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["contrast_of", "segment", "segment_batch"]
 
 
 def contrast_of(segmenter: Segmenter) -> Contrast:
-    """Return the contrast that a segmenter takes volumes for; T1w where it does not say."""
+    """Return the contrast that a segmenter assumes; T1w where it has none."""
     return cast(Contrast, getattr(segmenter, "contrast", "T1w"))
 
 
@@ -23,9 +23,9 @@ def segment(segmenter: Segmenter, volume: Volume) -> Volume:
     """Return a segmenter's labels, checked.
 
     Raises:
-        UnsegmentableError: the volume has no tissues that could be found.
+        UnsegmentableError: the volume cannot be segmented.
         ImplausibleLabelsError: the labels cannot be a brain's tissues.
-        SegmenterError: the segmenter failed, in whatever way.
+        SegmenterError: the segmenter failed in any other way.
     """
     check_segmentable(volume)
     try:
@@ -38,7 +38,11 @@ def segment(segmenter: Segmenter, volume: Volume) -> Volume:
 def segment_batch(
     segmenter: BatchSegmenter, volumes: Sequence[Volume]
 ) -> list[Volume | SegmentationError]:
-    """Segment several volumes at once; an error that `segment` would raise stands in its place."""
+    """Segment several volumes in one call.
+
+    Returns:
+        For each volume its labels, or the error that `segment` would raise.
+    """
     found: list[Volume | SegmentationError | None] = [None] * len(volumes)
     usable = []
     for number, volume in enumerate(volumes):

@@ -1,4 +1,4 @@
-"""Labels kept on disk: computed once, found again by their key, and why a volume has none."""
+"""Labels on disk: computed once and found by their key; or the reason why a volume has none."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 _NOTE_FORMAT = 2
-"""Format of the note beside labels. The first did not tell a failure of the segmenter from one that
-follows from the volume: what it says is not known any more."""
+"""Format of the note beside labels. Notes of the first format are ignored: they did not distinguish
+failures of the segmenter from volumes that cannot be segmented."""
 
 _LASTING = ("segmentation_failed", "segmentation_implausible")
 
@@ -45,9 +45,9 @@ class Unsegmented:
     """Why a volume has no labels.
 
     Attributes:
-        reason: the segmenter and what it said.
+        reason: the segmenter's name and its message.
         status: of the rows that have no value for it; one of `STATUSES`.
-        lasting: whether it follows from the volume; otherwise the next run tries again.
+        lasting: whether the volume itself is the reason; otherwise the next run tries again.
     """
 
     reason: str
@@ -60,8 +60,8 @@ def segment_to_file(
 ) -> Volume | Unsegmented:
     """Segment a volume into `path` unless that is done already; a JSON file beside it has the key.
 
-    Beside `path` it is also kept that the volume itself cannot be segmented; a failure of the
-    segmenter is not, and leaves no file.
+    That file also records that the volume itself cannot be segmented. A failure of the segmenter leaves
+    no file.
 
     Args:
         volume: what to segment.
@@ -86,7 +86,7 @@ def segment_to_file(
 def segment_to_files(
     volumes: Sequence[Volume], paths: Sequence[Path], segmenter: Segmenter
 ) -> list[Volume | Unsegmented]:
-    """Segment volumes into `paths` as `segment_to_file` does, at once where the segmenter can."""
+    """Segment volumes into `paths` as `segment_to_file` does, in one call where the segmenter can."""
     if not isinstance(segmenter, BatchSegmenter):
         pairs = zip(volumes, paths, strict=True)
         return [segment_to_file(volume, path, segmenter) for volume, path in pairs]
@@ -116,7 +116,7 @@ def _read_note(path: Path) -> dict[str, Any]:
 def _known_labels(
     key: str, volume: Volume, path: Path, same_as: Sequence[Path] = ()
 ) -> Volume | Unsegmented | None:
-    """Return what stands in `path` or one of `same_as` under this key, and copy it to `path`."""
+    """Return the labels with this key in `path` or one of `same_as`, and copy them to `path`."""
     for file in (path, *same_as):
         note = _read_note(file)
         if note.get("key") != key:
@@ -147,7 +147,7 @@ def _keep_labels(
         device = getattr(segmenter, "device", "cpu")
         _write_labels(found, path, {**note, "status": "ok", "device": device})
         return found
-    # Labels of an earlier volume are no labels of this one.
+    # Remove labels of an earlier volume.
     path.unlink(missing_ok=True)
     _note_of(path).unlink(missing_ok=True)
     missing = unsegmented(found, segmenter)
@@ -157,7 +157,7 @@ def _keep_labels(
 
 
 def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
-    """Return what stands for the labels that `error` cost."""
+    """Return the record of missing labels for an error."""
     implausible = isinstance(error, ImplausibleLabelsError)
     status = "segmentation_implausible" if implausible else "segmentation_failed"
     lasting = isinstance(error, UnsegmentableError)
@@ -165,7 +165,7 @@ def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
 
 
 def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:
-    # Without its note a file counts for nothing: a kill in between leaves no wrong pair.
+    # Labels without a note are ignored: a process killed in between leaves no wrong pair.
     _note_of(path).unlink(missing_ok=True)
     write(labels, path)
     write_json(_note_of(path), note)
@@ -174,7 +174,7 @@ def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:
 def segmenter_key(segmenter: Segmenter) -> str:
     """SHA-256 of what a segmenter's labels depend on: name, version, contrast, and the code."""
     name = type(segmenter).__module__
-    # One that fills a package of its own counts with all of it.
+    # A segmenter in a package of its own counts with the whole package.
     package = sys.modules[name].__package__ or ""
     if package not in {"", harmbench.segmentation.__name__}:
         name = package

@@ -193,7 +193,7 @@ def test_steps_that_are_wrong_for_a_contrast_are_refused(
             ["deepbet was trained on T1w, not on T2w"],
         ),
         ("sub-1_UNIT1.nii.gz", {}, ["N4 has nothing to correct"]),
-        ("sub-1_T1map.nii.gz", {"bias__method": "none"}, ["takes its unit away"]),
+        ("sub-1_T1map.nii.gz", {"bias__method": "none"}, ["removes its unit"]),
     ],
 )
 def test_steps_that_are_doubtful_for_a_contrast_are_noted(

@@ -1,7 +1,7 @@
-"""Where the parts of a picture stand: blocks of images, three planes wide, and room for histograms.
+"""Layout of a subject's figure: two blocks of images, three planes wide, and histograms.
 
-Axes are placed by hand, in inches: every image has the same scale in mm, so that the size of a
-panel follows from what it shows.
+Axes are placed in inches. All images have the same scale in mm, so that a panel's size follows from its
+content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["WIDTH", "FigureLayout", "ImageRow", "draw_row", "short"]
 
 
 WIDTH = 9.3
-"""Width of a picture in inches."""
+"""Width of a figure in inches."""
 
 _EDGE = 0.08
 _GUTTER = 0.2
@@ -31,7 +31,7 @@ _HISTOGRAM = 1.75
 _LEGEND = 1.35
 
 _OUTLINE = "#E69F00"
-# Steps of grey: as many as the eye tells apart in noise, and far smaller files than with 255.
+# Grey levels: more are not visible in noise, and 255 give far larger files.
 _LEVELS = 32
 _NAME_LENGTH = 11
 
@@ -57,14 +57,14 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FigureLayout:
-    """Where things stand: two blocks of images, three planes wide, and histograms.
+    """Positions of two blocks of images, three planes wide, and of the histograms.
 
     Attributes:
         scale: inches per mm.
         widths_mm: per block, the width of each plane's panels.
         height_mm: of every panel.
         lines: rows of images.
-        beside: whether histograms stand in the second block, which has no images.
+        beside: whether histograms are in the second block, which then has no images.
         height: of the figure, in inches.
     """
 
@@ -116,7 +116,7 @@ class FigureLayout:
 
 
 def short(name: str) -> str:
-    """Shorten a session's name in the middle: dates and numbers differ at the end, sites in front."""
+    """Shorten a session's name in the middle: names often differ at the start or the end."""
     part = _NAME_LENGTH // 2
     return name if len(name) <= _NAME_LENGTH else f"{name[:part]}…{name[-part:]}"
 

@@ -1,4 +1,4 @@
-"""How the `hmrf` segmenter holds a volume: the brain's box, in the order in which FSL holds images."""
+"""Memory layout of the `hmrf` segmenter: the brain's bounding box, with the axes in FSL's order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BrainBox:
     """The box of the brain in a volume, and which of its voxels are brain.
 
     In the box, axes are (z, y, x), x runs from right to left, and one voxel of margin surrounds the
-    brain. FSL holds images this way, whatever their file's order from left to right; sweeps in
-    place depend, a little, on the order.
+    brain. FSL uses this order for every file. Results of in-place sweeps depend slightly on the
+    order.
 
     Attributes:
         shape: of the volume, (x, y, z).
