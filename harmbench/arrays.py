@@ -47,12 +47,12 @@ def count_not_finite(data: Array) -> int:
 
 
 def in_unit_range(data: Array) -> bool:
-    """Whether all values of a finite, non-empty array lie in [0, 1], up to `ROUNDING`."""
+    """Whether all values of a finite array, any non-empty shape, lie in [0, 1], up to `ROUNDING`."""
     return float(data.min()) >= -ROUNDING and float(data.max()) <= 1 + ROUNDING
 
 
 def outside_unit_range(data: Array) -> Mask:
-    """Return where the values of a finite array lie outside [0, 1] by more than `ROUNDING`."""
+    """Return where a finite array lies outside [0, 1] by more than `ROUNDING`; same shape, bool."""
     return np.asarray((data < -ROUNDING) | (data > 1 + ROUNDING), dtype=np.bool_)
 
 

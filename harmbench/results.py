@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -55,7 +54,7 @@ _TEXT = [
 ]
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Make a results table from rows, with all columns in order."""
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return frame.astype({"value": float, "fold": int, "seed": int})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,7 +212,7 @@ def training_slices(
         VolumeError: source and target of a pair lie on different grids.
     """
     cuts: list[Array] = []  # one (2, slices, rows, columns) per subject, as small as its brain
-    keys: list[Any] = [axis, multiple, crop, margin, skip_empty, at_least]
+    keys: list[object] = [axis, multiple, crop, margin, skip_empty, at_least]
     for pair in pairs:
         names = (f"source of {pair.subject}", f"target of {pair.subject}")
         require_same_grid(pair.source, pair.target, names)

@@ -132,7 +132,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
 
@@ -145,7 +145,7 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def key_of(*parts: Any) -> str:
+def key_of(*parts: object) -> str:
     """SHA-256 (hexadecimal) of JSON-like values, independent of the order of mapping keys."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -85,7 +84,7 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
 
 def describe_cohort(
     data: DataSettings, folder: Path | None = None, progress: Progress | None = None
-) -> tuple[list[dict[str, Any]], tuple[Note, ...]]:
+) -> tuple[list[dict[str, str | float]], tuple[Note, ...]]:
     """Open and check a cohort, and describe its scans.
 
     Returns:
@@ -101,7 +100,7 @@ def describe_cohort(
     notes = list(cohort.notes)
     if not raw:
         notes += validate(cohort, cohort.sessions, data.rescale, progress, workers).notes
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for (subject, session), scan in sorted(cohort.scans.items()):
         volume = load_scan(scan, data.rescale)
         brain = volume.data[volume.data > 0]

@@ -132,7 +132,7 @@ def background_value(data: Array) -> float | None:
 
 
 def share_below_zero(data: Array) -> float:
-    """Return the share of the nonzero voxels that are below 0, from 0 to 1."""
+    """Return the share of the nonzero voxels (x, y, z) that are below 0, from 0 to 1."""
     below = np.count_nonzero(data < 0)
     return float(below / max(1, np.count_nonzero(data)))
 

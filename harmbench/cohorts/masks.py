@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harmbench.arrays import Mask
+from harmbench.arrays import Array, Mask
 from harmbench.cohorts.intensities import (
     background_value,
     edge_values,
@@ -68,7 +66,7 @@ def read_mask(path: Path, scan: Volume) -> BrainMask:
     return BrainMask(mask, (*volume.notes, *notes))
 
 
-def to_binary(values: NDArray[Any]) -> tuple[Mask, tuple[str, str] | None]:
+def to_binary(values: Array) -> tuple[Mask, tuple[str, str] | None]:
     """Turn the values of a mask file, shape (x, y, z), finite, into a boolean mask.
 
     Returns:
@@ -102,7 +100,7 @@ def to_binary(values: NDArray[Any]) -> tuple[Mask, tuple[str, str] | None]:
     )
 
 
-def _two_values(values: NDArray[Any], low: float, high: float) -> tuple[str, str] | None:
+def _two_values(values: Array, low: float, high: float) -> tuple[str, str] | None:
     if high == 1 and low == 0 and np.count_nonzero(values) == np.count_nonzero(values == 1):
         return None
     if abs(high - 1) <= _NOISE:
@@ -110,7 +108,7 @@ def _two_values(values: NDArray[Any], low: float, high: float) -> tuple[str, str
     return "mask-values", f"the two values are 0 and {high:g}: the brain is where it is {high:g}"
 
 
-def _unit(positive: NDArray[Any]) -> float:
+def _unit(positive: Array) -> float:
     """The value that means 1: 1, or in other units the value of most voxels above 0."""
     found, counts = np.unique(positive, return_counts=True)
     most = int(np.argmax(counts))

@@ -73,7 +73,7 @@ def new_subject(root: Path, subject: str) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def publish(made: Path, root: Path, subject: str, row: Mapping[str, Any], key: str) -> None:
+def publish(made: Path, root: Path, subject: str, row: Mapping[str, object], key: str) -> None:
     """Move a finished subject from the folder `made` into the dataset, in one rename.
 
     If another process has written the same subject meanwhile, that one is kept unless it is damaged.

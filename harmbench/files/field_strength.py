@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["FIELD", "nominal_label", "parse_tesla", "same_field"]
 
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"([0-9]*[.,]?[0-9]+(?:e[+-]?[0-9]+)?|[0-9]+[.,])\s*([a-z]*
 _MISSING = {"", "n/a", "na", "nan", "none", "null", "unknown", "unspecified"}
 
 
-def parse_tesla(value: Any) -> float:
+def parse_tesla(value: object) -> float:
     """Return a field strength in tesla.
 
     Args:

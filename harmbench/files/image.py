@@ -122,7 +122,7 @@ class ImageFile:
         return space
 
     def voxels(self) -> NDArray[np.float32]:
-        """Read the voxels, scaled as the header says, in the file's own axis order.
+        """Read the voxels, scaled as the header says, shape `shape` in the file's own axis order.
 
         Raises:
             VolumeError: they are not real numbers, or the file is damaged or shorter than declared.

@@ -7,7 +7,9 @@ import gzip
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
+
+from typing_extensions import Buffer
 
 from harmbench.errors import VolumeError
 
@@ -24,7 +26,7 @@ _ANNEX = "git-annex, which has not fetched it: `git annex get {name}` or `datala
 class _Gzip(gzip.GzipFile):
     """Gzip that decompresses into a given buffer in chunks, without a second copy of the whole."""
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and (chunk := self.read(min(CHUNK_BYTES, len(view) - done))):

@@ -99,7 +99,7 @@ def odd_sidecars(scans: Sequence[Path]) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def field_text(value: Any) -> str | None:
+def field_text(value: object) -> str | None:
     """Return a field's value as text; `None` where it is missing, or neither text nor number."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]

@@ -62,7 +62,7 @@ def spacing_of(affine: Matrix) -> Matrix:
 
 
 def matrix_fault(matrix: Matrix) -> str:
-    """Say why a matrix is not a usable affine; empty where it is one."""
+    """Say why a matrix is not a usable affine, shape (4, 4); empty where it is one."""
     if matrix.shape != (4, 4):
         return "is not a 4x4 matrix"
     if not np.isfinite(matrix).all():

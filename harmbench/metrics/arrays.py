@@ -55,7 +55,7 @@ def check_masks(masks: Mapping[str, Array]) -> None:
 
 
 def check_mask(mask: Array, name: str = "mask") -> None:
-    """Raise `MetricError` unless `mask` is a boolean array with three non-empty axes."""
+    """Raise `MetricError` unless `mask` is boolean, of shape (x, y, z) without empty axes."""
     _check_axes(mask, name)
     # numpy would take an integer mask for indices; a label map is not a mask either.
     if mask.dtype != np.bool_:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -123,7 +122,9 @@ def describe(
     )
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
+def _differences(
+    before: Mapping[str, object], after: Mapping[str, object], where: str = ""
+) -> list[str]:
     found = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
@@ -134,7 +135,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str
     return found
 
 
-def write_participants(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_participants(root: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write `participants.tsv`: participant_id and group of each finished subject."""
     lines = ["participant_id\tgroup", *(f"{r['participant_id']}\t{r['group']}" for r in rows)]
     write_text(root / _PARTICIPANTS, "\n".join(lines) + "\n")
@@ -146,9 +147,9 @@ def steps(
     stripper: SkullStripper,
     settings: PrepareSettings,
     reference: str,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Describe each step that was applied to a scan, in order, with parameters and versions."""
-    found: list[dict[str, Any]] = [
+    found: list[dict[str, object]] = [
         {
             "name": "reorient",
             "to": settings.orientation,
@@ -192,7 +193,7 @@ def steps(
 
 def _cleaning_steps(
     clean: CleanScan, stripper: SkullStripper, settings: PrepareSettings
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Describe skull stripping, the shift of the intensities' zero, and the bias field."""
     inside = clean.bias[clean.brain]
     return [
@@ -229,7 +230,7 @@ def write_session(
     folder: Path,
     stem: Path,
     prepared: PreparedScan,
-    done: Sequence[Mapping[str, Any]],
+    done: Sequence[Mapping[str, object]],
     scan: Scan,
     session: str,
     notes: Sequence[Note] = (),
@@ -265,7 +266,7 @@ def write_session(
 def _write_transforms(base: Path, prepared: PreparedScan) -> None:
     """Write each transform of the chain in ANTs' format, and a JSON file with their order."""
     name = f"{base.name}_from-scan_to-prepared_mode-image"
-    files: list[dict[str, Any]] = []
+    files: list[dict[str, object]] = []
     for place, link in enumerate(prepared.chain.links, start=1):
         if isinstance(link, Path):
             file = base.with_name(f"{name}_desc-step{place}_xfm.nii.gz")

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
@@ -17,7 +16,7 @@ from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, to_ants, write_linear
 from harmbench.preparation.settings import Interpolation
-from harmbench.volume import FileSpace, Volume
+from harmbench.volume import FileSpace, Kind, Volume
 
 __all__ = ["Grid", "TransformChain", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
 
@@ -43,7 +42,7 @@ class Grid:
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
 
-    def empty(self, kind: Any = "intensity") -> Volume:
+    def empty(self, kind: Kind = "intensity") -> Volume:
         """Return a volume of zeros."""
         return Volume(np.zeros(self.shape, dtype=np.float32), self.affine, kind=kind)
 
@@ -140,7 +139,17 @@ def resample(
 def resample_mask(
     mask: Mask, scan: Volume, grid: Grid, chain: TransformChain | None = None
 ) -> Mask:
-    """Resample a mask; a voxel is inside where linear interpolation gives at least 0.5."""
+    """Resample a mask; a voxel is inside where linear interpolation gives at least 0.5.
+
+    Args:
+        mask: shape (x, y, z), on the grid of `scan`.
+        scan: gives the mask's affine.
+        grid: the output's grid.
+        chain: transforms from the output to the scan; `None`: none.
+
+    Returns:
+        Bool, shape of the grid.
+    """
     inside = Volume(mask.astype(np.float32), scan.affine)
     return np.asarray(resample(inside, grid, chain) >= 0.5)
 

@@ -43,7 +43,7 @@ class CleanScan:
 
 
 def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
-    """Read a raw scan and the mask that came with it.
+    """Read a raw scan and the mask that came with it, both of shape (x, y, z).
 
     Raises:
         VolumeError: a file is missing, damaged, or not a 3D image, or the mask is not this scan's.

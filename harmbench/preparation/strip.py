@@ -70,7 +70,7 @@ def brain_volume_ml(mask: Mask, volume: Volume) -> float:
 
 
 def check_plausible(mask: Mask, scan: Volume, settings: StripSettings) -> None:
-    """Refuse a mask that cannot be that of a brain.
+    """Refuse a mask, shape (x, y, z), that cannot be that of a brain.
 
     Raises:
         PreparationError: its volume is not plausible, or its voxels are noise or uniform.

@@ -50,7 +50,7 @@ class DeepBet:
             return BrainExtraction(no_gpu=True)
 
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
-        """Return where the brain is; see `SkullStripper`."""
+        """Return where the brain is, shape (x, y, z); see `SkullStripper`."""
         image = nib.Nifti1Image(scan.data, scan.affine)
         try:
             found = self._network.run(image)[1]
@@ -109,7 +109,7 @@ class HdBet:
                 hd_bet_prediction.folder_with_parameter_files = before
 
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
-        """Return where the brain is; see `SkullStripper`."""
+        """Return where the brain is, shape (x, y, z); see `SkullStripper`."""
         network = self._network
         from HD_BET.hd_bet_prediction import hdbet_predict
 
@@ -141,7 +141,7 @@ class Bet:
         return fsl_version("bet", "skull stripper bet")
 
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
-        """Return where the brain is; see `SkullStripper`."""
+        """Return where the brain is, shape (x, y, z); see `SkullStripper`."""
         _ = self.version
         with _scan_file(scan) as path:
             out = path.with_name("brain")
@@ -164,7 +164,7 @@ class GivenMask:
     def __init__(self, settings: StripSettings) -> None: ...
 
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
-        """Return `given`; see `SkullStripper`."""
+        """Return `given`, shape (x, y, z); see `SkullStripper`."""
         if given is None:
             raise PreparationError(
                 "it has no mask: strip.method=mask needs a manifest with a `mask` column, or BIDS "
@@ -182,7 +182,7 @@ class AlreadyStripped:
     def __init__(self, settings: StripSettings) -> None: ...
 
     def mask(self, scan: Volume, given: Mask | None = None) -> Mask:
-        """Return the voxels that differ from the background; see `SkullStripper` and `brain_of`."""
+        """Return the voxels that differ from the background, shape (x, y, z); see `brain_of`."""
         try:
             return brain_of(scan)[0]
         except VolumeError as error:

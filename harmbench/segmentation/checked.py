@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from harmbench.errors import HarmbenchError, SegmentationError, SegmenterError
 from harmbench.segmentation.base import TISSUES, BatchSegmenter, Segmenter, check_segmentable
@@ -61,7 +61,7 @@ def segment_batch(
     return [one for one in found if one is not None]
 
 
-def _batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> Sequence[Any]:
+def _batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> Sequence[object]:
     if not volumes:
         return []
     try:
@@ -82,7 +82,7 @@ def _as_segmentation_error(error: Exception) -> SegmentationError:
     return SegmenterError(f"{type(error).__name__}: {error}")
 
 
-def _checked(segmenter: Segmenter, volume: Volume, labels: Any) -> Volume:
+def _checked(segmenter: Segmenter, volume: Volume, labels: object) -> Volume:
     if not isinstance(labels, Volume) or labels.kind != "label":
         raise SegmenterError(f"returned {type(labels).__name__}, expected a Volume of labels")
     if not labels.same_grid(volume):

@@ -116,6 +116,14 @@ def by_rising_intensity(classes: NDArray[np.uint8], data: NDArray[np.float32]) -
 
 
 def to_tissues(classes: NDArray[np.uint8], contrast: Contrast) -> NDArray[np.uint8]:
-    """Turn classes by rising intensity (0 background, 1 darkest, 3 brightest) into tissue labels."""
+    """Turn classes into tissue labels.
+
+    Args:
+        classes: any shape; 0 background, 1 darkest, 3 brightest.
+        contrast: gives the order of the tissues by brightness.
+
+    Returns:
+        Labels 0 to 3, same shape.
+    """
     table = np.array([0, *(TISSUES[tissue] for tissue in RISING[contrast])], dtype=np.uint8)
     return table[classes]

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import harmbench.segmentation
 from harmbench.code_keys import own_code, stage_code
@@ -103,7 +102,7 @@ def _note_of(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _read_note(path: Path) -> Mapping[str, object]:
     """Return the note beside labels; empty where it is absent, damaged or of another format."""
     try:
         note = read_json(_note_of(path))
@@ -122,7 +121,7 @@ def _known_labels(
         if note.get("key") != key:
             continue
         if note.get("status") in _LASTING:
-            return Unsegmented(str(note["reason"]), note["status"], lasting=True)
+            return Unsegmented(str(note["reason"]), str(note["status"]), lasting=True)
         try:
             labels = read(file, kind="label")
         except VolumeError as error:
@@ -141,7 +140,7 @@ def _keep_labels(
     found: Volume | SegmentationError, key: str, path: Path, segmenter: Segmenter
 ) -> Volume | Unsegmented:
     """Write labels, or the reason why the volume has none, with their key."""
-    note = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
+    note: dict[str, object] = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
     if isinstance(found, Volume):
         note |= {"version": segmenter.version, "contrast": contrast_of(segmenter)}
         device = getattr(segmenter, "device", "cpu")
@@ -164,7 +163,7 @@ def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
     return Unsegmented(f"{segmenter.name}: {error}", status, lasting)
 
 
-def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:
+def _write_labels(labels: Volume, path: Path, note: Mapping[str, object]) -> None:
     # Labels without a note are ignored: a process killed in between leaves no wrong pair.
     _note_of(path).unlink(missing_ok=True)
     write(labels, path)

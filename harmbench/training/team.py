@@ -74,7 +74,7 @@ class Team:
         return cast(AbstractContextManager[Any], self._accelerator.no_sync(network))
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean of a tensor over all processes."""
+        """Return the mean of a tensor, any shape, over all processes."""
         if self._accelerator is None:
             return values
         return cast(Tensor, self._accelerator.reduce(values, reduction="mean"))

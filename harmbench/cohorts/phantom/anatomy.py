@@ -51,7 +51,7 @@ _MAPS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """What the scanner sees of a subject, on a box around the brain cut out of a larger grid.
+    """The tissues of a subject, on a box around the brain that is a part of a larger grid.
 
     Attributes:
         grid: the box, in RAS; all maps have its shape.
@@ -73,12 +73,12 @@ class Anatomy:
 
     @property
     def brain(self) -> NDArray[np.bool_]:
-        """The brain with the fluid in it: what an ideal skull stripping keeps."""
+        """Mask (x, y, z) of the brain with its fluid: the result of an ideal skull stripping."""
         return self.hull > HULL_LEVEL
 
     @property
     def tissues(self) -> dict[str, Single]:
-        """Shares of CSF, GM and WM, which sum to 1: vessels count as CSF, lesions as WM."""
+        """Shares of CSF, GM and WM, each (x, y, z), which sum to 1: vessels are CSF, lesions WM."""
         share = self.fractions
         return {
             "CSF": share["CSF"] + share["BLOOD"],
@@ -88,7 +88,7 @@ class Anatomy:
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """The tissue with the largest share: 1 CSF, 2 GM, 3 WM, everywhere in the box."""
+        """The tissue with the largest share, (x, y, z): 1 CSF, 2 GM, 3 WM, everywhere in the box."""
         largest = np.stack(list(self.tissues.values())).argmax(0)
         return np.asarray(largest + 1, dtype=np.uint8)
 
@@ -110,10 +110,10 @@ def make_anatomy(
     Voxels of more than 1.4 mm are averaged from voxels of half that size.
 
     Args:
-        subject: whose anatomy.
+        subject: whose anatomy to make.
         atlas: the average brain.
         grid: a grid of the whole field of view; the result is a box of its voxels.
-        margin_mm: what the box leaves around the brain.
+        margin_mm: margin of the box around the brain.
     """
     factor = 2 if grid.spacing_mm > _FINE_ENOUGH_MM else 1
     field = field_of_view(1.0)

@@ -8,7 +8,6 @@ not depend on the number of threads of a linear algebra library.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,7 @@ class PhantomGrid:
         return matrix
 
     def axis(self, number: int) -> NDArray[np.float64]:
-        """Positions of the voxel centres along an axis, in mm."""
+        """Positions of the voxel centres along an axis, shape (n,), in mm."""
         steps = np.arange(self.shape[number], dtype=np.float64)
         return np.asarray(self.start_mm[number] + self.spacing_mm * steps)
 
@@ -82,7 +81,7 @@ class Nodes:
     grid: PhantomGrid
 
     def on(self, grid: PhantomGrid) -> Single:
-        """Evaluate at the voxels of `grid`; beyond the nodes the function goes on as a constant."""
+        """Evaluate at the voxels of `grid`, shape (x, y, z); beyond the nodes the function is constant."""
         out = self.values
         for axis in range(3):
             position = (grid.axis(axis) - self.grid.start_mm[axis]) / self.grid.spacing_mm
@@ -97,7 +96,7 @@ class Nodes:
             )
             shape = [1, 1, 1]
             shape[axis] = -1
-            total: Any = 0
+            total: Single = np.zeros((), dtype=np.float32)
             for offset, weight in enumerate(weights):
                 index = np.clip(first + offset, 0, self.grid.shape[axis] - 1)
                 total = total + np.take(out, index, axis=axis) * weight.reshape(shape)

@@ -1,4 +1,4 @@
-"""Tissue shares: crisp boundaries and folds of the subject's own, out of blurred probabilities."""
+"""Tissue shares with sharp boundaries and individual folds, made from blurred probabilities."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def tissue_shares(
 ) -> dict[str, Single]:
     """Share of each class at N points of the brain.
 
-    Every tissue has a score: its probability in the average brain, what that probability has above
-    its surroundings (which brings back thin sulci and gyri), and random functions. A softmax at low
+    Every tissue has a score: its probability in the average brain, the difference of that probability
+    to its surroundings (which brings back thin sulci and gyri), and random functions. A softmax at low
     temperature makes boundaries about as wide as partial volume at 1 mm; deep nuclei and the
     brainstem, which are mixtures, stay soft.
 
@@ -107,11 +107,15 @@ def _folds(
 
 
 def myelin_deviation(wm: Single, shares: Mapping[str, Single]) -> Single:
-    """Relative deviation of T1 with myelin, at N points.
+    """Relative deviation of T1 with myelin, shape (N,).
 
     T1 falls with depth: deep cortical layers hold more myelin than those at the surface, and central
-    white matter more than that below the cortex. The average brain's share of white matter, `wm`,
-    stands for depth.
+    white matter more than that below the cortex. The average brain's share of white matter is used
+    as a measure of depth.
+
+    Args:
+        wm: the average brain's share of white matter at N points, shape (N,).
+        shares: see `tissue_shares`.
     """
     grey = -_MYELIN_GM * (np.clip(wm, 0, 0.6) - 0.2)
     white = _MYELIN_WM * np.clip(0.9 - wm, -0.1, 0.6)

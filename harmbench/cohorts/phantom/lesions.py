@@ -30,7 +30,7 @@ def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> 
         load_ml: volume to reach, in template space.
 
     Returns:
-        On the template's grid, severity times membership in [0, 1]; zero everywhere for no load.
+        Shape of the template's grid, severity times membership in [0, 1]; all 0 without a load.
     """
     found = np.zeros(atlas.grid.shape, dtype=np.float32)
     if load_ml <= 0:

@@ -36,7 +36,7 @@ _LARGEST_UNITS = 4095
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """Where a head and the imaging grid lie in one session.
+    """Position of a head and of the imaging grid in one session.
 
     Attributes:
         pose: (4, 4), the subject's millimetres to the session's RAS millimetres, rigid.
@@ -81,7 +81,16 @@ def head_grid(spacing_mm: float) -> PhantomGrid:
 
 
 def head(generator: np.random.Generator, anatomy: Anatomy, image: Single) -> Single:
-    """Put fluid, skull and scalp around the brain of a noise-free image."""
+    """Add fluid, skull and scalp around the brain of a noise-free image.
+
+    Args:
+        generator: source of the random numbers.
+        anatomy: the subject, on the grid of `image`.
+        image: signal relative to white matter, shape (x, y, z).
+
+    Returns:
+        The head, same shape and unit.
+    """
     spacing = anatomy.grid.spacing_mm
     distance = ndimage.distance_transform_edt(~anatomy.brain, sampling=spacing)
     uneven = random_nodes(generator, anatomy.grid, 12.0).on(anatomy.grid)
@@ -102,7 +111,7 @@ def head(generator: np.random.Generator, anatomy: Anatomy, image: Single) -> Sin
 
 
 def place(generator: np.random.Generator, protocol: Protocol, spacing_mm: float) -> Placement:
-    """Draw how the head lies in the scanner and how the slices are angled."""
+    """Draw the position of the head in the scanner and the angle of the slices."""
     pose = _rigid(generator, _POSE_DEG, _POSE_MM)
     tilt = _rigid(generator, _OBLIQUE_DEG, _OBLIQUE_MM)
     x, y, z = (max(8, 2 * round(n / spacing_mm / 2)) for n in protocol.matrix)
@@ -125,10 +134,10 @@ def raw_scan(
     Args:
         generator: random numbers of the session.
         anatomy: the truth, on the grid of `image`.
-        image: noise-free signal of the head, white matter near 1.
-        placement: where head and grid lie.
+        image: noise-free signal of the head, shape (x, y, z), white matter near 1.
+        placement: position of head and grid.
         protocol: for the acquired voxel, and whether distortion is corrected.
-        scanner: how it degrades.
+        scanner: its blur, noise, bias field and distortion.
     """
     grid = anatomy.grid
     index = _source_index(grid, placement, protocol, scanner)
@@ -148,7 +157,7 @@ def raw_scan(
 def _source_index(
     grid: PhantomGrid, placement: Placement, protocol: Protocol, scanner: Scanner
 ) -> Single:
-    """Index (3, ...) into `grid` of what each voxel of the scan shows."""
+    """Return the index (3, ...) into `grid` of the point that each voxel of the scan shows."""
     voxels = np.indices(placement.shape, dtype=np.float32)
     points = _transform(placement.affine, voxels)
     if not protocol.distortion_corrected:

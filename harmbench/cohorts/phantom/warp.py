@@ -149,7 +149,7 @@ def to_template(warp: Warp, grid: PhantomGrid, traits: Traits) -> Single:
 
 
 def sample(values: Single, grid: PhantomGrid, points_mm: Single) -> Single:
-    """Linear interpolation of a map at positions (3, ...) in mm; 0 outside of it."""
+    """Interpolate a map, shape (x, y, z), linearly at positions (3, ...) in mm; 0 outside it."""
     start = np.asarray(grid.start_mm, dtype=np.float32).reshape(3, *[1] * (points_mm.ndim - 1))
     index = (points_mm - start) / np.float32(grid.spacing_mm)
     found: Single = ndimage.map_coordinates(values, index, order=1, output=np.float32)

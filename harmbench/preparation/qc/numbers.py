@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harmbench.arrays import Array
 from harmbench.metrics.image import nmi
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.page import QcColumn
@@ -146,7 +147,7 @@ def _information(one: Volume, other: Volume) -> float:
     return nmi(_unit(one.data), _unit(other.data), both)
 
 
-def _unit(data: Any) -> Any:
+def _unit(data: Array) -> Array:
     """Scale an array to [0, 1] where scaling was switched off."""
     low, high = float(data.min()), float(data.max())
     return data if low >= 0 and high <= 1 else (data - low) / max(high - low, 1e-12)

@@ -39,7 +39,7 @@ _PARALLEL_SWEEPS = 2 * SWEEPS
 
 
 class BatchFit:
-    """The state between the steps, and in the end the result, for several volumes.
+    """The state between the steps, and finally the result, for several volumes.
 
     Args:
         regions: where each volume's brain is.
@@ -88,12 +88,12 @@ class BatchFit:
         self.failures: dict[int, SegmentationError] = {}
 
     def cut(self, batch: Tensor, number: int) -> Tensor:
-        """View the box of one volume in a tensor of all."""
+        """View the box of one volume, (..., z, y, x), in a tensor of all, (volume, ..., z, y, x)."""
         z, y, x = self.regions[number].brain.shape
         return batch[number, ..., :z, :y, :x]
 
     def start(self) -> None:
-        """Take evenly spaced percentiles as means, and each voxel for the nearest one's class."""
+        """Take evenly spaced percentiles as means, and assign each voxel to the nearest."""
         found = np.zeros((3, *self.mean.shape))
         at = torch.arange(1, self.classes + 1, dtype=torch.float64) / (self.classes + 1)
         for i in range(len(self.regions)):
@@ -106,7 +106,7 @@ class BatchFit:
                 check_distinct(means.cpu().numpy())
             except SegmentationError as error:
                 self.failures[i] = error
-            # Sorted, each class is one stretch.
+            # In sorted order, each class is one interval.
             ends = torch.searchsorted(brain, (means[1:] + means[:-1]) / 2, right=True).tolist()
             for k, (first, last) in enumerate(zip([0, *ends], [*ends, brain.numel()], strict=True)):
                 group = brain[first:last]
@@ -150,7 +150,7 @@ class BatchFit:
         self.values = self.y - self.bias
 
     def finish(self) -> None:
-        """Put the classes into the order of rising means; one that is nowhere the most probable fails."""
+        """Sort the classes by mean; a volume fails where a class is nowhere the most probable."""
         order = np.argsort(self.mean, axis=1, kind="stable")
         if (order != np.arange(self.classes)).any():
             self.p = torch.stack([p[o.tolist()] for p, o in zip(self.p, order, strict=True)])
@@ -161,7 +161,7 @@ class BatchFit:
             self._check(i, voxels == 0, "no voxel is left to it")
 
     def labels(self, number: int) -> NDArray[np.uint8]:
-        """Return the box of a volume's labels: 1, 2, ..., and 0 outside the brain."""
+        """Return the box of a volume's labels, (z, y, x): 1, 2, ..., and 0 outside the brain."""
         labels = self.cut(self.p, number).argmax(dim=0).add_(1) * self.cut(self.inside, number)
         return np.asarray(labels.to(torch.uint8).cpu().numpy())
 
@@ -172,7 +172,7 @@ class BatchFit:
         return gap.square_().mul_(-half).sub_(self._tensor(0.5 * np.log(self.var)))
 
     def _tensor(self, numbers: Double) -> Tensor:
-        """Give the device (volume, n) numbers, ready to meet (volume, n, z, y, x)."""
+        """Move (volume, n) numbers to the device, with axes to broadcast over (volume, n, z, y, x)."""
         single = torch.from_numpy(numbers.astype(np.float32)).to(self.y.device)
         return single[:, :, None, None, None]
 
@@ -180,7 +180,7 @@ class BatchFit:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
         for i, one in enumerate(gone):
             self._check(i, one, "its probability has fallen below one voxel")
-        # One volume's failure is no reason to stop for the others.
+        # The other volumes go on.
         self.mean = np.where(gone, 0, mean)
         self.var = np.where(gone, 1, np.maximum(var, self.least_variance))
 
@@ -200,7 +200,8 @@ def fit_batch(
 ) -> BatchFit:
     """Estimate means, variances, bias field and class posteriors of several volumes together.
 
-    Arguments as for `BatchFit`; whose `failures` say which volumes cannot be segmented.
+    Arguments, and shapes of the result, as for `BatchFit`. Its `failures` name the volumes that cannot
+    be segmented.
     """
     model = BatchFit(regions, intensities, spacings_mm, classes, device)
     with torch.inference_mode():

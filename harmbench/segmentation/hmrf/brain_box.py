@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from harmbench.arrays import bounding_box
+from harmbench.arrays import Array, bounding_box
 
 __all__ = ["BrainBox"]
 
@@ -50,15 +50,15 @@ class BrainBox:
         last = np.where(some, inner.shape[2] - 1 - inner[:, :, ::-1].argmax(axis=2), 0)
         return cls(brain.shape, box, inner, first, last.astype(np.int32))
 
-    def to_box(self, data: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the box of a volume, float32, 0 outside the brain."""
+    def to_box(self, data: Array) -> NDArray[np.float32]:
+        """Return the box (z, y, x) of a volume (x, y, z), float32, 0 outside the brain."""
         boxed = np.zeros(self.brain.shape, dtype=np.float32)
         boxed[1:-1, 1:-1, 1:-1] = _turn(data)[self.box]
         boxed[~self.brain] = 0
         return boxed
 
     def to_volume(self, boxed: NDArray[Number], background: float = 0) -> NDArray[Number]:
-        """Return a read-only volume of the box's values, `background` outside the box."""
+        """Return a read-only volume (x, y, z) of a box (z, y, x), `background` outside the box."""
         volume = np.full(self.shape, background, dtype=boxed.dtype)
         _turn(volume)[self.box] = boxed[1:-1, 1:-1, 1:-1]
         volume.flags.writeable = False

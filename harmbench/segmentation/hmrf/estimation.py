@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.arrays import Double, Single
+from harmbench.arrays import Array, Double, Single
 from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
 from harmbench.segmentation.hmrf.brain_box import BrainBox
@@ -71,7 +71,7 @@ class Fit:
     variances: Double
 
     def labels(self, region: BrainBox) -> NDArray[np.uint8]:
-        """Return the most probable class of each voxel: 1, 2, ..., and 0 outside the brain."""
+        """Return the most probable class of each voxel, (z, y, x): 1, 2, ..., 0 outside the brain."""
         labels: NDArray[np.uint8] = (self.posteriors.argmax(axis=0) + 1).astype(np.uint8)
         labels[~region.brain] = 0
         return labels
@@ -119,8 +119,8 @@ class Steps(Protocol):
 def run_steps(model: Steps) -> None:
     """Go through the schedule of FAST.
 
-    The mixture's steps each estimate classes and then posteriors, the first step's classes being
-    those that `start` finds: the first bias field follows posteriors, not classes.
+    Each step of the mixture estimates classes, then posteriors; the first step's classes are those of
+    `start`. The first bias field therefore follows posteriors, not classes.
     """
     model.start()
     model.mix()
@@ -138,14 +138,14 @@ def run_steps(model: Steps) -> None:
 
 
 def neighbour_weights(spacing_mm: Sequence[float]) -> Double:
-    """Return one over the distance in mm to the neighbours along x, y, z, xy, xz and yz."""
+    """Return 1 over the distance in mm to the neighbours along x, y, z, xy, xz, yz, shape (6,)."""
     x, y, z = spacing_mm
     distances = (x, y, z, np.hypot(x, y), np.hypot(x, z), np.hypot(y, z))
     return 1 / np.array(distances, dtype=np.float64)
 
 
 def smoothing_kernel(spacing_mm: float) -> Single:
-    """Return the Gaussian that smooths the bias field along one axis, from its centre outwards.
+    """Return the Gaussian that smooths the bias field along one axis, shape (n,), from its centre on.
 
     Its standard deviation is 0.51 * 20 mm, and it ends at twice that, cut to whole voxels first.
     """
@@ -175,7 +175,7 @@ def weighted_moments(
 
 
 def check_distinct(means: Double) -> None:
-    """Raise `UnsegmentableError` unless the percentiles that classes start from all differ."""
+    """Raise `UnsegmentableError` unless the first means, shape (class,), all differ."""
     if not (np.diff(means) > 0).all():
         classes = means.size
         raise UnsegmentableError(
@@ -185,7 +185,12 @@ def check_distinct(means: Double) -> None:
 
 
 def check_alive(gone: NDArray[np.bool_], why: str) -> None:
-    """Raise `UnsegmentableError`, with the reason, if a class, by rising mean, is gone."""
+    """Raise `UnsegmentableError` if a class is gone.
+
+    Args:
+        gone: by rising mean, shape (class,).
+        why: the reason, for the message.
+    """
     if gone.any():
         number = int(np.argmax(gone)) + 1
         names = _CLASS_NAMES if gone.size == 3 else {}
@@ -220,7 +225,7 @@ class _Model:
         self.least_variance = 0.0
 
     def start(self) -> None:
-        """Take evenly spaced percentiles as means, and each voxel for the nearest one's class."""
+        """Take evenly spaced percentiles as means, and assign each voxel to the nearest."""
         brain = self.y[self.region.brain].astype(np.float64)
         classes = self.mean.size
         self.least_variance = (LEAST_SPREAD * float(brain.std())) ** 2
@@ -290,7 +295,7 @@ class _Model:
         check_alive(voxels == 0, "no voxel is left to it")
         return found
 
-    def _set_classes(self, voxels: NDArray[Any], mean: Double, var: Double) -> None:
+    def _set_classes(self, voxels: Array, mean: Double, var: Double) -> None:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
         check_alive(gone, "its probability has fallen below one voxel")
         self.mean, self.var = mean, np.maximum(var, self.least_variance)

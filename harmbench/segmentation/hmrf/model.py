@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.arrays import is_spacing
+from harmbench.arrays import Array, is_spacing
 from harmbench.errors import SegmentationError
 from harmbench.segmentation.base import check_segmentable
 from harmbench.segmentation.hmrf.brain_box import BrainBox
@@ -45,7 +45,7 @@ class HmrfResult:
 
 
 def hmrf(
-    data: NDArray[Any],
+    data: Array,
     spacing_mm: Sequence[float],
     *,
     classes: int = 3,
@@ -93,7 +93,7 @@ def hmrf(
 
 
 def hmrf_batch(
-    volumes: Sequence[NDArray[Any]],
+    volumes: Sequence[Array],
     spacings_mm: Sequence[Sequence[float]],
     *,
     device: str = "cuda",
@@ -169,7 +169,7 @@ def _batch_result(found: BatchFit, i: int, spacing_mm: Sequence[float] | None) -
 
 
 def _checked(
-    data: NDArray[Any], spacing_mm: Sequence[float], classes: int
+    data: Array, spacing_mm: Sequence[float], classes: int
 ) -> tuple[Volume, tuple[float, ...]]:
     spacing = tuple(float(value) for value in spacing_mm)
     if not is_spacing(spacing):

@@ -38,7 +38,7 @@ _SAME, _COMPATIBLE, _OTHER = 2.0, 1.0, -1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """What the likelihoods of mixel types are made of.
+    """The parameters of the likelihoods of mixel types.
 
     Attributes:
         pairs: (pair, 2) int32, the classes of each mixture.
@@ -100,7 +100,7 @@ def mixture_of(
         log_variances: (class,), of the log intensities.
     """
     classes = means.size
-    # The spread of a log intensity, carried over: keeps a class of one value from having none.
+    # From the spread of the log intensity: a class of one value must not have a variance of 0.
     variances = np.maximum(variances, 1e-6 * log_variances * (1 + log_centre) ** 2)
     pairs = np.array(list(combinations(range(classes), 2)), dtype=np.int32)
     grid = fraction_grid()
@@ -115,9 +115,9 @@ def mixture_of(
 
 
 def fraction_grid() -> Single:
-    """Return the fractions from 0 to 1, counted up in single precision.
+    """Return the fractions from 0 to 1, shape (101,), summed up in single precision.
 
-    Counted so, they fall short by a few 1e-7: of two halves the second class has the larger, which
+    The sums are too small by a few 1e-7, so that at one half the second class has the larger share. This
     decides a mixture's tissue as in FAST.
     """
     steps = np.full(round(1 / STEP), STEP, dtype=np.float32)
