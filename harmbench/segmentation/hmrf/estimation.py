@@ -185,12 +185,7 @@ def check_distinct(means: Double) -> None:
 
 
 def check_alive(gone: NDArray[np.bool_], why: str) -> None:
-    """Raise `UnsegmentableError` if a class is gone.
-
-    Args:
-        gone: by rising mean, shape (class,).
-        why: the reason, for the message.
-    """
+    """Raise `UnsegmentableError`, with the reason, if a class is gone; shape (class,), by mean."""
     if gone.any():
         number = int(np.argmax(gone)) + 1
         names = _CLASS_NAMES if gone.size == 3 else {}
