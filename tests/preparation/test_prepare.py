@@ -20,6 +20,7 @@ import pytest
 
 import harmbench.preparation.cohort
 import harmbench.preparation.subject
+import harmbench.preparation.summary
 from harmbench.cohorts.base import Cohort
 from harmbench.cohorts.bids import read_bids
 from harmbench.cohorts.data import DataSettings
@@ -272,7 +273,7 @@ def test_a_full_disk_leaves_finished_subjects_intact(prepare, tmp_path: Path, mo
     assert summary.failed == {"sub-02": f"{tmp_path / 'out'}: no space left for its files"}
     assert _files(tmp_path / "out" / "sub-01") == before
     assert not list((tmp_path / "out").glob(".new-*"))
-    monkeypatch.setattr(harmbench.preparation.cohort, "write_participants", full)
+    monkeypatch.setattr(harmbench.preparation.summary, "write_participants", full)
     with pytest.raises(OSError, match=r"No space left.*prepared subjects are intact"):
         prepare()
     assert _files(tmp_path / "out" / "sub-01") == before
