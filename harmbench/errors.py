@@ -18,6 +18,7 @@ HarmbenchError
 ├── MetricError            arrays that cannot be scored together
 ├── RunError               a run folder cannot be used
 └── ReportError            there is nothing to report, or a run folder is unreadable
+    └── DamagedRecordError a record of a run or a cell cannot be read
 ```
 
 A message says what is wrong, where, and what is allowed.
@@ -31,6 +32,7 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "CohortError",
     "ConfigError",
+    "DamagedRecordError",
     "FoldError",
     "HarmbenchError",
     "ImplausibleLabelsError",
@@ -46,6 +48,7 @@ __all__ = [
     "UnavailableError",
     "UnsegmentableError",
     "VolumeError",
+    "describe",
     "suggest",
 ]
 
@@ -134,6 +137,21 @@ class RunError(HarmbenchError):
 
 class ReportError(HarmbenchError):
     """There is nothing to report, or a run folder is unreadable."""
+
+
+class DamagedRecordError(ReportError):
+    """A record of a run or a cell is not what harmbench writes."""
+
+
+def describe(error: Exception) -> str:
+    """Say what an error says, after its class where it is none of harmbench's or has no words.
+
+    Python's own errors may have few words: those of a `KeyError` are the key.
+    """
+    name, text = type(error).__name__, str(error)
+    if not text:
+        return name
+    return text if isinstance(error, HarmbenchError | OSError) else f"{name}: {text}"
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

@@ -82,7 +82,7 @@ def choose_folds(text: str, k: int) -> tuple[int, ...]:
     if text.strip() == "all":
         return tuple(range(k))
     chosen = [part.strip() for part in text.split(",")]
-    bad = [part for part in chosen if not part.isdigit() or int(part) >= k]
+    bad = [part for part in chosen if not (part.isascii() and part.isdigit()) or int(part) >= k]
     if bad:
         raise FoldError(
             f"no such fold: {_listed(bad)}; choose all, or from 0 to {k - 1}: 0,{k - 1}"

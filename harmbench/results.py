@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
 from harmbench.errors import ReportError
-from harmbench.storage import atomic
+from harmbench.storage import write_text
 
-__all__ = ["COLUMNS", "FAILURES", "STATUSES", "merge", "read_results", "table", "write_results"]
+__all__ = [
+    "BASELINE",
+    "CEILING",
+    "COLUMNS",
+    "FAILURES",
+    "STATUSES",
+    "merge",
+    "read_results",
+    "results_text",
+    "table",
+    "write_results",
+]
+
+BASELINE = "identity"
+"""The control that paired differences are taken to: the untreated source."""
+
+CEILING = "target"
+"""The control that nothing is ranked against: the reference scored against itself."""
 
 COLUMNS = (
     "method",
@@ -60,29 +78,33 @@ def table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     return frame.astype({"value": float, "fold": int, "seed": int})
 
 
-def write_results(frame: pd.DataFrame, path: Path) -> None:
-    """Write a results table as CSV, atomically, in a fixed row order, values at full precision."""
+def results_text(frame: pd.DataFrame) -> str:
+    """Return a results table as CSV, in a fixed row order, values with nine significant digits."""
     ordered = frame[list(COLUMNS)].sort_values(_IDENTITY, kind="stable")
-    with atomic(path) as temporary:
-        ordered.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    return ordered.to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 
-def read_results(path: Path) -> pd.DataFrame:
-    """Read a results table.
+def write_results(frame: pd.DataFrame, path: Path) -> None:
+    """Write a results table as CSV (see `results_text`), atomically."""
+    write_text(path, results_text(frame))
+
+
+def read_results(source: Path | TextIO) -> pd.DataFrame:
+    """Read a results table from its file, or from an open text.
 
     Raises:
         ReportError: the file is missing, or lacks a column.
     """
-    if not path.is_file():
-        raise ReportError(f"{path}: no such file; is this the folder of a finished run?")
+    if isinstance(source, Path) and not source.is_file():
+        raise ReportError(f"{source}: no such file; is this the folder of a finished run?")
     texts: dict[Hashable, type[str]] = dict.fromkeys(_TEXT, str)
     try:
-        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
+        frame = pd.read_csv(source, dtype=texts, keep_default_na=False, na_values={"value": [""]})
     except (ValueError, pd.errors.ParserError) as error:
-        raise ReportError(f"{path}: not a results table ({error})") from error
+        raise ReportError(f"{source}: not a results table ({error})") from error
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
-        raise ReportError(f"{path}: not a results table, columns missing: {', '.join(missing)}")
+        raise ReportError(f"{source}: not a results table, columns missing: {', '.join(missing)}")
     return frame[list(COLUMNS)]
 
 

@@ -115,6 +115,8 @@ def why_not_writable(folder: Path) -> str | None:
     """Say why a folder, which need not exist yet, cannot be made or written to; `None` if it can."""
     existing = folder.absolute()
     while not existing.exists():
+        if existing.is_symlink():
+            return f"cannot be a folder, {existing} is a link that leads nowhere"
         existing = existing.parent
     if not existing.is_dir():
         return f"cannot be a folder, {existing} is a file"

@@ -72,7 +72,8 @@ class Volume:
         notes: assumptions made when its file was read.
 
     Raises:
-        VolumeError: the array is not 3D or empty, or the affine is not an invertible (4, 4).
+        VolumeError: the array is not 3D, empty or not of real numbers, or the affine is not an
+            invertible (4, 4).
     """
 
     data: Array
@@ -91,10 +92,13 @@ class Volume:
             raise VolumeError("an affine is a finite 4x4 matrix")
         if not is_invertible(affine):
             raise VolumeError("the affine cannot be inverted: an axis has no extent")
+        if data.dtype.kind not in "biuf":
+            raise VolumeError(f"a volume has real numbers; this array has the type {data.dtype}")
         wanted = np.float32 if self.kind == "intensity" else np.uint8
         # A read-only array is shared. Others are copied, so that no caller can change the volume.
         if data.dtype != wanted or data.flags.writeable:
-            data = np.array(data, dtype=wanted, order="C")
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found
+                data = np.array(data, dtype=wanted, order="C")
             data.flags.writeable = False
         affine.flags.writeable = False
         object.__setattr__(self, "data", data)

@@ -62,6 +62,6 @@ def test_choosing_folds() -> None:
     assert choose_folds("all", 3) == (0, 1, 2)
     assert choose_folds("2", 3) == (2,)
     assert choose_folds("2, 0", 3) == (0, 2)
-    for text in ("3", "a", "-1", "0,7"):
+    for text in ("3", "a", "-1", "0,7", "\N{SUPERSCRIPT TWO}"):
         with pytest.raises(FoldError, match="no such fold"):
             choose_folds(text, 3)

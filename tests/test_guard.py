@@ -85,6 +85,22 @@ def test_errors_of_named_code_begin_with_its_name() -> None:
         _ = 1 / 0
 
 
+def test_a_hard_exit_is_an_error_too() -> None:
+    leave = os._exit
+    with pytest.raises(MethodError, match=r"^os\._exit\(0\) was called"), method_call():
+        os._exit(0)
+    assert os._exit is leave
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_ends_by_a_hard_exit() -> None:
+    with method_call():
+        child = os.fork()
+        if child == 0:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
 def test_the_working_directory_is_put_back(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError), method_call():

@@ -20,7 +20,7 @@ from harmbench.errors import CohortError, VolumeError
 from harmbench.preparation.cohort import prepare_cohort
 from harmbench.preparation.summary import PrepareSummary
 from harmbench.runner.outside import score_triple, segment_scan
-from harmbench.runner.triples import Triple
+from harmbench.runner.outside_files import Triple
 from harmbench.storage import read_json
 from harmbench.trained import export_model, load_model
 from harmbench.trained.apply import apply_model

@@ -25,12 +25,8 @@ MARK = "# Long: "
 UNDER_WAY = {
     "harmbench/cli/running.py:run",
     "harmbench/cli/scans.py:prepare",
-    "harmbench/runner/cell.py",
-    "harmbench/runner/cell.py:_CellRun",
-    "harmbench/runner/experiment.py",
     "harmbench/runner/experiment.py:run_experiment",
     "harmbench/runner/rescore.py:rescore_run",
-    "harmbench/trained/record.py",
     "methods/_regression/model.py",
     "methods/_regression/model.py:SliceRegression",
 }

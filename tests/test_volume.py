@@ -142,6 +142,8 @@ def test_history_grows_and_the_original_keeps_its_own() -> None:
     [
         (np.zeros((2, 2)), np.eye(4), "three non-empty axes"),
         (np.zeros((2, 0, 2)), np.eye(4), "three non-empty axes"),
+        (np.zeros((2, 2, 2), complex), np.eye(4), "real numbers"),
+        (np.full((2, 2, 2), "1"), np.eye(4), "real numbers"),
         (np.zeros((2, 2, 2)), np.eye(3), "4x4"),
         (np.zeros((2, 2, 2)), np.diag([1, 1, 0, 1]), "cannot be inverted"),
         (np.zeros((2, 2, 2)), np.diag([1, np.nan, 1, 1]), "finite"),

@@ -63,7 +63,7 @@ def parse_shape(text: str) -> tuple[int, ...] | None:
     parts = text.split("x")
     if text == "none":
         return None
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         raise ConfigError(f"crop '{text}': expected three numbers such as 160x224x224, or none")
     return tuple(int(part) for part in parts)
 

@@ -72,7 +72,7 @@ def run(
     - `harmbench run --method my_method.py:MyMethod --data scans.csv --rescale percentile`
     """
     from harmbench.config import load_experiment, select_methods
-    from harmbench.planning import parse_duration
+    from harmbench.planning.durations import parse_duration
     from harmbench.runner.experiment import run_experiment
 
     budget_s = None if budget is None else parse_duration(budget)

@@ -87,9 +87,11 @@ def prepare(
         typer.Option("--config", "-c", help="A YAML file: preparation settings, and data."),
     ] = None,
     overrides: Overrides = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Subjects at a time.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Subjects at a time.")
+    ] = None,
     memory: Annotated[
-        float | None, typer.Option(help="Memory for all of them together, in GB.")
+        float | None, typer.Option(min=0.1, help="Memory for all of them together, in GB.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Prepare anew what OUT holds with other settings.")
@@ -194,9 +196,10 @@ def score(
     """
     from harmbench.results import FAILURES
     from harmbench.runner.outside import score_all
-    from harmbench.runner.triples import find_triples
+    from harmbench.runner.outside_files import find_triples, odd_triples
 
     triples = find_triples(volume, reference, source)
+    say_notes(odd_triples(triples))
     frame = score_all(
         triples,
         segmenter or "auto",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,14 @@ from harmbench.cohorts.bids_choice import choose, differing, mask_of, matching, 
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing, Unknown, list_images
 from harmbench.cohorts.bids_sessions import PREPARED, session_of
 from harmbench.cohorts.bids_settings import BidsSettings, short_name
-from harmbench.cohorts.participants import EVERYBODY, Participants, read_participants
+from harmbench.cohorts.masks import missing_masks
+from harmbench.cohorts.participants import (
+    EVERYBODY,
+    Participants,
+    other_tables,
+    read_participants,
+    similar_groups,
+)
 from harmbench.errors import CohortError, suggest
 from harmbench.files.sidecars import odd_sidecars, simulated_among
 from harmbench.files.text import read_object
@@ -62,7 +70,8 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
             problems.append(f"subject {key[0]}, session {key[1]}: {error}")
     notes += _strangers(listing, settings.suffix, files, problems)
     groups, found = _groups(people, listing, sessions, problems)
-    notes += found
+    notes += (*found, *similar_groups(groups.values()))
+    notes += other_tables(folder) if people is None else []
     scans, found = _with_masks(chosen, files, listing, problems)
     notes += found
     if problems:
@@ -88,7 +97,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
 
 def _described(folder: Path) -> tuple[dict[str, Any], list[Note]]:
     path = folder / _DESCRIPTION
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise CohortError(f"{folder}: not a BIDS folder, it has no {_DESCRIPTION}")
     found, notes = read_object(path)
     return found, list(notes)
@@ -221,11 +230,7 @@ def _with_masks(
     kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
     folders = sorted({file.path.parent for file in files})
     notes = [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
-    bare = [f"subject {s.subject}, session {s.session}" for s in scans.values() if s.mask is None]
-    if len(bare) < len(scans):
-        text = "the scan has no brain mask, others have one"
-        notes += [Note("mask-missing", text, where) for where in bare]
-    return scans, notes
+    return scans, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
 
 
 def _mixed(chosen: Mapping[Key, BidsFile], settings: BidsSettings) -> list[Note]:

@@ -77,14 +77,19 @@ def choose(files: Sequence[BidsFile], run: str) -> BidsFile:
     others = {entity: own for entity, own in labels.items() if len(own) > 1 and entity != "run"}
     by_run = sorted(files, key=lambda file: _order(file.entities.get("run", "")))
     found = by_run[-1 if run == "last" else 0]
-    alike = [file for file in files if file.entities.get("run") == found.entities.get("run")]
+    mine = found.entities.get("run")
+    alike = [file for file in files if _same_label("run", file.entities.get("run"), mine)]
     if not others and len(alike) == 1:
         return found
     names = ", ".join(sorted(file.path.name for file in (files if others else alike)))
     settings = " and ".join(
         f"data.bids.entities.{entity} ({', '.join(sorted(own))})" for entity, own in others.items()
     )
-    advice = f"choose with {settings}" if others else "they differ in folder or ending: remove one"
+    advice = (
+        f"choose with {settings}"
+        if others
+        else "they differ in folder or ending, or in zeros of run-: remove one"
+    )
     raise CohortError(f"{len(files if others else alike)} files fit ({names}): {advice}")
 
 

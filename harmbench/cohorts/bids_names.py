@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from harmbench.errors import CohortError
+from harmbench.files.kinds import why_no_file
+from harmbench.files.text import label_text
 
 __all__ = ["ENTITIES", "BidsFile", "Listing", "Unknown", "list_images"]
 
@@ -25,9 +27,12 @@ ENTITIES: Final = {
 """Long names of the entities of BIDS, and as they stand in file names."""
 
 _ENDINGS = (".nii", ".nii.gz")
+# With what unfinished downloads and compressors add.
 _IMAGES = re.compile(
-    r"(\.nii|\.nii\.\w+|\.mgz|\.mgh|\.img|\.img\.gz|\.mnc|\.nrrd|\.mha|\.mif|\.mif\.gz)$", re.I
+    r"\.(nii|mgz|mgh|img|hdr|mnc|nrrd|nhdr|mha|mhd|mif|mih|par|rec|head|brik|dcm|ima)(\.\w+)*$",
+    re.IGNORECASE,
 )
+_FOLDERS = re.compile(r"(sub|ses)-.+|anat")
 _DATATYPES = {"anat", "func", "dwi", "fmap", "perf", "pet", "mrs", "meg", "eeg", "ieeg"}
 _DATATYPES |= {"beh", "micr", "nirs", "motion"}
 # What BIDS keeps beside the subjects; other data sets have their own folders below these.
@@ -83,24 +88,31 @@ class Listing:
 def list_images(root: Path) -> Listing:
     """List the images of a BIDS folder, without those of the data sets inside it.
 
-    A label that BIDS does not allow, such as `NYU-001` or `1.5T`, is taken whole.
+    A label that BIDS does not allow, such as `NYU-001` or `1.5T`, is taken whole. Folders of BIDS
+    that are links which lead nowhere, and folders named like images, are among what is not understood.
 
     Raises:
         CohortError: a folder cannot be read.
     """
     files: list[BidsFile] = []
     unknown: list[Unknown] = []
-    for path in _images(root):
+    for path, fault in _images(root):
+        parts = tuple(map(label_text, path.relative_to(root).parts))
         try:
-            files.append(_understood(path, path.relative_to(root).parts))
+            if fault:
+                raise ValueError(fault)
+            files.append(_understood(path, parts))
         except ValueError as error:
-            unknown.append(_unknown(path, path.relative_to(root).parts, str(error)))
-    subjects = sorted(p.name for p in root.glob("sub-*") if p.is_dir())
+            unknown.append(_unknown(path, parts, str(error)))
+    subjects = sorted({label_text(p.name) for p in root.glob("sub-*") if p.is_dir()})
     return Listing(tuple(subjects), tuple(files), tuple(unknown))
 
 
-def _images(root: Path) -> Iterator[Path]:
-    """Go through all images below a folder; links are followed, but in no circle."""
+def _images(root: Path) -> Iterator[tuple[Path, str]]:
+    """Go through all images below a folder, and say what is wrong with them, if anything is.
+
+    Links are followed, but in no circle.
+    """
 
     def fail(error: OSError) -> None:
         raise CohortError(f"{error.filename}: cannot be read ({error.strerror})") from error
@@ -115,9 +127,13 @@ def _images(root: Path) -> Iterator[Path]:
         if parts and here.resolve() in {folder.resolve() for folder in above}:
             folders.clear()
             continue
+        yield from ((here / f, "a folder, expected an image") for f in folders if _IMAGES.search(f))
+        folders[:] = [f for f in folders if not _IMAGES.search(f)]
         for name in sorted(names):
             if _IMAGES.search(name) and not name.startswith("."):
-                yield here / name
+                yield here / name, ""
+            elif _FOLDERS.fullmatch(name) and (here / name).is_symlink():
+                yield here / name, why_no_file(here / name) or "a link to a file, expected a folder"
 
 
 def _understood(path: Path, parts: tuple[str, ...]) -> BidsFile:

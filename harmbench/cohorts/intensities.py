@@ -26,8 +26,8 @@ __all__ = [
     "edge_values",
     "equal_neighbours",
     "finite",
-    "large_foreground",
     "not_a_scan",
+    "odd_foreground",
     "out_of_range",
     "share_below_zero",
     "with_notes",
@@ -51,6 +51,7 @@ _MOST_LABELS = 256
 _LABEL_MAP_EQUAL = 0.75
 _SAMPLE = 100_000
 _OVERSHOOT = 0.05
+_DARK = 0.05
 
 
 def with_notes(volume: Volume, *notes: Note) -> Volume:
@@ -257,12 +258,21 @@ def out_of_range(volume: Volume, setting: str) -> str | None:
     return f"intensities from {low:.7g} to {high:.7g}, expected 0 to 1: {advice}"
 
 
-def large_foreground(volume: Volume, where: str = "") -> tuple[Note, ...]:
-    """Return a note where more volume lies above 0 than a brain has."""
-    voxel_ml = float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    if np.count_nonzero(volume.data > 0) * voxel_ml <= MOST_BRAIN_ML:
+def odd_foreground(volume: Volume, where: str = "") -> tuple[Note, ...]:
+    """Return notes on a foreground that is too large, reaches the edges, or is too dark for a brain."""
+    area = volume.data > 0
+    if not area.any():
         return ()
-    text = (
-        f"more than {MOST_BRAIN_ML:g} ml lie above 0, more than a brain: is the skull still there?"
-    )
-    return (Note("large-foreground", text, where),)
+    found = []
+    voxel_ml = float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    if np.count_nonzero(area) * voxel_ml > MOST_BRAIN_ML:
+        ml = f"{MOST_BRAIN_ML:g} ml"
+        text = f"more than {ml} lie above 0, more than a brain: is the skull still there?"
+        found.append(Note("large-foreground", text, where))
+    if edge_values(area).mean() >= _EDGE_SHARE:
+        text = "values above 0 reach the edges of the volume, where no brain is: is it stripped?"
+        found.append(Note("no-background", text, where))
+    if float(np.percentile(volume.data[area], 99)) < _DARK:
+        text = f"99 % of the brain lie below {_DARK:g}, expected 0 to 1: is another scale meant?"
+        found.append(Note("low-range", text, where))
+    return tuple(found)

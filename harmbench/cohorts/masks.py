@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from harmbench.errors import VolumeError
 from harmbench.notes import Note
 from harmbench.volume import Volume, read, require_same_grid
 
-__all__ = ["BrainMask", "read_mask", "to_binary"]
+__all__ = ["BrainMask", "missing_masks", "read_mask", "to_binary"]
 
 
 _NOISE = 1e-3
@@ -33,6 +34,8 @@ _FEW_LABELS, _LABELS_EQUAL = 8, 0.6
 # A mask is not that of the scan's brain where it covers the edges of the volume, lies on background, or
 # holds only a small part of a stripped brain (a brain is a third of a head).
 _COVERED_EDGES, _MOST_BACKGROUND, _NOTED_BACKGROUND, _LEAST_FOREGROUND = 0.9, 0.5, 0.1, 0.1
+_MOST_LEFT_OUT = 0.2
+_SIDES_OF_A_HEAD = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +44,15 @@ class BrainMask:
 
     data: Mask
     notes: tuple[Note, ...] = ()
+
+
+def missing_masks(masks: Mapping[tuple[str, str], Path | None]) -> list[Note]:
+    """Note the scans, (subject, session), without a brain mask, where others have one."""
+    bare = [f"subject {who}, session {visit}" for (who, visit), own in masks.items() if own is None]
+    if len(bare) == len(masks):
+        return []
+    text = "the scan has no brain mask, others have one"
+    return [Note("mask-missing", text, where) for where in bare]
 
 
 def read_mask(path: Path, scan: Volume) -> BrainMask:
@@ -143,4 +155,18 @@ def _misfit(mask: Mask, scan: Volume) -> tuple[str, str] | None:
         )
     if empty > _NOTED_BACKGROUND:
         return "mask-on-background", "a part of the mask lies on the scan's background"
+    left_out = np.count_nonzero(foreground) - inside
+    if left_out > _MOST_LEFT_OUT * np.count_nonzero(foreground) and not _within(mask, foreground):
+        text = "the mask leaves out a part of the scan on one side, as of a brain that was cut"
+        return "mask-leaves-out", text
     return None
+
+
+def _within(mask: Mask, foreground: Mask) -> bool:
+    """Whether a foreground reaches beyond a mask on most sides, as a head reaches beyond the brain."""
+    sides = 0
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        own, all_of_it = (np.flatnonzero(area.any(axis=others)) for area in (mask, foreground))
+        sides += int(all_of_it[0] < own[0]) + int(all_of_it[-1] > own[-1])
+    return sides >= _SIDES_OF_A_HEAD

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from harmbench.errors import CohortError, suggest
-from harmbench.files.text import TextTable, read_table
+from harmbench.files.names import same_on_disk
+from harmbench.files.text import TextTable, label_text, read_table
 from harmbench.notes import Note
 
-__all__ = ["DEFAULT_COLUMN", "EVERYBODY", "Participants", "read_participants"]
+__all__ = [
+    "DEFAULT_COLUMN",
+    "EVERYBODY",
+    "Participants",
+    "other_tables",
+    "read_participants",
+    "similar_groups",
+]
 
 EVERYBODY: Final = "all"
 """The group of subjects without a group in the table."""
@@ -20,7 +29,8 @@ DEFAULT_COLUMN: Final = "group"
 
 _FILE = "participants.tsv"
 _SUBJECT = "participant_id"
-_MISSING = ("", "n/a")
+_TABLES = {".tsv", ".csv", ".txt", ".xls", ".xlsx", ".ods"}
+_MISSING = {"", "n/a"}
 _LIKE_GROUPS = {"group", "groups", "diagnosis", "diagnoses", "dx", "diag", "patient_group"}
 _LIKE_GROUPS |= {"clinical_group", "disease", "condition", "cohort", "status", "phenotype", "arm"}
 
@@ -52,7 +62,7 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
         CohortError: the table is not usable, lists a subject twice, or has no such column.
     """
     path = folder / _FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     table = read_table(path, "\t")
     if _SUBJECT not in table.columns:
@@ -69,17 +79,37 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
         f"line {row.line}: {_SUBJECT} is empty" for row in table.rows if not row.values[_SUBJECT]
     )
     for row in table.rows:
-        subject = f"sub-{row.values[_SUBJECT].removeprefix('sub-')}"
+        subject = f"sub-{label_text(row.values[_SUBJECT]).removeprefix('sub-')}"
         if subject in groups:
             problems[f"{_FILE} lists {subject} twice"] = None
-        value = row.values[column] if grouped else EVERYBODY
-        if value in _MISSING:
+        value = label_text(row.values[column]) if grouped else EVERYBODY
+        if value.casefold() in _MISSING:
             text = f"its {column} is missing in {_FILE}; it is in the group '{EVERYBODY}'"
             notes.append(Note("group-missing", text, f"subject {subject}"))
-        groups[subject] = EVERYBODY if value in _MISSING else value
+            value = EVERYBODY
+        groups[subject] = value
     if problems:
         raise CohortError(f"{path} cannot be used:", list(problems))
     return Participants(groups, grouped, tuple(notes))
+
+
+def other_tables(folder: Path) -> list[Note]:
+    """Name files that may be meant as a data set's participants.tsv, where it has none."""
+    text = f"there is no {_FILE}, and this file is not read: all subjects are one group"
+    found = sorted(p for p in folder.glob("[Pp][Aa][Rr][Tt][Ii][Cc][Ii][Pp][Aa][Nn][Tt]*.*"))
+    return [Note("table-not-read", text, str(p)) for p in found if p.suffix.lower() in _TABLES]
+
+
+def similar_groups(groups: Iterable[str]) -> list[Note]:
+    """Note groups whose names differ in case only: they may be meant to be one."""
+    spellings: dict[str, list[str]] = {}
+    for name in sorted(set(groups)):
+        spellings.setdefault(same_on_disk(name), []).append(name)
+    return [
+        Note("groups-alike", f"{' and '.join(names)} are taken as different groups")
+        for names in spellings.values()
+        if len(names) > 1
+    ]
 
 
 def _offers(table: TextTable, path: Path) -> Sequence[Note]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from harmbench.cohorts.base import Cohort, Rescale, masked_and_scaled
-from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_range
+from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError
 from harmbench.files.sidecars import noted
@@ -106,7 +106,7 @@ def _check_subject(
             if problem is None:
                 volumes[session] = volume
                 notes += [*volume.notes, *noted(scan.path)]
-                notes += large_foreground(volume, str(scan.path))
+                notes += odd_foreground(volume, str(scan.path))
                 if has_repeated_value(volume.data):
                     notes.append(
                         replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")

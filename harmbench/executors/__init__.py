@@ -1,5 +1,6 @@
 """Where cells run."""
 
-from harmbench.executors.local import Died, LocalExecutor
+from harmbench.executors.base import Died, Executor
+from harmbench.executors.local import LocalExecutor
 
-__all__ = ["Died", "LocalExecutor"]
+__all__ = ["Died", "Executor", "LocalExecutor"]

@@ -10,33 +10,23 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.managers import SyncManager
 from queue import Queue
-from typing import Generic, TypeVar
 
+from harmbench.executors.base import Died, Item, Result
 from harmbench.processes import QueuedProgress, Report, end_with_parent, shared_threads, worker_pool
 from harmbench.progress import Display
 from harmbench.task import Progress
 
-__all__ = ["Died", "LocalExecutor"]
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+__all__ = ["LocalExecutor"]
 
 _Messages = Queue[tuple[str, Report] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
-    """What stands for the result of work whose process was killed."""
-
-    reason: str
-
-
-class LocalExecutor(Generic[Item, Result]):
+class LocalExecutor:
     """Run a function over items, `jobs` at a time.
 
     With one job everything runs in this process. With more, each runs in a process of its own pool;
     the machine's threads are shared out among them. A process that is killed costs its own item
-    only: what ran beside it is run again, alone.
+    only: what ran beside it is run again, alone. It is an `Executor`.
 
     Args:
         jobs: number of items in flight.
@@ -52,14 +42,7 @@ class LocalExecutor(Generic[Item, Result]):
         display: Display,
         line: Callable[[Item, Result | Died], str] | None = None,
     ) -> Iterator[tuple[Item, Result | Died]]:
-        """Yield each item with its result, in the order of completion.
-
-        Args:
-            work: called with an item and a progress reporter; picklable where `jobs` > 1.
-            items: what to work on.
-            display: shows progress.
-            line: makes the line that is printed when an item is done.
-        """
+        """Yield each item with its result, as `Executor.run` does; with one job nothing is pickled."""
         source = self._alone(work, items, display) if self.jobs == 1 else None
         for item, result in source or self._pooled(work, items, display):
             display.finish(str(item), line(item, result) if line else "")

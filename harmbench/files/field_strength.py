@@ -23,7 +23,7 @@ _SMALLEST_T = 0.01
 _GAUSS = (12_000, 120_000)
 _TESLA_PER = {"t": 1.0, "tesla": 1.0, "mt": 1e-3, "millitesla": 1e-3}
 _TESLA_PER |= dict.fromkeys(("g", "gs", "gauss"), 1e-4)
-_NUMBER = re.compile(r"([0-9]*[.,]?[0-9]+(?:e[+-]?[0-9]+)?|[0-9]+[.,])\s*([a-z]*)")
+_NUMBER = re.compile(r"\+?([0-9]*[.,]?[0-9]+(?:e[+-]?[0-9]+)?|[0-9]+[.,])\s*([a-z]*)")
 _MISSING = {"", "n/a", "na", "nan", "none", "null", "unknown", "unspecified"}
 
 

@@ -16,6 +16,7 @@ from nibabel.volumeutils import shape_zoom_affine
 
 from harmbench.arrays import Matrix
 from harmbench.errors import VolumeError
+from harmbench.files.nifti_values import Remark, length_unit
 from harmbench.files.transforms import (
     ALIGNED,
     Transform,
@@ -35,16 +36,9 @@ __all__ = [
 ]
 
 
-Remark = tuple[str, str]
-"""Kind and text of a note on a file."""
-
 _LARGEST_SHEAR = 1e-3
 _LARGEST_GAP_MM = 0.1
 _SPACING_RATIO = 0.01
-_PLAUSIBLE_SPACING_MM = (0.01, 20.0)
-
-# NIfTI codes of units of length other than millimetres (2); 0, unknown, counts as millimetres.
-_UNITS = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +90,7 @@ def nifti_space(header: Any, shape: tuple[int, int, int]) -> tuple[FileSpace, li
     if used is None:
         used = _guess(header["pixdim"][1:4], shape)
         remarks.append(_guess_remark("qform and sform codes are 0"))
-    unit_mm, unit_remarks = _unit(int(header["xyzt_units"]) & 7, spacing_of(used))
+    unit_mm, unit_remarks = length_unit(int(header["xyzt_units"]) & 7, spacing_of(used))
     scale = np.diag([unit_mm, unit_mm, unit_mm, 1.0])
     remarks += unit_remarks
     if sform.matrix is not None and qform.matrix is not None:
@@ -213,22 +207,6 @@ def _guess(sizes: Any, shape: tuple[int, int, int]) -> Matrix:
 def _guess_remark(why: str) -> Remark:
     text = f"its header has no orientation ({why}): left and right are a guess and may be swapped"
     return "left-right-guessed", text
-
-
-def _unit(code: int, spacing: Matrix) -> tuple[float, list[Remark]]:
-    """Return the header's unit in mm; ignore a unit that gives impossible voxel sizes."""
-    if code not in _UNITS:
-        return 1.0, []
-    name, size_mm = _UNITS[code]
-    low, high = _PLAUSIBLE_SPACING_MM
-
-    def plausible(spacing_mm: Matrix) -> bool:
-        return bool((spacing_mm >= low).all() and (spacing_mm <= high).all())
-
-    if plausible(spacing) and not plausible(spacing * size_mm):
-        text = f"its header gives {name}, which no scan's voxels can be; millimetres are assumed"
-        return 1.0, [("units-not-believed", text)]
-    return size_mm, [("units-converted", f"its header gives {name}; they become millimetres")]
 
 
 def _shear(affine: Matrix) -> list[Remark]:

@@ -1,7 +1,7 @@
-"""Image files: their format, their header, and their voxels, read to the last byte.
+"""Image files: their format, their header, and their voxels.
 
-Compressed files are read to their end in one pass, so that their checksums are verified. Where a file
-is not an image, such as a pointer to content that was not downloaded, the error says what it is.
+Files are read to the last byte, so that checksums are verified. Where a file is not an image, such as
+a pointer to content that was not downloaded, the error says what it is.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from nibabel.analyze import AnalyzeImage
 from nibabel.filename_parser import splitext_addext
 from nibabel.freesurfer import MGHImage
 from nibabel.imageclasses import all_image_classes
-from nibabel.nifti1 import Nifti1Pair
+from nibabel.nifti1 import Nifti1Image, Nifti1Pair
 from nibabel.spm99analyze import Spm99AnalyzeImage
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
-from harmbench.files.geometry import FileSpace, Remark, known_space, nifti_space
+from harmbench.files.geometry import FileSpace, known_space, nifti_space
 from harmbench.files.kinds import (
     CHUNK_BYTES,
     HEAD_BYTES,
@@ -37,11 +37,12 @@ from harmbench.files.kinds import (
     pointer,
     why_no_file,
 )
+from harmbench.files.nifti_values import Remark, odd_scaling
 from harmbench.files.transforms import size_fault
 
 __all__ = ["ImageFile", "open_image"]
 
-# Headers are read without nibabel's repairs, and notes report what is wrong: silence its log.
+# Headers are read without nibabel's repairs; notes report what is wrong.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
 # Largest expansion by deflate, and how many bytes may follow a file's declared end.
@@ -62,8 +63,7 @@ class _Stream:
     @property
     def largest(self) -> float:
         """Upper bound on the number of bytes without compression."""
-        factor = {"": 1.0, "gzip": float(_GZIP_RATIO)}.get(self.compression, np.inf)
-        return self.size * factor
+        return self.size * {"": 1.0, "gzip": float(_GZIP_RATIO)}.get(self.compression, np.inf)
 
     def drain(self) -> int:
         """Read the rest, so that checksums are verified; return its number of bytes.
@@ -96,7 +96,7 @@ class ImageFile:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """The three extents of the array; trailing axes of length 1 are left out.
+        """The three extents of the array; trailing axes of length 1 or 0 are left out.
 
         Raises:
             VolumeError: it is not a single 3D volume.
@@ -104,9 +104,9 @@ class ImageFile:
         header = self._nifti_header
         found = self._image.shape if header is None else header.get_data_shape()
         shape = tuple(int(n) for n in found)
-        if len(shape) < 3 or any(extent != 1 for extent in shape[3:]):
+        if len(shape) < 3 or any(extent > 1 for extent in shape[3:]):
             raise VolumeError(f"shape {shape}, expected a single 3D volume")
-        if min(shape) < 1:
+        if min(shape[:3]) < 1:
             raise VolumeError(f"shape {shape}, expected three axes of 1 or more voxels")
         return shape[0], shape[1], shape[2]
 
@@ -130,10 +130,9 @@ class ImageFile:
         shape, image = self.shape, self._image
         if image.get_data_dtype().kind not in "iufb":
             raise VolumeError(f"voxel type {image.get_data_dtype()}, expected real numbers")
-        stream = self._streams["image"]
-        self._check_length(stream)
+        self._check_length(self._streams["image"])
         with np.errstate(all="ignore"):
-            values = np.asanyarray(image.dataobj, dtype=np.float32)
+            values = np.asanyarray(self._stored, dtype=np.float32)
         if self._by_stream:
             extra = {role: one.drain() for role, one in self._streams.items()}
             # MGH files have a footer.
@@ -219,6 +218,24 @@ class ImageFile:
             raise VolumeError(f"not a volume image ({self._format.__name__})")
         return image
 
+    @cached_property
+    def _stored(self) -> Any:
+        """The voxels, not yet read; adds to `remarks` what the header says of them that cannot be."""
+        image, header = self._image, self._nifti_header
+        if header is None:
+            return image.dataobj
+        self.remarks += odd_scaling(float(header["scl_slope"]), float(header["scl_inter"]))
+        inside = issubclass(self._format, Nifti1Image) and int(header.get_data_offset()) == 0
+        if not inside and min(image.shape) > 0:
+            return image.dataobj
+        mended = header.copy()
+        mended.set_data_shape(self.shape)
+        if inside:
+            mended.set_data_offset(header.single_vox_offset)
+            text = "its voxels would begin inside the header (vox_offset 0); read from behind it"
+            self.remarks.append(("voxel-offset", text))
+        return self._format.ImageArrayProxy(self._streams["image"].data, mended, mmap=False)
+
     def _find_space(self) -> tuple[FileSpace, list[Remark]]:
         if self._nifti_header is not None:
             return nifti_space(self._nifti_header, self.shape)
@@ -249,7 +266,7 @@ class ImageFile:
         """Refuse, before allocating memory, a file too short for the voxels that its header declares."""
         if not self._by_stream:
             return
-        proxy = self._image.dataobj
+        proxy = self._stored
         declared = int(proxy.offset) + int(np.prod(self.shape, dtype=object)) * proxy.dtype.itemsize
         if declared > stream.largest:
             has = f"{stream.size} bytes{f' ({stream.compression})' * bool(stream.compression)}"

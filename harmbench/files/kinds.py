@@ -13,12 +13,22 @@ from typing_extensions import Buffer
 
 from harmbench.errors import VolumeError
 
-__all__ = ["CHUNK_BYTES", "HEAD_BYTES", "decompressed", "looks_like", "pointer", "why_no_file"]
+__all__ = [
+    "CHUNK_BYTES",
+    "EMPTY_FILE",
+    "HEAD_BYTES",
+    "decompressed",
+    "looks_like",
+    "pointer",
+    "why_no_file",
+]
 
 HEAD_BYTES = 1024
 """How many bytes at the beginning of a file identify it."""
 CHUNK_BYTES = 1 << 20
 """How many bytes of a compressed file are read at a time."""
+EMPTY_FILE = "an empty file"
+"""The answer of `why_no_file` for a file without content."""
 
 _ANNEX = "git-annex, which has not fetched it: `git annex get {name}` or `datalad get {name}`"
 
@@ -48,10 +58,10 @@ def why_no_file(path: Path) -> str | None:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
         return "no such file" if missing else f"cannot be read ({error})"
     if stat.S_ISDIR(found.st_mode):
-        return "a folder, expected an image file"
+        return "a folder, expected a file"
     if not stat.S_ISREG(found.st_mode):
         return "not a regular file (a pipe, a socket or a device)"
-    return "an empty file" if found.st_size == 0 else None
+    return EMPTY_FILE if found.st_size == 0 else None
 
 
 def _dangling(link: Path) -> str:
@@ -102,7 +112,7 @@ def pointer(head: bytes, path: Path) -> str:
     if text.startswith((b"outs:", b"md5: ", b"- md5: ")) and _is_text(head):
         return f"a file of DVC that stands for another: fetch that with `dvc pull {name}`"
     if text[:14].lower().startswith((b"<!doctype html", b"<html", b"<head")):
-        return "an HTML page, such as a server's error or login page: download the image again"
+        return "an HTML page, such as a server's error or login page: download the file again"
     if (
         len(head) < HEAD_BYTES
         and _is_text(head)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["is_input", "why_not_apart"]
+from harmbench.storage import why_not_writable
+
+__all__ = ["is_input", "why_no_output", "why_not_apart"]
 
 _ROOT_FILE = "dataset_description.json"
 _DERIVATIVES = "derivatives"
@@ -13,7 +15,21 @@ _DERIVATIVES = "derivatives"
 
 def is_input(out: Path, inputs: Iterable[Path | None]) -> bool:
     """Whether an output would replace one of the inputs."""
-    return out.resolve() in {own.resolve() for own in inputs if own is not None}
+    given = [own for own in inputs if own is not None]
+    linked = out.exists() and any(own.exists() and out.samefile(own) for own in given)
+    return linked or out.resolve() in {own.resolve() for own in given}
+
+
+def why_no_output(out: Path, inputs: Iterable[Path | None]) -> str | None:
+    """Say why a file cannot be written, or would replace an input; `None`: it can be.
+
+    Args:
+        out: file to write; its folder need not be there.
+        inputs: files to read.
+    """
+    if is_input(out, inputs):
+        return "is an input and would be overwritten; choose another file"
+    return "a folder, expected a file to write" if out.is_dir() else why_not_writable(out.parent)
 
 
 def why_not_apart(out: Path, inputs: Iterable[Path], *, beside: bool = False) -> str | None:

@@ -69,7 +69,7 @@ def sidecar_files(scan: Path) -> list[Path]:
     # Only BIDS names inherit: `3T.json` does not apply to `01_3T.nii.gz`.
     if not entities or not all("-" in entity for entity in entities):
         beside = place / f"{name}.json"
-        return [beside] if beside.is_file() else []
+        return [beside] if os.path.lexists(beside) else []
     found: list[tuple[int, int, Path]] = []
     for level, folder in enumerate(_up_to_root(place)):
         for path in _json_files(folder, suffix):
@@ -122,9 +122,13 @@ def noted(scan: Path) -> tuple[Note, ...]:
 
 
 def says_simulated(scan: Path) -> bool:
-    """Whether a scan's sidecars have `Simulated: true`."""
+    """Whether a scan's sidecars have a field `Simulated` with a value other than a form of no."""
     value = sidecar_fields(scan).get("Simulated")
-    return value is True or (isinstance(value, str) and value.strip().casefold() == "true")
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        return value.strip().casefold() not in {*_MISSING, "false", "no", "0"}
+    return bool(value)
 
 
 def simulated_among(scans: Sequence[Path]) -> tuple[bool, tuple[Note, ...]]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harmbench.errors import CohortError
+from harmbench.files.kinds import EMPTY_FILE, HEAD_BYTES, pointer, why_no_file
 from harmbench.notes import Note
 
-__all__ = ["TextRow", "TextTable", "read_object", "read_table", "read_text"]
+__all__ = ["TextRow", "TextTable", "label_text", "read_object", "read_table", "read_text"]
 
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -22,6 +25,7 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_NO_WIDTH = "\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}"
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 
 
@@ -42,16 +46,32 @@ class TextTable:
     notes: tuple[Note, ...] = ()
 
 
+def label_text(text: str) -> str:
+    """Return a label in one spelling: accents composed (NFC), one space between its words.
+
+    Disks and tables write accented letters as one sign or as two, and tables have signs without a
+    width; a label with them is not another one.
+    """
+    seen = text.translate(dict.fromkeys(map(ord, _NO_WIDTH)))
+    return " ".join(unicodedata.normalize("NFC", seen).split())
+
+
 def read_text(path: Path) -> tuple[str, tuple[Note, ...]]:
     r"""Read a text file in UTF-8, UTF-16, UTF-32 or, with a note, Windows-1252; lines end in `\n`.
 
     Raises:
-        CohortError: the file cannot be read, or is not text.
+        CohortError: the file is not there, stands for one that is elsewhere (such as a pointer of
+            Git LFS), cannot be read, or is not text.
     """
+    problem = why_no_file(path)
+    if problem and problem != EMPTY_FILE:
+        raise CohortError(f"{path}: {problem}")
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
+    if stand_in := pointer(raw[:HEAD_BYTES], path):
+        raise CohortError(f"{path}: {stand_in}")
     notes: tuple[Note, ...] = ()
     encoding = _encoding(raw)
     try:
@@ -122,6 +142,9 @@ def read_table(path: Path, separator: str) -> TextTable:
             occurs twice, or a line has more values than there are columns.
     """
     text, notes = read_text(path)
+    # Excel's own first line; left empty, so that lines are counted as an editor does.
+    if told := re.match(r"sep=(.)\n", text, re.IGNORECASE):
+        separator, text = told[1], text[told.end() - 1 :]
     header = next((line for line in text.split("\n") if line.strip()), "")
     found = max(_SEPARATORS, key=lambda s: (s == separator and s in header, header.count(s)))
     if found != separator and found in header:

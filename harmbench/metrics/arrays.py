@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,11 +12,13 @@ from harmbench.arrays import Array, Mask, count_not_finite, is_spacing
 from harmbench.errors import MetricError
 
 __all__ = [
+    "ImagePair",
     "Spacing",
     "check_axis",
     "check_images",
     "check_mask",
     "check_masks",
+    "check_pair",
     "check_spacing",
     "select",
     "slabs",
@@ -24,6 +27,62 @@ __all__ = [
 Spacing = tuple[float, float, float]
 
 _SLAB_VOXELS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePair:
+    """Two volumes that were checked, and where they are compared; `check_pair` makes one.
+
+    Metrics with a name that ends in `_of` take it and check nothing again.
+
+    Attributes:
+        one, other: shape (x, y, z), float32 or float64, finite, of one shape.
+        mask: shape (x, y, z), bool; `None`: everywhere.
+    """
+
+    one: Array
+    other: Array
+    mask: Mask | None = None
+
+    @property
+    def images(self) -> tuple[Array, Array]:
+        """Both volumes."""
+        return self.one, self.other
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no voxel to compare."""
+        return self.mask is not None and not self.mask.any()
+
+    def within(self, mask: Array | None) -> ImagePair:
+        """Return the same volumes, compared in another mask.
+
+        Raises:
+            MetricError: the mask does not fit.
+        """
+        if mask is not None:
+            _check_shapes({"harmonized": self.one, "mask": mask})
+            check_mask(mask)
+        return ImagePair(self.one, self.other, mask)
+
+
+def check_pair(
+    harmonized: Array, other: Array, mask: Array | None = None, name: str = "reference"
+) -> ImagePair:
+    """Return two volumes as floating-point arrays, ready to be scored together.
+
+    Args:
+        harmonized: a method's output, shape (x, y, z).
+        other: what it is compared with, shape (x, y, z).
+        mask: where they are compared, shape (x, y, z), bool; `None`: everywhere.
+        name: of `other`, for messages.
+
+    Raises:
+        MetricError: a volume is not 3D, empty, not real-valued or not finite, the shapes differ,
+            or the mask does not fit.
+    """
+    one, second = check_images({"harmonized": harmonized, name: other}, mask)
+    return ImagePair(one, second, mask)
 
 
 def check_images(images: Mapping[str, Array], mask: Array | None = None) -> tuple[Array, ...]:

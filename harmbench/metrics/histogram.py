@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.arrays import Array, Mask
-from harmbench.metrics.arrays import check_images, select, slabs
+from harmbench.metrics.arrays import ImagePair, check_images, check_pair, select, slabs
 from harmbench.metrics.base import Metric
 
 __all__ = [
@@ -23,9 +23,12 @@ __all__ = [
     "WASSERSTEIN",
     "ahd",
     "ahd_normalized",
+    "ahd_normalized_of",
+    "ahd_of",
     "bin_indices",
     "histogram",
     "wasserstein",
+    "wasserstein_of",
 ]
 
 BINS = 255
@@ -113,10 +116,14 @@ def ahd(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
-    if mask is not None and not mask.any():
+    return ahd_of(check_pair(harmonized, reference, mask))
+
+
+def ahd_of(pair: ImagePair) -> float:
+    """`ahd` of checked volumes."""
+    if pair.is_empty:
         return math.nan
-    one, other = (_counts(image, mask) for image in images)
+    one, other = (_counts(image, pair.mask) for image in pair.images)
     return float(np.abs(one - other).sum())
 
 
@@ -135,8 +142,13 @@ def ahd_normalized(harmonized: Array, reference: Array, mask: Mask | None = None
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    voxels = harmonized.size if mask is None else int(np.count_nonzero(mask))
-    return ahd(harmonized, reference, mask) / (2 * voxels) if voxels else math.nan
+    return ahd_normalized_of(check_pair(harmonized, reference, mask))
+
+
+def ahd_normalized_of(pair: ImagePair) -> float:
+    """`ahd_normalized` of checked volumes."""
+    voxels = pair.one.size if pair.mask is None else int(np.count_nonzero(pair.mask))
+    return ahd_of(pair) / (2 * voxels) if voxels else math.nan
 
 
 def wasserstein(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
@@ -154,10 +166,14 @@ def wasserstein(harmonized: Array, reference: Array, mask: Mask | None = None) -
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
-    if mask is not None and not mask.any():
+    return wasserstein_of(check_pair(harmonized, reference, mask))
+
+
+def wasserstein_of(pair: ImagePair) -> float:
+    """`wasserstein` of checked volumes."""
+    if pair.is_empty:
         return math.nan
-    one, other = (np.sort(select(image, mask)) for image in images)
+    one, other = (np.sort(select(image, pair.mask)) for image in pair.images)
     gap = np.subtract(one, other, out=one)
     return float(np.mean(np.abs(gap, out=gap), dtype=np.float64))
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import entr
 
 from harmbench.arrays import Array, Mask
-from harmbench.metrics.arrays import check_images, select, slabs
+from harmbench.metrics.arrays import ImagePair, check_pair, select, slabs
 from harmbench.metrics.base import Metric
 from harmbench.metrics.histogram import BINS, bin_indices
 
@@ -26,13 +26,15 @@ __all__ = [
     "PSNR_BRAIN",
     "PSNR_LIMIT_DB",
     "mse",
+    "mse_of",
     "nmi",
+    "nmi_of",
     "psnr",
+    "psnr_from",
 ]
 
 PSNR_LIMIT_DB = 100.0
 """Highest PSNR that is reported: a root mean square difference of 1e-5, below 16-bit resolution."""
-
 
 MSE = Metric(
     name="mse",
@@ -114,13 +116,17 @@ def mse(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
-    if mask is not None and not mask.any():
+    return mse_of(check_pair(harmonized, reference, mask))
+
+
+def mse_of(pair: ImagePair) -> float:
+    """`mse` of checked volumes."""
+    if pair.is_empty:
         return math.nan
     total, voxels = 0.0, 0
-    for slab in slabs(images[0].shape):
-        inside = None if mask is None else mask[slab]
-        gap = np.subtract(*(select(image[slab], inside) for image in images))
+    for slab in slabs(pair.one.shape):
+        inside = None if pair.mask is None else pair.mask[slab]
+        gap = np.subtract(*(select(image[slab], inside) for image in pair.images))
         total += float(np.sum(np.square(gap, out=gap), dtype=np.float64))
         voxels += gap.size
     return total / voxels
@@ -140,7 +146,11 @@ def psnr(harmonized: Array, reference: Array, mask: Mask | None = None) -> float
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    error = mse(harmonized, reference, mask)
+    return psnr_from(mse(harmonized, reference, mask))
+
+
+def psnr_from(error: float) -> float:
+    """`psnr` in dB where the mean squared difference is `error`."""
     if math.isnan(error):
         return math.nan
     return min(PSNR_LIMIT_DB, -10 * math.log10(error)) if error else PSNR_LIMIT_DB
@@ -162,11 +172,15 @@ def nmi(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    return nmi_of(check_pair(harmonized, reference, mask))
+
+
+def nmi_of(pair: ImagePair) -> float:
+    """`nmi` of checked volumes."""
     pairs = np.zeros(BINS * BINS, dtype=np.int64)
-    for slab in slabs(images[0].shape):
-        inside = None if mask is None else mask[slab]
-        one, other = (bin_indices(image[slab], inside) for image in images)
+    for slab in slabs(pair.one.shape):
+        inside = None if pair.mask is None else pair.mask[slab]
+        one, other = (bin_indices(image[slab], inside) for image in pair.images)
         pairs += np.bincount(one.astype(np.int32) * BINS + other, minlength=pairs.size)
     joint = pairs.reshape(BINS, BINS)
     if np.count_nonzero(joint) < 2:

@@ -1,8 +1,7 @@
-"""Structural similarity of two images, in 3D.
+"""Structural similarity, in 3D.
 
-Volumes have shape (x, y, z) and intensities in [0, 1], so that the data range is 1. They are compared
-everywhere (`mask=None`) or in a mask: the brain of the reference, never of the harmonized volume.
-Over an empty mask the similarity is NaN.
+Volumes have shape (x, y, z) and intensities in [0, 1], so that the data range is 1. A mask is the brain
+of the reference, never of the harmonized volume.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harmbench.arrays import Array, Box, Mask
-from harmbench.metrics.arrays import check_images, slabs
+from harmbench.metrics.arrays import ImagePair, check_pair, slabs
 from harmbench.metrics.base import Metric
 
-__all__ = ["SSIM", "SSIM_BRAIN", "mean_ssims", "ssim", "ssim_map"]
+__all__ = ["SSIM", "SSIM_BRAIN", "mean_ssims", "mean_ssims_of", "ssim", "ssim_map"]
 
 _SIGMA = 1.5
 _WINDOW = 11
@@ -79,15 +78,19 @@ def mean_ssims(
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    for mask in masks:
-        images = check_images({"harmonized": harmonized, "reference": reference}, mask)
-    if min(images[0].shape) < _WINDOW:
+    pair = check_pair(harmonized, reference)
+    return mean_ssims_of(pair, [pair.within(mask).mask for mask in masks])
+
+
+def mean_ssims_of(pair: ImagePair, masks: Sequence[Mask | None]) -> tuple[float, ...]:
+    """`mean_ssims` of checked volumes, over checked masks; the pair's own mask does not count."""
+    if min(pair.one.shape) < _WINDOW:
         return (math.nan,) * len(masks)
     rim = _WINDOW // 2
-    whole = np.zeros(images[0].shape, dtype=np.bool_)
+    whole = np.zeros(pair.one.shape, dtype=np.bool_)
     whole[rim:-rim, rim:-rim, rim:-rim] = True
     sums, voxels = [0.0] * len(masks), [0] * len(masks)
-    for box, local in _similarity_by_slab(*images):
+    for box, local in _ssim_slabs(*pair.images):
         for i, mask in enumerate(masks):
             values = local[(whole if mask is None else mask)[box]]
             sums[i] += float(np.sum(values, dtype=np.float64))
@@ -112,15 +115,15 @@ def ssim_map(harmonized: Array, reference: Array) -> Array:
     Raises:
         MetricError: the arrays do not fit together or are not finite.
     """
-    one, other = check_images({"harmonized": harmonized, "reference": reference})
+    one, other = check_pair(harmonized, reference).images
     local = np.full(one.shape, np.nan, dtype=np.result_type(one, other))
     if min(one.shape) >= _WINDOW:
-        for box, values in _similarity_by_slab(one, other):
+        for box, values in _ssim_slabs(one, other):
             local[box] = values
     return local
 
 
-def _similarity_by_slab(one: Array, other: Array) -> Iterator[tuple[Box, Array]]:
+def _ssim_slabs(one: Array, other: Array) -> Iterator[tuple[Box, Array]]:
     """Yield where a slab lies and the structural similarity in it.
 
     Slabs with the reach of the window around them give what the whole volume would, without the

@@ -11,7 +11,14 @@ from scipy import ndimage
 
 from harmbench.arrays import Array, Mask, bounding_box
 from harmbench.errors import MetricError
-from harmbench.metrics.arrays import Spacing, check_axis, check_images, check_spacing, slabs
+from harmbench.metrics.arrays import (
+    ImagePair,
+    Spacing,
+    check_axis,
+    check_pair,
+    check_spacing,
+    slabs,
+)
 from harmbench.metrics.base import Metric
 
 __all__ = [
@@ -20,8 +27,11 @@ __all__ = [
     "GRADIENT_CORRELATION",
     "STRIPE_INDEX",
     "bright_voxel_excess",
+    "bright_voxel_excess_of",
     "gradient_correlation",
+    "gradient_correlation_of",
     "stripe_index",
+    "stripe_index_of",
 ]
 
 BRIGHT_PERCENTILE = 99.0
@@ -92,15 +102,19 @@ def gradient_correlation(
     Raises:
         MetricError: the arrays do not fit together, are not finite, or the spacing is not positive.
     """
-    images = check_images({"harmonized": harmonized, "source": source}, mask)
-    spacing = check_spacing(spacing_mm)
+    pair = check_pair(harmonized, source, mask, "source")
+    return gradient_correlation_of(pair, mask, check_spacing(spacing_mm))
+
+
+def gradient_correlation_of(pair: ImagePair, mask: Mask, spacing: Spacing) -> float:
+    """`gradient_correlation` of checked volumes, mask and spacing in mm."""
     inner = ndimage.binary_erosion(mask)
     if not inner.any():
         return math.nan
     box = bounding_box(mask)
     inside = inner[box]
-    magnitudes = [_gradient_magnitudes(image[box], inside, spacing) for image in images]
-    for image, magnitude in zip(images, magnitudes, strict=True):
+    magnitudes = [_gradient_magnitudes(image[box], inside, spacing) for image in pair.images]
+    for image, magnitude in zip(pair.images, magnitudes, strict=True):
         rounding = np.finfo(np.float32).eps * np.abs(image[box]).max() / min(spacing)
         if magnitude.std() <= rounding:
             return math.nan
@@ -143,11 +157,15 @@ def stripe_index(
         MetricError: the arrays do not fit together, are not finite, or the axis is not 0, 1 or 2.
     """
     check_axis(stacking_axis)
-    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    return stripe_index_of(check_pair(harmonized, reference, mask), mask, stacking_axis)
+
+
+def stripe_index_of(pair: ImagePair, mask: Mask, stacking_axis: int) -> float:
+    """`stripe_index` of checked volumes, mask and axis."""
     if not mask.any():
         return math.nan
     box = bounding_box(mask)
-    one, other = (np.moveaxis(image[box], stacking_axis, 0) for image in images)
+    one, other = (np.moveaxis(image[box], stacking_axis, 0) for image in pair.images)
     brain = np.moveaxis(mask[box], stacking_axis, 0)
     inside = brain[:-2] & brain[1:-1] & brain[2:]
     voxels = np.count_nonzero(inside, axis=(1, 2))  # n_i, shape (slices - 2,)
@@ -188,10 +206,14 @@ def bright_voxel_excess(
     """
     if not 0 <= percentile <= 100:
         raise MetricError(f"percentile is {percentile}; allowed: 0 to 100")
-    images = check_images({"harmonized": harmonized, "reference": reference}, mask)
+    return bright_voxel_excess_of(check_pair(harmonized, reference, mask), mask, percentile)
+
+
+def bright_voxel_excess_of(pair: ImagePair, mask: Mask, percentile: float) -> float:
+    """`bright_voxel_excess` of checked volumes, mask and percentile."""
     if not mask.any():
         return math.nan
-    ours, theirs = (image[mask] for image in images)
+    ours, theirs = (image[mask] for image in pair.images)
     # An array, not a number, so that voxels are compared with it in double precision.
     threshold = np.percentile(theirs.astype(np.float64), [percentile], overwrite_input=True)
     excess = int(np.count_nonzero(ours > threshold)) - int(np.count_nonzero(theirs > threshold))

@@ -1,4 +1,7 @@
-"""All metrics, in the order of tables, and the two functions that score a volume."""
+"""All metrics, in the order of tables, and the two functions that score a volume.
+
+Volumes are checked once, where they enter; the metrics' `_of` functions take them as checked.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ import numpy as np
 from harmbench.arrays import Array, Mask
 from harmbench.errors import MetricError
 from harmbench.metrics import histogram, image, overlap, ssim, structure, volumetry
-from harmbench.metrics.arrays import Spacing, check_axis, check_images, check_spacing
+from harmbench.metrics.arrays import (
+    ImagePair,
+    Spacing,
+    check_axis,
+    check_images,
+    check_spacing,
+)
 from harmbench.metrics.base import Metric, Score
 from harmbench.segmentation.base import TISSUES
 
@@ -77,33 +86,35 @@ def score_image(
             out of range.
     """
     known = {} if source is None else {"source": source}
-    images = check_images({"harmonized": harmonized, "reference": reference, **known}, mask)
-    harmonized, reference = images[:2]
+    one, other, *rest = check_images(
+        {"harmonized": harmonized, "reference": reference, **known}, mask
+    )
     spacing = check_spacing(spacing_mm)
     check_axis(stacking_axis)
+    whole, brain = ImagePair(one, other), ImagePair(one, other, mask)
+    mse, mse_brain = image.mse_of(whole), image.mse_of(brain)
+    whole_ssim, brain_ssim = ssim.mean_ssims_of(whole, (None, mask))
     anatomy = (
-        math.nan
-        if source is None
-        else structure.gradient_correlation(harmonized, images[2], mask, spacing_mm=spacing)
+        structure.gradient_correlation_of(ImagePair(one, rest[0], mask), mask, spacing)
+        if rest
+        else math.nan
     )
-    whole, brain = ssim.mean_ssims(harmonized, reference, (None, mask))
+    bright = structure.bright_voxel_excess_of(brain, mask, structure.BRIGHT_PERCENTILE)
     values = {
-        image.MSE: image.mse(harmonized, reference),
-        image.MSE_BRAIN: image.mse(harmonized, reference, mask),
-        image.PSNR: image.psnr(harmonized, reference),
-        image.PSNR_BRAIN: image.psnr(harmonized, reference, mask),
-        ssim.SSIM: whole,
-        ssim.SSIM_BRAIN: brain,
-        image.NMI: image.nmi(harmonized, reference),
-        image.NMI_BRAIN: image.nmi(harmonized, reference, mask),
-        histogram.AHD: histogram.ahd(harmonized, reference),
-        histogram.AHD_NORMALIZED: histogram.ahd_normalized(harmonized, reference, mask),
-        histogram.WASSERSTEIN: histogram.wasserstein(harmonized, reference, mask),
+        image.MSE: mse,
+        image.MSE_BRAIN: mse_brain,
+        image.PSNR: image.psnr_from(mse),
+        image.PSNR_BRAIN: image.psnr_from(mse_brain),
+        ssim.SSIM: whole_ssim,
+        ssim.SSIM_BRAIN: brain_ssim,
+        image.NMI: image.nmi_of(whole),
+        image.NMI_BRAIN: image.nmi_of(brain),
+        histogram.AHD: histogram.ahd_of(whole),
+        histogram.AHD_NORMALIZED: histogram.ahd_normalized_of(brain),
+        histogram.WASSERSTEIN: histogram.wasserstein_of(brain),
         structure.GRADIENT_CORRELATION: anatomy,
-        structure.STRIPE_INDEX: structure.stripe_index(
-            harmonized, reference, mask, stacking_axis=stacking_axis
-        ),
-        structure.BRIGHT_VOXEL_EXCESS: structure.bright_voxel_excess(harmonized, reference, mask),
+        structure.STRIPE_INDEX: structure.stripe_index_of(brain, mask, stacking_axis),
+        structure.BRIGHT_VOXEL_EXCESS: bright,
     }
     return [_score(metric, value) for metric, value in values.items()]
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from harmbench.statistics import BASELINE, CEILING
+from harmbench.results import BASELINE, CEILING
 from harmbench.storage import atomic
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Protocol
@@ -25,12 +25,14 @@ from harmbench.planning.estimate import (
     trial_of,
 )
 from harmbench.planning.machine import with_settings
-from harmbench.planning.plan import MethodPlan, Plan, write_plan
+from harmbench.planning.plan import MethodPlan, Plan
 from harmbench.planning.sizing import Sized, cells_s, size
 from harmbench.planning.trial import Measure, measure_apart, rough_apart
 from harmbench.progress import Remaining
-from harmbench.runner.context import Bench
+from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
+from harmbench.runner.invocations import write_plan
+from harmbench.runner.run_record import MethodRecord
 
 __all__ = ["Course", "RunCells"]
 
@@ -46,7 +48,9 @@ Ends = tuple[dict[str, str], dict[str, str]]
 class RunCells(Protocol):
     """Runs cells."""
 
-    def __call__(self, bench: Bench, cells: Sequence[Cell], *, left: Remaining | None) -> Ends:
+    def __call__(
+        self, context: RunContext, cells: Sequence[Cell], *, left: Remaining | None
+    ) -> Ends:
         """Run `cells`; `left` knows the time left for the whole run."""
 
 
@@ -71,47 +75,44 @@ class Course:
     budget_s: float | None
     say: Callable[[str], None]
     run: RunCells
-    describe: Callable[[Experiment], Mapping[str, Any]]
+    describe: Callable[[Experiment], Mapping[str, MethodRecord]]
     started: float
     clock: Callable[[], float] = time.monotonic
     measure: Measure = measure_apart
     measure_roughly: Measure = rough_apart
     off: float = 1.0
 
-    def follow(self, bench: Bench, cells: Sequence[Cell]) -> Ends:
+    def follow(self, context: RunContext, cells: Sequence[Cell]) -> Ends:
         """Run all cells, those that train last; return why those did not end well that did not."""
-        methods = bench.experiment.all_methods()
+        methods = context.experiment.all_methods()
         known = {label for label, (uses, own) in methods.items() if trains(uses, own, label)}
         others = [cell for cell in cells if cell.method not in known]
-        groups: dict[str, list[Cell]] = {}
-        for cell in cells:
-            if cell.method in known:
-                groups.setdefault(cell.method, []).append(cell)
+        groups = _by_method(cell for cell in cells if cell.method in known)
         if self.plan.level == "small" and not self.plan.has_paper_line and groups:
-            self._say_paper(bench, groups)
+            self._say_paper(context, groups)
         for label in dict.fromkeys(cell.method for cell in others):
-            if label in bench.experiment.methods and learns(methods[label][0]):
+            if label in context.experiment.methods and learns(methods[label][0]):
                 self.say(f"{label}: its time is not estimated, it does not tell its training steps")
         ends: Ends = ({}, {})
-        self._run(bench, others, {}, ends)
+        self._run(context, others, {}, ends)
         if self.budget_s is None and groups:
             later = [cell for cell in cells if cell.method in known]
-            self._run(bench, later, self._estimate(bench, groups), ends)
+            self._run(context, later, self._estimate(context, groups), ends)
         for number, label in enumerate(groups if self.budget_s is not None else ()):
             waiting = list(groups.values())[number:]
-            bench, expected = self._size(bench, label, waiting)
-            beyond_s = max(0.0, self._left_s() * (1 - _share(bench, waiting)))
+            context, expected = self._size(context, label, waiting)
+            beyond_s = max(0.0, self._left_s() * (1 - _share(context, waiting)))
             begun = self.clock()
-            self._run(bench, groups[label], expected, ends, beyond_s)
+            self._run(context, groups[label], expected, ends, beyond_s)
             if expected:
                 # Later methods are sized by what this one showed of the estimates.
-                off = (self.clock() - begun) / cells_s(list(expected.values()), _lanes(bench))
+                off = (self.clock() - begun) / cells_s(list(expected.values()), _lanes(context))
                 self.off = min(_MOST_OFF, max(1 / _MOST_OFF, self.off * off))
         return ends
 
     def _run(
         self,
-        bench: Bench,
+        context: RunContext,
         cells: Sequence[Cell],
         expected: Mapping[str, float],
         ends: Ends,
@@ -119,41 +120,43 @@ class Course:
     ) -> None:
         if not cells:
             return
-        left = Remaining(expected, bench.experiment.jobs, beyond_s) if expected else None
-        for known, new in zip(ends, self.run(bench, cells, left=left), strict=True):
+        left = Remaining(expected, context.experiment.jobs, beyond_s) if expected else None
+        for known, new in zip(ends, self.run(context, cells, left=left), strict=True):
             known.update(new)
 
-    def _say_paper(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> None:
-        uses = {label: bench.experiment.all_methods()[label][0] for label in groups}
+    def _say_paper(self, context: RunContext, groups: Mapping[str, Sequence[Cell]]) -> None:
+        uses = {label: context.experiment.all_methods()[label][0] for label in groups}
         if self.budget_s is None:
             self.say("Estimating the time of the paper's settings ...")
-            line = paper_line(bench, groups, uses, self.measure_roughly)
+            line = paper_line(context, groups, uses, self.measure_roughly)
         else:
-            line = paper_line(bench, groups, uses)  # measuring would take from the budget
+            line = paper_line(context, groups, uses)  # measuring would take from the budget
         self.say(line)
         self.plan = self.plan.saying(line).model_copy(update={"has_paper_line": True})
-        self._record(bench)
+        self._record(context)
 
-    def _record(self, bench: Bench) -> None:
-        write_plan(bench, self.plan, self.describe(bench.experiment))
+    def _record(self, context: RunContext) -> None:
+        write_plan(context, self.plan, self.describe(context.experiment))
 
     def _left_s(self) -> float:
         return (self.budget_s or 0.0) - (self.clock() - self.started)
 
-    def _pending(self, bench: Bench, cells: Sequence[Cell]) -> list[Cell]:
-        settings = self.describe(bench.experiment)[cells[0].method]["settings"]
-        return [cell for cell in cells if not is_current(bench, cell, settings)]
+    def _pending(self, context: RunContext, cells: Sequence[Cell]) -> list[Cell]:
+        settings = self.describe(context.experiment)[cells[0].method].settings
+        return [cell for cell in cells if not is_current(context, cell, settings)]
 
-    def _estimate(self, bench: Bench, groups: Mapping[str, Sequence[Cell]]) -> dict[str, float]:
+    def _estimate(
+        self, context: RunContext, groups: Mapping[str, Sequence[Cell]]
+    ) -> dict[str, float]:
         """Measure what trainings cost that are to be done, and say what the run takes."""
         expected: dict[str, float] = {}
         unknown = []
         for label, cells in groups.items():
-            pending = self._pending(bench, cells)
+            pending = self._pending(context, cells)
             if not pending:
                 continue
             try:
-                seconds = self._measured_s(bench, label, pending)
+                seconds = self._measured_s(context, label, pending)
             except HarmbenchError as error:
                 unknown.append(f"{label} cannot be estimated ({error})")
                 continue
@@ -161,47 +164,47 @@ class Course:
         if not expected and not unknown:
             self.say("every training is current")
             return {}
-        total = cells_s(list(expected.values()), _lanes(bench))
+        total = cells_s(list(expected.values()), _lanes(context))
         parts = [f"about {in_words(total)} for {len(expected)} trainings"] if expected else []
         self.say(f"Estimated from measured steps: {'; '.join([*parts, *unknown])}.")
-        shorter = advice(total, bench.device)
+        shorter = advice(total, context.device)
         if shorter:
             self.say(shorter)
-        self._record(bench)
+        self._record(context)
         return expected
 
-    def _measured_s(self, bench: Bench, label: str, cells: Sequence[Cell]) -> float:
-        uses, settings = bench.experiment.all_methods()[label]
+    def _measured_s(self, context: RunContext, label: str, cells: Sequence[Cell]) -> float:
+        uses, settings = context.experiment.all_methods()[label]
         own = self.plan.methods.get(label) or MethodPlan(
             uses=uses, level=self.plan.level, given=settings, settings=settings
         )
-        trial = trial_of(bench, cells, uses, settings)
+        trial = trial_of(context, cells, uses, settings)
         if own.cost is None or dict(own.settings) != dict(settings):
             update = {"settings": settings, "cost": self.measure(trial)}
             own = own.model_copy(update=update)
             self.plan = self.plan.with_method(label, own)
         assert own.cost is not None
-        return seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), own.cost)
+        return seconds_of(trial, cell_size(context, cells), rest_of(context.folder), own.cost)
 
     def _size(
-        self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]
-    ) -> tuple[Bench, dict[str, float]]:
+        self, context: RunContext, label: str, waiting: Sequence[Sequence[Cell]]
+    ) -> tuple[RunContext, dict[str, float]]:
         """Size a method's training to its share of the time left, unless that was done before."""
         cells = waiting[0]
-        uses, given = bench.experiment.all_methods()[label]
+        uses, given = context.experiment.all_methods()[label]
         known = self.plan.methods.get(label)
         if known is not None and known.budget_s == self.budget_s:
             if known.cost is None:
-                return bench, {}
-            trial = trial_of(bench, cells, uses, known.settings)
-            seconds = seconds_of(trial, cell_size(bench, cells), rest_of(bench.folder), known.cost)
-            return bench, {str(cell): seconds for cell in self._pending(bench, cells)}
+                return context, {}
+            trial, rest = trial_of(context, cells, uses, known.settings), rest_of(context.folder)
+            seconds = seconds_of(trial, cell_size(context, cells), rest, known.cost)
+            return context, {str(cell): seconds for cell in self._pending(context, cells)}
         level = self.plan.level
         own = MethodPlan(
             uses=uses, level=level, given=given, settings=given, budget_s=self.budget_s
         )
         try:
-            sized = self._sized(bench, label, waiting)
+            sized = self._sized(context, label, waiting)
         except HarmbenchError as error:
             # The smallest settings, where the user chose none.
             sizes = () if level == "given" else load_method(uses).sizes
@@ -212,38 +215,38 @@ class Course:
             }
             expected: dict[str, float] = {}
         else:
-            said = self._budget_line(bench, cells, sized)
+            said = self._budget_line(context, cells, sized)
             update = {"settings": sized.settings, "cost": sized.cost, "said": said}
             expected = {str(cell): sized.seconds for cell in cells}
         self.plan = self.plan.with_method(label, own.model_copy(update=update))
         settings = self.plan.methods[label].settings
-        bench = replace(bench, experiment=with_settings(bench.experiment, label, settings))
+        context = replace(context, experiment=with_settings(context.experiment, label, settings))
         self.say(said)
-        self._record(bench)
-        return bench, expected
+        self._record(context)
+        return context, expected
 
-    def _sized(self, bench: Bench, label: str, waiting: Sequence[Sequence[Cell]]) -> Sized:
+    def _sized(self, context: RunContext, label: str, waiting: Sequence[Sequence[Cell]]) -> Sized:
         cells = waiting[0]
-        uses, given = bench.experiment.all_methods()[label]
+        uses, given = context.experiment.all_methods()[label]
         kind = load_method(uses)
-        rounds = ceil(len(cells) / _lanes(bench))
-        share = _share(bench, waiting)
+        rounds = ceil(len(cells) / _lanes(context))
+        share = _share(context, waiting)
         return size(
             kind,
             label,
             given,
             [{}] if self.plan.level == "given" or not kind.sizes else kind.sizes,
-            cell_size(bench, cells),
-            rest_of(bench.folder),
+            cell_size(context, cells),
+            rest_of(context.folder),
             lambda: _AIM * self._left_s() * share / rounds,
-            lambda settings: self.measure(trial_of(bench, cells, uses, settings)).times(self.off),
+            lambda settings: self.measure(trial_of(context, cells, uses, settings)).times(self.off),
         )
 
-    def _budget_line(self, bench: Bench, cells: Sequence[Cell], sized: Sized) -> str:
+    def _budget_line(self, context: RunContext, cells: Sequence[Cell], sized: Sized) -> str:
         label = cells[0].method
-        sized_run = with_settings(bench.experiment, label, sized.settings)
-        parameters = self.describe(sized_run)[label]["parameters"]
-        total = cells_s([sized.seconds] * len(cells), _lanes(bench))
+        sized_run = with_settings(context.experiment, label, sized.settings)
+        parameters = self.describe(sized_run)[label].parameters
+        total = cells_s([sized.seconds] * len(cells), _lanes(context))
         over = total - self._left_s()
         late = f" The budget is exceeded by about {in_words(over)}." if over > 0 else ""
         return (
@@ -253,17 +256,24 @@ class Course:
         )
 
 
+def _by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.method, []).append(cell)
+    return groups
+
+
 def _counts(parameters: Mapping[str, int]) -> str:
     return " and ".join(f"{number:,}" for number in parameters.values())
 
 
-def _lanes(bench: Bench) -> int:
+def _lanes(context: RunContext) -> int:
     """Cells that advance at full speed at the same time; those on one GPU share it."""
     cores = os.cpu_count() or 1
-    return min(bench.experiment.jobs, cores) if bench.device == "cpu" else 1
+    return min(context.experiment.jobs, cores) if context.device == "cpu" else 1
 
 
-def _share(bench: Bench, waiting: Sequence[Sequence[Cell]]) -> float:
+def _share(context: RunContext, waiting: Sequence[Sequence[Cell]]) -> float:
     """The first method's share of the time: rounds of cells count the same, whatever the method."""
-    rounds = [ceil(len(cells) / _lanes(bench)) for cells in waiting]
+    rounds = [ceil(len(cells) / _lanes(context)) for cells in waiting]
     return rounds[0] / sum(rounds)

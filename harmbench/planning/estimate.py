@@ -16,9 +16,11 @@ from harmbench.errors import HarmbenchError
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.durations import in_words
+from harmbench.planning.plan import Cost
 from harmbench.planning.sizing import CellSize, Rest, cell_s, steps_of
-from harmbench.planning.trial import Cost, Measure, Trial
-from harmbench.runner.context import Bench, LazyPairs
+from harmbench.planning.trial import Measure, Trial
+from harmbench.runner.cell_record import StageCost
+from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
 
 __all__ = [
@@ -48,50 +50,51 @@ def learns(uses: str) -> bool:
     return load_method(uses).fit is not Method.fit
 
 
-def trial_of(bench: Bench, cells: Sequence[Cell], uses: str, settings: Mapping[str, Any]) -> Trial:
+def trial_of(
+    context: RunContext, cells: Sequence[Cell], uses: str, settings: Mapping[str, Any]
+) -> Trial:
     """Return the trial for a method's cells, on training pairs of the first of them."""
     first = cells[0]
-    train = bench.folds.train(first.fold)
     return Trial(
         uses=uses,
         label=first.method,
         settings=settings,
-        pairs=LazyPairs(bench.folder, train, bench.groups, first.direction),
+        pairs=context.pairs(first.fold, first.direction),
         direction=first.direction,
-        device=bench.device,
-        jobs=min(bench.experiment.jobs, len(cells)),
+        device=context.device,
+        jobs=min(context.experiment.jobs, len(cells)),
     )
 
 
-def cell_size(bench: Bench, cells: Iterable[Cell]) -> CellSize:
+def cell_size(context: RunContext, cells: Iterable[Cell]) -> CellSize:
     """Return the largest numbers of subjects of some cells."""
     folds = {cell.fold for cell in cells}
     return CellSize(
-        train=max(len(bench.folds.train(fold)) for fold in folds),
-        test=max(len(bench.folds.test(fold)) for fold in folds),
+        train=max(len(context.folds.train(fold)) for fold in folds),
+        test=max(len(context.folds.test(fold)) for fold in folds),
     )
 
 
 def rest_of(folder: RunFolder) -> Rest:
     """Return what segmenting and scoring a volume took in the cells of a run so far."""
-
-    def mean_s(record: Mapping[str, Any], stage: str) -> float:
-        found = record.get("stages", {}).get(stage, {})
-        return float(found.get("wall_s", 0.0)) / max(1, int(found.get("count", 1)))
-
-    records = [record for _, record in folder.cells()]
+    costs = [record.stages for _, record in folder.cells()]
     # The controls' labels are partly those of real scans, at no cost: the largest mean counts.
     return Rest(
-        segment_s=max((mean_s(record, "segment") for record in records), default=0.0),
-        score_s=max((mean_s(record, "score") for record in records), default=0.0),
+        segment_s=max((_mean_s(own.get("segment")) for own in costs), default=0.0),
+        score_s=max((_mean_s(own.get("score")) for own in costs), default=0.0),
     )
 
 
-def is_current(bench: Bench, cell: Cell, settings: Mapping[str, Any]) -> bool:
+def _mean_s(cost: StageCost | None) -> float:
+    return 0.0 if cost is None else cost.wall_s / max(1, cost.count)
+
+
+def is_current(context: RunContext, cell: Cell, settings: Mapping[str, Any]) -> bool:
     """Whether a cell has ended well with these settings, as far as its record tells."""
-    record = next((own for known, own in bench.folder.cells() if known == cell), {})
-    same = record.get("settings") == settings and record.get("segmenter") == bench.segmenter
-    return record.get("status") == "ok" and record.get("key_scheme") == KEY_SCHEME and same
+    record = context.folder.cell(cell).read_record()
+    if record is None or record.status != "ok" or record.key_scheme != KEY_SCHEME:
+        return False
+    return record.settings == settings and record.segmenter == context.segmenter
 
 
 def advice(seconds: float, device: str) -> str:
@@ -106,7 +109,7 @@ def advice(seconds: float, device: str) -> str:
 
 
 def paper_line(
-    bench: Bench,
+    context: RunContext,
     by_label: Mapping[str, Sequence[Cell]],
     uses: Mapping[str, str],
     measure: Measure | None = None,
@@ -115,22 +118,22 @@ def paper_line(
 
     The time is that of the trainings and of harmonizing, from a few steps (see `rough`).
     """
-    begin = f"The paper's settings: `{_command(bench, by_label)}`"
+    begin = f"The paper's settings: `{_command(context, by_label)}`"
     if measure is None:
         return f"{begin}."
     paper = load_experiment(shipped("paper"))
-    data = bench.experiment.data
+    data = context.experiment.data
     simulated = data.path is None
     zoom = data.phantom.spacing_mm / paper.data.phantom.spacing_mm if simulated else 1.0
-    subjects = paper.data.phantom.subjects if simulated else len(bench.groups)
-    k = (paper.folds.k or bench.folds.k) if simulated else bench.folds.k
+    subjects = paper.data.phantom.subjects if simulated else len(context.groups)
+    k = (paper.folds.k or context.folds.k) if simulated else context.folds.k
     cell = CellSize(subjects - subjects // k, ceil(subjects / k))
     # One thread is measured: several wait for each other where other work takes the cores.
-    cores = (os.cpu_count() or 1) if bench.device == "cpu" else 1
+    cores = (os.cpu_count() or 1) if context.device == "cpu" else 1
     total_s, unknown = 0.0, []
     for label, cells in by_label.items():
         settings = paper.methods.get(label, {})
-        trial = replace(trial_of(bench, cells, uses[label], settings), zoom=zoom, jobs=cores)
+        trial = replace(trial_of(context, cells, uses[label], settings), zoom=zoom, jobs=cores)
         times = k * len({(own.direction, own.seed) for own in cells})
         try:
             total_s += times * seconds_of(trial, cell, Rest(), measure(trial))
@@ -140,12 +143,12 @@ def paper_line(
     return f"{begin}, {'; '.join([*about, *unknown])}."
 
 
-def _command(bench: Bench, labels: Iterable[str]) -> str:
+def _command(context: RunContext, labels: Iterable[str]) -> str:
     words = ["harmbench", "run", "--config", "paper"]
     for label in labels:
         words += ["--method", label]
-    if bench.experiment.data.path is not None:
-        words += ["--data", str(bench.experiment.data.path)]
+    if context.experiment.data.path is not None:
+        words += ["--data", str(context.experiment.data.path)]
     return shlex.join([*words, "--fold", "all", "--out", "runs/paper"])
 
 

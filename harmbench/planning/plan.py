@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from harmbench.config import write_experiment
-from harmbench.errors import RunError
-from harmbench.planning.trial import Cost
-from harmbench.runner.context import Bench
-from harmbench.runner.folder import RunFolder
 from harmbench.settings import Settings
-from harmbench.storage import read_json
 
-__all__ = ["Level", "MethodPlan", "Plan", "read_plan", "write_plan"]
+__all__ = ["Cost", "Level", "MethodPlan", "Plan"]
 
 Level = Literal["given", "full", "small"]
 """Which settings count where the user gave none: those of the configuration that was given, the
 methods' defaults (the paper's), or those for a machine without a GPU."""
+
+
+class Cost(Settings):
+    """What a method costs, for one subject where nothing else is said.
+
+    Attributes:
+        step_s: seconds of a training step, while as many cells run as the experiment says.
+        networks: networks that are trained one after the other.
+        slices: training slices that each of them gets.
+        pair_s: seconds to read and cut a training pair for a network.
+        harmonize_s: seconds to harmonize a volume.
+    """
+
+    step_s: float
+    networks: int
+    slices: float
+    pair_s: float
+    harmonize_s: float
+
+    def times(self, factor: float) -> Cost:
+        """Return the cost with all times multiplied by a factor."""
+        names = ("step_s", "pair_s", "harmonize_s")
+        return self.model_copy(update={name: getattr(self, name) * factor for name in names})
 
 
 class MethodPlan(Settings):
@@ -74,32 +88,3 @@ class Plan(Settings):
     def saying(self, *lines: str) -> Plan:
         """Return the plan with what else was said."""
         return self.model_copy(update={"said": tuple(dict.fromkeys((*self.said, *lines)))})
-
-
-def read_plan(out: Path) -> Plan | None:
-    """Return the plan that a run folder records, `None` where it records none.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    path = RunFolder(out).record
-    try:
-        record = read_json(path)
-        found = record.get("plan") if isinstance(record, dict) else None
-        return None if found is None else Plan.model_validate(found)
-    except (ValueError, OSError, ValidationError) as error:
-        raise RunError(f"{path}: the plan of the run is damaged; choose another --out") from error
-
-
-def write_plan(bench: Bench, plan: Plan, methods: Mapping[str, Any]) -> None:
-    """Record a plan, and what follows from it: the settings of the run and of its methods."""
-    write_experiment(bench.experiment, bench.folder.config)
-
-    def note(run: dict[str, Any]) -> None:
-        run["plan"] = plan.model_dump(mode="json")
-        run["methods"] = {**run.get("methods", {}), **methods}
-        for entry in run.get("invocations", []):
-            if entry.get("id") == bench.invocation:
-                entry["config"] = bench.experiment.model_dump(mode="json")
-
-    bench.folder.update_record(note)

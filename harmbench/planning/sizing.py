@@ -10,7 +10,7 @@ from typing import Any
 from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError
 from harmbench.method import Method
-from harmbench.planning.trial import Cost
+from harmbench.planning.plan import Cost
 
 __all__ = ["FEWEST_STEPS", "CellSize", "Rest", "Sized", "cell_s", "cells_s", "size", "steps_of"]
 

@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import HarmbenchError, MethodError
 from harmbench.method import Method
+from harmbench.planning.plan import Cost
 from harmbench.processes import shared_threads, worker_pool
-from harmbench.settings import Settings
 from harmbench.storage import read_json
 from harmbench.task import Direction, Pair, Task
 from harmbench.volume import Volume
 
-__all__ = ["Cost", "Measure", "Trial", "measure", "measure_apart", "rough", "rough_apart"]
+__all__ = ["Measure", "Trial", "measure", "measure_apart", "rough", "rough_apart"]
 
 _PAIRS = 2
 _FIRST_STEPS = 3
@@ -42,29 +43,6 @@ _ROUGH_EXTENT = 48
 _ROUGH_STEPS = 3
 _ROUGH_STEP_S = 4.0
 _ROUGH_LONGEST_S = 90.0
-
-
-class Cost(Settings):
-    """What a method costs, for one subject where nothing else is said.
-
-    Attributes:
-        step_s: seconds of a training step, while as many cells run as the experiment says.
-        networks: networks that are trained one after the other.
-        slices: training slices that each of them gets.
-        pair_s: seconds to read and cut a training pair for a network.
-        harmonize_s: seconds to harmonize a volume.
-    """
-
-    step_s: float
-    networks: int
-    slices: float
-    pair_s: float
-    harmonize_s: float
-
-    def times(self, factor: float) -> Cost:
-        """Return the cost with all times multiplied by a factor."""
-        names = ("step_s", "pair_s", "harmonize_s")
-        return self.model_copy(update={name: getattr(self, name) * factor for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +184,14 @@ def _batches_of(method: Method, size: int) -> dict[str, int]:
     return {name: value for name, value in values.items() if name in fields}
 
 
+class _Network(BaseModel):
+    """What is needed of a network's `training.json`."""
+
+    ms_per_step: float | None = None
+    training_slices: int = 0
+    plane: tuple[int, int] = (0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What one training took: seconds per step, and of all that is no step."""
@@ -228,17 +214,18 @@ def _train(
         start = time.perf_counter()
         method.fit(pairs, task)
         wall_s = time.perf_counter() - start
-        records = [read_json(path) for path in sorted(Path(folder).rglob("training.json"))]
-    if not records or not all(record.get("ms_per_step") for record in records):
+        paths = sorted(Path(folder).rglob("training.json"))
+        networks = [_Network.model_validate(read_json(path)) for path in paths]
+    times_ms = [one.ms_per_step for one in networks if one.ms_per_step]
+    if not networks or len(times_ms) < len(networks):
         raise MethodError(f"{trial.label}: its training does not record what its steps take")
-    step_s = sum(record["ms_per_step"] for record in records) / len(records) / 1000
-    rows, columns = records[0]["plane"]
+    step_s = sum(times_ms) / len(times_ms) / 1000
     return method, _Found(
         step_s=step_s,
-        networks=len(records),
-        slices=sum(record["training_slices"] for record in records) / len(records),
-        plane=(int(rows), int(columns)),
-        rest_s=max(0.0, wall_s - len(records) * steps * step_s),
+        networks=len(networks),
+        slices=sum(one.training_slices for one in networks) / len(networks),
+        plane=networks[0].plane,
+        rest_s=max(0.0, wall_s - len(networks) * steps * step_s),
     )
 
 

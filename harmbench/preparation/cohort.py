@@ -123,7 +123,7 @@ def _with_notes(cohort: Cohort, out: Path, spaces: _Spaces) -> Cohort:
 def _prepare_all(jobs: Sequence[SubjectJob], count: int) -> dict[str, str]:
     """Prepare subjects, `count` at a time; return the reasons of those that failed."""
     failed: dict[str, str] = {}
-    executor = LocalExecutor[SubjectJob, SubjectResult](count)
+    executor = LocalExecutor(count)
     with Display("subjects", len(jobs)) as display:
         for job, result in executor.run(prepare_subject, jobs, display, _line):
             error = result.reason if isinstance(result, Died) else result.error

@@ -14,6 +14,7 @@ from harmbench import __version__
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, PreparationError
 from harmbench.external.antspy import SEED
+from harmbench.files.names import same_on_disk
 from harmbench.files.sidecars import sidecar_fields
 from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan
@@ -47,13 +48,16 @@ def labels(names: Sequence[str], kind: str) -> dict[str, str]:
         kind: `subject` or `session`, for the message.
 
     Raises:
-        CohortError: a name has no letter or digit, or two names become one label.
+        CohortError: a name has no letter or digit, or two names become one label, or two that are the
+            same to a disk that ignores case.
     """
     found: dict[str, str] = {}
     for name in names:
         bare = re.sub(r"^(sub|ses)-", "", name).replace(".", "p")
         label = re.sub(r"[^0-9A-Za-z]", "", bare)
-        twin = next((other for other, own in found.items() if own == label), None)
+        twin = next(
+            (o for o, own in found.items() if same_on_disk(own) == same_on_disk(label)), None
+        )
         if not label or twin is not None:
             why = f"it becomes the same as {twin}" if twin else "it has no letter or digit"
             raise CohortError(f"{kind} '{name}' cannot be a BIDS label: {why}; rename it")

@@ -15,8 +15,9 @@ from harmbench.pages.render import head_text
 from harmbench.pages.table import Column, Head, decimals_for, exponent_for
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import short_title
+from harmbench.results import BASELINE
 from harmbench.segmentation.base import TISSUES
-from harmbench.statistics import ALL, BASELINE, paired_bootstrap
+from harmbench.statistics import ALL, paired_bootstrap
 from harmbench.task import Direction
 
 __all__ = ["MAIN_MEASURES", "Verdict", "caveats", "headline", "verdicts"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harmbench.errors import ReportError
 from harmbench.metrics.suite import METRICS
 from harmbench.pages.html import EmbeddedFigure, embed
 from harmbench.pages.render import write_table
@@ -17,11 +18,13 @@ from harmbench.report.page import write_page
 from harmbench.report.tables.run import cost_table, published_tables, status_table
 from harmbench.report.tables.selection import all_tables
 from harmbench.report.tables.titles import SIMULATED
-from harmbench.results import write_results
-from harmbench.storage import atomic
+from harmbench.results import COLUMNS, write_results
+from harmbench.storage import atomic, why_not_writable
 from harmbench.task import NoProgress, Progress
 
 __all__ = ["make_report"]
+
+_RESULTS = "results.csv"
 
 
 def make_report(
@@ -56,14 +59,15 @@ def make_report(
 
     Raises:
         ReportError: a folder is not a run's, there are no results, the runs used different scans,
-            or the lead subject is unknown.
+            the lead subject is unknown, or `out` holds anything but an earlier report.
     """
+    out = Path(runs[0]) / "report" if out is None else Path(out)
+    _check_place(out)
     progress = progress or NoProgress()
     progress("report: read", 0, 1)
     evidence = load_evidence(runs, METRICS, lead_subject)
     progress("report: read", 1, 1)
-    out = Path(runs[0]) / "report" if out is None else Path(out)
-    write_results(evidence.results, out / "results.csv")
+    write_results(evidence.results, out / _RESULTS)
     with atomic(out / "summary.csv") as temporary:
         evidence.summary.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
     tables, written = _write_tables(evidence, out / "tables", progress)
@@ -71,6 +75,28 @@ def make_report(
     page = write_page(evidence, tables, figures, out / "index.html")
     _remove_stale(out, {*written, *drawn})
     return page
+
+
+def _check_place(out: Path) -> None:
+    """Raise `ReportError` where a report would replace files that are none of a report's."""
+    problem = why_not_writable(out)
+    if problem is None and out.is_dir():
+        names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+        if "run.json" in names:
+            problem = "is a run folder; choose a folder of its own for the report"
+        elif names and not _holds_results(out / _RESULTS):
+            problem = f"holds files that are none of a report's ({', '.join(sorted(names)[:3])})"
+    if problem:
+        raise ReportError(f"{out}: {problem}")
+
+
+def _holds_results(path: Path) -> bool:
+    """Whether a file begins as the table of results of a report does."""
+    if not path.is_file():
+        return False
+    begin = ",".join(COLUMNS[:2]).encode()
+    with path.open("rb") as file:
+        return file.read(len(begin)) == begin
 
 
 def _write_tables(

@@ -11,21 +11,24 @@ import pandas as pd
 
 from harmbench.errors import RunError, VolumeError
 from harmbench.metrics.base import Metric
+from harmbench.results import BASELINE, CEILING
+from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
-from harmbench.statistics import BASELINE, CEILING, subject_values
+from harmbench.runner.run_record import RunRecord
+from harmbench.statistics import subject_values
 from harmbench.task import Direction
 from harmbench.volume import Volume, read
 
-__all__ = ["CellRecord", "Evidence"]
+__all__ = ["Evidence", "StoredCell"]
 
 
 @dataclass(frozen=True, slots=True)
-class CellRecord:
-    """One cell on disk: where it lies and what its `cell.json` says."""
+class StoredCell:
+    """A cell on disk: where it lies, and its record."""
 
     run: RunFolder
     cell: Cell
-    record: Mapping[str, Any]
+    record: CellRecord
 
     @property
     def folder(self) -> CellFolder:
@@ -33,14 +36,13 @@ class CellRecord:
         return self.run.cell(self.cell)
 
     @property
-    def status(self) -> str:
-        """How the cell ended: `ok`, `incomplete`, `failed`; or `running` where it has not ended."""
-        return str(self.record.get("status", "ok"))
-
-    @property
     def failed(self) -> bool:
         """Whether the cell ended with an error."""
-        return self.status == "failed"
+        return self.record.status == "failed"
+
+    def tests(self, subject: str) -> bool:
+        """Whether a subject is among those that the cell tests on, as far as its record says."""
+        return self.record.subjects is None or subject in self.record.subjects
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ class Evidence:
     """
 
     runs: tuple[RunFolder, ...]
-    records: tuple[Mapping[str, Any], ...]
+    records: tuple[RunRecord, ...]
     results: pd.DataFrame
     summary: pd.DataFrame
     metrics: Mapping[str, Metric]
@@ -73,29 +75,26 @@ class Evidence:
     directions: tuple[Direction, ...]
     groups: Mapping[str, tuple[str, ...]]
     segmenter: str
-    cells: Mapping[tuple[str, Direction], tuple[CellRecord, ...]]
+    cells: Mapping[tuple[str, Direction], tuple[StoredCell, ...]]
     lead: str
     lead_reason: str
     notes: tuple[str, ...] = ()
 
     @property
-    def record(self) -> Mapping[str, Any]:
+    def record(self) -> RunRecord:
         """`run.json` of the last run."""
         return self.records[-1]
 
     @property
     def name(self) -> str:
         """Names of the runs."""
-        names = [
-            str(r.get("name") or run.root.name)
-            for r, run in zip(self.records, self.runs, strict=True)
-        ]
+        names = [r.name or run.root.name for r, run in zip(self.records, self.runs, strict=True)]
         return " + ".join(dict.fromkeys(names))
 
     @property
     def simulated(self) -> bool:
         """Whether the scans are simulated."""
-        return bool(self.record.get("cohort", {}).get("simulated", False))
+        return self.record.cohort.simulated
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -152,16 +151,16 @@ class Evidence:
         """Whether the cell that a subject was tested in failed, in the run that counts."""
         return any(cell.failed for cell in list(self._cells_of(method, direction, subject))[:1])
 
-    def counted_cells(self, method: str, direction: Direction) -> tuple[CellRecord, ...]:
+    def counted_cells(self, method: str, direction: Direction) -> tuple[StoredCell, ...]:
         """Return the cells of a method and direction; where runs share one, the later run's."""
-        found: dict[Cell, CellRecord] = {}
+        found: dict[Cell, StoredCell] = {}
         for record in self.cells.get((method, direction), ()):
             found.setdefault(record.cell, record)
         return tuple(found.values())
 
-    def _cells_of(self, method: str, direction: Direction, subject: str) -> Iterator[CellRecord]:
+    def _cells_of(self, method: str, direction: Direction, subject: str) -> Iterator[StoredCell]:
         for found in self.cells.get((method, direction), ()):
-            if subject in found.record.get("subjects", [subject]):
+            if found.tests(subject):
                 yield found
 
 

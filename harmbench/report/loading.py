@@ -11,11 +11,12 @@ import pandas as pd
 
 from harmbench.errors import ReportError, suggest
 from harmbench.metrics.base import Metric
-from harmbench.report.evidence import CellRecord, Evidence
+from harmbench.report.evidence import Evidence, StoredCell
 from harmbench.report.published import DIRECTIONS
-from harmbench.results import merge, read_results
+from harmbench.results import BASELINE, CEILING, merge, read_results
 from harmbench.runner.folder import RunFolder
-from harmbench.statistics import BASELINE, CEILING, summarize
+from harmbench.runner.run_record import MethodRecord, RunRecord
+from harmbench.statistics import summarize
 from harmbench.task import Direction
 
 __all__ = ["load_evidence", "median_subject"]
@@ -71,28 +72,28 @@ def load_evidence(
     )
 
 
-def _require_same_cohort(
-    folders: Sequence[RunFolder], records: Sequence[Mapping[str, Any]]
-) -> None:
-    first, *others = (record.get("cohort", {}) for record in records)
+def _require_same_cohort(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> None:
+    first, *others = (record.cohort for record in records)
     for folder, cohort in zip(folders[1:], others, strict=True):
-        for key in ("name", "simulated"):
-            if cohort.get(key) != first.get(key):
+        for key, own, known in (
+            ("name", cohort.name, first.name),
+            ("simulated", cohort.simulated, first.simulated),
+        ):
+            if own != known:
                 raise ReportError(
-                    f"{folder.root}: its cohort has {key} {cohort.get(key)!r}, {folders[0].root} "
-                    f"has {first.get(key)!r}; one report shows runs of one cohort"
+                    f"{folder.root}: its cohort has {key} {own!r}, {folders[0].root} "
+                    f"has {known!r}; one report shows runs of one cohort"
                 )
     seen: dict[tuple[str, str], tuple[str, Path]] = {}
     for folder in folders:
         if not folder.inputs.is_file():
             continue
-        for row in folder.input_table().itertuples():
-            scan = (str(row.subject), str(row.session))
-            found = f"{row.sha256} {row.rescale}"
-            known, where = seen.setdefault(scan, (found, folder.root))
-            if known != found:
+        for (subject, session), scan in folder.input_scans().scans.items():
+            found = f"{scan.sha256} {scan.rescale}"
+            before, where = seen.setdefault((subject, session), (found, folder.root))
+            if before != found:
                 raise ReportError(
-                    f"subject {scan[0]}, session {scan[1]}: {where} and {folder.root} used different "
+                    f"subject {subject}, session {session}: {where} and {folder.root} used different "
                     "files or scalings; one report shows runs of the same scans"
                 )
 
@@ -115,10 +116,10 @@ def _declared(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str,
     return found
 
 
-def _methods(results: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    known: dict[str, Mapping[str, Any]] = {}
+def _methods(results: pd.DataFrame, records: Sequence[RunRecord]) -> dict[str, str]:
+    known: dict[str, MethodRecord] = {}
     for record in records:
-        known |= record.get("methods", {})
+        known |= record.methods
     names = [*known, *sorted(set(results["method"]))]
     ordered = [*_ORDER, *dict.fromkeys(names)]
     present = set(results["method"])
@@ -126,18 +127,14 @@ def _methods(results: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> dic
     if CEILING in present:
         ordered.append(CEILING)
     default = {BASELINE: "Original", CEILING: "Target (ceiling)"}
-    titles = {
-        name: str(known.get(name, {}).get("title") or default.get(name, name)) for name in ordered
-    }
+    recorded = {name: method.title for name, method in known.items() if method.title}
+    titles = {name: recorded.get(name, default.get(name, name)) for name in ordered}
     twice = {title for title, times in Counter(titles.values()).items() if times > 1}
     return {n: f"{title} ({n})" if title in twice else title for n, title in titles.items()}
 
 
-def _directions(
-    results: pd.DataFrame, records: Sequence[Mapping[str, Any]]
-) -> tuple[Direction, ...]:
-    listed = [Direction(d["source"], d["target"]) for r in records for d in r["directions"]]
-    known = {str(direction): direction for direction in listed}
+def _directions(results: pd.DataFrame, records: Sequence[RunRecord]) -> tuple[Direction, ...]:
+    known = {str(direction): direction for r in records for direction in r.directions}
     for text in sorted(set(results["direction"])):
         if text not in known:
             source, _, target = text.partition("-to-")
@@ -151,24 +148,23 @@ def _groups(results: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     return {str(g): tuple(part) for g, part in pairs.groupby("group", sort=True)["subject"]}
 
 
-def _segmenter(results: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> str:
+def _segmenter(results: pd.DataFrame, records: Sequence[RunRecord]) -> str:
     """Name the last run's segmenter, or else the one with most rows."""
     counts = results.loc[results["tissue"] != "", "segmenter"].value_counts()
     for record in reversed(records):
-        name = str((record.get("segmenter") or {}).get("name", ""))
-        if name in counts.index:
-            return name
+        if record.segmenter.name in counts.index:
+            return record.segmenter.name
     return str(counts.index[0]) if len(counts) else ""
 
 
 def _cells(
     folders: Sequence[RunFolder],
-) -> dict[tuple[str, Direction], tuple[CellRecord, ...]]:
-    found: dict[tuple[str, Direction], list[CellRecord]] = {}
+) -> dict[tuple[str, Direction], tuple[StoredCell, ...]]:
+    found: dict[tuple[str, Direction], list[StoredCell]] = {}
     for folder in reversed(folders):
         for cell, record in folder.cells():
             key = (cell.method, cell.direction)
-            found.setdefault(key, []).append(CellRecord(folder, cell, record))
+            found.setdefault(key, []).append(StoredCell(folder, cell, record))
     return {key: tuple(cells) for key, cells in found.items()}
 
 
@@ -193,7 +189,7 @@ def median_subject(results: pd.DataFrame, subjects: Sequence[str]) -> str | None
 
 
 def _notes(
-    folders: Sequence[RunFolder], records: Sequence[Mapping[str, Any]], results: pd.DataFrame
+    folders: Sequence[RunFolder], records: Sequence[RunRecord], results: pd.DataFrame
 ) -> tuple[str, ...]:
     notes: list[str] = []
     if BASELINE not in set(results["method"]):
@@ -209,11 +205,10 @@ def _notes(
             f"Segmentations were made with {', '.join(names)}; tissue tables and figures show "
             f"{shown} alone, the summary file holds all."
         )
-    settings: dict[str, Any] = {}
+    settings: dict[str, Mapping[str, Any]] = {}
     for record, folder in zip(records, folders, strict=True):
-        for name, method in record.get("methods", {}).items():
-            mine = method.get("settings")
-            if settings.setdefault(name, mine) != mine:
+        for name, method in record.methods.items():
+            if settings.setdefault(name, method.settings) != method.settings:
                 notes.append(
                     f"{name} was run with different settings in {folder.root.name} and an earlier "
                     "run; where both measured the same, the later counts."

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harmbench.metrics.base import Metric
-from harmbench.notes import from_records, summarize
+from harmbench.notes import summarize
 from harmbench.pages.html import EmbeddedFigure, page_environment
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.table import Table
-from harmbench.planning import Plan
 from harmbench.report.answer import caveats, headline, verdicts
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import SLIPS, applies_to
 from harmbench.report.tables.titles import direction_title
 from harmbench.results import STATUSES
+from harmbench.runner.run_record import MethodRecord
 from harmbench.storage import write_text
 
 __all__ = ["render_page", "write_page"]
@@ -37,7 +37,7 @@ def render_page(
     ]
     return template.render(
         evidence=evidence,
-        cohort=evidence.record.get("cohort", {}),
+        cohort=evidence.record.cohort,
         answers=answers,
         caveats=caveats(evidence),
         sections=_by_section(_in_order(tables)),
@@ -99,41 +99,32 @@ def _failures(evidence: Evidence) -> list[dict[str, str]]:
     for method, direction in evidence.cells:
         for cell in evidence.counted_cells(method, direction):
             if cell.failed:
-                error = str(cell.record.get("error") or "no message was recorded").strip()
+                error = cell.record.error.strip() or "no message was recorded"
                 found.append({"cell": str(cell.cell), "error": error[:500]})
-            for subject, missing in cell.record.get("unsegmented", {}).items():
-                what = f"subject {subject}, {missing['what']} without scores of tissues"
-                found.append(
-                    {"cell": str(cell.cell), "error": f"{what}: {missing['reason']}"[:500]}
-                )
+            for subject, missing in cell.record.unsegmented.items():
+                what = f"subject {subject}, {missing.what} without scores of tissues"
+                found.append({"cell": str(cell.cell), "error": f"{what}: {missing.reason}"[:500]})
     return found
 
 
 def _input_notes(evidence: Evidence) -> list[str]:
-    return summarize(
-        note for record in evidence.records for note in from_records(record.get("notes", []))
-    )
+    return summarize(note for record in evidence.records for note in record.notes)
 
 
 def _method_rows(evidence: Evidence) -> list[dict[str, str]]:
     found = []
     for name, title in evidence.methods.items():
-        records: list[Mapping[str, Any]] = [
-            r.get("methods", {}).get(name, {}) for r in evidence.records
-        ]
-        last: Mapping[str, Any] = next((record for record in reversed(records) if record), {})
-        settings = last.get("settings") or {}
-        parameters = last.get("parameters") or {}
+        known = [record.methods[name] for record in evidence.records if name in record.methods]
+        last = known[-1] if known else MethodRecord()
+        settings = (f"{k} = {json.dumps(v)}" for k, v in sorted(last.settings.items()))
         found.append(
             {
                 "title": title,
                 "name": name,
-                "uses": str(last.get("uses", "")),
-                "reference": str(last.get("reference", "")),
-                "settings": ", ".join(
-                    f"{k} = {json.dumps(v)}" for k, v in sorted(settings.items())
-                ),
-                "parameters": ", ".join(f"{k}: {int(v):,}" for k, v in parameters.items()),
+                "uses": last.uses,
+                "reference": last.reference,
+                "settings": ", ".join(settings),
+                "parameters": ", ".join(f"{k}: {v:,}" for k, v in last.parameters.items()),
             }
         )
     return found
@@ -141,28 +132,34 @@ def _method_rows(evidence: Evidence) -> list[dict[str, str]]:
 
 def _chosen(evidence: Evidence) -> list[str]:
     """What the runs chose instead of their users: see `harmbench.planning`."""
-    plans = [record.get("plan") for record in evidence.records]
-    return [line for plan in plans if plan for line in Plan.model_validate(plan).lines]
+    plans = [record.plan for record in evidence.records if record.plan is not None]
+    return [line for plan in plans for line in plan.lines]
 
 
 def _invocations(evidence: Evidence) -> list[dict[str, str]]:
-    keys = ("started", "finished", "version", "git", "device", "host")
     made = _made(evidence)
     return [
-        {key: str(entry.get(key, "")) for key in keys} | {"made": made.get(entry.get("id"), "")}
+        {
+            "started": one.started,
+            "finished": one.finished,
+            "version": one.version,
+            "git": one.git,
+            "device": one.device,
+            "host": one.host,
+            "made": made.get(one.id, ""),
+        }
         for record in evidence.records
-        for entry in record.get("invocations", [])
+        for one in record.invocations
     ]
 
 
-def _made(evidence: Evidence) -> dict[Any, str]:
+def _made(evidence: Evidence) -> dict[str, str]:
     """Invocation to what stands of its work in the cells: `fit 2, harmonize 8, score 8`."""
-    counts: dict[Any, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for cells in evidence.cells.values():
         for cell in cells:
-            for stage, by in cell.record.get("made_by", {}).items():
-                for invocation in by.values() if isinstance(by, dict) else [by]:
-                    counts.setdefault(invocation, Counter())[stage] += 1
+            for invocation, stage in cell.record.made_by.outputs():
+                counts.setdefault(invocation, Counter())[stage] += 1
     return {
         name: ", ".join(f"{stage} {count}" for stage, count in sorted(own.items()))
         for name, own in counts.items()

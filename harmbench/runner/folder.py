@@ -5,7 +5,7 @@ OUT/
   run.json            cohort, directions, methods with settings, segmenter, one entry per invocation
   config.yaml         resolved settings of the last invocation
   folds.csv           subject, group, fold
-  inputs.csv          subject, group, session, path, mask, sha256, rescale
+  inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale
   results.csv         the tidy table, all cells
   segmentations/      labels of the real scans, SUBJECT_SESSION_SEGMENTER.nii.gz
   cells/METHOD/DIRECTION/fold-F/seed-S/
@@ -14,6 +14,7 @@ OUT/
     log.txt           what happened, and the traceback of a failure
     model/            what the method saved; training/ its checkpoints and loss curve
     volumes/          SUBJECT.nii.gz, the harmonized volumes
+    beside/NAME/      SUBJECT.nii.gz, what a method gave beside them, such as a standard deviation
     segmentations/    SUBJECT_SEGMENTER.nii.gz
     scores.csv        this cell's rows of the tidy table
 ```
@@ -21,17 +22,18 @@ OUT/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import pandas as pd
 
-from harmbench.cohorts.base import Rescale, Scan, load_scan
-from harmbench.errors import ReportError, RunError
+from harmbench.errors import DamagedRecordError, ReportError
 from harmbench.files.names import file_label
-from harmbench.storage import read_json, write_json
+from harmbench.runner.cell_record import CellRecord
+from harmbench.runner.inputs import InputScans, read_inputs, read_table
+from harmbench.runner.records import read_record, write_record
+from harmbench.runner.run_record import RunRecord
 from harmbench.task import Direction
 from harmbench.volume import Volume, read
 
@@ -49,6 +51,11 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.method} {self.direction} fold {self.fold} seed {self.seed}"
+
+    @classmethod
+    def of(cls, record: CellRecord) -> Cell:
+        """Return the cell that a record is of."""
+        return cls(record.method, record.direction, record.fold, record.seed)
 
     @property
     def path(self) -> Path:
@@ -68,13 +75,20 @@ class CellFolder:
         """Status, keys, wall time and peak memory per stage (JSON)."""
         return self.root / "cell.json"
 
-    def read_record(self) -> dict[str, Any]:
-        """Read `cell.json`; one that is absent or damaged is empty, and the cell starts anew."""
+    def read_record(self) -> CellRecord | None:
+        """Read `cell.json`; `None` where it is absent or damaged, and the cell starts anew.
+
+        Raises:
+            ReportError: a later harmbench wrote it.
+        """
         try:
-            record = read_json(self.record)
-        except (ValueError, OSError):
-            return {}
-        return cast(dict[str, Any], record) if isinstance(record, dict) else {}
+            return read_record(CellRecord, self.record)
+        except DamagedRecordError:
+            return None
+
+    def write_record(self, record: CellRecord) -> None:
+        """Write `cell.json`."""
+        write_record(record, self.record)
 
     @property
     def log(self) -> Path:
@@ -149,7 +163,7 @@ class RunFolder:
         """Return the folder of a cell."""
         return CellFolder(self.root / cell.path)
 
-    def cells(self) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    def cells(self) -> Iterator[tuple[Cell, CellRecord]]:
         """Go through the cells on disk with their records, in order.
 
         A cell whose record is damaged is not there: the next run makes it again.
@@ -157,42 +171,32 @@ class RunFolder:
         found = []
         for path in self.root.glob("cells/*/*/fold-*/seed-*/cell.json"):
             record = CellFolder(path.parent).read_record()
-            try:
-                direction = Direction(record["source"], record["target"])
-                cell = Cell(record["method"], direction, record["fold"], record["seed"])
-            except KeyError:
-                continue
-            found.append((cell, record))
+            if record is not None:
+                found.append((Cell.of(record), record))
         yield from sorted(found, key=lambda item: item[0])
 
-    def read_record(self) -> dict[str, Any]:
+    def read_record(self) -> RunRecord:
         """Read `run.json`.
 
         Raises:
-            ReportError: there is none, or it is damaged.
+            ReportError: there is none, it is damaged, or a later harmbench wrote it.
         """
-        try:
-            record = read_json(self.record)
-        except (ValueError, OSError) as error:
-            raise ReportError(f"{self.record}: damaged, not JSON ({error})") from error
+        record = read_record(RunRecord, self.record)
         if record is None:
             raise ReportError(f"{self.root}: not a run folder, it has no {self.record.name}")
-        if not isinstance(record, dict):
-            raise ReportError(f"{self.record}: damaged, not the record of a run")
-        return cast(dict[str, Any], record)
+        return record
 
-    def update_record(self, change: Callable[[dict[str, Any]], None]) -> None:
+    def update_record(self, change: Callable[[RunRecord], RunRecord]) -> None:
         """Change `run.json` as it is now: another run may have written there a moment ago.
 
         Args:
-            change: changes the record in place; it gets an empty one where there is none.
+            change: returns the changed record; it gets an empty one where there is none.
 
         Raises:
-            ReportError: the record is damaged.
+            ReportError: the record is damaged, or a later harmbench wrote it.
         """
-        record = self.read_record() if self.record.is_file() else {}
-        change(record)
-        write_json(self.record, record)
+        record = read_record(RunRecord, self.record) or RunRecord()
+        write_record(change(record), self.record)
 
     def fold_table(self) -> pd.DataFrame:
         """Read the table subject, group, fold; all are text.
@@ -200,31 +204,24 @@ class RunFolder:
         Raises:
             RunError: it is missing or damaged.
         """
-        return _read_table(self.folds, ("subject", "group", "fold"))
+        return read_table(self.folds, ("subject", "group", "fold"))
 
-    def input_table(self) -> pd.DataFrame:
-        """Read the table of input scans; all columns are text.
+    def input_scans(self) -> InputScans:
+        """Read the table of real scans.
 
         Raises:
             RunError: it is missing or damaged.
         """
-        return _read_table(self.inputs, ("subject", "group", "session", "path", "mask", "sha256"))
+        return read_inputs(self.inputs)
 
     def input_volume(self, subject: str, session: str) -> Volume:
-        """Read a real scan as the methods saw it, in [0, 1].
+        """Read one real scan as methods see it, in [0, 1]; for many, call `input_scans` once.
 
         Raises:
             RunError: the run has no such scan.
             VolumeError: the file is gone or damaged.
         """
-        frame = self.input_table()
-        rows = frame[(frame["subject"] == subject) & (frame["session"] == session)]
-        if rows.empty:
-            raise RunError(f"{self.root}: no scan of subject {subject}, session {session}")
-        row = rows.iloc[0]
-        mask = Path(row["mask"]) if row["mask"] else None
-        scan = Scan(subject, session, Path(row["path"]), mask)
-        return load_scan(scan, cast(Rescale, row["rescale"]))
+        return self.input_scans().volume(subject, session)
 
     def input_labels(self, subject: str, session: str, segmenter: str) -> Path:
         """Return the path of the segmentation of a real scan."""
@@ -234,14 +231,3 @@ class RunFolder:
     def harmonized(self, cell: Cell, subject: str) -> Volume:
         """Read a subject's harmonized volume."""
         return read(self.cell(cell).volume(subject))
-
-
-def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: missing or damaged ({error}); choose another --out") from error
-    missing = [column for column in columns if column not in found.columns]
-    if missing:
-        raise RunError(f"{path}: damaged, columns missing: {', '.join(missing)}")
-    return found

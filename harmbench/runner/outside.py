@@ -11,18 +11,16 @@ import numpy as np
 import pandas as pd
 
 from harmbench.cohorts.base import Rescale, rescale_volume
-from harmbench.cohorts.intensities import large_foreground, not_a_scan, out_of_range, with_notes
+from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range, with_notes
 from harmbench.errors import RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
-from harmbench.files.places import is_input
 from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
 from harmbench.progress import Display
+from harmbench.runner.outside_files import Triple, check_label_file, check_table
 from harmbench.runner.scoring import missing_rows, score_rows
-from harmbench.runner.triples import Triple
 from harmbench.segmentation import TISSUES, Contrast, Segmenter, find_contrast, make_segmenter
-from harmbench.segmentation.checked import segment
-from harmbench.segmentation.stored import Unsegmented, unsegmented
+from harmbench.segmentation.checked import segment, try_segment
 from harmbench.storage import atomic
 from harmbench.task import Progress
 from harmbench.volume import Volume, read, require_same_grid, require_same_sides, write
@@ -68,22 +66,18 @@ def score_triple(
     """
     harmonized, reference, source = _read_triple(triple, rescale)
     if say is not None:
-        read = (harmonized, reference, *([] if source is None else [source]))
-        for text in summarize(note for volume in read for note in volume.notes):
+        volumes = (harmonized, reference, *([] if source is None else [source]))
+        for text in summarize(note for volume in volumes for note in volume.notes):
             say(f"note: {text}")
-    labels: list[Volume | Unsegmented] = []
-    for volume, path in ((harmonized, triple.volume), (reference, triple.reference)):
-        try:
-            labels.append(segment(segmenter, volume))
-        except SegmentationError as error:
-            labels.append(unsegmented(error, segmenter))
-            if say is not None:
-                say(f"{path}: {segmenter.name}: {error}")
+    segmented = [try_segment(segmenter, volume) for volume in (harmonized, reference)]
+    for found, path in zip(segmented, (triple.volume, triple.reference), strict=True):
+        if found.failure is not None and say is not None:
+            say(f"{path}: {found.failure.reason}")
     rows = score_rows(
         harmonized,
         reference,
         source,
-        *labels,
+        *segmented,
         stacking_axis=stacking_axis,
         surface_backend=surface_backend,
     )
@@ -116,7 +110,7 @@ def _in_range(path: Path, rescale: Rescale) -> Volume:
     problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
     if problem is not None:
         raise VolumeError(f"{path}: {problem}")
-    return with_notes(volume, *large_foreground(volume, str(path)))
+    return with_notes(volume, *odd_foreground(volume, str(path)))
 
 
 def score_all(
@@ -148,13 +142,12 @@ def score_all(
     Raises:
         SegmentationError: the segmenter is not made for the contrast.
         VolumeError: see `score_triple`, where there is one volume, or all fail; or `out` is an
-            input; nothing is written.
+            input, or holds something else than scores; nothing is written.
         UnavailableError: the segmenter is not installed.
         RunError: the process that scored a volume was killed.
     """
-    inputs = [path for t in triples for path in (t.volume, t.reference, t.source)]
-    if out is not None and is_input(out, inputs):
-        raise VolumeError(f"{out}: is an input and would be overwritten; choose another --out")
+    if out is not None:
+        check_table(out, triples)
     known = find_contrast([triple.reference for triple in triples], contrast)
     name = make_segmenter(segmenter, contrast=known).name
     work = partial(_score_one, name, known, rescale, stacking_axis)
@@ -179,7 +172,7 @@ def _run_all(
 
     found: dict[Triple, Scored] = {}
     with Display("score", len(triples)) as display:
-        executor = LocalExecutor[Triple, Scored](jobs)
+        executor = LocalExecutor(jobs)
         for triple, result in executor.run(work, triples, display, line):
             if isinstance(result, Died):
                 raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")
@@ -229,11 +222,11 @@ def segment_scan(
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
 
     Raises:
-        VolumeError: the scan is unreadable, not finite or out of range, or `labels` is the scan.
+        VolumeError: the scan is unreadable, not finite or out of range; or `labels` is the scan, or
+            holds something else than tissues, or would be taken for a scan of the scan's data set.
         SegmentationError: it cannot be segmented; nothing is written.
     """
-    if is_input(labels, [scan]):
-        raise VolumeError(f"{labels}: is the scan and would be overwritten; choose another file")
+    check_label_file(labels, scan)
     chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
     volume = _in_range(scan, rescale)
     if say is not None:

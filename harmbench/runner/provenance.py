@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from harmbench import __version__
+from harmbench.runner.run_record import Invocation
 
 __all__ = ["PACKAGES", "describe_device", "now", "package_versions", "provenance"]
 
@@ -63,21 +63,21 @@ def describe_device(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(device: str) -> dict[str, Any]:
-    """Describe what is about to produce results."""
-    return {
-        "started": now(),
-        "command": sys.argv,
-        "version": __version__,
-        "python": platform.python_version(),
-        "packages": package_versions(),
-        "host": platform.node(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "device": device,
-        "device_name": describe_device(device),
-        "git": _git_state(),
-    }
+def provenance(device: str) -> Invocation:
+    """Describe what is about to produce results; the entry has no id yet."""
+    return Invocation(
+        started=now(),
+        command=tuple(sys.argv),
+        version=__version__,
+        python=platform.python_version(),
+        packages=package_versions(),
+        host=platform.node(),
+        system=platform.platform(),
+        cores=os.cpu_count(),
+        device=device,
+        device_name=describe_device(device),
+        git=_git_state(),
+    )
 
 
 def _git_state() -> str:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from harmbench.config import Experiment, load_experiment, write_experiment
+from harmbench.config import Experiment, load_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
+from harmbench.executors import Executor, LocalExecutor
 from harmbench.folds import Folds
 from harmbench.runner.cell import rescore_cell
-from harmbench.runner.context import Bench
-from harmbench.runner.experiment import (
-    Summary,
-    collect,
-    damaged_scores,
-    run_cells,
-    segment_real_scans,
-    torch_device,
-)
+from harmbench.runner.context import RunContext
+from harmbench.runner.experiment import Summary, torch_device
 from harmbench.runner.folder import RunFolder
+from harmbench.runner.grid import collect, damaged_scores, run_cells
+from harmbench.runner.inputs import InputScans, keys_of_inputs
+from harmbench.runner.invocations import begin_rescore, end_invocation, new_invocation
 from harmbench.runner.leftovers import sweep
-from harmbench.runner.provenance import now
-from harmbench.runner.records import keys_of_inputs, new_invocation, note_end
+from harmbench.runner.real_scans import segment_real_scans
+from harmbench.runner.run_record import RunRecord
 from harmbench.segmentation import find_contrast, make_segmenter
 from harmbench.storage import file_key
 
@@ -35,7 +30,7 @@ def rescore_run(
     out: Path,
     overrides: Sequence[str] = (),
     changes: Mapping[str, Any] | None = None,
-    say: Any = print,
+    say: Callable[[str], None] = print,
 ) -> Summary:
     """Segment and score the stored volumes of a run again where that is not current.
 
@@ -46,7 +41,7 @@ def rescore_run(
         out: the run folder.
         overrides: such as `scoring.surface_backend=medpy`.
         changes: dotted name to value, as for `load_experiment`.
-        say: told what happens.
+        say: called with each status line.
 
     Raises:
         HarmbenchError: not a run folder; a setting that scoring does not depend on; or real scans
@@ -59,51 +54,62 @@ def rescore_run(
     cells = [cell for cell, _ in folder.cells()]
     if not cells:
         raise RunError(f"{out}: the run has no cells to score")
-    inputs = folder.input_table()
+    inputs = folder.input_scans()
     _check_inputs(inputs)
-    contrast = find_contrast(map(Path, inputs["path"]), experiment.scoring.contrast)
+    paths = [scan.path for scan in inputs.scans.values()]
+    contrast = find_contrast(paths, experiment.scoring.contrast)
     segmenter = make_segmenter(experiment.scoring.segmenter, contrast=contrast)
-    folds = folder.fold_table()
     invocation = new_invocation(device, experiment)
-    bench = Bench(
+    folds, groups = _folds(folder, run)
+    context = RunContext(
         root=folder.root,
         experiment=experiment,
-        folds=Folds(
-            run["folds"]["k"],
-            run["folds"]["seed"],
-            dict(zip(folds["subject"], folds["fold"].astype(int), strict=True)),
-        ),
-        groups=dict(zip(folds["subject"], folds["group"], strict=True)),
+        folds=folds,
+        groups=groups,
+        inputs=inputs,
         input_keys=keys_of_inputs(inputs),
         segmenter=segmenter.name,
         device=device,
         contrast=contrast,
-        invocation=str(invocation["id"]),
+        invocation=invocation.id,
     )
     say(f"{len(cells)} cells to score on {device}")
     say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
     sweep(folder.root)
-    write_experiment(experiment, folder.config)
-
-    def begin(record: dict[str, Any]) -> None:
-        record["segmenter"] = {
-            "name": segmenter.name,
-            "version": segmenter.version,
-            "contrast": contrast,
-        }
-        record["stacking_axis"] = experiment.scoring.stacking_axis
-        record["invocations"] = [*record.get("invocations", []), invocation]
-
-    folder.update_record(begin)
+    begin_rescore(context, invocation)
+    executor: Executor = LocalExecutor(experiment.jobs)
     directions = list(dict.fromkeys(cell.direction for cell in cells))
-    segment_real_scans(bench, directions, sorted({cell.fold for cell in cells}), say)
-    failed, incomplete = run_cells(bench, cells, say=say, work=rescore_cell)
+    segment_real_scans(context, directions, sorted({cell.fold for cell in cells}), executor, say)
+    failed, incomplete = run_cells(context, cells, say, executor, rescore_cell)
     collect(folder)
     for problem in damaged_scores(folder):
         say(problem)
-    counts = {"cells": len(cells), "failed": len(failed), "incomplete": len(incomplete)}
-    note_end(folder, bench.invocation, {"finished": now(), **counts})
+    end_invocation(
+        folder,
+        invocation.id,
+        cells=len(cells),
+        failed=len(failed),
+        incomplete=len(incomplete),
+    )
     return Summary(out, len(cells), failed, incomplete)
+
+
+def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
+    """Read the folds of a run, and the group of each subject.
+
+    Raises:
+        RunError: the run does not say how its folds were made, or their table is damaged.
+    """
+    if run.folds is None:
+        raise RunError(
+            f"{folder.record}: does not say how the folds were made; give the run's own command once "
+            "more, which writes that again"
+        )
+    table = folder.fold_table()
+    numbers = dict(zip(table["subject"], table["fold"].astype(int), strict=True))
+    return Folds(run.folds.k, run.folds.seed, numbers), dict(
+        zip(table["subject"], table["group"], strict=True)
+    )
 
 
 def _experiment(
@@ -123,14 +129,16 @@ def _experiment(
     return wanted
 
 
-def _check_inputs(inputs: pd.DataFrame) -> None:
+def _check_inputs(inputs: InputScans) -> None:
     """Raise `CohortError`, listing every problem, unless real scans are as the run found them."""
     problems = []
-    for row in inputs.to_dict("records"):
-        for path, key in ((row["path"], row["sha256"]), (row["mask"], row["mask_sha256"])):
-            if path and not Path(path).is_file():
+    for scan in inputs.scans.values():
+        for path, key in ((scan.path, scan.sha256), (scan.mask, scan.mask_sha256)):
+            if path is None:
+                continue
+            if not path.is_file():
                 problems.append(f"{path} is gone")
-            elif path and file_key(Path(path)) != key:
+            elif file_key(path) != key:
                 problems.append(f"{path} has changed since the run")
     if problems:
         raise CohortError("the run's real scans are needed to score against:", problems)

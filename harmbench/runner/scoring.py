@@ -12,7 +12,7 @@ from harmbench.errors import MethodError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.segmentation import TISSUES
-from harmbench.segmentation.stored import Unsegmented
+from harmbench.segmentation.result import Segmented
 from harmbench.volume import Step, Volume, require_same_grid
 
 __all__ = ["finish_volume", "missing_rows", "score_rows"]
@@ -31,11 +31,15 @@ def finish_volume(
         The finished volume and the share of brain voxels that had to be clipped.
 
     Raises:
-        MethodError: the output is not a volume, its grid is not the source's, or values are not
-            finite.
+        MethodError: the output is not a volume of intensities, its grid is not the source's, or
+            values are not finite.
     """
     if not isinstance(output, Volume):
         raise MethodError(f"harmonize returned {type(output).__name__}, expected a Volume")
+    if output.kind != "intensity":
+        raise MethodError(
+            f"harmonize returned a volume of kind '{output.kind}', not of intensities"
+        )
     try:
         require_same_grid(output, source, ("the harmonized volume", "the source"))
     except VolumeError as error:
@@ -58,8 +62,8 @@ def score_rows(
     harmonized: Volume,
     reference: Volume,
     source: Volume | None,
-    labels: Volume | Unsegmented | None,
-    reference_labels: Volume | Unsegmented | None,
+    segmented: Segmented,
+    reference_segmented: Segmented,
     *,
     stacking_axis: int = 0,
     surface_backend: Backend = "nearest",
@@ -70,7 +74,7 @@ def score_rows(
         harmonized: the volume to score.
         reference: the real target scan.
         source: the volume that was harmonized; `None` where it is not known.
-        labels, reference_labels: their segmentations, or why there are none.
+        segmented, reference_segmented: their segmentations.
         stacking_axis: axis along which slices were stacked.
         surface_backend: what computes surface distances.
 
@@ -86,14 +90,14 @@ def score_rows(
         stacking_axis=stacking_axis,
     )
     rows = [_row(s.metric, s.tissue, s.value, s.status) for s in scores]
-    if not isinstance(labels, Volume) or not isinstance(reference_labels, Volume):
+    if segmented.labels is None or reference_segmented.labels is None:
         done = {(row["metric"], row["tissue"]) for row in rows}
         missing = [one for one in _all_scores() if one not in done]
-        status = _status_without(labels, reference_labels)
+        status = _status_without(segmented, reference_segmented)
         return rows + [_row(*one, np.nan, status) for one in missing]
     tissue_scores = score_tissues(
-        labels.data,
-        reference_labels.data,
+        segmented.labels.data,
+        reference_segmented.labels.data,
         spacing_mm=reference.spacing_mm,
         tissues=TISSUES,
         backend=surface_backend,
@@ -101,11 +105,11 @@ def score_rows(
     return rows + [_row(s.metric, s.tissue, s.value, s.status) for s in tissue_scores]
 
 
-def _status_without(*labels: Volume | Unsegmented | None) -> str:
+def _status_without(*segmented: Segmented) -> str:
     """Return the status of what needs all these labels, where some are missing."""
-    missing = [one for one in labels if not isinstance(one, Volume)]
-    implausible = all(one and one.status == "segmentation_implausible" for one in missing)
-    return "segmentation_implausible" if implausible else "segmentation_failed"
+    statuses = {one.failure.status for one in segmented if one.failure is not None}
+    only_implausible = statuses == {"segmentation_implausible"}
+    return "segmentation_implausible" if only_implausible else "segmentation_failed"
 
 
 def _all_scores() -> Iterator[tuple[str, str]]:

@@ -9,9 +9,10 @@ from harmbench.errors import HarmbenchError, SegmentationError, SegmenterError
 from harmbench.segmentation.base import TISSUES, BatchSegmenter, Segmenter, check_segmentable
 from harmbench.segmentation.contrast import Contrast
 from harmbench.segmentation.plausible import check_plausible
+from harmbench.segmentation.result import Segmented
 from harmbench.volume import Volume
 
-__all__ = ["contrast_of", "segment", "segment_batch"]
+__all__ = ["contrast_of", "segment", "segment_batch", "try_segment"]
 
 
 def contrast_of(segmenter: Segmenter) -> Contrast:
@@ -35,30 +36,31 @@ def segment(segmenter: Segmenter, volume: Volume) -> Volume:
     return _checked(segmenter, volume, labels)
 
 
-def segment_batch(
-    segmenter: BatchSegmenter, volumes: Sequence[Volume]
-) -> list[Volume | SegmentationError]:
-    """Segment several volumes in one call.
+def try_segment(segmenter: Segmenter, volume: Volume) -> Segmented:
+    """Return a segmenter's labels, checked, or why there are none."""
+    try:
+        return Segmented(segment(segmenter, volume))
+    except SegmentationError as error:
+        return Segmented.failed(error, segmenter.name)
 
-    Returns:
-        For each volume its labels, or the error that `segment` would raise.
-    """
-    found: list[Volume | SegmentationError | None] = [None] * len(volumes)
-    usable = []
+
+def segment_batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> list[Segmented]:
+    """Segment several volumes in one call; each result is that of `try_segment`."""
+    found: dict[int, Segmented] = {}
     for number, volume in enumerate(volumes):
         try:
             check_segmentable(volume)
-            usable.append(number)
         except SegmentationError as error:
-            found[number] = error
+            found[number] = Segmented.failed(error, segmenter.name)
+    usable = [number for number in range(len(volumes)) if number not in found]
     for number, made in zip(usable, _batch(segmenter, [volumes[i] for i in usable]), strict=True):
         try:
             if isinstance(made, SegmentationError):
                 raise made
-            found[number] = _checked(segmenter, volumes[number], made)
+            found[number] = Segmented(_checked(segmenter, volumes[number], made))
         except SegmentationError as error:
-            found[number] = error
-    return [one for one in found if one is not None]
+            found[number] = Segmented.failed(error, segmenter.name)
+    return [found[number] for number in range(len(volumes))]
 
 
 def _batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> Sequence[object]:

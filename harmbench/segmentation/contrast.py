@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -58,11 +59,25 @@ _NO_ORDER = (
 _KNOWN = {name.lower(): name for name in (*CONTRASTS, *_NO_ORDER)}
 # A scan with contrast agent is still T1-weighted.
 _KNOWN["cet1w"] = "T1w"
+# Not words that have other meanings inside a name, such as mask.
+_ANATOMICAL = {
+    name.lower(): name
+    for name in (*CONTRASTS, "FLAIR", "PDw", "T2starw", "SWI", "T1map", "T2map", "R1map", "R2map")
+}
 
 
 def contrast_of_file(path: Path) -> str | None:
-    """Return the BIDS suffix of a scan's file name, such as `T2w`; `None` where it has none."""
-    return _KNOWN.get(image_name(path).rpartition("_")[2].lower())
+    """Return the BIDS suffix of a scan's file name, such as `T2w`; `None` where it has none.
+
+    It is the last part of the name, or where that is none (`sub-1_T2w_brain`), the first part that
+    is the suffix of an anatomical scan.
+    """
+    # The value of an entity, as in `space-T1w`, says nothing about the scan itself.
+    plain = re.sub(r"(?<![^_.\s])[a-z]+-[^_.\s]*", "", image_name(path)).lower()
+    parts = re.split(r"[_.\s-]+", plain)
+    if parts[-1] in _KNOWN:
+        return _KNOWN[parts[-1]]
+    return next((_ANATOMICAL[part] for part in parts if part in _ANATOMICAL), None)
 
 
 def find_contrast(scans: Iterable[Path], asked: str = "auto") -> Contrast:

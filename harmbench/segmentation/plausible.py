@@ -19,6 +19,7 @@ __all__ = [
     "LARGEST_SHARE",
     "LEAST_COVERED",
     "LEAST_SHARE",
+    "MOST_OUTSIDE",
     "MOST_REPEATED",
     "check_plausible",
     "has_repeated_value",
@@ -35,8 +36,12 @@ MOST_REPEATED = 0.5
 """Largest share of a class's voxels with the same value. Noise spreads the values of a tissue; even in
 a scan of 16 grey levels, white matter's most frequent value has a smaller share."""
 
-LEAST_COVERED = 0.5
-"""Least share of the brain (voxels above 0) that has a label."""
+LEAST_COVERED = 0.9
+"""Least share of the brain (voxels above 0) that has a label: segmenters label all of it."""
+
+MOST_OUTSIDE = 0.05
+"""Largest share of the labels outside the brain: more lie there where labels are shifted or mirrored,
+or where the background got one."""
 
 SPIKE_SHARE = 0.05
 SPIKE_EXCESS = 3.0
@@ -69,15 +74,20 @@ def check_plausible(
         data: the segmented scan, same shape; the brain is where it is above 0.
         contrast: determines the order of the tissues by brightness.
 
-    Plausible labels cover the brain, every tissue has its share of it, no tissue consists of one
-    repeated value, and tissues follow each other in brightness: half of a tissue's voxels are
-    brighter than three quarters of the next darker one, and the reverse.
+    Plausible labels cover the brain and nothing else, every tissue has its share of it, no tissue
+    consists of one repeated value, and tissues follow each other in brightness: half of a tissue's
+    voxels are brighter than three quarters of the next darker one, and the reverse.
     """
     brain = int(np.count_nonzero(data > 0))
     counts = np.bincount(labels.ravel(), minlength=len(TISSUES) + 1)
     labelled = int(counts[1:].sum())
     if labelled < LEAST_COVERED * brain:
         raise ImplausibleLabelsError(f"only {labelled / brain:.1%} of the brain has a label")
+    outside = int(np.count_nonzero((labels > 0) & (data <= 0)))
+    if outside > MOST_OUTSIDE * labelled:
+        raise ImplausibleLabelsError(
+            f"{outside / labelled:.1%} of the labels lie outside the brain: they are not of this volume"
+        )
     shares = {tissue: counts[label] / labelled for tissue, label in TISSUES.items()}
     told = ", ".join(f"{tissue} {share:.1%}" for tissue, share in shares.items())
     for tissue, share in shares.items():

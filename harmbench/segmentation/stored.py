@@ -5,30 +5,18 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import harmbench.segmentation
 from harmbench.code_keys import own_code, stage_code
-from harmbench.errors import (
-    HarmbenchError,
-    ImplausibleLabelsError,
-    SegmentationError,
-    UnsegmentableError,
-    VolumeError,
-)
+from harmbench.errors import HarmbenchError, VolumeError
 from harmbench.segmentation import BatchSegmenter, Segmenter
-from harmbench.segmentation.checked import contrast_of, segment, segment_batch
+from harmbench.segmentation.checked import contrast_of, segment_batch, try_segment
+from harmbench.segmentation.result import Segmented, Unsegmented
 from harmbench.storage import key_of, read_json, write_json
 from harmbench.volume import Volume, read, write
 
-__all__ = [
-    "Unsegmented",
-    "segment_to_file",
-    "segment_to_files",
-    "segmenter_key",
-    "unsegmented",
-]
+__all__ = ["segment_to_file", "segment_to_files", "segmenter_key"]
 
 _NOTE_FORMAT = 2
 """Format of the note beside labels. Notes of the first format are ignored: they did not distinguish
@@ -39,24 +27,9 @@ _LASTING = ("segmentation_failed", "segmentation_implausible")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Unsegmented:
-    """Why a volume has no labels.
-
-    Attributes:
-        reason: the segmenter's name and its message.
-        status: of the rows that have no value for it; one of `STATUSES`.
-        lasting: whether the volume itself is the reason; otherwise the next run tries again.
-    """
-
-    reason: str
-    status: str
-    lasting: bool
-
-
 def segment_to_file(
     volume: Volume, path: Path, segmenter: Segmenter, same_as: Sequence[Path] = ()
-) -> Volume | Unsegmented:
+) -> Segmented:
     """Segment a volume into `path` unless that is done already; a JSON file beside it has the key.
 
     That file also records that the volume itself cannot be segmented. A failure of the segmenter leaves
@@ -73,18 +46,15 @@ def segment_to_file(
     """
     key = key_of("segment", volume.key, segmenter_key(segmenter))
     known = _known_labels(key, volume, path, same_as)
-    if known is not None:
-        return known
-    try:
-        found: Volume | SegmentationError = segment(segmenter, volume)
-    except SegmentationError as error:
-        found = error
-    return _keep_labels(found, key, path, segmenter)
+    if known is None:
+        known = try_segment(segmenter, volume)
+        _keep_labels(known, key, path, segmenter)
+    return known
 
 
 def segment_to_files(
     volumes: Sequence[Volume], paths: Sequence[Path], segmenter: Segmenter
-) -> list[Volume | Unsegmented]:
+) -> list[Segmented]:
     """Segment volumes into `paths` as `segment_to_file` does, in one call where the segmenter can."""
     if not isinstance(segmenter, BatchSegmenter):
         pairs = zip(volumes, paths, strict=True)
@@ -92,9 +62,9 @@ def segment_to_files(
     keys = [key_of("segment", volume.key, segmenter_key(segmenter)) for volume in volumes]
     known = [_known_labels(*item) for item in zip(keys, volumes, paths, strict=True)]
     open_ = [i for i, labels in enumerate(known) if labels is None]
-    found = segment_batch(segmenter, [volumes[i] for i in open_])
-    for i, labels in zip(open_, found, strict=True):
-        known[i] = _keep_labels(labels, keys[i], paths[i], segmenter)
+    for i, found in zip(open_, segment_batch(segmenter, [volumes[i] for i in open_]), strict=True):
+        _keep_labels(found, keys[i], paths[i], segmenter)
+        known[i] = found
     return [one for one in known if one is not None]
 
 
@@ -114,14 +84,15 @@ def _read_note(path: Path) -> Mapping[str, object]:
 
 def _known_labels(
     key: str, volume: Volume, path: Path, same_as: Sequence[Path] = ()
-) -> Volume | Unsegmented | None:
+) -> Segmented | None:
     """Return the labels with this key in `path` or one of `same_as`, and copy them to `path`."""
     for file in (path, *same_as):
         note = _read_note(file)
         if note.get("key") != key:
             continue
         if note.get("status") in _LASTING:
-            return Unsegmented(str(note["reason"]), str(note["status"]), lasting=True)
+            failure = Unsegmented(str(note["reason"]), str(note["status"]), lasting=True)
+            return Segmented(failure=failure)
         try:
             labels = read(file, kind="label")
         except VolumeError as error:
@@ -132,35 +103,24 @@ def _known_labels(
             continue
         if file != path:
             _write_labels(labels, path, note)
-        return labels
+        return Segmented(labels)
     return None
 
 
-def _keep_labels(
-    found: Volume | SegmentationError, key: str, path: Path, segmenter: Segmenter
-) -> Volume | Unsegmented:
+def _keep_labels(found: Segmented, key: str, path: Path, segmenter: Segmenter) -> None:
     """Write labels, or the reason why the volume has none, with their key."""
     note: dict[str, object] = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
-    if isinstance(found, Volume):
+    if found.labels is not None:
         note |= {"version": segmenter.version, "contrast": contrast_of(segmenter)}
         device = getattr(segmenter, "device", "cpu")
-        _write_labels(found, path, {**note, "status": "ok", "device": device})
-        return found
+        _write_labels(found.labels, path, {**note, "status": "ok", "device": device})
+        return
     # Remove labels of an earlier volume.
     path.unlink(missing_ok=True)
     _note_of(path).unlink(missing_ok=True)
-    missing = unsegmented(found, segmenter)
-    if missing.lasting:
-        write_json(_note_of(path), {**note, "status": missing.status, "reason": missing.reason})
-    return missing
-
-
-def unsegmented(error: SegmentationError, segmenter: Segmenter) -> Unsegmented:
-    """Return the record of missing labels for an error."""
-    implausible = isinstance(error, ImplausibleLabelsError)
-    status = "segmentation_implausible" if implausible else "segmentation_failed"
-    lasting = isinstance(error, UnsegmentableError)
-    return Unsegmented(f"{segmenter.name}: {error}", status, lasting)
+    if found.failure is not None and found.failure.lasting:
+        note |= {"status": found.failure.status, "reason": found.failure.reason}
+        write_json(_note_of(path), note)
 
 
 def _write_labels(labels: Volume, path: Path, note: Mapping[str, object]) -> None:

@@ -10,14 +10,12 @@ method was measured on gets no rank, since leaving out hard subjects would impro
 
 from harmbench.statistics.comparisons import paired_bootstrap
 from harmbench.statistics.intervals import Resampling, bootstrap
-from harmbench.statistics.measures import ALL, BASELINE, CEILING, MEASURE, subject_values
+from harmbench.statistics.measures import ALL, MEASURE, subject_values
 from harmbench.statistics.ranks import rank_methods
 from harmbench.statistics.summaries import count_measurements, fold_statistics, summarize
 
 __all__ = [
     "ALL",
-    "BASELINE",
-    "CEILING",
     "MEASURE",
     "Resampling",
     "bootstrap",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harmbench.results import BASELINE
 from harmbench.statistics.intervals import DEFAULT, Resampling, bootstrap
-from harmbench.statistics.measures import BASELINE, MEASURE, PLACE, by_subject, subject_values
+from harmbench.statistics.measures import MEASURE, PLACE, by_subject, subject_values
 
 __all__ = ["paired_bootstrap"]
 

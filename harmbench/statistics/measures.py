@@ -10,8 +10,6 @@ import pandas as pd
 
 __all__ = [
     "ALL",
-    "BASELINE",
-    "CEILING",
     "MEASURE",
     "PLACE",
     "by_subject",
@@ -27,12 +25,6 @@ PLACE = MEASURE[1:]
 
 ALL = "all"
 """Group label of all subjects together."""
-
-BASELINE = "identity"
-"""The untreated source, which paired differences are taken to."""
-
-CEILING = "target"
-"""The reference scored against itself: a control, which is never ranked."""
 
 
 def subject_values(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from harmbench.metrics.base import Metric
-from harmbench.statistics.measures import CEILING, PLACE
+from harmbench.results import CEILING
+from harmbench.statistics.measures import PLACE
 
 __all__ = ["rank_methods"]
 

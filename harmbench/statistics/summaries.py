@@ -7,13 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from harmbench.metrics.base import Metric
-from harmbench.results import FAILURES
+from harmbench.results import BASELINE, CEILING, FAILURES
 from harmbench.statistics.comparisons import paired_bootstrap
 from harmbench.statistics.intervals import DEFAULT, Resampling, bootstrap
 from harmbench.statistics.measures import (
     ALL,
-    BASELINE,
-    CEILING,
     MEASURE,
     by_subject,
     expected_subjects,

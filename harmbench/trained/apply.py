@@ -96,11 +96,14 @@ def _apply_one(model: Model, one: ReadyScan, out: Path, options: ApplyOptions, s
     if sd is not None and not sd.data.any():
         notes.append("all samples are equal: the method draws no random numbers")
         say(f"{one.name}: {notes[-1]}, so that the spread is 0")
-    write(mean, image)
+    # The sidecar first, and no volume of an earlier result beside it: it never describes another
+    # volume, and with it alone a command that was killed here can be given again.
+    for old in (image, spread):
+        old.unlink(missing_ok=True)
+    write_json(sidecar, _sidecar(model, one, options, seeds, mean, notes))
     if sd is not None:
         write(sd, spread)
-    write_json(sidecar, _sidecar(model, one, options, seeds, mean, notes))
-    return image
+    return write(mean, image)
 
 
 def _samples(model: Model, one: ReadyScan, units: Units, seeds: Sequence[int]) -> Iterator[Volume]:

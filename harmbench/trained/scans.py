@@ -19,7 +19,7 @@ from harmbench.cohorts.intensities import (
 )
 from harmbench.cohorts.masks import read_mask
 from harmbench.errors import ConfigError, PreparationError, VolumeError
-from harmbench.files.names import image_name
+from harmbench.files.names import image_name, same_on_disk
 from harmbench.files.places import why_not_apart
 from harmbench.files.sidecars import noted
 from harmbench.notes import Note
@@ -29,6 +29,7 @@ from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, make_stripper
 from harmbench.settings import validated
+from harmbench.storage import why_not_writable
 from harmbench.trained import Model
 from harmbench.trained.outputs import check_free, outputs
 from harmbench.trained.suitability import misfits
@@ -117,8 +118,7 @@ def list_scans(
     if masks and len(masks) != len(scans):
         raise ConfigError(f"{len(masks)} masks for {len(scans)} scans: give one for each, in order")
     names = [image_name(scan) for scan in scans]
-    # Some file systems take upper and lower case for the same.
-    plain = [name.casefold() for name in names]
+    plain = [same_on_disk(name) for name in names]
     twice = sorted({name for name, own in zip(names, plain, strict=True) if plain.count(own) > 1})
     if twice:
         raise VolumeError(
@@ -132,7 +132,7 @@ def list_scans(
                 raise VolumeError(
                     f"{output}: is an input and would be overwritten; choose an --out"
                 )
-    problem = why_not_apart(out, scans, beside=True)
+    problem = why_not_writable(out) or why_not_apart(out, scans, beside=True)
     if problem:
         raise VolumeError(f"{out}: {problem}")
     files: list[Path | None] = [*masks] or [None] * len(scans)

@@ -19,7 +19,8 @@ from harmbench.settings import validated
 from harmbench.storage import read_json, whole_folder, write_json, write_text
 from harmbench.task import NoProgress, Progress, Task
 from harmbench.trained.card import model_card
-from harmbench.trained.record import ModelRecord, check_files, describe_cell
+from harmbench.trained.describe import describe_cell
+from harmbench.trained.record import ModelRecord, check_files
 
 __all__ = ["CARD", "MODEL", "RECORD", "Model", "export_model", "load_model", "read_model_record"]
 

@@ -419,3 +419,12 @@ def test_a_killed_run_goes_on_from_its_checkpoint(make_manifest, tmp_path, jobs:
     assert steps == list(range(40))
     results = read_results(tmp_path / "out" / "results.csv")
     assert set(results["status"]) <= {"ok", "undefined", "empty"}
+
+
+@pytest.mark.parametrize(
+    "options", [("--crop", "\N{SUPERSCRIPT TWO}x2x2"), ("--memory", "nan"), ("--jobs", "0")]
+)
+def test_odd_numbers_of_prepare(call, make_manifest, tmp_path: Path, options) -> None:
+    code, _, err = call("prepare", make_manifest(2), tmp_path / "prepared", *options)
+    assert code == 2
+    assert "internal error" not in err

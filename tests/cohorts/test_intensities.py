@@ -15,8 +15,8 @@ from harmbench.cohorts.intensities import (
     background_value,
     brain_of,
     finite,
-    large_foreground,
     not_a_scan,
+    odd_foreground,
     out_of_range,
 )
 from harmbench.cohorts.manifest import read_manifest
@@ -231,8 +231,8 @@ def test_the_range_has_a_slack_for_rounding_only(
 
 
 def test_more_than_a_brain_is_noted() -> None:
-    assert large_foreground(Volume(WHOLE, np.diag([8.0, 8, 8, 1]))) == ()
-    (note,) = large_foreground(Volume(WHOLE, np.diag([12.0, 12, 12, 1])), "x.nii")
+    assert odd_foreground(Volume(WHOLE, np.diag([8.0, 8, 8, 1]))) == ()
+    (note,) = odd_foreground(Volume(WHOLE, np.diag([12.0, 12, 12, 1])), "x.nii")
     assert (note.kind, note.where) == ("large-foreground", "x.nii")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.errors import CohortError, VolumeError
-from harmbench.runner.triples import Triple, find_triples
+from harmbench.runner.outside_files import Triple, find_triples
 from harmbench.volume import read
 
 # Smooth values leave room in the last deflate block for damage that decompresses.
@@ -235,7 +235,7 @@ def test_paths_without_a_file_say_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"a\.nii\.gz\.dvc is there: fetch it with `dvc pull"):
         read(path)
     path.mkdir()
-    with pytest.raises(VolumeError, match="a folder, expected an image file"):
+    with pytest.raises(VolumeError, match="a folder, expected a file"):
         read(path)
     path.rmdir()
     os.mkfifo(path)

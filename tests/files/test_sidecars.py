@@ -89,7 +89,18 @@ def test_a_link_has_the_sidecar_beside_it_else_its_target_s(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("value", "simulated"),
-    [(True, True), ("true", True), ("no", False), (1, False), (False, False), (None, False)],
+    [
+        (True, True),
+        ("true", True),
+        ("no", False),
+        (1, True),
+        ("yes", True),
+        ([True], True),
+        ("n/a", False),
+        (0, False),
+        (False, False),
+        (None, False),
+    ],
 )
 def test_the_simulated_mark(tmp_path: Path, value: object, simulated: bool) -> None:
     _put(tmp_path / "scan.json", Simulated=value)

@@ -76,7 +76,7 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b'a,b\r\n\r\n"x\r\ny",1\r\n2,3')
     assert [row.line for row in read_table(path, ",").rows] == [3, 5]
-    with pytest.raises(CohortError, match="cannot be read"):
+    with pytest.raises(CohortError, match="a folder, expected a file"):
         read_table(tmp_path, ",")
 
 

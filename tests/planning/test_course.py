@@ -14,9 +14,11 @@ import pytest
 import harmbench.runner.experiment
 from harmbench.config import load_experiment
 from harmbench.errors import MethodError
-from harmbench.planning import Course, Plan, Trial, read_plan
-from harmbench.planning.trial import Cost
+from harmbench.planning.course import Course
+from harmbench.planning.plan import Cost, Plan
+from harmbench.planning.trial import Trial
 from harmbench.runner.experiment import run_experiment
+from harmbench.runner.invocations import read_plan
 
 pytestmark = pytest.mark.usefixtures("thresholds")
 
@@ -172,10 +174,10 @@ def test_later_methods_are_sized_by_what_earlier_ones_showed(
     """Cells take twice as long as estimated: the second method gets half of the steps."""
     monkeypatch.setattr(harmbench.runner.experiment, "segment_real_scans", lambda *_: None)
 
-    def run_cells(bench, cells, *, say, left):
+    def run_cells(context, cells, *, left, **_):
         name = cells[0].method
-        if name in bench.experiment.methods:
-            stand.now += 2 * 4 * bench.experiment.methods[name]["iterations"] * 0.01
+        if name in context.experiment.methods:
+            stand.now += 2 * 4 * context.experiment.methods[name]["iterations"] * 0.01
         return {}, {}
 
     monkeypatch.setattr(harmbench.runner.experiment, "run_cells", run_cells)
@@ -230,6 +232,6 @@ def test_a_damaged_plan_is_named(stand: Stand) -> None:
     record["plan"] = {"level": "enormous"}
     path.write_text(json.dumps(record))
     with pytest.raises(
-        harmbench.errors.RunError, match=r"run\.json: the plan of the run is damaged"
+        harmbench.errors.RunError, match=r"run\.json: damaged \(plan\.level: .*choose another --out"
     ):
         stand()

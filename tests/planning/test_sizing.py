@@ -9,8 +9,8 @@ import pytest
 
 from harmbench.errors import ConfigError
 from harmbench.method import Method
+from harmbench.planning.plan import Cost
 from harmbench.planning.sizing import FEWEST_STEPS, CellSize, Rest, Sized, cell_s, cells_s, size
-from harmbench.planning.trial import Cost
 from harmbench.settings import Settings
 
 CELL = CellSize(train=6, test=2)

@@ -12,7 +12,8 @@ from harmbench.contract import tiny_pairs
 from harmbench.discovery import load_method
 from harmbench.errors import MethodError
 from harmbench.planning import trial as module
-from harmbench.planning.trial import Cost, Trial, measure, measure_apart, rough
+from harmbench.planning.plan import Cost
+from harmbench.planning.trial import Trial, measure, measure_apart, rough
 from harmbench.task import Direction
 
 

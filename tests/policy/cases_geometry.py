@@ -8,12 +8,14 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 from policy import Case, Study, catalogue_of, image, repack, tissue
 
 CASES: list[Case] = []
 geometry = catalogue_of("Geometry", CASES)
 
 SFORM_CODE, QFORM_CODE, QUATERNION, UNITS = 254, 252, 256, 123
+DIMENSIONS, VOXEL_OFFSET, SLOPE = 40, 108, 112
 
 
 def _recorded(kind: str):
@@ -151,3 +153,74 @@ def _moved_qform(made: nib.Nifti1Image) -> None:
 @geometry("a qform that lies elsewhere than the sform", "noted", "qform-sform-differ")
 def two_places(study: Study) -> list[str]:
     return _all(study, header=_moved_qform).cohort()
+
+
+def _in(unit: int, factor: float):
+    """Voxel sizes times `factor`, with a code for the unit of length."""
+
+    def change(made: nib.Nifti1Image) -> None:
+        affine = np.array(made.affine)
+        affine[:3] *= factor
+        made.set_sform(affine, code=1)
+        made.set_qform(affine, code=1)
+        made.header["xyzt_units"] = unit
+
+    return change
+
+
+def _of_2_mm(folder: Path, out: str) -> None:
+    assert {row["spacing_mm"] for row in json.loads(out)} == {"2x2x2"}
+
+
+@geometry("voxels in metres, without a unit", "noted", "metres are assumed", result=_of_2_mm)
+def metres_unsaid(study: Study) -> list[str]:
+    return _all(study, header=_in(0, 1e-3)).cohort("--json")
+
+
+@geometry(
+    "voxels in micrometres, called millimetres", "noted", "units-not-believed", result=_of_2_mm
+)
+def micrometres_unsaid(study: Study) -> list[str]:
+    return _all(study, header=_in(2, 1e3)).cohort("--json")
+
+
+@geometry("voxels that no scan has, in any unit", "noted", "voxel-size-implausible")
+def huge_voxels(study: Study) -> list[str]:
+    return _all(study, header=_in(2, 1e6)).cohort()
+
+
+@geometry("a code of a unit that NIfTI does not define", "noted", "units-unknown", result=_of_2_mm)
+def unknown_unit(study: Study) -> list[str]:
+    return _all(study, header=_in(5, 1)).cohort("--json")
+
+
+def _edited(study: Study, place: int, content: bytes) -> list[str]:
+    def change(raw: bytearray) -> bytearray:
+        raw[place : place + len(content)] = content
+        return raw
+
+    study.manifest()
+    for row in study.rows:
+        repack(study.root / row["path"], change)
+    return study.cohort("--json")
+
+
+def _read_right(folder: Path, out: str) -> None:
+    means = {row["subject"] + row["session"]: row["mean"] for row in json.loads(out)}
+    data, _ = tissue(1)
+    assert means["1A"] == pytest.approx(data[data > 0].mean(), rel=1e-5)
+
+
+@geometry("a fourth axis of 0 volumes", "accepted", result=_read_right)
+def no_fourth_axis(study: Study) -> list[str]:
+    return _edited(study, DIMENSIONS, np.array([4, 16, 24, 20, 0], dtype="<i2").tobytes())
+
+
+@geometry("voxels that would begin inside the header", "noted", "voxel-offset", result=_read_right)
+def offset_of_0(study: Study) -> list[str]:
+    return _edited(study, VOXEL_OFFSET, bytes(4))
+
+
+@geometry("an infinite scl_slope", "noted", "scaling-ignored", result=_read_right)
+def infinite_slope(study: Study) -> list[str]:
+    return _edited(study, SLOPE, np.array([np.inf, 0], dtype="<f4").tobytes())

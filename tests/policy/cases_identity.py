@@ -16,7 +16,7 @@ identity = catalogue_of("Identity", CASES)
 selection = catalogue_of("Selection", CASES)
 
 
-def _subjects(expected: set[str]):
+def subjects_are(expected: set[str]):
     def look(folder: Path, out: str) -> None:
         assert {row["subject"] for row in json.loads(out)} == expected
 
@@ -30,7 +30,7 @@ def _sessions(*expected: str):
     return look
 
 
-@identity("a BIDS folder of plain names", "accepted", result=_subjects({"sub-01", "sub-02"}))
+@identity("a BIDS folder of plain names", "accepted", result=subjects_are({"sub-01", "sub-02"}))
 def plain(study: Study) -> list[str]:
     return study.bids().cohort("--json")
 
@@ -38,7 +38,7 @@ def plain(study: Study) -> list[str]:
 @identity(
     "a hyphen in a subject's label: it is taken whole",
     "accepted",
-    result=_subjects({"sub-01", "sub-02", "sub-NYU-003"}),
+    result=subjects_are({"sub-01", "sub-02", "sub-NYU-003"}),
 )
 def hyphen(study: Study) -> list[str]:
     study.bids()
@@ -66,7 +66,7 @@ def underscore(study: Study) -> list[str]:
 @identity(
     "a dot in a subject's label: it is taken whole",
     "accepted",
-    result=_subjects({"sub-01", "sub-02", "sub-C.3"}),
+    result=subjects_are({"sub-01", "sub-02", "sub-C.3"}),
 )
 def dot(study: Study) -> list[str]:
     study.bids()

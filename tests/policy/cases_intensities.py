@@ -167,3 +167,39 @@ def mask_elsewhere(study: Study) -> list[str]:
         row["mask"] = "mask.nii.gz"
     study.brain("mask.nii.gz", lambda found: found[:, :-1])
     return study.cohort()
+
+
+@intensity("noise around the brain, `--rescale percentile`", "noted", "no-background")
+def noise_around(study: Study) -> list[str]:
+    noise = np.random.default_rng(1).rayleigh(0.01, (16, 24, 20)).astype(np.float32)
+    return _all(study, lambda data: data + noise).cohort("--rescale", "percentile")
+
+
+@intensity("values of another scale that happen to lie below 1", "noted", "low-range")
+def low_range(study: Study) -> list[str]:
+    return _all(study, lambda data: data * 0.01).cohort()
+
+
+def _masked(study: Study, change) -> list[str]:
+    study.manifest()
+    study.made = 0
+    for row in study.rows:
+        number = int(row["subject"])
+        study.scan(row["path"], number=number, second=row["session"] == "B")
+        row["mask"] = f"mask_{row['path']}"
+        study.brain(row["mask"], lambda _, n=number: change(tissue(n)[0] > 0).astype(np.uint8))
+    return study.cohort()
+
+
+@mask("a mask of half of a stripped brain", "noted", "mask-leaves-out")
+def half_a_mask(study: Study) -> list[str]:
+    right = np.arange(16)[:, None, None] >= 8
+    return _masked(study, lambda brain: brain & right)
+
+
+@mask("masks of some scans of a manifest only", "noted", "mask-missing")
+def some_masks(study: Study) -> list[str]:
+    _masked(study, lambda brain: brain)
+    study.rows[0]["mask"] = ""
+    study.table()
+    return study.cohort()

@@ -205,3 +205,63 @@ def no_unit(study: Study) -> list[str]:
 def bad_sidecar(study: Study) -> list[str]:
     study.bids().path(study.name("01", "A").replace(".nii.gz", ".json")).write_text("{not JSON")
     return study.cohort()
+
+
+@table("participants.tsv that is a link which leads nowhere", "refused", "git annex get")
+def dangling_participants(study: Study) -> list[str]:
+    path = study.bids().path("participants.tsv")
+    path.symlink_to(".git/annex/objects/Xx/Yy/MD5E-s42--abc.tsv/MD5E-s42--abc.tsv")
+    return study.cohort()
+
+
+@table("a Git LFS pointer in the place of participants.tsv", "refused", "git lfs pull")
+def pointer(study: Study) -> list[str]:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:" + 64 * "0" + "\nsize 42\n"
+    study.bids().participants(text)
+    return study.cohort()
+
+
+@table("participants.csv, and no participants.tsv", "noted", "table-not-read")
+def other_table(study: Study) -> list[str]:
+    study.bids().path("participants.csv").write_text(LISTED.replace("\t", ","))
+    return study.cohort()
+
+
+@table("groups that differ in case only", "noted", "groups-alike")
+def groups_alike(study: Study) -> list[str]:
+    study.bids().participants(LISTED.replace("MS", "hc"))
+    return study.cohort()
+
+
+@table("a group that is `N/A`", "noted", "group-missing")
+def missing_group_upper(study: Study) -> list[str]:
+    study.bids().participants(LISTED.replace("MS", "N/A"))
+    return study.cohort()
+
+
+@table("a sidecar beside a manifest's scan that leads nowhere", "noted", "sidecar-unreadable")
+def dangling_sidecar(study: Study) -> list[str]:
+    study.manifest()
+    study.path("1_A.json").symlink_to(".git/annex/objects/Xx/Yy/MD5E-s42--abc.json")
+    return study.cohort()
+
+
+@table("`Simulated` as text or number in one sidecar", "noted", "partly-simulated")
+def simulated_as_text(study: Study) -> list[str]:
+    study.manifest()
+    study.sidecar("1_A.json", {"Simulated": "yes"})
+    study.sidecar("1_B.json", {"Simulated": 1})
+    study.sidecar("2_A.json", {"Simulated": "False"})
+    return study.cohort()
+
+
+@table("a field strength `+1.5`", "accepted", result=_sessions("1.5T", "3T"))
+def signed(study: Study) -> list[str]:
+    return _strengths(study, "+1.5", 3, 1.5, 3)
+
+
+@table("a manifest whose first line is `sep=;`, as Excel reads it", "accepted")
+def excel(study: Study) -> list[str]:
+    table = study.manifest().table(separator=";")
+    table.write_text(f"sep=;\n{table.read_text()}")
+    return study.cohort()

@@ -28,6 +28,7 @@ TOPICS = (
     "Intensities",
     "Masks",
     "Files",
+    "Outputs",
 )
 
 

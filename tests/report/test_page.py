@@ -184,3 +184,17 @@ def test_errors_leave_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ReportError):
         make_report([tmp_path / "nothing"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["index.html", "figures/figure-1.png", "results.csv"])
+def test_other_files_are_never_replaced(finished_run: Path, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "paper" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ReportError, match="paper: holds files that are none of a report's"):
+        make_report([finished_run], tmp_path / "paper")
+    assert mine.read_text() == "mine"
+    with pytest.raises(ReportError, match="is a file"):
+        make_report([finished_run], mine)
+    with pytest.raises(ReportError, match="is a run folder"):
+        make_report([finished_run], finished_run)

@@ -16,10 +16,11 @@ from harmbench.code_keys import stage_code
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError, ConfigError, FoldError, HarmbenchError, RunError
 from harmbench.metrics.suite import METRICS
-from harmbench.results import read_results
-from harmbench.runner.cell import CEILING
-from harmbench.runner.experiment import Summary, collect, make_cells, run_experiment
+from harmbench.results import CEILING, read_results
+from harmbench.runner.experiment import Summary, run_experiment
 from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.grid import collect, make_cells
+from harmbench.runner.run_record import Invocation
 from harmbench.storage import read_json
 from harmbench.task import Direction
 from harmbench.volume import Volume, read, write
@@ -147,8 +148,8 @@ def test_train_and_test_subjects_never_meet(start, adapter: Path, tmp_path: Path
     for cell, record in folder.cells():
         if cell.method == "tricks":
             trained = read_json(folder.cell(cell).training / "subjects.json")
-            assert not set(trained) & set(record["subjects"])
-            assert len(trained) + len(record["subjects"]) == 4
+            assert not set(trained) & set(record.subjects)
+            assert len(trained) + len(record.subjects) == 4
             seen += 1
     assert seen == 4
 
@@ -157,7 +158,7 @@ def test_outputs_lie_on_their_scan(start, tmp_path: Path) -> None:
     start(gain=0.5)
     folder = RunFolder(tmp_path / "out")
     for cell, record in folder.cells():
-        for subject in record["subjects"] if cell.method != CEILING else ():
+        for subject in record.subjects if cell.method != CEILING else ():
             source = folder.input_volume(subject, cell.direction.source)
             assert folder.harmonized(cell, subject).same_grid(source)
 
@@ -206,14 +207,14 @@ def test_edited_code_of_a_stage_redoes_that_stage(
 
     start("data.direction=A-to-B", gain=1.0)
     calls = len(_calls(adapter))
-    stages = [record["stages"] for _, record in RunFolder(tmp_path / "out").cells()]
-    monkeypatch.setattr("harmbench.runner.cell.stage_code", edited)
-    monkeypatch.setattr("harmbench.runner.records.stage_code", edited)
+    stages = [record.stages for _, record in RunFolder(tmp_path / "out").cells()]
+    for place in ("inputs", "stages.harmonize", "stages.score"):
+        monkeypatch.setattr(f"harmbench.runner.{place}.stage_code", edited)
     start("data.direction=A-to-B", gain=1.0)
     again = _calls(adapter)[calls:]
     assert again.count("harmonize") == harmonizes
     assert len(again) == fits + harmonizes
-    after = [record["stages"] for _, record in RunFolder(tmp_path / "out").cells()]
+    after = [record.stages for _, record in RunFolder(tmp_path / "out").cells()]
     assert all(one != other for one, other in zip(stages, after, strict=True))
 
 
@@ -287,8 +288,8 @@ def test_runs_into_one_folder_add_up(start, tmp_path: Path) -> None:
         ("tricks", "B-to-A"): 4,
     }
     record = RunFolder(tmp_path / "out").read_record()
-    assert set(record["methods"]) == {"identity", "tricks", CEILING}
-    assert len(record["invocations"]) == 3
+    assert set(record.methods) == {"identity", "tricks", CEILING}
+    assert len(record.invocations) == 3
 
 
 def test_other_data_or_folds_need_another_folder(start, tmp_path: Path) -> None:
@@ -357,30 +358,31 @@ def test_the_record_says_what_was_done(start, tmp_path: Path) -> None:
     start(gain=0.5)
     folder = RunFolder(tmp_path / "out")
     record = folder.read_record()
-    assert record["methods"]["tricks"]["settings"] == {"gain": 0.5, "fail": ""}
-    assert record["segmenter"] == {"name": "thresholds", "version": "1", "contrast": "T1w"}
-    invocation = record["invocations"][0]
+    assert record.methods["tricks"].settings == {"gain": 0.5, "fail": ""}
+    segmenter = {"name": "thresholds", "version": "1", "contrast": "T1w"}
+    assert record.segmenter.model_dump() == segmenter
+    invocation = read_json(folder.record)["invocations"][0]
     assert {"started", "finished", "packages", "host", "device", "git", "python"} <= set(invocation)
     assert load_experiment(folder.config).methods["tricks"]["gain"] == 0.5
     start("folds.run=0", gain=0.7)
-    kept = [one["config"]["methods"]["tricks"]["gain"] for one in _invocations(folder)]
+    kept = [one.config["methods"]["tricks"]["gain"] for one in _invocations(folder)]
     assert kept == [0.5, 0.7], "an invocation's settings outlive the next one"
     cell, cell_record = next((c, r) for c, r in folder.cells() if c.method == "tricks")
-    assert set(cell_record["stages"]) == {"fit", "harmonize", "segment", "score"}
-    for stage in cell_record["stages"].values():
-        assert stage["wall_s"] >= 0
-        assert stage["peak_memory_mb"] > 10
+    assert set(cell_record.stages) == {"fit", "harmonize", "segment", "score"}
+    for cost in cell_record.stages.values():
+        assert cost.wall_s >= 0
+        assert cost.peak_memory_mb > 10
     assert folder.cell(cell).root.is_dir()
 
 
 def test_the_data_sets_citation_is_recorded(start, tmp_path: Path) -> None:
     start("data.citation=Lesjak et al. 2018", "folds.run=0")
     record = RunFolder(tmp_path / "out").read_record()
-    assert record["cohort"]["citation"] == "Lesjak et al. 2018"
+    assert record.cohort.citation == "Lesjak et al. 2018"
 
 
-def _invocations(folder: RunFolder) -> list[dict[str, object]]:
-    return list(folder.read_record()["invocations"])
+def _invocations(folder: RunFolder) -> tuple[Invocation, ...]:
+    return folder.read_record().invocations
 
 
 def test_runs_side_by_side_keep_each_others_records(
@@ -397,10 +399,10 @@ def test_runs_side_by_side_keep_each_others_records(
     monkeypatch.setattr("harmbench.runner.experiment.collect", collect_late)
     start("folds.run=0")
     folder = RunFolder(tmp_path / "out")
-    assert set(folder.read_record()["methods"]) == {"identity", "tricks", CEILING}
+    assert set(folder.read_record().methods) == {"identity", "tricks", CEILING}
     first, second = _invocations(folder)
-    assert (first["cells"], second["cells"]) == (4, 6)
-    assert first["finished"] >= second["finished"]
+    assert (first.cells, second.cells) == (4, 6)
+    assert first.finished >= second.finished
 
 
 def test_what_a_method_gives_beside_its_volumes_is_kept_until_it_gives_it_no_more(
@@ -410,7 +412,7 @@ def test_what_a_method_gives_beside_its_volumes_is_kept_until_it_gives_it_no_mor
     folder = RunFolder(tmp_path / "out")
     cells = [(c, r) for c, r in folder.cells() if c.method == "tricks"]
     for cell, record in cells:
-        for subject in record["subjects"]:
+        for subject in record.subjects:
             kept = read(folder.cell(cell).kept(subject, "half of it"))
             source = folder.input_volume(subject, cell.direction.source)
             np.testing.assert_allclose(kept.data, source.data * 0.5)
@@ -463,8 +465,8 @@ def test_a_method_may_change_the_working_directory(
     assert not summary.failed
     assert Path.cwd() == tmp_path
     assert summary.out == Path("relative")
-    paths = RunFolder(tmp_path / "relative").input_table()["path"]
-    assert all(Path(path).is_absolute() for path in paths)
+    scans = RunFolder(tmp_path / "relative").input_scans().scans.values()
+    assert all(scan.path.is_absolute() for scan in scans)
     stored = load_experiment(tmp_path / "relative" / "config.yaml")
     assert stored.data.path == tmp_path / manifest
 
@@ -563,7 +565,7 @@ def test_damaged_scores_of_cells_that_do_not_run_are_told(start, tmp_path: Path)
     damaged = CellFolder(path.parent)
     damaged.record.write_text("{")
     start("data.direction=A-to-B")
-    assert damaged.read_record()["status"] == "ok"
+    assert damaged.read_record().status == "ok"
 
 
 def test_cells_of_an_earlier_harmbench_are_run_again_and_that_is_said(

@@ -65,7 +65,7 @@ def test_a_damaged_record_is_told_by_name(tmp_path: Path, text: str) -> None:
         folder.read_record()
     cell = CellFolder(tmp_path)
     cell.record.write_text(text)
-    assert cell.read_record() == {}
+    assert cell.read_record() is None
 
 
 @pytest.mark.parametrize("text", ["", "subject;fold\n", "subject,group\ns1,HC\n", "\0", 'a,"b\n'])
@@ -75,7 +75,7 @@ def test_damaged_tables_are_told_by_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunError, match=r"folds\.csv"):
         folder.fold_table()
     with pytest.raises(RunError, match=r"inputs\.csv"):
-        folder.input_table()
+        folder.input_scans()
 
 
 def test_names_in_tables_are_text(tmp_path: Path) -> None:
@@ -88,6 +88,7 @@ def test_names_in_tables_are_text(tmp_path: Path) -> None:
 
 def test_a_change_is_made_to_the_record_as_it_is_now(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.update_record(lambda record: record.update(a=1))
-    folder.update_record(lambda record: record.update(b=2))
-    assert folder.read_record() == {"a": 1, "b": 2}
+    folder.update_record(lambda record: record.model_copy(update={"name": "one"}))
+    folder.update_record(lambda record: record.model_copy(update={"stacking_axis": 2}))
+    record = folder.read_record()
+    assert (record.name, record.stacking_axis) == ("one", 2)

@@ -11,9 +11,11 @@ import pytest
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError, ConfigError, HarmbenchError, RunError
 from harmbench.results import read_results
-from harmbench.runner.experiment import collect, run_experiment
+from harmbench.runner.experiment import run_experiment
 from harmbench.runner.folder import RunFolder
+from harmbench.runner.grid import collect
 from harmbench.runner.rescore import rescore_run
+from harmbench.runner.run_record import Invocation, MethodRecord, RunRecord
 from harmbench.storage import read_json
 from harmbench.volume import read, write
 
@@ -68,8 +70,8 @@ def test_another_axis_changes_the_stripe_index_alone(out: Path) -> None:
     changed = before["value"].ne(after["value"]) & before["value"].notna()
     assert set(before.index[changed].get_level_values("metric")) == {"stripe_index"}
     folder = RunFolder(out)
-    assert folder.read_record()["stacking_axis"] == 2
-    assert len(folder.read_record()["invocations"]) == 2
+    assert folder.read_record().stacking_axis == 2
+    assert len(folder.read_record().invocations) == 2
     assert load_experiment(folder.config).scoring.stacking_axis == 2
 
 
@@ -111,7 +113,7 @@ def test_another_segmenter_segments_everything_again(out: Path) -> None:
     rescore_run(out, changes={"scoring.segmenter": "hmrf"}, say=quiet)
     after = values(out)
     assert set(after["segmenter"]) == {"hmrf"}
-    assert RunFolder(out).read_record()["segmenter"]["name"] == "hmrf"
+    assert RunFolder(out).read_record().segmenter.name == "hmrf"
     assert (after["status"] == "ok").any()
 
 
@@ -132,7 +134,7 @@ def test_refuses_what_needs_a_run(out: Path, override: str, message: str) -> Non
 
 
 def test_refuses_real_scans_that_changed(out: Path) -> None:
-    first, second = (Path(path) for path in RunFolder(out).input_table()["path"][:2])
+    first, second, *_ = (scan.path for scan in RunFolder(out).input_scans().scans.values())
     scan = read(first)
     write(scan.with_data(np.clip(scan.data + 0.01, 0, 1)), first)
     second.unlink()
@@ -157,28 +159,33 @@ def test_a_record_that_another_run_wrote_meanwhile_is_kept(
     folder = RunFolder(out)
 
     def collect_late(folder: RunFolder) -> pd.DataFrame:
-        other = {"id": "other", "version": "0", "packages": {}}
-        folder.update_record(lambda record: record["invocations"].append(other))
-        folder.update_record(lambda record: record["methods"].update(other={}))
+        def add(record: RunRecord) -> RunRecord:
+            other = Invocation(id="other", version="0")
+            update = {
+                "invocations": (*record.invocations, other),
+                "methods": {**record.methods, "other": MethodRecord()},
+            }
+            return record.model_copy(update=update)
+
+        folder.update_record(add)
         return collect(folder)
 
     monkeypatch.setattr("harmbench.runner.rescore.collect", collect_late)
     rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)
     record = folder.read_record()
-    assert "other" in record["methods"]
-    first, own, other = record["invocations"]
-    assert other["id"] == "other"
-    assert own["cells"] == 12
-    assert own["config"]["scoring"]["stacking_axis"] == 2
-    assert len({first["id"], own["id"]}) == 2
+    assert "other" in record.methods
+    first, own, other = record.invocations
+    assert other.id == "other"
+    assert own.cells == 12
+    assert own.config["scoring"]["stacking_axis"] == 2
+    assert len({first.id, own.id}) == 2
 
 
 def test_a_cell_says_which_invocation_made_what(out: Path) -> None:
     rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)
-    first, second = (one["id"] for one in RunFolder(out).read_record()["invocations"])
+    first, second = (one.id for one in RunFolder(out).read_record().invocations)
     for cell, record in RunFolder(out).cells():
-        made_by = record["made_by"]
         if cell.method != "target":
-            assert made_by["fit"] == first
-            assert set(made_by["harmonize"].values()) == {first}
-        assert set(made_by["score"].values()) == {second}
+            assert record.made_by.fit == first
+            assert set(record.made_by.harmonize.values()) == {first}
+        assert set(record.made_by.score.values()) == {second}

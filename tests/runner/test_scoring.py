@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from harmbench.contract import tiny_pairs
-from harmbench.errors import MethodError, SegmentationError
+from harmbench.errors import MethodError, SegmentationError, SegmenterError
 from harmbench.metrics.suite import METRICS
 from harmbench.runner.scoring import finish_volume, missing_rows, score_rows
+from harmbench.segmentation.checked import try_segment
+from harmbench.segmentation.result import Segmented
 from harmbench.segmentation.stored import segment_to_file, segment_to_files
 from harmbench.storage import read_json
 from harmbench.volume import Volume, read
@@ -39,6 +41,7 @@ def test_a_good_output_is_left_alone() -> None:
         (PAIR.source.data, "returned ndarray, expected a Volume"),
         (Volume(PAIR.source.data[1:], PAIR.source.affine), "must keep the source's grid"),
         (Volume(PAIR.source.data, np.eye(4)), "must keep the source's grid"),
+        (PAIR.source.with_data(PAIR.source.data > 0, kind="label"), "kind 'label'"),
         (PAIR.source.with_data(PAIR.source.data * np.nan), "7680 voxels that are NaN"),
     ],
 )
@@ -48,14 +51,15 @@ def test_breaches_of_the_contract(output, message: str) -> None:
 
 
 def test_every_metric_and_tissue_has_a_row(thresholds) -> None:
-    labels = thresholds.segment(PAIR.source)
-    reference_labels = thresholds.segment(PAIR.target)
-    full = score_rows(PAIR.source, PAIR.target, PAIR.source, labels, reference_labels)
+    labels = try_segment(thresholds, PAIR.source)
+    reference = try_segment(thresholds, PAIR.target)
+    full = score_rows(PAIR.source, PAIR.target, PAIR.source, labels, reference)
     assert {(r["metric"], r["tissue"]) for r in full} == {
         (r["metric"], r["tissue"]) for r in missing_rows("failed")
     }
     assert {r["metric"] for r in full} == set(METRICS)
-    without = score_rows(PAIR.source, PAIR.target, None, None, reference_labels)
+    failed = Segmented.failed(SegmenterError("exit code 1"), "thresholds")
+    without = score_rows(PAIR.source, PAIR.target, None, failed, reference)
     assert len(without) == len(full)
     status = {r["metric"]: r["status"] for r in without}
     assert status["dice"] == "segmentation_failed"
@@ -82,8 +86,9 @@ def test_a_segmentation_is_made_once(thresholds, tmp_path: Path) -> None:
         PAIR.source, tmp_path / "b.nii.gz", counting, same_as=[tmp_path / "a.nii.gz"]
     )
     assert counting.count == 1
-    assert np.array_equal(first.data, again.data)
-    assert np.array_equal(read(tmp_path / "b.nii.gz", kind="label").data, copied.data)
+    assert np.array_equal(first.labels.data, again.labels.data)
+    stored = read(tmp_path / "b.nii.gz", kind="label")
+    assert np.array_equal(stored.data, copied.labels.data)
     segment_to_file(PAIR.target, tmp_path / "a.nii.gz", counting)
     assert counting.count == 2
 
@@ -92,9 +97,10 @@ def test_a_reason_for_no_segmentation_is_kept(thresholds, tmp_path: Path) -> Non
     counting = _Counting(thresholds)
     dark = PAIR.source.with_data(PAIR.source.data * 0.1)
     for _ in range(2):
-        reason = segment_to_file(dark, tmp_path / "a.nii.gz", counting)
-        assert reason.reason == "counting: too dark for three classes"
-        assert reason.lasting
+        found = segment_to_file(dark, tmp_path / "a.nii.gz", counting)
+        assert found.labels is None
+        assert found.failure.reason == "counting: too dark for three classes"
+        assert found.failure.lasting
     assert counting.count == 1
     assert not (tmp_path / "a.nii.gz").exists()
 
@@ -134,7 +140,7 @@ def test_several_are_segmented_at_once_and_once_only(thresholds, tmp_path: Path)
     for volume, path in ((PAIR.source, paths[0]), (PAIR.target, paths[2])):
         # What one at a time would find under the same key.
         found = segment_to_file(volume, path, batches)
-        assert np.array_equal(found.data, thresholds.segment(volume).data)
+        assert np.array_equal(found.labels.data, thresholds.segment(volume).data)
     assert batches.count == 0
 
 

@@ -32,6 +32,13 @@ from harmbench.segmentation.contrast import (
         ("subject1_T1.nii.gz", None),
         ("subject1_T2.nii.gz", None),
         ("s0_A.nii.gz", None),
+        # Names of other tools go on after the suffix; entities say nothing about the scan itself.
+        ("sub-1_T2w_brain.nii.gz", "T2w"),
+        ("sub-1.flair.bet.nii.gz", "FLAIR"),
+        ("01-T2w.nii.gz", "T2w"),
+        ("sub-1_T2w_to_T1w_warped.nii.gz", "T2w"),
+        ("sub-1_space-T2w_brain.nii.gz", None),
+        ("sub-1_mask_applied.nii.gz", None),
     ],
 )
 def test_a_suffix_of_bids_says_the_contrast(name: str, expected: str | None) -> None:

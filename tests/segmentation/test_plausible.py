@@ -89,6 +89,9 @@ def _spiked(tissue: int, share: float) -> NDArray[np.float32]:
         (_relabel(2, 1), USUAL[0], "GM has 0.0% of the brain"),
         (_relabel(3, 2), USUAL[0], "(GM|WM) has .* of the brain"),
         (_relabel(3, 0) * (np.indices(USUAL[1].shape)[0] < 15), USUAL[0], "of the brain has a label"),
+        (np.where(np.indices(USUAL[1].shape)[1] < 20, USUAL[1], 0), USUAL[0], "brain has a label"),
+        (np.roll(USUAL[1], 2, axis=1), USUAL[0], "of the labels lie outside the brain"),
+        (np.where(USUAL[1] == 0, 3, USUAL[1]), USUAL[0], "of the labels lie outside the brain"),
         (USUAL[1] * 0, USUAL[0], "only 0.0% of the brain has a label"),
         (USUAL[1], _spiked(3, 0.6), "60% of the WM is the single value 0.8.*a spike"),
         (USUAL[1], _spiked(1, 0.9), "90% of the CSF is the single value"),
@@ -182,15 +185,17 @@ def test_whatever_a_segmenter_does_wrong_is_its_own_failure(answer, message: str
         segment(_Odd(answer), volume)
     empty = Volume(USUAL[0] * 0, np.eye(4))
     first, second = segment_batch(_Odd(answer), [empty, volume])
-    assert isinstance(first, UnsegmentableError)
-    assert isinstance(second, SegmenterError)
+    assert first.failure is not None
+    assert second.failure is not None
+    assert (first.failure.lasting, second.failure.lasting) == (True, False)
 
 
 def test_a_batch_of_another_length_is_a_failure() -> None:
     odd = _Odd(None)
     odd.segment_batch = lambda _: []
     (found,) = segment_batch(odd, [Volume(USUAL[0], np.eye(4))])
-    assert isinstance(found, SegmenterError)
+    assert found.failure is not None
+    assert found.failure.reason == "odd: 0 segmentations of 1 volumes"
     assert segment_batch(odd, []) == []
 
 

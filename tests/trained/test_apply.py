@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -407,3 +408,41 @@ def test_the_simulated_mark_of_a_scan_goes_on(finished, scan: Path, tmp_path: Pa
     scan.with_name("scan.json").write_text('{"Simulated": true}')
     (path,) = apply_model(load_model(finished()), [scan], tmp_path / "out2")
     assert json.loads(path.with_name("scan_harmonized.json").read_text())["Simulated"] is True
+
+
+def test_names_in_two_forms_of_accents_are_refused(finished, scan: Path, tmp_path: Path) -> None:
+    letter = "\N{LATIN SMALL LETTER E WITH ACUTE}"
+    paths = [
+        write(pair.source, tmp_path / f"{unicodedata.normalize(form, letter)}.nii.gz")
+        for form, pair in zip(("NFC", "NFD"), tiny_pairs(2, seed=6), strict=True)
+    ]
+    assert "have the name" in _refusal(load_model(finished()), paths, tmp_path / "out2")
+
+
+def test_no_spread_of_an_earlier_result_stays(finished, scan: Path, tmp_path: Path) -> None:
+    model, out = load_model(finished()), tmp_path / "out2"
+    apply_model(model, [scan], out, ApplyOptions(n_samples=2))
+    assert (out / "scan_desc-sd.nii.gz").exists()
+    apply_model(model, [scan], out)
+    assert not (out / "scan_desc-sd.nii.gz").exists()
+
+
+def test_a_command_that_was_killed_while_it_wrote_can_be_given_again(
+    finished, scan: Path, tmp_path: Path, monkeypatch
+) -> None:
+    model, out = load_model(finished()), tmp_path / "out2"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harmbench.trained.apply.write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        apply_model(model, [scan], out)
+    monkeypatch.undo()
+    (path,) = apply_model(model, [scan], out)
+    assert path.is_file()
+
+
+def test_an_output_folder_that_is_a_file(finished, scan: Path) -> None:
+    with pytest.raises(HarmbenchError, match="is a file"):
+        apply_model(load_model(finished()), [scan], scan)

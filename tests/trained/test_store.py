@@ -22,7 +22,8 @@ from harmbench.settings import validated
 from harmbench.storage import file_key
 from harmbench.task import NoProgress
 from harmbench.trained import export_model, load_model
-from harmbench.trained.record import MAIN_METRICS, ModelRecord, describe_cell
+from harmbench.trained.describe import MAIN_METRICS, describe_cell
+from harmbench.trained.record import ModelRecord
 from harmbench.volume import Volume
 
 

@@ -23,8 +23,8 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
+from harmbench.results import CEILING
 from harmbench.segmentation.base import TISSUES
-from harmbench.statistics import CEILING
 from harmbench.task import Direction
 
 __all__ = ["agreement_plot", "bland_altman", "reference_volumes"]

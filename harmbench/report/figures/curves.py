@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harmbench.pages.style import OKABE_ITO, Illustration, new_figure
-from harmbench.report.evidence import CellRecord, Evidence
+from harmbench.report.evidence import Evidence, StoredCell
 from harmbench.report.tables.titles import direction_title
 
 __all__ = ["POINTS", "loss_curves", "training_plot"]
@@ -38,16 +38,16 @@ def loss_curves(evidence: Evidence, method: str) -> pd.DataFrame:
             direction=str(direction), curve=f"{number} {place}", name=str(curve.columns[1])
         )
         for direction in evidence.directions
-        for number, record in enumerate(evidence.counted_cells(method, direction))
-        for place, curve in _read(record)
+        for number, cell in enumerate(evidence.counted_cells(method, direction))
+        for place, curve in _read(cell)
     ]
     columns = ["direction", "curve", "step", "loss", "name"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
-def _read(record: CellRecord) -> Iterator[tuple[str, pd.DataFrame]]:
+def _read(cell: StoredCell) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give the loss curves of one cell that can be read: its only one, or one per network."""
-    root = record.folder.training
+    root = cell.folder.training
     for path in sorted(root.rglob("loss.csv")):
         curve = _table(path)
         if curve is not None:

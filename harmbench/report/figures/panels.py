@@ -23,8 +23,8 @@ from harmbench.pages.style import Illustration, new_figure
 from harmbench.pages.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
+from harmbench.results import BASELINE, CEILING
 from harmbench.segmentation.base import TISSUES
-from harmbench.statistics import BASELINE, CEILING
 from harmbench.task import Direction
 from harmbench.volume import Volume
 
@@ -185,7 +185,7 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
 
 
 def _axis_name(evidence: Evidence) -> str:
-    axis = int(evidence.record.get("stacking_axis", 0))
+    axis = evidence.record.stacking_axis or 0
     return (
         "left-right (sagittal slices)",
         "back-front (coronal slices)",

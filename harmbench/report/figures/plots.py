@@ -31,7 +31,7 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title, short_title
-from harmbench.statistics import CEILING
+from harmbench.results import CEILING
 from harmbench.task import Direction
 
 __all__ = ["histogram_plot", "subject_plot"]

@@ -8,14 +8,21 @@ from typing import Any
 import pandas as pd
 
 from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber, decimals_for
-from harmbench.report.evidence import CellRecord, Evidence
+from harmbench.report.evidence import Evidence, StoredCell
 from harmbench.report.published import CITATION, MARK, TABLES, TITLES, PublishedTable, applies_to
 from harmbench.report.tables.titles import direction_title, short_title
-from harmbench.statistics import ALL, CEILING
+from harmbench.results import CEILING
+from harmbench.runner.cell_record import Stage
+from harmbench.statistics import ALL
 
 __all__ = ["cost_table", "published_tables", "status_table"]
 
-_STAGES = {"fit": "cell", "harmonize": "volume", "segment": "volume", "score": "volume"}
+_STAGES: Mapping[Stage, str] = {
+    "fit": "cell",
+    "harmonize": "volume",
+    "segment": "volume",
+    "score": "volume",
+}
 
 
 def cost_table(evidence: Evidence) -> Table | None:
@@ -66,7 +73,7 @@ def cost_table(evidence: Evidence) -> Table | None:
     )
 
 
-def _costs(cells: Sequence[CellRecord]) -> dict[str, float]:
+def _costs(cells: Sequence[StoredCell]) -> dict[str, float]:
     """Mean seconds per stage (per fit or per volume), and the highest peak memory."""
     found: dict[str, float] = {}
     peaks: list[float] = []
@@ -74,13 +81,13 @@ def _costs(cells: Sequence[CellRecord]) -> dict[str, float]:
         seconds = 0.0
         units = 0
         for cell in cells:
-            entry: Mapping[str, Any] = (cell.record.get("stages") or {}).get(stage) or {}
-            if entry.get("wall_s") is not None:
-                seconds += float(entry["wall_s"])
-                subjects = len(cell.record.get("subjects", []))
-                units += int(entry.get("count") or (1 if unit == "cell" else max(1, subjects)))
-            if entry.get("peak_memory_mb") is not None:
-                peaks.append(float(entry["peak_memory_mb"]))
+            cost = cell.record.stages.get(stage)
+            if cost is None:
+                continue
+            seconds += cost.wall_s
+            subjects = len(cell.record.subjects or ())
+            units += cost.count or (1 if unit == "cell" else max(1, subjects))
+            peaks.append(cost.peak_memory_mb)
         if units:
             found[f"{stage}_s"] = seconds / units
     if peaks:
@@ -90,9 +97,9 @@ def _costs(cells: Sequence[CellRecord]) -> dict[str, float]:
 
 def _parameters(evidence: Evidence, method: str) -> dict[str, int]:
     for record in reversed(evidence.records):
-        counts = record.get("methods", {}).get(method, {}).get("parameters") or {}
-        if counts:
-            return {"parameters": sum(int(count) for count in counts.values())}
+        known = record.methods.get(method)
+        if known is not None and known.parameters:
+            return {"parameters": sum(known.parameters.values())}
     return {}
 
 
@@ -114,7 +121,7 @@ def status_table(evidence: Evidence) -> Table:
         for direction in evidence.directions:
             cells = evidence.counted_cells(method, direction)
             key = (method, str(direction))
-            counts = [len(cells), *(sum(c.status == s for c in cells) for s in ended)]
+            counts = [len(cells), *(sum(c.record.status == s for c in cells) for s in ended)]
             counts += [int(totals[name].get(key, 0)) for name in measured]
             entries = tuple(Entry(float(number)) for number in counts)
             labels = (title, direction_title(direction))

@@ -24,8 +24,9 @@ from harmbench.pages.table import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import against, direction_title, short_title
+from harmbench.results import CEILING
 from harmbench.segmentation.base import TISSUES
-from harmbench.statistics import ALL, CEILING
+from harmbench.statistics import ALL
 from harmbench.task import Direction
 
 __all__ = [

@@ -1,0 +1,46 @@
+"""The protocol of what runs work, here or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from harmbench.progress import Display
+from harmbench.task import Progress
+
+__all__ = ["Died", "Executor"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """What stands for the result of work whose process was killed."""
+
+    reason: str
+
+
+class Executor(Protocol):
+    """Runs a function over items; items know nothing of each other."""
+
+    def run(
+        self,
+        work: Callable[[Item, Progress], Result],
+        items: Sequence[Item],
+        display: Display,
+        line: Callable[[Item, Result | Died], str] | None = None,
+    ) -> Iterator[tuple[Item, Result | Died]]:
+        """Yield each item with its result, in the order of completion.
+
+        An exception of `work` is raised here and ends the run; a process that was killed is a result,
+        `Died`.
+
+        Args:
+            work: called with an item and a progress reporter; picklable.
+            items: what to work on; picklable.
+            display: shows progress.
+            line: makes the line that is printed when an item is done.
+        """
+        ...

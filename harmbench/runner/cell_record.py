@@ -1,0 +1,176 @@
+"""What `cell.json` says of a cell, and how that changes from stage to stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from harmbench.cohorts.base import Rescale
+from harmbench.meter import Meter
+from harmbench.runner.records import Part, Record
+from harmbench.task import Direction
+
+__all__ = ["CellRecord", "CellStatus", "MadeBy", "MissingLabels", "Stage", "StageCost"]
+
+CellStatus = Literal["running", "ok", "incomplete", "failed"]
+"""How a cell ended; `running` where it has not, `incomplete` where tissues have no scores."""
+
+Stage = Literal["fit", "harmonize", "segment", "score"]
+
+
+class StageCost(Part):
+    """What a stage of a cell took, over `count` volumes (fits, for a fit).
+
+    Attributes:
+        wall_s: seconds, summed.
+        peak_memory_mb: highest resident set size, in MiB.
+        count: how many times the stage ran.
+        peak_device_memory_mb: highest GPU memory, in MiB; `None` where none was used.
+    """
+
+    wall_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    count: int = 0
+    peak_device_memory_mb: float | None = None
+
+    def plus(self, meter: Meter) -> StageCost:
+        """Add one more measurement."""
+        update: dict[str, float] = {
+            "wall_s": round(self.wall_s + meter.wall_s, 3),
+            "peak_memory_mb": round(max(self.peak_memory_mb, meter.peak_memory_mb), 1),
+            "count": self.count + 1,
+        }
+        if meter.peak_device_memory_mb is not None:
+            peak = max(self.peak_device_memory_mb or 0.0, meter.peak_device_memory_mb)
+            update["peak_device_memory_mb"] = round(peak, 1)
+        return self.model_copy(update=update)
+
+
+class MissingLabels(Part):
+    """Why a subject of a cell has no scores of tissues.
+
+    Attributes:
+        what: `reference` or `volume`: what has no labels.
+        reason: the segmenter and what it said.
+        status: of the rows without a value.
+        lasting: whether it follows from the volume; otherwise the next run tries again.
+    """
+
+    what: str
+    reason: str
+    status: str = "segmentation_failed"
+    lasting: bool = True
+
+
+class MadeBy(Part):
+    """The invocation that made each output of a cell: its id, by subject but for the fit."""
+
+    fit: str = ""
+    harmonize: Mapping[str, str] = {}
+    segment: Mapping[str, str] = {}
+    score: Mapping[str, str] = {}
+
+    def with_output(self, stage: Stage, invocation: str, subject: str = "") -> MadeBy:
+        """Return the record with the invocation that made one more output."""
+        if stage == "fit":
+            return self.model_copy(update={"fit": invocation})
+        known: Mapping[str, str] = getattr(self, stage)
+        return self.model_copy(update={stage: {**known, subject: invocation}})
+
+    def outputs(self) -> Iterator[tuple[str, Stage]]:
+        """Go through all outputs: the invocation, and the stage."""
+        if self.fit:
+            yield self.fit, "fit"
+        subjects: tuple[Stage, ...] = ("harmonize", "segment", "score")
+        for stage in subjects:
+            known: Mapping[str, str] = getattr(self, stage)
+            yield from ((invocation, stage) for invocation in known.values())
+
+
+class CellRecord(Record):
+    """What `cell.json` says of a cell.
+
+    Attributes:
+        method, source, target, fold, seed: which cell it is.
+        subjects: those that the cell tests on; `None` where the record does not say.
+        segmenter: name of the segmenter.
+        device: torch device name.
+        rescale: how intensities were brought into [0, 1].
+        mask_background: whether volumes are 0 outside the brain of their source.
+        status, error: how the cell ended, and why it failed.
+        uses, settings: the method and its settings, as fitted; `None` before a fit.
+        key_scheme: number of the way in which keys are made; 0 for the first.
+        keys: `fit`, `harmonize SUBJECT` and `score SUBJECT` to the key of what is stored.
+        stages: what each stage took.
+        clipped: subject to the share of brain voxels outside [0, 1].
+        made_by: which invocation made what.
+        checksums: subject to the checksum of its rows of scores.
+        unsegmented: subject to why it has no scores of tissues.
+    """
+
+    method: str
+    source: str
+    target: str
+    fold: int
+    seed: int
+    subjects: tuple[str, ...] | None = None
+    segmenter: str = ""
+    device: str = ""
+    rescale: Rescale = "none"
+    mask_background: bool = True
+    status: CellStatus = "ok"
+    error: str = ""
+    uses: str | None = None
+    settings: Mapping[str, Any] | None = None
+    key_scheme: int = 0
+    keys: Mapping[str, str] = {}
+    stages: Mapping[Stage, StageCost] = {}
+    clipped: Mapping[str, float] = {}
+    made_by: MadeBy = MadeBy()
+    checksums: Mapping[str, str] = {}
+    unsegmented: Mapping[str, MissingLabels] = {}
+
+    @property
+    def direction(self) -> Direction:
+        """From which session to which."""
+        return Direction(self.source, self.target)
+
+    def key(self, stage: Stage, subject: str = "") -> str | None:
+        """Return the key of what a stage made, for a subject or (`fit`) all; `None` without one."""
+        return self.keys.get(_key_name(stage, subject))
+
+    def with_key(self, stage: Stage, key: str, subject: str = "") -> CellRecord:
+        """Return the record with the key of what a stage made."""
+        return self.model_copy(update={"keys": {**self.keys, _key_name(stage, subject): key}})
+
+    def without_score(self, subject: str) -> CellRecord:
+        """Return the record without the key of a subject's scores: they are to be made again."""
+        keys = {n: key for n, key in self.keys.items() if n != _key_name("score", subject)}
+        return self.model_copy(update={"keys": keys})
+
+    def without_results(self) -> CellRecord:
+        """Return the record without all that hangs on the fit, and the fit itself."""
+        empty: Mapping[str, str] = {}
+        cleared = dict.fromkeys(("keys", "stages", "clipped", "checksums", "unsegmented"), empty)
+        return self.model_copy(update={**cleared, "made_by": MadeBy()})
+
+    def with_work(
+        self, stage: Stage, meter: Meter, invocation: str, subject: str = ""
+    ) -> CellRecord:
+        """Return the record with what a stage took, and the invocation that it ran in.
+
+        Costs of stages that go subject by subject add up, also over interrupted runs.
+        """
+        cost = self.stages.get(stage, StageCost()).plus(meter)
+        made_by = self.made_by.with_output(stage, invocation, subject)
+        return self.model_copy(update={"stages": {**self.stages, stage: cost}, "made_by": made_by})
+
+    def with_missing(self, subject: str, missing: MissingLabels | None) -> CellRecord:
+        """Return the record with why a subject has no scores of tissues; `None`: it has them."""
+        others = {name: one for name, one in self.unsegmented.items() if name != subject}
+        found = others if missing is None else {**others, subject: missing}
+        return self.model_copy(update={"unsegmented": found})
+
+
+def _key_name(stage: Stage, subject: str) -> str:
+    return f"{stage} {subject}" if subject else stage

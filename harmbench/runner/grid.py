@@ -1,0 +1,132 @@
+"""The grid of cells: which there are, running them, and bringing their scores together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import pandas as pd
+
+from harmbench.config import Experiment
+from harmbench.executors import Died, Executor
+from harmbench.progress import Display, Remaining
+from harmbench.results import CEILING, merge, write_results
+from harmbench.runner.cell import abandon_cell, run_cell
+from harmbench.runner.cell_record import CellRecord, MissingLabels
+from harmbench.runner.cell_scores import CellScores
+from harmbench.runner.context import RunContext
+from harmbench.runner.folder import Cell, RunFolder
+from harmbench.task import Direction, Progress
+
+__all__ = ["collect", "damaged_scores", "make_cells", "run_cells"]
+
+_REASONS_SHOWN = 3
+
+
+def make_cells(
+    experiment: Experiment, directions: Sequence[Direction], folds: Sequence[int]
+) -> list[Cell]:
+    """List the cells of an experiment, controls first."""
+    labels = [CEILING] if experiment.ceiling else []
+    labels += experiment.all_methods()
+    return [
+        Cell(label, direction, fold, seed)
+        for label in labels
+        for direction in directions
+        for fold in folds
+        for seed in experiment.seeds
+    ]
+
+
+def run_cells(
+    context: RunContext,
+    cells: Sequence[Cell],
+    say: Callable[[str], None],
+    executor: Executor,
+    work: Callable[[RunContext, Cell, Progress], CellRecord] = run_cell,
+    *,
+    left: Remaining | None = None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Work on cells.
+
+    Args:
+        context: what they share.
+        cells: which.
+        say: called with why cells failed or are incomplete.
+        executor: runs them.
+        work: what is done with each.
+        left: knows the time left for the whole run.
+
+    Returns:
+        Why those cells failed that did, and why those are incomplete that are.
+    """
+    failed: dict[str, str] = {}
+    incomplete: dict[str, str] = {}
+    with Display("cells", len(cells), left=left) as display:
+        for cell, result in executor.run(partial(work, context), cells, display, _line):
+            record = (
+                abandon_cell(context, cell, result.reason) if isinstance(result, Died) else result
+            )
+            if record.status == "incomplete":
+                incomplete[str(cell)] = _why_incomplete(record.unsegmented)
+            elif record.status != "ok":
+                failed[str(cell)] = record.error
+    for name, reason in failed.items():
+        say(f"failed: {name}: {reason}")
+    for name, reason in incomplete.items():
+        say(f"incomplete: {name}: {reason}")
+    return failed, incomplete
+
+
+def _line(cell: Cell, result: CellRecord | Died) -> str:
+    if isinstance(result, Died):
+        return f"{cell}: failed, {result.reason}"
+    seconds = sum(stage.wall_s for stage in result.stages.values())
+    if result.status == "ok":
+        return f"{cell}: ok ({seconds:.0f} s)"
+    if result.status == "incomplete":
+        return f"{cell}: incomplete, {_why_incomplete(result.unsegmented)} ({seconds:.0f} s)"
+    return f"{cell}: failed, {result.error}"
+
+
+def _why_incomplete(missing: Mapping[str, MissingLabels]) -> str:
+    """Say which subjects of a cell have no scores of tissues; why references have none is known."""
+    again = "" if all(one.lasting for one in missing.values()) else "; run it again"
+    references = sum(one.what == "reference" for one in missing.values())
+    told = [f"{references} for want of the reference's labels"] if references else []
+    told += [
+        f"subject {subject}: {one.reason}"
+        for subject, one in missing.items()
+        if one.what != "reference"
+    ]
+    shown = "; ".join(told[:_REASONS_SHOWN])
+    more = f"; {len(told) - _REASONS_SHOWN} more" if len(told) > _REASONS_SHOWN else ""
+    subjects = "1 subject" if len(missing) == 1 else f"{len(missing)} subjects"
+    return f"no scores of tissues for {subjects} ({shown}{more}){again}"
+
+
+def collect(folder: RunFolder) -> pd.DataFrame:
+    """Bring the scores of all cells of a run folder together in `results.csv`."""
+    results = merge([scores.trusted() for _, _, scores in _cell_scores(folder)])
+    write_results(results, folder.results)
+    return results
+
+
+def damaged_scores(folder: RunFolder) -> list[str]:
+    """Say of which finished cells of a run folder rows are cut, damaged or not there."""
+    found = []
+    for cell, record, scores in _cell_scores(folder):
+        if record.status not in {"ok", "failed"}:
+            continue
+        lost = [subject for subject in record.subjects or () if not scores.is_whole(subject)]
+        if lost:
+            found.append(
+                f"{cell}: rows of {', '.join(lost)} are missing or damaged in its scores.csv; run the "
+                "cell again, or rescore it"
+            )
+    return found
+
+
+def _cell_scores(folder: RunFolder) -> Iterator[tuple[Cell, CellRecord, CellScores]]:
+    for cell, record in folder.cells():
+        yield cell, record, CellScores(folder.cell(cell).scores, record.checksums)

@@ -1,0 +1,124 @@
+"""The stage that fits a cell's method, or loads it where the stored fit is current."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from harmbench.discovery import load_method, make_settings, method_code
+from harmbench.guard import method_call
+from harmbench.meter import Meter
+from harmbench.method import Method
+from harmbench.runner.cell_record import CellRecord
+from harmbench.runner.cell_scores import CellScores
+from harmbench.runner.context import RunContext
+from harmbench.runner.folder import Cell
+from harmbench.storage import key_of, read_json, write_json
+from harmbench.task import Progress
+
+__all__ = ["MethodOfCell", "fit", "fit_key", "forget_results", "load_fitted", "method_of"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodOfCell:
+    """A cell's method before it is fitted.
+
+    Attributes:
+        uses: its name, or FILE.py:CLASS.
+        kind: its class.
+        settings: validated.
+    """
+
+    uses: str
+    kind: type[Method]
+    settings: BaseModel
+
+
+def method_of(context: RunContext, cell: Cell) -> MethodOfCell:
+    """Return the method that a cell is of.
+
+    Raises:
+        MethodError: it cannot be loaded.
+        ConfigError: its settings are not valid.
+    """
+    uses, values = context.experiment.all_methods()[cell.method]
+    kind = load_method(uses)
+    return MethodOfCell(uses, kind, make_settings(kind, values, cell.method))
+
+
+def fit_key(context: RunContext, cell: Cell, method: MethodOfCell) -> str:
+    """SHA-256 of what a fit depends on: code, settings, direction, seed, and the training scans."""
+    way, keys = cell.direction, context.input_keys
+    train = context.folds.train(cell.fold)
+    return key_of(
+        "fit",
+        method_code(method.uses),
+        method.settings.model_dump(mode="json"),
+        [str(way), cell.seed],
+        [(subject, keys[subject, way.source], keys[subject, way.target]) for subject in train],
+    )
+
+
+def load_fitted(context: RunContext, cell: Cell, method: MethodOfCell) -> Method:
+    """Load the stored fit."""
+    log.info("fit is current")
+    with method_call():
+        return method.kind.load(context.folder.cell(cell).model, method.settings)
+
+
+def forget_results(
+    context: RunContext, cell: Cell, record: CellRecord, scores: CellScores
+) -> CellRecord:
+    """Drop all that hangs on the stored fit: a run killed from here on leaves nothing stale."""
+    scores.clear()
+    cleared = record.without_results()
+    context.folder.cell(cell).write_record(cleared)
+    return cleared
+
+
+def fit(
+    context: RunContext,
+    cell: Cell,
+    record: CellRecord,
+    method: MethodOfCell,
+    progress: Progress,
+) -> tuple[Method, CellRecord]:
+    """Fit the method on the training subjects of the cell, and save it."""
+    folder = context.folder.cell(cell)
+    key = fit_key(context, cell, method)
+    _keep_only_checkpoints_of(folder.training, key)
+    pairs = context.pairs(cell.fold, cell.direction)
+    with Meter() as meter, method_call():
+        fitted = method.kind(method.settings)
+        fitted.fit(pairs, context.task(cell, progress, folder.training))
+        _save(fitted, folder.model)
+    # The model is safe: what is left to resume from only takes space.
+    for path in folder.training.glob("checkpoint*"):
+        path.unlink()
+    record = record.with_key("fit", key).with_work("fit", meter, context.invocation)
+    folder.write_record(record)
+    return fitted, record
+
+
+def _save(method: Method, folder: Path) -> None:
+    """Save a model so that its folder is there complete or not at all."""
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    method.save(fresh)
+    fresh.rename(folder)
+
+
+def _keep_only_checkpoints_of(folder: Path, key: str) -> None:
+    """Remove checkpoints that another configuration, data set or code version left."""
+    if (read_json(folder / "key.json") or {}).get("fit") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / "key.json", {"fit": key})

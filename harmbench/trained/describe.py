@@ -1,0 +1,184 @@
+"""From a finished cell to the record of its model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harmbench.errors import HarmbenchError, RunError
+from harmbench.preparation.derivative import raw_spacing_mm
+from harmbench.results import read_results
+from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.run_record import Invocation, MethodRecord
+from harmbench.task import Progress
+from harmbench.trained.record import CohortNote, ModelRecord, TrainingData, check_files
+from harmbench.trained.scanners import (
+    SCANNER_FIELDS,
+    brain_histogram,
+    largest_distance,
+    scanner_of,
+)
+
+__all__ = ["MAIN_METRICS", "describe_cell"]
+
+MAIN_METRICS = (
+    "mse_brain",
+    "psnr_brain",
+    "ssim_brain",
+    "ahd_normalized",
+    "wasserstein",
+    "gradient_correlation",
+    "dice",
+    "volume_difference_mm3",
+)
+"""Metrics whose means go with a model."""
+
+
+def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
+    """Describe the model of a finished cell.
+
+    Args:
+        folder: such as `OUT/cells/dm/3T-to-1.5T/fold-0/seed-0`.
+        progress: called with progress while the training scans are read.
+
+    Returns:
+        The record (without paths), and the method as the run called it: a name or FILE.py:CLASS.
+
+    Raises:
+        RunError: not the folder of a cell with a fitted model, or it does not lie in its run.
+    """
+    paths = CellFolder(folder)
+    own = paths.read_record()
+    if own is None:
+        raise RunError(f"{folder}: not a cell's folder, nor an exported model")
+    if own.key("fit") is None or not paths.model.is_dir():
+        raise RunError(f"{folder}: the cell has no fitted model (its status is {own.status})")
+    cell = Cell.of(own)
+    root = Path(*folder.resolve().parts[: -len(cell.path.parts)])
+    run = RunFolder(root)
+    if root / cell.path != folder.resolve() or not run.record.is_file():
+        raise RunError(f"{folder}: the cell does not lie in its run folder; export it from there")
+    record = run.read_record()
+    described = record.methods.get(cell.method, MethodRecord())
+    subjects, uses = own.subjects or (), own.uses or cell.method
+    found = ModelRecord(
+        label=cell.method,
+        uses=_without_folder(uses),
+        title=described.title or cell.method,
+        reference=described.reference,
+        settings=dict(own.settings or {}),
+        source=own.source,
+        target=own.target,
+        fold=cell.fold,
+        seed=cell.seed,
+        rescale=own.rescale,
+        mask_background=own.mask_background,
+        preparation=_portable(record.cohort.preparation),
+        cohort=CohortNote(**{n: getattr(record.cohort, n) for n in CohortNote.model_fields}),
+        training=_training_data(run, cell, subjects, progress),
+        held_out=len(subjects),
+        segmenter=own.segmenter,
+        scores=_scores(run, cell),
+        versions=_versions(record.invocations, own.made_by.fit),
+        files=check_files(paths.model),
+    )
+    return found, uses
+
+
+def _versions(invocations: Sequence[Invocation], fitted_by: str) -> dict[str, str]:
+    """Versions that a model was fitted with.
+
+    A cell of an earlier harmbench does not say which invocation fitted it: then only versions that all
+    of the run's invocations share are known.
+    """
+    own = [one for one in invocations if one.id == fitted_by] if fitted_by else []
+    found: dict[str, set[str]] = {}
+    for one in own or invocations:
+        for name, version in {"harmbench": one.version, **one.packages}.items():
+            found.setdefault(name, set()).add(version)
+    return {name: "not recorded" if len(v) > 1 else v.pop() for name, v in found.items()}
+
+
+def _without_folder(uses: str) -> str:
+    return Path(uses).name if ":" in uses else uses
+
+
+def _portable(preparation: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Preparation settings without what belongs to one machine."""
+    if preparation is None:
+        return None
+    strip = {**preparation.get("strip", {}), "hd_bet_weights": None}
+    return {**preparation, "strip": strip}
+
+
+def _training_data(
+    run: RunFolder, cell: Cell, held_out: Sequence[str], progress: Progress
+) -> TrainingData | None:
+    """Look at the training scans; `None` where they are gone."""
+    inputs = run.input_scans()
+    groups = {scan.subject: scan.group for scan in inputs.scans.values()}
+    subjects = [subject for subject in groups if subject not in set(held_out)]
+    histograms: dict[str, list[Any]] = {cell.direction.source: [], cell.direction.target: []}
+    scanners: dict[str, dict[str, set[str]]] = {session: {} for session in histograms}
+    spacings, shapes, raw_spacings = set(), set(), set()
+    try:
+        for done, subject in enumerate(subjects):
+            progress("training scans", done, len(subjects))
+            for session, known in histograms.items():
+                volume = inputs.volume(subject, session)
+                known.append(brain_histogram(volume))
+                for name, value in scanner_of(inputs.scans[subject, session].path).items():
+                    scanners[session].setdefault(name, set()).add(value)
+            spacings.add(_rounded(volume.spacing_mm))
+            shapes.add(volume.shape)
+            raw_spacings.add(raw_spacing_mm(inputs.scans[subject, cell.direction.source].path))
+    except HarmbenchError:
+        return None
+    counts = Counter(groups[subject] for subject in subjects)
+    return TrainingData(
+        subjects=len(subjects),
+        groups=dict(sorted(counts.items())),
+        spacings_mm=tuple(sorted(spacings)),
+        shapes=tuple(sorted(shapes)),
+        source_histogram=_mean(histograms[cell.direction.source]),
+        target_histogram=_mean(histograms[cell.direction.target]),
+        largest_distance=largest_distance(histograms[cell.direction.source]),
+        source_raw_spacings_mm=tuple(sorted({_rounded(mm) for mm in raw_spacings if mm})),
+        source_scanner=_sorted(scanners[cell.direction.source]),
+        target_scanner=_sorted(scanners[cell.direction.target]),
+    )
+
+
+def _rounded(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    x, y, z = (round(mm, 3) for mm in spacing_mm)
+    return x, y, z
+
+
+def _mean(histograms: Sequence[Any]) -> tuple[float, ...]:
+    return tuple(float(f"{share:.9g}") for share in np.mean(histograms, axis=0))
+
+
+def _sorted(found: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(sorted(found[name])) for name in SCANNER_FIELDS if name in found}
+
+
+def _scores(run: RunFolder, cell: Cell) -> dict[str, dict[str, float]]:
+    """Means over the held-out subjects, of every method that was scored on the same ones."""
+    found: dict[str, dict[str, float]] = {}
+    for other, _ in run.cells():
+        same = (other.direction, other.fold, other.seed) == (cell.direction, cell.fold, cell.seed)
+        path = run.cell(other).scores
+        if not same or not path.is_file():
+            continue
+        rows = read_results(path)
+        rows = rows[rows["metric"].isin(MAIN_METRICS) & rows["value"].notna()]
+        means = rows.groupby(["metric", "tissue"])["value"].mean()
+        found[other.method] = {
+            f"{metric} {tissue}".strip(): float(f"{means[metric, tissue]:.6g}")
+            for metric, tissue in sorted(means.index, key=lambda i: (MAIN_METRICS.index(i[0]), i))
+        }
+    return found
