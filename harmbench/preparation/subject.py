@@ -155,4 +155,4 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
 
 
 def _measured(meter: Meter) -> dict[str, float]:
-    return {"wall_s": round(meter.wall_s, 2), "peak_memory_mib": round(meter.peak_memory_mb, 1)}
+    return {"wall_s": round(meter.wall_s, 2), "peak_memory_mib": round(meter.peak_memory_mib, 1)}
