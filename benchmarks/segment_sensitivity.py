@@ -57,7 +57,7 @@ class Kept(estimation._Model):
 
     def segment(self, beta: float) -> None:
         self.first_posteriors()
-        brain = (self.values, self.inside, self.layout.first, self.layout.last)
+        brain = (self.values, self.inside, self.region.first, self.region.last)
         w = (beta * self.neighbours).astype(np.float32)
         sweeps(self.workers, estimation.SWEEPS, self.p, *brain, w, self.mean, self.var)
 

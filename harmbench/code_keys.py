@@ -58,6 +58,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "harmbench.guard": "how a method's call may end",
     "harmbench.progress": "what is shown while work goes on",
     "harmbench.meter": "measures time and memory",
+    "harmbench.processes": "in which processes work runs",
     "harmbench.training.preview": "pictures for people",
 }
 """Modules that cannot change a result, each with the reason; they never make a stage stale."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harmbench.arrays import count_not_finite, in_unit_range
 from harmbench.discovery import make_settings
 from harmbench.errors import MethodError
 from harmbench.guard import method_call
@@ -155,9 +156,9 @@ class _Trial:
     def is_finite(self) -> None:
         assert self.output is not None
         data = self.output.data
-        if data.dtype != np.float32 or not np.isfinite(data).all():
-            raise MethodError(f"{data.dtype} data, {int((~np.isfinite(data)).sum())} not finite")
-        if data.min() < -_TOLERANCE or data.max() > 1 + _TOLERANCE:
+        if data.dtype != np.float32 or (bad := count_not_finite(data)):
+            raise MethodError(f"{data.dtype} data, {bad} not finite")
+        if not in_unit_range(data):
             raise MethodError(f"values from {data.min():.4g} to {data.max():.4g}")
 
     def leaves_inputs(self) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Folds", "choose_folds", "make_folds"]
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """Which fold holds each subject out.
+    """The fold that each subject is held out in.
 
     Attributes:
         k: number of folds.
@@ -31,7 +31,7 @@ class Folds:
         return tuple(subject for subject, number in self.assignment.items() if number == fold)
 
     def train(self, fold: int) -> tuple[str, ...]:
-        """Subjects that fold `fold` learns from.
+        """Subjects that fold `fold` is trained on.
 
         Raises:
             FoldError: a subject would be on both sides, or one side is empty.
@@ -49,8 +49,8 @@ class Folds:
 def make_folds(groups: Mapping[str, str], k: int = 4, seed: int = 0) -> Folds:
     """Split subjects into `k` folds that mix the groups in proportion.
 
-    Subjects are shuffled within their group and dealt to the folds in turn, one group after the
-    other, so that fold sizes differ by at most one, and so does each group's share of a fold.
+    Subjects are shuffled within their group and assigned to the folds in turn, one group after the
+    other. Fold sizes, and the numbers of each group in the folds, differ by at most one.
 
     Args:
         groups: subject to group.

@@ -23,15 +23,15 @@ class Meter:
 
     Attributes:
         wall_s: seconds that the block took.
-        peak_memory_mb: highest resident set size of the process and its children, in MiB.
-        peak_device_memory_mb: most GPU memory that this process's tensors took at once, in MiB;
+        peak_memory_mib: highest resident set size of the process and its children, in MiB.
+        peak_device_memory_mib: peak GPU memory of this process's tensors, in MiB;
             `None` where torch has not used a GPU in this process.
     """
 
     def __init__(self) -> None:
         self.wall_s = 0.0
-        self.peak_memory_mb = 0.0
-        self.peak_device_memory_mb: float | None = None
+        self.peak_memory_mib = 0.0
+        self.peak_device_memory_mib: float | None = None
         self._process = psutil.Process()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -53,15 +53,15 @@ class Meter:
         self._end.set()
         self._thread.join()
         if (cuda := _used_cuda()) is not None:
-            self.peak_device_memory_mb = cuda.max_memory_allocated() / 2**20
+            self.peak_device_memory_mib = cuda.max_memory_allocated() / 2**20
 
     def _watch(self) -> None:
         while True:
-            self.peak_memory_mb = max(self.peak_memory_mb, self._resident_mb())
+            self.peak_memory_mib = max(self.peak_memory_mib, self._resident_mib())
             if self._end.wait(_INTERVAL_S):
                 return
 
-    def _resident_mb(self) -> float:
+    def _resident_mib(self) -> float:
         total = self._process.memory_info().rss
         for child in self._process.children(recursive=True):
             try:

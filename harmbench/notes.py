@@ -1,4 +1,4 @@
-"""Notes: what was assumed about an input, or found odd in it, and is said instead of refused."""
+"""Notes: assumptions about an input, and unusual properties that do not make it unusable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Note:
 
     Attributes:
         kind: stable name, such as `left-right-guessed`; `docs/input-policy.md` lists them.
-        text: one sentence that does not name the place, so that equal remarks can be grouped.
+        text: one sentence without the place, so that equal notes can be grouped.
         where: a file, or `subject X, session Y`; empty for a whole data set.
     """
 
@@ -26,7 +26,7 @@ class Note:
 
 
 def summarize(notes: Iterable[Note]) -> list[str]:
-    """Return one line for each kind and text, with how often it holds and its first places."""
+    """Return one line for each kind and text, with the first places and the number of others."""
     places: dict[tuple[str, str], list[str]] = {}
     for note in notes:
         known = places.setdefault((note.kind, note.text), [])

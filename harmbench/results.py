@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pandas as pd
 
@@ -72,7 +72,7 @@ _TEXT = [
 ]
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Make a results table from rows, with all columns in order."""
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return frame.astype({"value": float, "fold": int, "seed": int})

@@ -1,9 +1,9 @@
-"""Frozen, validated settings, and one way to explain what is wrong with them."""
+"""Frozen, validated settings, and the errors that explain bad values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,7 +20,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-def validated(model: type[Model], values: Mapping[str, Any], where: str = "") -> Model:
+def validated(model: type[Model], values: Mapping[str, object], where: str = "") -> Model:
     """Make settings from plain values.
 
     Args:

@@ -1,29 +1,26 @@
-"""Volumes as stacks of 2D slices: which part of each slice a network sees, and the way back.
+"""Volumes as stacks of 2D slices: the part of each slice that a network gets, and the way back.
 
-A network that halves its input needs slices whose sides are multiples of a power of two, and wastes
-its time on empty background. A `Window` is a rectangle of one size, laid over all slices of a
-volume: `cut` gives the stack of slices under it, padded with zeros where it reaches beyond the
-volume, and `paste` puts a stack back in place.
+A network that halves its input needs slices whose sides are multiples of a power of two, and should not
+compute on empty background. A `Window` is a rectangle at one position in all slices of a volume. `cut`
+returns the stack of slices under it, padded with zeros where it extends beyond the volume; `paste` puts
+a stack back in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes
 
+from harmbench.arrays import Array, foreground
 from harmbench.errors import TrainingError, VolumeError
 from harmbench.storage import key_of
 from harmbench.task import Pair
 from harmbench.volume import require_same_grid
 
-__all__ = ["TrainingSlices", "Window", "foreground", "map_slices", "round_up", "training_slices"]
-
-Array = NDArray[Any]
+__all__ = ["TrainingSlices", "Window", "map_slices", "round_up", "training_slices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class Window:
         return data
 
     def _overlap(self, plane: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where window and slices overlap, as indices of a cut and of the volume's stack."""
+        """Return where window and slices overlap, as indices of a cut and of the volume's stack."""
         inside, outside = [slice(None)], [slice(None)]
         for start, size, extent in zip(self.start, self.size, plane, strict=True):
             first, last = max(start, 0), max(min(start + size, extent), 0)
@@ -118,15 +115,6 @@ class Window:
 def round_up(number: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is not below `number`."""
     return -(-number // multiple) * multiple
-
-
-def foreground(data: Array) -> NDArray[np.bool_]:
-    """Return where a skull-stripped volume, shape (x, y, z), has its brain.
-
-    The brain is what lies above 0, with the holes in it: clipping at a low percentile leaves single
-    brain voxels at exactly 0, and these are tissue, while the background reaches the border.
-    """
-    return np.asarray(binary_fill_holes(data > 0), dtype=np.bool_)
 
 
 def map_slices(
@@ -142,7 +130,7 @@ def map_slices(
     batch_size: int,
     progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.float32]:
-    """Put the slices of a volume through `function` and stack what it gives.
+    """Apply `function` to the slices of a volume and stack its results.
 
     Args:
         function: maps slices, shape (batch, rows, columns), and their numbers along the axis, shape
@@ -151,11 +139,14 @@ def map_slices(
         brain: where the brain is, same shape.
         axis: the axis along which the volume is sliced.
         multiple: rows and columns are rounded up to multiples of this.
-        crop: whether `function` sees the brain's bounding box alone; the result is 0 outside of it.
+        crop: whether `function` gets only the brain's bounding box; the result is 0 outside it.
         skip_empty: whether to leave slices without brain at 0 instead.
         at_least: smallest number of rows and columns, before rounding up; smaller slices are padded.
         batch_size: number of slices that `function` gets at once, at most.
-        progress: told after every batch how many slices are done, and of how many.
+        progress: called after every batch with the number of slices done and their total.
+
+    Returns:
+        Shape of `data`.
     """
     box = brain if crop else np.ones_like(brain)
     window = Window.around(box, axis, multiple=multiple, at_least=at_least)
@@ -221,7 +212,7 @@ def training_slices(
         VolumeError: source and target of a pair lie on different grids.
     """
     cuts: list[Array] = []  # one (2, slices, rows, columns) per subject, as small as its brain
-    keys: list[Any] = [axis, multiple, crop, margin, skip_empty, at_least]
+    keys: list[object] = [axis, multiple, crop, margin, skip_empty, at_least]
     for pair in pairs:
         names = (f"source of {pair.subject}", f"target of {pair.subject}")
         require_same_grid(pair.source, pair.target, names)

@@ -1,13 +1,15 @@
-"""Files that are either old or new, never half; and keys of values and files."""
+"""Files and folders that are written whole or not at all; keys of values and of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,22 @@ import platformdirs
 __all__ = [
     "atomic",
     "cache_root",
+    "discard",
     "file_key",
     "key_of",
     "read_json",
+    "remove_stale",
+    "whole_folder",
     "why_not_writable",
     "write_json",
     "write_text",
 ]
 
 TEMPORARY_PREFIX = ".tmp-"
-"""How the names of half-written files begin."""
+"""How the names of files and folders begin that are not finished."""
 
 PROBE_PREFIX = ".harmbench-"
-"""How the names of folders begin that are made to see whether one can be."""
+"""How the names of folders begin that are made to test whether a place is writable."""
 
 
 @contextmanager
@@ -45,17 +50,72 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; a result is as readable as any other file of its owner.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        _use_default_permissions(temporary, 0o666)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a new temporary folder and move it to `folder` when the block succeeds.
+
+    A block that raises leaves `folder` as it was. A process that is killed may leave a folder whose
+    name begins with `TEMPORARY_PREFIX` beside it.
+
+    Args:
+        folder: where the contents go; without `replace` it must be absent or empty.
+        replace: whether a folder that is already there is replaced.
+
+    Raises:
+        OSError: `folder` has contents and `replace` is false.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    try:
+        yield fresh
+        _use_default_permissions(fresh, 0o777)
+        if replace:
+            discard(folder)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, if it exists, in one rename, then delete its contents."""
+    grave = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    try:
+        folder.rename(grave / folder.name)
+    except FileNotFoundError:
+        pass
+    finally:
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+def remove_stale(path: Path, age_s: float) -> None:
+    """Remove a file, link or folder that was last changed more than `age_s` seconds ago.
+
+    Younger ones may belong to a process that is running. Never raises.
+    """
+    with suppress(OSError):
+        if time.time() - path.lstat().st_mtime <= age_s:
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _use_default_permissions(path: Path, mode: int) -> None:
+    """Give a temporary file or folder, which is private, the permissions that any new one has."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
+
+
 def why_not_writable(folder: Path) -> str | None:
-    """Say why a folder, which need not exist yet, cannot be made or written to; `None`: it can."""
+    """Say why a folder, which need not exist yet, cannot be made or written to; `None` if it can."""
     existing = folder.absolute()
     while not existing.exists():
         if existing.is_symlink():
@@ -64,7 +124,7 @@ def why_not_writable(folder: Path) -> str | None:
     if not existing.is_dir():
         return f"cannot be a folder, {existing} is a file"
     try:
-        # Asked by doing: permission bits say nothing of full or read-only disks, nor to root.
+        # Permission bits do not show full or read-only disks, and do not bind root: try it.
         with tempfile.TemporaryDirectory(prefix=PROBE_PREFIX, dir=existing):
             return None
     except OSError as error:
@@ -77,7 +137,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
 
@@ -95,7 +155,7 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def key_of(*parts: Any) -> str:
+def key_of(*parts: object) -> str:
     """SHA-256 (hexadecimal) of JSON-like values, independent of the order of mapping keys."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Volumes: a 3D array, where it lies in space, and how it came to be.
+"""Volumes: a 3D array, its position in space, and its history.
 
 Inside harmbench every volume is in RAS orientation (axis 0 to the right, 1 anterior, 2 superior).
-`read` turns a file into that orientation and remembers the file's own; `write` turns it back, so
-that an output lies voxel for voxel on the scan that it was made from.
+`read` turns a file into that orientation and keeps the file's own. `write` turns it back, so that the
+voxels of an output coincide with those of the scan that it was made from.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.errors import VolumeError
-from harmbench.files.geometry import FileSpace, is_invertible, some_guessed
+from harmbench.files.geometry import FileSpace, some_guessed
 from harmbench.files.image import open_image
+from harmbench.files.transforms import is_invertible
 from harmbench.notes import Note
 from harmbench.storage import atomic
 
@@ -44,7 +46,6 @@ __all__ = [
 
 Kind = Literal["intensity", "label"]
 
-Array = NDArray[Any]
 
 _AFFINE_TOLERANCE_MM = 1e-3
 _UNIT_NAMES = {1.0: "mm", 1000.0: "meter", 0.001: "micron"}
@@ -68,7 +69,7 @@ class Volume:
         kind: `intensity` (interpolated, scored) or `label` (tissue classes, masks).
         space: the file that it was read from, `None` for a volume made in memory.
         history: the transforms applied since reading, oldest first.
-        notes: what was assumed when its file was read.
+        notes: assumptions made when its file was read.
 
     Raises:
         VolumeError: the array is not 3D, empty or not of real numbers, or the affine is not an
@@ -94,8 +95,7 @@ class Volume:
         if data.dtype.kind not in "biuf":
             raise VolumeError(f"a volume has real numbers; this array has the type {data.dtype}")
         wanted = np.float32 if self.kind == "intensity" else np.uint8
-        # A read-only array owning its memory is shared; anything else is copied, so that no caller
-        # can change a volume behind its back.
+        # A read-only array is shared. Others are copied, so that no caller can change the volume.
         if data.dtype != wanted or data.flags.writeable:
             with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found
                 data = np.array(data, dtype=wanted, order="C")
@@ -143,7 +143,7 @@ class Volume:
 
 
 def require_same_grid(one: Volume, other: Volume, names: tuple[str, str]) -> None:
-    """Raise `VolumeError` unless two volumes share their grid; `names` stand in the message."""
+    """Raise `VolumeError` unless two volumes share their grid; `names` are for the message."""
     if one.shape != other.shape:
         raise VolumeError(f"{names[0]} has shape {one.shape}, {names[1]} has {other.shape}")
     if not one.same_grid(other):
@@ -152,10 +152,10 @@ def require_same_grid(one: Volume, other: Volume, names: tuple[str, str]) -> Non
 
 
 def require_same_sides(volumes: Mapping[str, Volume]) -> None:
-    """Raise `VolumeError` where left and right are a guess in some of several volumes.
+    """Raise `VolumeError` where left and right are a guess in some, but not all, of several volumes.
 
     Args:
-        volumes: by the names that stand in the message.
+        volumes: by their names for the message.
     """
     problem = some_guessed({name: volume.space for name, volume in volumes.items()})
     if problem:
@@ -165,8 +165,8 @@ def require_same_sides(volumes: Mapping[str, Volume]) -> None:
 def read(path: Path | str, kind: Kind = "intensity") -> Volume:
     """Read any 3D image that nibabel reads, to its last byte, and turn it to RAS.
 
-    The file is taken by the name that is given, whatever it links to. What its header leaves open is
-    decided as `harmbench.files.geometry` says; `Volume.notes` has what was decided.
+    Links are not resolved: the given name decides the format. Where the header is ambiguous,
+    `harmbench.files.geometry` decides, and `Volume.notes` says what was assumed.
 
     Raises:
         VolumeError: the file is missing, damaged, not an image, not 3D, or not real-valued; its
@@ -182,10 +182,10 @@ def read(path: Path | str, kind: Kind = "intensity") -> Volume:
 
 
 def read_space(path: Path | str) -> tuple[FileSpace, tuple[Note, ...]]:
-    """Read where an image's voxels lie, and the notes on it, from its header alone.
+    """Read the position of an image's voxels, and the notes on it, from its header alone.
 
     Raises:
-        VolumeError: see `read`; of the voxels, nothing is checked.
+        VolumeError: see `read`; the voxels are not checked.
     """
     path = Path(path)
     with open_image(path) as file:
@@ -193,7 +193,7 @@ def read_space(path: Path | str) -> tuple[FileSpace, tuple[Note, ...]]:
 
 
 def _turned(values: NDArray[np.float32], space: FileSpace, kind: Kind) -> Array:
-    """Turn a file's array to RAS; a read-only array of the type that a volume of its kind has."""
+    """Turn a file's array to RAS; return a read-only array with the data type of its kind."""
     orientation = io_orientation(space.affine)
     if np.isnan(orientation).any():
         raise VolumeError("the affine has no orientation: two axes point the same way")

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 FOR_METHODS = {
     f"harmbench.{name}"
     for name in (
+        "arrays",
         "errors",
         "method",
-        "samples",
         "settings",
         "slices",
         "storage",

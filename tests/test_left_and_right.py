@@ -10,15 +10,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from harmbench.cohorts.base import Checked, validate
 from harmbench.cohorts.bids import read_bids
 from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.validation import Checked, validate
 from harmbench.config import load_preparation
 from harmbench.contract import tiny_pairs
 from harmbench.errors import CohortError, VolumeError
-from harmbench.preparation.cohort import PrepareSummary, prepare_cohort
-from harmbench.runner.outside import Triple, score_triple, segment_scan
+from harmbench.preparation.cohort import prepare_cohort
+from harmbench.preparation.summary import PrepareSummary
+from harmbench.runner.outside import score_triple, segment_scan
+from harmbench.runner.outside_files import Triple
 from harmbench.storage import read_json
 from harmbench.trained import export_model, load_model
 from harmbench.trained.apply import apply_model

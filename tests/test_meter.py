@@ -18,7 +18,7 @@ def test_time_and_memory_of_a_block_are_measured():
         meter._end.wait(0.3)
     assert len(held) == 40 * 2**20
     assert meter.wall_s >= 0.29
-    assert meter.peak_memory_mb > before.peak_memory_mb + 30
+    assert meter.peak_memory_mib > before.peak_memory_mib + 30
 
 
 def test_gpu_memory_is_measured_where_torch_uses_a_gpu(monkeypatch):
@@ -31,8 +31,8 @@ def test_gpu_memory_is_measured_where_torch_uses_a_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     with Meter() as meter:
         memory["peak"] += 3 * 2**20
-    assert meter.peak_device_memory_mb == 3
+    assert meter.peak_device_memory_mib == 3
     cuda.is_initialized = lambda: False
     with Meter() as meter:
         pass
-    assert meter.peak_device_memory_mb is None
+    assert meter.peak_device_memory_mib is None

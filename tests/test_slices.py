@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from harmbench.errors import TrainingError, VolumeError
-from harmbench.slices import Window, foreground, round_up, training_slices
+from harmbench.slices import Window, round_up, training_slices
 from harmbench.task import Pair
 from harmbench.volume import Volume
 
@@ -100,15 +100,6 @@ def test_round_up_gives_the_next_multiple(number, multiple):
     up = round_up(number, multiple)
     assert up % multiple == 0
     assert 0 <= up - number < multiple
-
-
-def test_foreground_holds_enclosed_zeros_but_not_the_background():
-    data = np.zeros((7, 7, 7))
-    data[1:6, 1:6, 1:6] = 0.5
-    data[3, 3, 3] = 0  # a brain voxel that clipping left at 0
-    expected = np.zeros((7, 7, 7), dtype=bool)
-    expected[1:6, 1:6, 1:6] = True
-    np.testing.assert_array_equal(foreground(data), expected)
 
 
 def test_training_slices_are_the_brains_of_all_subjects_at_one_size():

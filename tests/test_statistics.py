@@ -15,6 +15,7 @@ from harmbench.metrics.base import Metric
 from harmbench.results import table
 from harmbench.statistics import (
     ALL,
+    Resampling,
     bootstrap,
     count_measurements,
     fold_statistics,
@@ -23,6 +24,7 @@ from harmbench.statistics import (
     subject_values,
     summarize,
 )
+from harmbench.statistics.intervals import IntervalKind
 
 NAN = float("nan")
 
@@ -151,9 +153,9 @@ def test_means_and_sds_are_those_of_the_subjects() -> None:
 
 
 @pytest.mark.parametrize("kind", ["percentile", "bca"])
-def test_intervals_agree_with_scipy(kind: str) -> None:
+def test_intervals_agree_with_scipy(kind: IntervalKind) -> None:
     sample = skewed()
-    found = bootstrap(wide(sample), resamples=40_000, kind=kind).iloc[0]  # type: ignore[arg-type]
+    found = bootstrap(wide(sample), Resampling(resamples=40_000, kind=kind)).iloc[0]
     method = {"percentile": "percentile", "bca": "BCa"}[kind]
     peer = stats.bootstrap(
         (np.array(sample),),
@@ -172,17 +174,17 @@ def test_intervals_agree_with_scipy(kind: str) -> None:
 
 def test_bca_moves_towards_the_long_tail() -> None:
     frame = wide(skewed())
-    plain = bootstrap(frame, kind="percentile").iloc[0]
-    moved = bootstrap(frame, kind="bca").iloc[0]
+    plain = bootstrap(frame, Resampling(kind="percentile")).iloc[0]
+    moved = bootstrap(frame, Resampling(kind="bca")).iloc[0]
     assert moved["high"] > plain["high"]
     assert moved["low"] > plain["low"]
 
 
 def test_two_subjects_give_the_three_possible_means() -> None:
     # Resamples of (0, 1): 0 with probability 1/4, 1/2 with 1/2, 1 with 1/4.
-    found = bootstrap(wide([0, 1]), kind="percentile", confidence=0.95).iloc[0]
+    found = bootstrap(wide([0, 1]), Resampling(kind="percentile", confidence=0.95)).iloc[0]
     assert (found["low"], found["high"]) == (0, 1)
-    found = bootstrap(wide([0, 1]), kind="percentile", confidence=0.4).iloc[0]
+    found = bootstrap(wide([0, 1]), Resampling(kind="percentile", confidence=0.4)).iloc[0]
     assert (found["low"], found["high"]) == (0.5, 0.5)
 
 
@@ -203,7 +205,7 @@ def test_an_interval_does_not_depend_on_the_other_columns_or_the_row_order() -> 
 def test_intervals_are_repeatable_and_seeded() -> None:
     frame = wide(skewed(12))
     assert bootstrap(frame).equals(bootstrap(frame))
-    assert not bootstrap(frame).equals(bootstrap(frame, seed=1))
+    assert not bootstrap(frame).equals(bootstrap(frame, Resampling(seed=1)))
 
 
 def test_intervals_scale_with_their_values() -> None:
@@ -217,7 +219,7 @@ def test_coverage_is_close_to_nominal() -> None:
     # 400 samples of 30 normal values: the true mean 0 lies in about 95 % of the intervals; 3.5
     # standard errors of that share are 4 %, and the bootstrap covers about 1 % too little.
     samples = np.random.default_rng(3).normal(size=(30, 400))
-    found = bootstrap(pd.DataFrame(samples), resamples=2000)
+    found = bootstrap(pd.DataFrame(samples), Resampling(resamples=2000))
     covered = float(((found["low"] < 0) & (found["high"] > 0)).mean())
     assert 0.90 <= covered <= 0.98
 

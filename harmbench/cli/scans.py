@@ -195,8 +195,8 @@ def score(
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """
     from harmbench.results import FAILURES
-    from harmbench.runner.outside import find_triples, score_all
-    from harmbench.runner.outside_files import odd_triples
+    from harmbench.runner.outside import score_all
+    from harmbench.runner.outside_files import find_triples, odd_triples
 
     triples = find_triples(volume, reference, source)
     say_notes(odd_triples(triples))

@@ -1,10 +1,9 @@
-"""What a cohort is: subjects, their groups, and the file of each session's scan."""
+"""A cohort: subjects, their groups, and the file of each session's scan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,42 +15,28 @@ from harmbench.cohorts.intensities import (
     brain_of,
     check_spread,
     finite,
-    not_a_scan,
-    odd_foreground,
-    out_of_range,
     with_notes,
 )
 from harmbench.cohorts.masks import read_mask
-from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError, suggest
-from harmbench.files.sidecars import noted
-from harmbench.notes import Note, summarize
-from harmbench.segmentation.plausible import has_repeated_value
-from harmbench.storage import file_key
-from harmbench.task import Direction, NoProgress, Progress
-from harmbench.volume import Step, Volume, read, require_same_grid, require_same_sides
+from harmbench.notes import Note
+from harmbench.task import Direction
+from harmbench.volume import Step, Volume, read
 
 __all__ = [
     "CLIP_PERCENTILES",
-    "Checked",
     "Cohort",
     "Rescale",
     "Scan",
     "load_scan",
+    "masked_and_scaled",
     "rescale_volume",
-    "validate",
 ]
 
 Rescale = Literal["none", "percentile"]
 
 CLIP_PERCENTILES = (0.1, 99.9)
 """Percentiles of the brain at which the paper clips intensities (Durrer et al. 2023, Sec. 3)."""
-
-_REPEATED_VALUE = Note(
-    "repeated-value",
-    "one value fills more than 5 % of the brain, by saturation or an edited region: tissues cannot "
-    "be told apart there",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +62,7 @@ class Cohort:
         citation: what to cite where results are shown.
         title: name of the data set, for what is derived from it.
         preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
-        notes: what was assumed when the data set was read.
+        notes: assumptions made when the data set was read.
         path: the manifest or folder that it was read from; `None` for the simulated cohort.
     """
 
@@ -140,19 +125,6 @@ class Cohort:
         return (direction, direction.reverse)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What `validate` found.
-
-    Attributes:
-        keys: (subject, session) to the SHA-256 of the scan's file.
-        notes: what was assumed about the scans, or is odd in them.
-    """
-
-    keys: Mapping[tuple[str, str], str]
-    notes: tuple[Note, ...] = ()
-
-
 def rescale_volume(
     volume: Volume,
     rescale: Rescale,
@@ -164,8 +136,8 @@ def rescale_volume(
 
     `none` leaves the intensities of the brain as they are. `percentile` clips at two `percentiles`
     of the brain and scales that range to [0, 1], as the paper does (Durrer et al. 2023, Sec. 3). The
-    brain is `mask`, or what `intensities.brain_of` finds. Voxels outside of it become 0, whatever
-    they are; without a mask, `none` changes a background only that is one value other than 0.
+    brain is `mask`, or is found by `intensities.brain_of`. Voxels outside it become 0. Without a mask,
+    `none` changes only a background that is one value other than 0.
 
     Args:
         volume: a scan, skull-stripped unless there is a mask; NaN outside the brain are allowed.
@@ -203,10 +175,11 @@ def load_scan(scan: Scan, rescale: Rescale = "none") -> Volume:
         VolumeError: a file cannot be read, the mask lies on another grid or is not that of a brain,
             or the scan cannot be scaled.
     """
-    return _masked_and_scaled(read(scan.path), scan, rescale)
+    return masked_and_scaled(read(scan.path), scan, rescale)
 
 
-def _masked_and_scaled(volume: Volume, scan: Scan, rescale: Rescale) -> Volume:
+def masked_and_scaled(volume: Volume, scan: Scan, rescale: Rescale) -> Volume:
+    """Do what `load_scan` does with a scan's volume that was already read; raises as it does."""
     try:
         mask = None if scan.mask is None else read_mask(scan.mask, volume)
         data = None if mask is None else mask.data
@@ -214,104 +187,3 @@ def _masked_and_scaled(volume: Volume, scan: Scan, rescale: Rescale) -> Volume:
     except VolumeError as error:
         raise VolumeError(f"{scan.path}: {error}") from error
     return scaled if mask is None else with_notes(scaled, *mask.notes)
-
-
-def validate(
-    cohort: Cohort,
-    sessions: Sequence[str],
-    rescale: Rescale = "none",
-    progress: Progress | None = None,
-    workers: int = 2,
-) -> Checked:
-    """Check every scan that a run would touch; return each file's SHA-256 and the notes on it.
-
-    All sessions present, readable, finite, same grid and affine per subject, intensities in [0, 1]
-    (or a rescale asked for), something above 0, and no scan in two places.
-
-    Raises:
-        CohortError: lists all problems of all subjects in one message.
-    """
-    progress = progress or NoProgress()
-    problems: list[str] = []
-    keys: dict[tuple[str, str], str] = {}
-    notes: list[Note] = []
-    prints: dict[tuple[str, str], Fingerprint] = {}
-
-    def check(subject: str) -> tuple[list[str], Checked]:
-        return _check_subject(cohort, subject, sessions, rescale, prints)
-
-    subjects = cohort.subjects
-    with ThreadPoolExecutor(workers) as pool:
-        for done, (found, checked) in enumerate(pool.map(check, subjects), start=1):
-            problems += found
-            keys |= checked.keys
-            notes += checked.notes
-            progress("validate", done, len(subjects))
-    ordered = {key: prints[key] for key in cohort.scans if key in prints}
-    problems += repeated(ordered, {key: cohort.scans[key].path for key in ordered})
-    if problems:
-        many = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-        # A file that was not understood may be the one that is missing.
-        problems += [f"note: {line}" for line in summarize(cohort.notes)]
-        raise CohortError(f"{cohort.path or 'the cohort'} cannot be used, {many}:", problems)
-    return Checked(keys, tuple(notes))
-
-
-def _check_subject(
-    cohort: Cohort,
-    subject: str,
-    sessions: Sequence[str],
-    rescale: Rescale,
-    prints: dict[tuple[str, str], Fingerprint],
-) -> tuple[list[str], Checked]:
-    """Check one subject; `prints` gets the fingerprint of each scan that can be read."""
-    problems: list[str] = []
-    notes: list[Note] = []
-    keys: dict[tuple[str, str], str] = {}
-    volumes: dict[str, Volume] = {}
-    for session in sessions:
-        scan = cohort.scans.get((subject, session))
-        if scan is None:
-            has = ", ".join(s for who, s in cohort.scans if who == subject) or "none"
-            problems.append(f"subject {subject}: session {session} is missing (it has {has})")
-            continue
-        try:
-            raw = read(scan.path)
-            prints[subject, session] = fingerprint(raw)
-            volume = _masked_and_scaled(raw, scan, rescale)
-            problem = out_of_range(volume, "data.rescale=percentile") or not_a_scan(volume)
-            if problem is None:
-                volumes[session] = volume
-                notes += [*volume.notes, *noted(scan.path)]
-                notes += odd_foreground(volume, str(scan.path))
-                if has_repeated_value(volume.data):
-                    notes.append(
-                        replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")
-                    )
-                keys[subject, session] = file_key(scan.path)
-        except VolumeError as error:
-            problem = str(error).removeprefix(f"{scan.path}: ")
-        if problem is not None:
-            problems.append(f"subject {subject}, session {session}: {problem} ({scan.path})")
-    if volumes:
-        try:
-            require_same_sides(
-                {f"session {s} ({cohort.scans[subject, s].path})": v for s, v in volumes.items()}
-            )
-        except VolumeError as error:
-            problems.append(f"subject {subject}: {error}")
-        else:
-            problems += _other_grids(subject, volumes)
-    return problems, Checked(keys, tuple(notes))
-
-
-def _other_grids(subject: str, volumes: Mapping[str, Volume]) -> list[str]:
-    """Name the sessions whose grid is not that of the first."""
-    (one, first), *others = volumes.items()
-    problems = []
-    for two, second in others:
-        try:
-            require_same_grid(first, second, (f"session {one}", f"session {two}"))
-        except VolumeError as error:
-            problems.append(f"subject {subject}: {error}; a subject's scans must share one grid")
-    return problems

@@ -39,9 +39,9 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     """Read a BIDS folder.
 
     A sidecar field's value becomes the session's label; a field strength gets its nominal value and
-    the unit (`1.5T`). Scans that `harmbench prepare` made are found by themselves, and their sessions
-    keep their names. The brain mask of a scan has desc `brain`, suffix `mask`, and otherwise the
-    scan's own entities and folder.
+    the unit (`1.5T`). Scans that `harmbench prepare` made are found without further settings, and
+    their sessions keep their names. The brain mask of a scan has desc `brain`, suffix `mask`, and
+    otherwise the scan's own entities and folder.
 
     Raises:
         CohortError: not a BIDS folder, no scan matches, or lists every problem: a file name that is
@@ -104,7 +104,7 @@ def _described(folder: Path) -> tuple[dict[str, Any], list[Note]]:
 
 
 def _without_withdrawn(listing: Listing, people: Participants) -> tuple[Listing, list[Note]]:
-    """Leave out what an earlier preparation made of subjects that the last one did not have."""
+    """Leave out subjects that an earlier preparation wrote and the last one did not include."""
     gone = [subject for subject in listing.subjects if subject not in people.groups]
     text = "left by an earlier preparation and not in participants.tsv; it is not used"
     kept = Listing(
@@ -163,7 +163,7 @@ def _by_session(
 def _strangers(
     listing: Listing, suffix: str, files: Sequence[BidsFile], problems: list[str]
 ) -> list[Note]:
-    """Name files that are not understood; it is a problem where a scan would be lost by it."""
+    """Note files that are not understood; report a problem where a subject would lose a scan."""
     known = {(file.subject, file.session) for file in files}
     notes = []
     near = [
@@ -193,7 +193,7 @@ def _groups(
     sessions: Iterable[Key],
     problems: list[str],
 ) -> tuple[dict[str, str], list[Note]]:
-    """Return each subject's group, and notes on those who have no scan."""
+    """Return each subject's group, and notes on subjects without a scan."""
     subjects = sorted({subject for subject, _ in sessions})
     lost = [s for s in listing.subjects if s not in subjects]
     notes = [Note("subject-without-scan", "no scan of it fits", f"subject {s}") for s in lost]
@@ -234,7 +234,7 @@ def _with_masks(
 
 
 def _mixed(chosen: Mapping[Key, BidsFile], settings: BidsSettings) -> list[Note]:
-    """Say what differs inside a session across its subjects."""
+    """Note the entities in which the scans of one session differ across subjects."""
     sessions: dict[str, list[BidsFile]] = defaultdict(list)
     for (_, session), file in chosen.items():
         sessions[session].append(file)

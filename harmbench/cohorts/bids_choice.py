@@ -22,8 +22,8 @@ def matching(
 ) -> tuple[list[BidsFile], list[Note]]:
     """Return the files with all wanted labels.
 
-    Where no file of a subject's session has an entity at all, there is nothing to choose by it: they
-    stay, with a note. That does not hold for desc- and space-.
+    Where no file of a subject's session has a wanted entity, its files are kept, with a note. This
+    does not hold for desc- and space-.
 
     Args:
         files: of one suffix.

@@ -51,7 +51,7 @@ def _strictly(sidecar: Path) -> Mapping[str, Any]:
     return read_object(sidecar)[0]
 
 
-def _label(value: Any, field: str) -> tuple[str, tuple[Note, ...]]:
+def _label(value: object, field: str) -> tuple[str, tuple[Note, ...]]:
     text = field_text(value)
     if text is None:
         raise CohortError(f"{field} has no usable value (it is {value!r})")

@@ -15,7 +15,7 @@ _SHORTHANDS = {"desc": "desc", "space": "space", "acquisition": "acq"}
 
 
 class BidsSettings(Settings):
-    """Which files of a BIDS folder are the scans, and what tells the two scanners apart."""
+    """Which files of a BIDS folder are the scans, and what their sessions are named after."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
@@ -65,6 +65,6 @@ class BidsSettings(Settings):
 
 
 def short_name(name: str) -> str:
-    """Return an entity as it stands in file names: `acq` for `acquisition` and `acq-`."""
+    """Return an entity as it is written in file names: `acq` for `acquisition` and `acq-`."""
     bare = name.removesuffix("-")
     return ENTITIES.get(bare, bare)

@@ -1,18 +1,18 @@
-"""Which scans a run is on: settings, opening, and a look at what is there."""
+"""The scans of a run: settings, opening, and a description of the cohort."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from harmbench.cohorts.base import Cohort, Rescale, load_scan, validate
+from harmbench.cohorts.base import Cohort, Rescale, load_scan
 from harmbench.cohorts.bids import BidsSettings, read_bids
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
 from harmbench.notes import Note
 from harmbench.settings import Settings
@@ -58,8 +58,8 @@ def open_cohort(
 
     Args:
         data: which scans.
-        progress: told about the making of the simulated cohort.
-        jobs: processes that make it.
+        progress: reports the simulation of the cohort.
+        jobs: number of processes for the simulation.
         folder: where the simulated cohort goes; the cache where `None`.
 
     Raises:
@@ -84,7 +84,7 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
 
 def describe_cohort(
     data: DataSettings, folder: Path | None = None, progress: Progress | None = None
-) -> tuple[list[dict[str, Any]], tuple[Note, ...]]:
+) -> tuple[list[dict[str, str | float]], tuple[Note, ...]]:
     """Open and check a cohort, and describe its scans.
 
     Returns:
@@ -100,7 +100,7 @@ def describe_cohort(
     notes = list(cohort.notes)
     if not raw:
         notes += validate(cohort, cohort.sessions, data.rescale, progress, workers).notes
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for (subject, session), scan in sorted(cohort.scans.items()):
         volume = load_scan(scan, data.rescale)
         brain = volume.data[volume.data > 0]

@@ -1,20 +1,24 @@
-"""Intensities as they come: voxels without a number, the background, and where the brain is."""
+"""Intensities of scans from files: NaN voxels, the background, and where the brain is."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import (
+    Array,
+    Mask,
+    fill_holes,
+    in_unit_range,
+    outside_unit_range,
+)
 from harmbench.errors import VolumeError
 from harmbench.notes import Note
 from harmbench.volume import Step, Volume
 
 __all__ = [
-    "RANGE_SLACK",
     "background_to_zero",
     "background_value",
     "brain_of",
@@ -29,25 +33,19 @@ __all__ = [
     "with_notes",
 ]
 
-Array = NDArray[Any]
-Mask = NDArray[np.bool_]
-
-RANGE_SLACK = 1e-6
-"""How far intensities in [0, 1] may lie beyond, for rounding."""
-
 FEW_BELOW_ZERO = 0.02
-"""Share of the voxels other than 0 that interpolation leaves below 0 at the brain's edge, at most."""
+"""Largest share of the nonzero voxels that interpolation leaves below 0 at the brain's edge."""
 
 MOST_BRAIN_ML = 2300.0
-"""A larger foreground is no brain."""
+"""A larger foreground cannot be a brain."""
 
-# The background reaches the edges of the box, where no brain is, and fills a part of it.
+# The background covers the edges of the volume, where no brain is, and fills a part of it.
 _EDGE_SHARE = 0.9
 _LEAST_BACKGROUND = 0.1
 _LEAST_NAN = 0.01
-# So many different numbers are left to the range of a brain's values, in 32 bits, at least.
+# Fewest different float32 numbers in the range of a brain's values.
 _FEWEST_STEPS = 256
-# A scan of 4 bits has 16 grey levels; label maps of many labels have large areas of one label.
+# A 4-bit scan has 16 grey levels. Label maps with many labels have large areas of one label.
 _FEWEST_VALUES = 8
 _MOST_LABELS = 256
 _LABEL_MAP_EQUAL = 0.75
@@ -62,11 +60,16 @@ def with_notes(volume: Volume, *notes: Note) -> Volume:
 
 
 def finite(volume: Volume, mask: Mask | None = None, where: str = "") -> Volume:
-    """Set voxels without a number to 0 where they are background.
+    """Set NaN and infinite voxels of the background to 0.
 
-    With a `mask`, shape (x, y, z), those are NaN and infinite voxels outside of it. Without one they
-    are areas of NaN that reach the border of the volume, as SPM and CAT12 leave them around a brain;
-    few of them are damage.
+    With a mask these are all such voxels outside it. Without one they are the areas of NaN that reach
+    the border of the volume, as SPM and CAT12 write them around a brain; if they are few, the scan is
+    damaged.
+
+    Args:
+        volume: a scan.
+        mask: the brain, shape (x, y, z).
+        where: the scan's file, for notes.
 
     Raises:
         VolumeError: other voxels are NaN or infinite.
@@ -94,7 +97,7 @@ def finite(volume: Volume, mask: Mask | None = None, where: str = "") -> Volume:
 
 
 def _reaching_border(area: Mask) -> Mask:
-    """The connected parts of an area that touch a face of the volume."""
+    """Return the connected parts of an area that touch a face of the volume."""
     parts, _ = ndimage.label(area)
     faces = [np.moveaxis(parts, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
     touching = np.unique(np.concatenate(faces))
@@ -102,7 +105,7 @@ def _reaching_border(area: Mask) -> Mask:
 
 
 def edge_values(data: Array) -> Array:
-    """The voxels on the twelve edges of a volume's box, shape (n,): no brain reaches them."""
+    """Return the voxels on the twelve edges of a volume (x, y, z), shape (n,): no brain reaches them."""
     lines = []
     for axis in range(3):
         along = np.moveaxis(data, axis, 0)
@@ -111,10 +114,13 @@ def edge_values(data: Array) -> Array:
 
 
 def background_value(data: Array) -> float | None:
-    """The one value of the background of a skull-stripped scan; `None` where there is no such value.
+    """Return the value of a skull-stripped scan's background; `None` where it is not one value.
 
-    It is the value of nine tenths of the voxels on the edges of the box, and of at least a tenth of
-    all voxels.
+    At least nine tenths of the voxels on the edges of the volume have this value, and at least a tenth
+    of all voxels.
+
+    Args:
+        data: shape (x, y, z), finite.
     """
     values, counts = np.unique(edge_values(data), return_counts=True)
     most = int(np.argmax(counts))
@@ -127,7 +133,7 @@ def background_value(data: Array) -> float | None:
 
 
 def share_below_zero(data: Array) -> float:
-    """How many of the voxels other than 0 lie below 0, from 0 to 1."""
+    """Return the share of the nonzero voxels (x, y, z) that are below 0, from 0 to 1."""
     below = np.count_nonzero(data < 0)
     return float(below / max(1, np.count_nonzero(data)))
 
@@ -135,10 +141,10 @@ def share_below_zero(data: Array) -> float:
 def brain_of(volume: Volume, where: str = "") -> tuple[Mask, tuple[Note, ...]]:
     """Find the brain of a skull-stripped scan, before its intensities are scaled.
 
-    - The background is 0, or not one value, and hardly any voxel lies below 0: the brain is what
-      lies above 0.
-    - The background is one other value, or it is 0 and the brain lies on both sides of it, as in
-      scans with z-scores: the brain is what differs from it, with the holes in it.
+    - The background is 0, or not one value, and few voxels are below 0: the brain is every voxel
+      above 0.
+    - The background is one other value, or it is 0 and the brain has values on both sides of it, as
+      z-scores do: the brain is every voxel that differs from it, with enclosed holes filled.
 
     Returns:
         The brain, shape (x, y, z), and what was assumed.
@@ -158,7 +164,7 @@ def brain_of(volume: Volume, where: str = "") -> tuple[Mask, tuple[Note, ...]]:
             "(column `mask` of a manifest, *_desc-brain_mask of a BIDS data set), or prepare the "
             "scan with a skull stripper"
         )
-    brain = np.asarray(ndimage.binary_fill_holes(data != value), dtype=np.bool_)
+    brain = fill_holes(data != value)
     if brain.any() and data.max() <= value:
         raise VolumeError(
             f"no voxel is above the background ({value:g}), and some are below (down to "
@@ -174,7 +180,7 @@ def background_to_zero(volume: Volume, where: str = "") -> Volume:
     Raises:
         VolumeError: the brain lies below the background.
     """
-    # Of a volume that is out of range the range is said, not what its background may be.
+    # A volume out of range is refused for that later, not for its background here.
     if out_of_range(volume, "") is not None or not background_value(volume.data):
         return volume
     brain, notes = brain_of(volume, where)
@@ -194,7 +200,12 @@ def check_spread(low: float, high: float) -> None:
 
 
 def equal_neighbours(data: Array, area: Mask) -> float:
-    """Share of neighbouring voxels in an area, shape (x, y, z), with equal values; 0 without any."""
+    """Return the share of neighbour pairs with equal values, from 0 to 1; 0 without any pair.
+
+    Args:
+        data: shape (x, y, z).
+        area: same shape; only pairs inside it count.
+    """
     equal = pairs = 0
     for axis in range(3):
         one, other = np.moveaxis(data, axis, 0)[:-1], np.moveaxis(data, axis, 0)[1:]
@@ -206,7 +217,7 @@ def equal_neighbours(data: Array, area: Mask) -> float:
 
 
 def not_a_scan(volume: Volume) -> str | None:
-    """Say why a volume with a background of 0 is no scan but a mask or a label map, if it is."""
+    """Say why a volume with a background of 0 is a mask or a label map; `None` for a scan."""
     data = volume.data
     brain = data != 0
     values = data[brain]
@@ -225,7 +236,7 @@ def not_a_scan(volume: Volume) -> str | None:
 
 
 def out_of_range(volume: Volume, setting: str) -> str | None:
-    """Say how intensities leave [0, 1], if they do.
+    """Say how intensities lie outside [0, 1]; `None` if they do not.
 
     Args:
         volume: finite.
@@ -235,11 +246,11 @@ def out_of_range(volume: Volume, setting: str) -> str | None:
     low, high = float(data.min()), float(data.max())
     if high <= 0:
         return "no voxel is above 0"
-    if low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK:
+    if in_unit_range(data):
         return None
     advice = f"prepare the scans, or ask for {setting}"
     if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
-        beyond = np.count_nonzero((data < -RANGE_SLACK) | (data > 1 + RANGE_SLACK)) / data.size
+        beyond = np.count_nonzero(outside_unit_range(data)) / data.size
         advice = (
             f"{beyond:.2g} of the voxels lie beyond, as interpolation leaves them: clip them to 0 "
             f"and 1, or ask for {setting}"
@@ -248,7 +259,7 @@ def out_of_range(volume: Volume, setting: str) -> str | None:
 
 
 def odd_foreground(volume: Volume, where: str = "") -> tuple[Note, ...]:
-    """Note what cannot be a brain in [0, 1] and nothing else: too large, without an end, too dark."""
+    """Return notes on a foreground that is too large, reaches the edges, or is too dark for a brain."""
     area = volume.data > 0
     if not area.any():
         return ()

@@ -10,7 +10,7 @@ from harmbench.cohorts.participants import similar_groups
 from harmbench.errors import CohortError, suggest
 from harmbench.files.kinds import why_no_file
 from harmbench.files.sidecars import odd_sidecars, simulated_among
-from harmbench.files.text import label_text, read_table
+from harmbench.files.text import TextTable, label_text, read_table
 
 __all__ = ["read_manifest"]
 
@@ -27,19 +27,9 @@ def read_manifest(path: Path) -> Cohort:
 
     Raises:
         CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
-            a subject's session stands there twice, a subject has two groups, a file is absent.
+            a subject's session is listed twice, a subject has two groups, a file is absent.
     """
-    table = read_table(path, ",")
-    missing = [column for column in _REQUIRED if column not in table.columns]
-    unknown = [c for c in table.columns if c not in (*_REQUIRED, *_OPTIONAL)]
-    if missing or unknown:
-        problems = [f"column '{column}' is missing" for column in missing]
-        problems += [
-            f"column '{c}' is unknown; {suggest(c, _REQUIRED + _OPTIONAL)}" for c in unknown
-        ]
-        raise CohortError(f"{path} is not a manifest:", problems)
-    if not table.rows:
-        raise CohortError(f"{path} lists no scan")
+    table = _read(path)
     problems = []
     groups: dict[str, str] = {}
     scans: dict[tuple[str, str], Scan] = {}
@@ -82,3 +72,19 @@ def read_manifest(path: Path) -> Cohort:
         title=path.stem,
         notes=(*table.notes, *notes, *odd_sidecars(images)),
     )
+
+
+def _read(path: Path) -> TextTable:
+    """Read the table, and check its columns."""
+    table = read_table(path, ",")
+    missing = [column for column in _REQUIRED if column not in table.columns]
+    unknown = [c for c in table.columns if c not in (*_REQUIRED, *_OPTIONAL)]
+    if missing or unknown:
+        problems = [f"column '{column}' is missing" for column in missing]
+        problems += [
+            f"column '{c}' is unknown; {suggest(c, _REQUIRED + _OPTIONAL)}" for c in unknown
+        ]
+        raise CohortError(f"{path} is not a manifest:", problems)
+    if not table.rows:
+        raise CohortError(f"{path} lists no scan")
+    return table

@@ -1,15 +1,14 @@
-"""Brain masks as they come: 0 and 1, or what can be nothing else once it is rounded."""
+"""Brain masks from files: 0 and 1, or other values with only one possible meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import Array, Mask
 from harmbench.cohorts.intensities import (
     background_value,
     edge_values,
@@ -22,19 +21,18 @@ from harmbench.volume import Volume, read, require_same_grid
 
 __all__ = ["BrainMask", "missing_masks", "read_mask", "to_binary"]
 
-Mask = NDArray[np.bool_]
 
 _NOISE = 1e-3
-# Cubic interpolation overshoots at an edge, most of all at corners.
+# Cubic interpolation overshoots at edges, and most at corners.
 _BELOW, _ABOVE = 0.3, 0.5
-# What stands for 1 in other units: percent, 255, 1000.
+# The value for 1 in other units: percent, 255, 1000.
 _LEAST_UNITS = 100
-# Most of what interpolation or a probability map leaves of a mask is still nearly 1, and a brain in
-# [0, 1] is not.
+# In a mask that was interpolated, or a probability map, most values are near 1. In a brain scaled to
+# [0, 1] they are not.
 _NEARLY, _MOSTLY_ONE = 0.9, 0.3
 _FEW_LABELS, _LABELS_EQUAL = 8, 0.6
-# A mask is no brain's where it covers the edges of the box, lies on background, or has but a small
-# part of a stripped brain (or of a head, of which a brain is a third).
+# A mask is not that of the scan's brain where it covers the edges of the volume, lies on background, or
+# holds only a small part of a stripped brain (a brain is a third of a head).
 _COVERED_EDGES, _MOST_BACKGROUND, _NOTED_BACKGROUND, _LEAST_FOREGROUND = 0.9, 0.5, 0.1, 0.1
 _MOST_LEFT_OUT = 0.2
 _SIDES_OF_A_HEAD = 4
@@ -80,14 +78,14 @@ def read_mask(path: Path, scan: Volume) -> BrainMask:
     return BrainMask(mask, (*volume.notes, *notes))
 
 
-def to_binary(values: NDArray[Any]) -> tuple[Mask, tuple[str, str] | None]:
-    """Turn the values of a mask, shape (x, y, z), finite, into a mask.
+def to_binary(values: Array) -> tuple[Mask, tuple[str, str] | None]:
+    """Turn the values of a mask file, shape (x, y, z), finite, into a boolean mask.
 
     Returns:
         The mask, and the kind and text of a note where its values were not 0 and 1.
 
     Raises:
-        VolumeError: no voxel is in the mask, or what its values mean is not certain.
+        VolumeError: no voxel is in the mask, or the meaning of its values is not certain.
     """
     low, high = float(values.min()), float(values.max())
     if high <= _NOISE and low >= -_NOISE:
@@ -114,7 +112,7 @@ def to_binary(values: NDArray[Any]) -> tuple[Mask, tuple[str, str] | None]:
     )
 
 
-def _two_values(values: NDArray[Any], low: float, high: float) -> tuple[str, str] | None:
+def _two_values(values: Array, low: float, high: float) -> tuple[str, str] | None:
     if high == 1 and low == 0 and np.count_nonzero(values) == np.count_nonzero(values == 1):
         return None
     if abs(high - 1) <= _NOISE:
@@ -122,8 +120,8 @@ def _two_values(values: NDArray[Any], low: float, high: float) -> tuple[str, str
     return "mask-values", f"the two values are 0 and {high:g}: the brain is where it is {high:g}"
 
 
-def _unit(positive: NDArray[Any]) -> float:
-    """The value that stands for 1: 1, or in other units the value of most voxels above 0."""
+def _unit(positive: Array) -> float:
+    """The value that means 1: 1, or in other units the value of most voxels above 0."""
     found, counts = np.unique(positive, return_counts=True)
     most = int(np.argmax(counts))
     other = found[most] >= _LEAST_UNITS and counts[most] > positive.size / 2
@@ -131,7 +129,7 @@ def _unit(positive: NDArray[Any]) -> float:
 
 
 def _misfit(mask: Mask, scan: Volume) -> tuple[str, str] | None:
-    """Refuse a mask that is not of this scan's brain; gives a note where it is odd."""
+    """Refuse a mask that is not of this scan's brain; return a note where it is doubtful."""
     if not mask.any():
         raise VolumeError("no voxel is in the mask")
     if edge_values(mask).mean() >= _COVERED_EDGES:

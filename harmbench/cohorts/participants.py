@@ -10,7 +10,7 @@ from typing import Final
 
 from harmbench.errors import CohortError, suggest
 from harmbench.files.names import same_on_disk
-from harmbench.files.text import Table, label_text, read_table
+from harmbench.files.text import TextTable, label_text, read_table
 from harmbench.notes import Note
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 EVERYBODY: Final = "all"
-"""The group of subjects whose group is not said."""
+"""The group of subjects without a group in the table."""
 
 DEFAULT_COLUMN: Final = "group"
 
@@ -37,7 +37,7 @@ _LIKE_GROUPS |= {"clinical_group", "disease", "condition", "cohort", "status", "
 
 @dataclass(frozen=True, slots=True)
 class Participants:
-    """What participants.tsv says.
+    """The contents of participants.tsv.
 
     Attributes:
         groups: listed subjects (`sub-01`) to their group.
@@ -55,7 +55,7 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
 
     Args:
         folder: root of the data set.
-        column: the one with the groups. Without the default column all subjects are one group;
+        column: the column with the groups. Without the default column all subjects are one group;
             other columns that look like one are named in a note.
 
     Raises:
@@ -112,7 +112,7 @@ def similar_groups(groups: Iterable[str]) -> list[Note]:
     ]
 
 
-def _offers(table: Table, path: Path) -> Sequence[Note]:
+def _offers(table: TextTable, path: Path) -> Sequence[Note]:
     """Name the columns that may hold the groups."""
     offered = [c for c in table.columns if c.casefold().replace(" ", "_") in _LIKE_GROUPS]
     if not offered:

@@ -1,4 +1,4 @@
-"""Scans that are there twice: a subject would be trained on and tested."""
+"""Scans that occur twice in a cohort: the same scan could be in training and test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harmbench.volume import Volume
 __all__ = ["Fingerprint", "fingerprint", "repeated"]
 
 _SAMPLES = 32768
-# Of the range of values: rounding to 16-bit integers changes less, noise of a second scan more.
+# Share of the range of values: rounding to 16-bit integers changes less, noise of a second scan more.
 _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """What tells scans apart whatever their file's compression, voxel type and scaling.
+    """Identifies a scan, independent of its file's compression, voxel type and scaling.
 
     Attributes:
         shape: of the volume in RAS orientation.
@@ -50,15 +50,20 @@ def fingerprint(volume: Volume) -> Fingerprint:
     step = max(1, round((volume.data.size / _SAMPLES) ** (1 / 3)))
     samples = np.nan_to_num(volume.data[::step, ::step, ::step], posinf=0, neginf=0).ravel()
     digest = hashlib.sha256(np.ascontiguousarray(volume.data).data).hexdigest()
-    # Not the largest: one spike would make all scans alike.
+    # A percentile: the maximum may be one spike, and would make all scans equal.
     return Fingerprint(volume.shape, digest, samples, float(np.percentile(np.abs(samples), 99)))
 
 
 def repeated(
     prints: Mapping[tuple[str, str], Fingerprint], paths: Mapping[tuple[str, str], Path]
 ) -> list[str]:
-    """Name the scans, (subject, session), that are the same as one before them, and their files."""
-    # Equal scans have equal means: in this order only neighbours need to be compared.
+    """Name each scan that equals an earlier one, with both files.
+
+    Args:
+        prints: (subject, session) to fingerprint, in the order of the cohort.
+        paths: (subject, session) to file.
+    """
+    # Equal scans have equal means: sorted by mean, only neighbours need to be compared.
     means = {key: float(own.samples.mean(dtype=np.float64)) for key, own in prints.items()}
     order = {key: place for place, key in enumerate(prints)}
     ordered = sorted(prints, key=lambda key: means[key])

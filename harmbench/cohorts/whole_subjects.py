@@ -1,4 +1,4 @@
-"""Data sets on disk whose subjects appear whole or not at all.
+"""Data sets on disk whose subjects are there whole or not at all.
 
 A subject is made in a folder of its own and moved into the data set in one rename; a record beside
 its files lists their SHA-256 and the key of what made them.
@@ -6,17 +6,23 @@ its files lists their SHA-256 and the key of what made them.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harmbench.errors import CohortError
-from harmbench.storage import file_key, read_json, write_json
+from harmbench.storage import (
+    TEMPORARY_PREFIX,
+    discard,
+    file_key,
+    read_json,
+    remove_stale,
+    write_json,
+)
 
-__all__ = ["discard", "intact", "publish", "read_record", "record", "sweep"]
+__all__ = ["intact", "new_subject", "publish", "read_record", "record", "sweep"]
 
 _STALE_SECONDS = 24 * 3600
 
@@ -27,12 +33,12 @@ def record(root: Path, subject: str) -> Path:
 
 
 def intact(root: Path, subject: str, key: str) -> bool:
-    """Whether all files of a subject are there, with the bytes that they were written with.
+    """Whether all files of a subject are there and unchanged.
 
     Args:
         root: the dataset's folder.
         subject: label of the subject.
-        key: what the subject must have been made with.
+        key: the key that the subject must have been made with.
     """
     found = read_record(root, subject)
     if found is None or found.get("key") != key:
@@ -55,11 +61,22 @@ def read_record(root: Path, subject: str) -> dict[str, Any] | None:
     return found if all(isinstance(part, dict) and part for part in parts) else None
 
 
-def publish(made: Path, root: Path, subject: str, row: Mapping[str, Any], key: str) -> None:
+@contextmanager
+def new_subject(root: Path, subject: str) -> Iterator[Path]:
+    """Give a temporary folder in the data set to make a subject in; it is gone after the block.
+
+    The subject's files go into a folder with the subject's name inside it; see `publish`.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=f".new-{subject}-", dir=root, ignore_cleanup_errors=True
+    ) as temporary:
+        yield Path(temporary)
+
+
+def publish(made: Path, root: Path, subject: str, row: Mapping[str, object], key: str) -> None:
     """Move a finished subject from the folder `made` into the dataset, in one rename.
 
-    Another process may have made the same subject meanwhile; the one that is there stays, unless it
-    is damaged.
+    If another process has written the same subject meanwhile, that one is kept unless it is damaged.
     """
     source = made / subject
     files = {
@@ -81,24 +98,8 @@ def publish(made: Path, root: Path, subject: str, row: Mapping[str, Any], key: s
     raise CohortError(f"{target}: cannot be replaced; another process keeps writing there")
 
 
-def discard(folder: Path) -> None:
-    """Take a folder out of the dataset in one rename, then delete it."""
-    grave = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
-    try:
-        folder.rename(grave / folder.name)
-    except FileNotFoundError:
-        pass
-    finally:
-        shutil.rmtree(grave, ignore_errors=True)
-
-
 def sweep(root: Path) -> None:
-    """Delete what killed processes left behind a day or more ago."""
-    for pattern in (".new-*", ".old-*"):
+    """Delete unfinished folders that killed processes left a day or more ago."""
+    for pattern in (".new-*", ".old-*", f"{TEMPORARY_PREFIX}*"):
         for path in root.glob(pattern):
-            try:
-                stale = time.time() - path.stat().st_mtime > _STALE_SECONDS
-            except FileNotFoundError:
-                continue
-            if stale:
-                shutil.rmtree(path, ignore_errors=True)
+            remove_stale(path, _STALE_SECONDS)

@@ -1,9 +1,9 @@
-"""Field strengths as sidecars write them, in tesla."""
+"""Field strengths in sidecars, in tesla."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["FIELD", "nominal_label", "parse_tesla", "same_field"]
 
@@ -13,13 +13,13 @@ FIELD: Final = "MagneticFieldStrength"
 _NOMINAL_T: Final = (0.055, 0.064, 0.2, 0.23, 0.25, 0.3, 0.35, 0.4, 0.5, 0.55, 0.6, 0.7)
 _NOMINAL_HIGH_T: Final = (1.0, 1.2, 1.5, 3.0, 4.0, 4.7, 7.0, 9.4, 10.5, 11.7)
 
-# A nominal 3 T magnet is recorded as 2.89 T by one vendor. Below 1 T magnets differ by less.
+# One vendor records a nominal 3 T magnet as 2.89 T. Magnets below 1 T differ by less.
 _TOLERANCE_T = 0.2
 _LOW_TOLERANCE = 0.05
 
 _LARGEST_T = 25.0
 _SMALLEST_T = 0.01
-# Values without a unit: what would be more than 12 T in millitesla is in gauss.
+# Values without a unit in this range are gauss: in millitesla they would be more than 12 T.
 _GAUSS = (12_000, 120_000)
 _TESLA_PER = {"t": 1.0, "tesla": 1.0, "mt": 1e-3, "millitesla": 1e-3}
 _TESLA_PER |= dict.fromkeys(("g", "gs", "gauss"), 1e-4)
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"\+?([0-9]*[.,]?[0-9]+(?:e[+-]?[0-9]+)?|[0-9]+[.,])\s*([a-
 _MISSING = {"", "n/a", "na", "nan", "none", "null", "unknown", "unspecified"}
 
 
-def parse_tesla(value: Any) -> float:
+def parse_tesla(value: object) -> float:
     """Return a field strength in tesla.
 
     Args:
@@ -61,7 +61,7 @@ def nominal_label(tesla: float) -> str:
 
 
 def same_field(one: float, other: float) -> bool:
-    """Whether two fields, in T, are of one kind of magnet: within 0.2 T, or 5 % below 1 T."""
+    """Whether two field strengths in T have the same nominal value: within 0.2 T, or 5 % below 1 T."""
     larger = max(one, other)
     allowed = _TOLERANCE_T if larger >= 1 else _LOW_TOLERANCE * larger
     return abs(one - other) <= allowed + 1e-9

@@ -1,7 +1,7 @@
-"""Where a file's voxels lie in space: one policy for headers that say it badly, twice or not at all.
+"""Where a file's voxels lie in space, also where its header is damaged, contradicts itself or is silent.
 
-A header that is unambiguous is followed. Where a reader must choose, the choice is a remark; where
-left and right would differ between two readings of one header, the file is refused.
+A header that is unambiguous is followed. Where a reader must choose, the choice is a remark. Where
+left and right differ between two transforms of one header, the file is refused.
 """
 
 from __future__ import annotations
@@ -12,34 +12,33 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from nibabel.quaternions import quat2mat
 from nibabel.volumeutils import shape_zoom_affine
-from numpy.typing import NDArray
 
+from harmbench.arrays import Matrix
 from harmbench.errors import VolumeError
 from harmbench.files.nifti_values import Remark, length_unit
+from harmbench.files.transforms import (
+    ALIGNED,
+    Transform,
+    matrix_fault,
+    read_qform,
+    read_sform,
+    size_fault,
+    spacing_of,
+)
 
 __all__ = [
     "FileSpace",
     "Remark",
-    "is_invertible",
     "known_space",
     "nifti_space",
-    "size_fault",
     "some_guessed",
 ]
 
-Matrix = NDArray[np.float64]
 
-# Rounding of three float32 to a length of 1 stays below this.
-_QUATERNION_SLACK = 3 * float(np.finfo(np.float32).eps)
-_LEAST_DETERMINANT = 1e-6
 _LARGEST_SHEAR = 1e-3
 _LARGEST_GAP_MM = 0.1
 _SPACING_RATIO = 0.01
-
-_ALIGNED = 2
-_LARGEST_CODE = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,23 +65,15 @@ class FileSpace:
     guessed: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Transform:
-    """One of the two transforms of a NIfTI header; `fault` says why it has no usable matrix."""
-
-    code: int = 0
-    matrix: Matrix | None = None
-    fault: str = ""
-
-
 def nifti_space(header: Any, shape: tuple[int, int, int]) -> tuple[FileSpace, list[Remark]]:
     """Find where the voxels of a NIfTI file lie.
 
-    The sform is used where it is set and valid, else the qform. Without either, voxels are taken to
-    be stored from right to left, posterior to anterior and inferior to superior, and that is a guess.
+    The sform is used where it is set and valid, otherwise the qform. Without either, voxels are
+    assumed to be stored from right to left, posterior to anterior and inferior to superior. That is a
+    guess.
 
     Args:
-        header: nibabel's NIfTI header, as it was stored (not mended).
+        header: nibabel's NIfTI header as it was stored, without nibabel's repairs.
         shape: of the file's array.
 
     Returns:
@@ -92,14 +83,14 @@ def nifti_space(header: Any, shape: tuple[int, int, int]) -> tuple[FileSpace, li
         VolumeError: no transform that is set is usable, both are and disagree on left and right, or
             without any, the voxel sizes are unusable.
     """
-    sform, qform = _sform(header), _qform(header)
+    sform, qform = read_sform(header), read_qform(header)
     used = sform.matrix if sform.matrix is not None else qform.matrix
     remarks = _remarks(header, sform, qform)
     guessed = used is None
     if used is None:
         used = _guess(header["pixdim"][1:4], shape)
         remarks.append(_guess_remark("qform and sform codes are 0"))
-    unit_mm, unit_remarks = length_unit(int(header["xyzt_units"]) & 7, _spacing(used))
+    unit_mm, unit_remarks = length_unit(int(header["xyzt_units"]) & 7, spacing_of(used))
     scale = np.diag([unit_mm, unit_mm, unit_mm, 1.0])
     remarks += unit_remarks
     if sform.matrix is not None and qform.matrix is not None:
@@ -130,23 +121,23 @@ def known_space(
         VolumeError: the affine cannot be used.
     """
     affine = np.asarray(affine, dtype=np.float64)
-    fault = _matrix_fault(affine)
+    fault = matrix_fault(affine)
     if fault:
         raise VolumeError(f"its affine {fault}")
     remarks = [_guess_remark(why_guessed)] if why_guessed else []
     remarks += _shear(affine)
-    bare = shape_zoom_affine(shape, _spacing(affine))
+    bare = shape_zoom_affine(shape, spacing_of(affine))
     if why_guessed and np.allclose(affine, bare, rtol=0, atol=1e-3):
         return FileSpace(shape, affine, None, 0, None, 0, guessed=True), remarks
-    code = _ALIGNED if why_guessed else 1
+    code = ALIGNED if why_guessed else 1
     return FileSpace(shape, affine, None, 0, affine, code, guessed=bool(why_guessed)), remarks
 
 
 def some_guessed(spaces: Mapping[str, FileSpace | None]) -> str | None:
-    """Say that left and right are a guess in some of several files that belong together.
+    """Say which of several files that belong together have only a guess of left and right.
 
     Args:
-        spaces: by the names for the message; `None` (made in memory) takes no side.
+        spaces: by the names for the message; `None`: made in memory, and ignored.
 
     Returns:
         `None` where they are known in all, or a guess in all.
@@ -163,78 +154,8 @@ def some_guessed(spaces: Mapping[str, FileSpace | None]) -> str | None:
     )
 
 
-def is_invertible(affine: Matrix) -> bool:
-    """Whether a finite affine gives every axis an extent and a direction of its own."""
-    with np.errstate(all="ignore"):
-        turn = affine[:3, :3] / _spacing(affine)
-        return bool(np.isfinite(turn).all() and abs(np.linalg.det(turn)) > _LEAST_DETERMINANT)
-
-
-def _spacing(affine: Matrix) -> Matrix:
-    return np.asarray(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)), dtype=np.float64)
-
-
-def _matrix_fault(matrix: Matrix) -> str:
-    if matrix.shape != (4, 4):
-        return "is not a 4x4 matrix"
-    if not np.isfinite(matrix).all():
-        return "has values that are NaN or infinite"
-    if not is_invertible(matrix):
-        return "cannot be inverted: an axis has no extent, or two point the same way"
-    return ""
-
-
-def _sform(header: Any) -> _Transform:
-    code = int(header["sform_code"])
-    if code <= 0:
-        return _Transform()
-    matrix = np.eye(4)
-    matrix[:3] = [header["srow_x"], header["srow_y"], header["srow_z"]]
-    fault = _matrix_fault(matrix)
-    return _Transform(_known_code(code), None if fault else matrix, fault)
-
-
-def _qform(header: Any) -> _Transform:
-    code = int(header["qform_code"])
-    if code <= 0:
-        return _Transform()
-    qfac, *sizes = np.asarray(header["pixdim"][:4], dtype=np.float64)
-    vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
-    offset = np.array([header[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)
-    fault = size_fault(np.array(sizes))
-    square = float((vector**2).sum())
-    if not np.isfinite([qfac, square, *offset]).all():
-        fault = "has values that are NaN or infinite"
-    elif square > 1 + _QUATERNION_SLACK:
-        fault = "has a quaternion longer than 1"
-    elif qfac < 0 and qfac != -1:
-        fault = f"has a qfac (pixdim[0]) of {qfac:g}, allowed are 1 and -1"
-    if fault:
-        return _Transform(_known_code(code), None, fault)
-    vector = vector / max(1.0, np.sqrt(square))
-    real = np.sqrt(max(0.0, 1 - (vector**2).sum()))
-    matrix = np.eye(4)
-    matrix[:3, :3] = quat2mat([real, *vector]) * [*sizes[:2], sizes[2] * (-1 if qfac < 0 else 1)]
-    matrix[:3, 3] = offset
-    return _Transform(_known_code(code), matrix)
-
-
-def _known_code(code: int) -> int:
-    """A code that NIfTI does not define still says that there is a transform."""
-    return code if code <= _LARGEST_CODE else _ALIGNED
-
-
-def size_fault(sizes: Any) -> str:
-    """Say what is wrong with voxel sizes, shape (3,); empty where they are numbers above 0."""
-    sizes = np.asarray(sizes, dtype=np.float64)
-    if np.isfinite(sizes).all() and (sizes > 0).all():
-        return ""
-    shown = " x ".join(f"{size:g}" for size in sizes)
-    return f"has voxel sizes (pixdim) of {shown}, expected numbers above 0"
-
-
-def _remarks(header: Any, sform: _Transform, qform: _Transform) -> list[Remark]:
-    """Remarks on a transform that is not usable; refuses a file whose every transform is not."""
+def _remarks(header: Any, sform: Transform, qform: Transform) -> list[Remark]:
+    """Return remarks on a transform that is not usable; refuse a file without a usable one."""
     faults = [
         f"its {name} {transform.fault}"
         for name, transform in (("sform", sform), ("qform", qform))
@@ -251,7 +172,7 @@ def _remarks(header: Any, sform: _Transform, qform: _Transform) -> list[Remark]:
     if sform.matrix is None or qform.matrix is not None:
         return []
     stored = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-    if np.allclose(stored, _spacing(sform.matrix), rtol=_SPACING_RATIO, atol=0):
+    if np.allclose(stored, spacing_of(sform.matrix), rtol=_SPACING_RATIO, atol=0):
         return []
     return [
         ("voxel-size-differs", "its pixdim and its sform differ in voxel size; the sform is used")
@@ -259,9 +180,9 @@ def _remarks(header: Any, sform: _Transform, qform: _Transform) -> list[Remark]:
 
 
 def _compare(sform: Matrix, qform: Matrix, shape: tuple[int, int, int]) -> list[Remark]:
-    """Compare two transforms (mm) of one file; refuses those that differ in left and right."""
+    """Compare two transforms (mm) of one file; refuse those that differ in left and right."""
     # Rows are the directions of right, anterior and superior along the voxel axes.
-    right = (sform[0, :3] / _spacing(sform)) @ (qform[0, :3] / _spacing(qform))
+    right = (sform[0, :3] / spacing_of(sform)) @ (qform[0, :3] / spacing_of(qform))
     hands = np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3])
     if hands < 0 or right < 0:
         raise VolumeError(
@@ -289,7 +210,7 @@ def _guess_remark(why: str) -> Remark:
 
 
 def _shear(affine: Matrix) -> list[Remark]:
-    turn = affine[:3, :3] / _spacing(affine)
+    turn = affine[:3, :3] / spacing_of(affine)
     if np.abs(turn.T @ turn - np.eye(3)).max() <= _LARGEST_SHEAR:
         return []
     return [

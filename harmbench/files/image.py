@@ -1,7 +1,7 @@
-"""Image files as they lie on disk: what they are, and their voxels, read to the last byte.
+"""Image files: their format, their header, and their voxels.
 
-Compressed files are read to their end in one pass, so that their checksums count. What is no image,
-such as a pointer to content that is elsewhere, is called what it is.
+Files are read to the last byte, so that checksums are verified. Where a file is not an image, such as
+a pointer to content that was not downloaded, the error says what it is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nibabel.spm99analyze import Spm99AnalyzeImage
 from numpy.typing import NDArray
 
 from harmbench.errors import VolumeError
-from harmbench.files.geometry import FileSpace, known_space, nifti_space, size_fault
+from harmbench.files.geometry import FileSpace, known_space, nifti_space
 from harmbench.files.kinds import (
     CHUNK_BYTES,
     HEAD_BYTES,
@@ -38,13 +38,14 @@ from harmbench.files.kinds import (
     why_no_file,
 )
 from harmbench.files.nifti_values import Remark, odd_scaling
+from harmbench.files.transforms import size_fault
 
 __all__ = ["ImageFile", "open_image"]
 
-# What nibabel mends in headers is read from them unmended, and said in notes.
+# Headers are read without nibabel's repairs; notes report what is wrong.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
-# The most that deflate expands, and how far a file may go on after its declared end.
+# Largest expansion by deflate, and how many bytes may follow a file's declared end.
 _GZIP_RATIO = 1032
 _MOST_EXTRA = 64 << 20
 
@@ -61,15 +62,14 @@ class _Stream:
 
     @property
     def largest(self) -> float:
-        """Most bytes that can be in it."""
-        factor = {"": 1.0, "gzip": float(_GZIP_RATIO)}.get(self.compression, np.inf)
-        return self.size * factor
+        """Upper bound on the number of bytes without compression."""
+        return self.size * {"": 1.0, "gzip": float(_GZIP_RATIO)}.get(self.compression, np.inf)
 
     def drain(self) -> int:
-        """Read what is left, so that checksums are checked; returns how much that was.
+        """Read the rest, so that checksums are verified; return its number of bytes.
 
         Raises:
-            VolumeError: it goes on and on.
+            VolumeError: the rest is longer than the declared content.
         """
         if not self.compression:
             return self.size - self.data.tell()
@@ -85,7 +85,7 @@ class ImageFile:
     """An image, open for reading; made by `open_image`.
 
     Attributes:
-        remarks: what is odd about the files; complete once the voxels are read.
+        remarks: what is unusual about the files; complete once the voxels are read.
     """
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
@@ -96,7 +96,7 @@ class ImageFile:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """The three extents of the array; trailing axes of one, or of none, are left out.
+        """The three extents of the array; trailing axes of length 1 or 0 are left out.
 
         Raises:
             VolumeError: it is not a single 3D volume.
@@ -122,7 +122,7 @@ class ImageFile:
         return space
 
     def voxels(self) -> NDArray[np.float32]:
-        """Read the voxels, scaled as the header says, in the file's own axis order.
+        """Read the voxels, scaled as the header says, shape `shape` in the file's own axis order.
 
         Raises:
             VolumeError: they are not real numbers, or the file is damaged or shorter than declared.
@@ -169,7 +169,7 @@ class ImageFile:
         raw = self._stack.enter_context(path.open("rb"))
         magic = raw.read(HEAD_BYTES)
         raw.seek(0)
-        # The first voxels of an .img may have any value.
+        # The voxels of an .img can begin like a compressed file.
         bare = role == "image" and "header" in self._streams and not expected
         data, compression = (raw, "") if bare else decompressed(raw, magic)
         self._stack.enter_context(data)
@@ -187,7 +187,7 @@ class ImageFile:
 
     @property
     def _by_stream(self) -> bool:
-        """Whether the class reads from open files; others open them by name."""
+        """Whether nibabel's class reads from open files; other classes open files by name."""
         return issubclass(self._format, AnalyzeImage | MGHImage)
 
     @property
@@ -196,7 +196,7 @@ class ImageFile:
 
     @cached_property
     def _nifti_header(self) -> Any:
-        """The header as it is stored, not mended by nibabel; `None` for other formats."""
+        """The NIfTI header as it is stored, without nibabel's repairs; `None` for other formats."""
         if not issubclass(self._format, Nifti1Pair):
             return None
         kind = self._format.header_class
@@ -206,7 +206,7 @@ class ImageFile:
     def _image(self) -> Any:
         files = self._format.filespec_to_file_map(self._path)
         if not self._by_stream:
-            # These are read by name; a first pass checks what is compressed.
+            # These are read by name; a first pass verifies compressed files.
             for stream in self._streams.values():
                 stream.drain()
             image = self._format.from_file_map(files)
@@ -250,7 +250,7 @@ class ImageFile:
         return known_space(self._image.affine, self.shape, why)
 
     def _has_spm_matrix(self) -> bool:
-        """Whether SPM's .mat file beside the image says which way its axes run."""
+        """Whether SPM's .mat file beside the image gives the directions of its axes."""
         if not issubclass(self._format, Spm99AnalyzeImage):
             return False
         holder = self._format.filespec_to_file_map(self._path)["mat"]
@@ -263,7 +263,7 @@ class ImageFile:
         return bool(content) and "mat" in loadmat(io.BytesIO(content))
 
     def _check_length(self, stream: _Stream) -> None:
-        """Refuse, before memory is asked for, what cannot hold the voxels that its header declares."""
+        """Refuse, before allocating memory, a file too short for the voxels that its header declares."""
         if not self._by_stream:
             return
         proxy = self._stored
@@ -277,7 +277,7 @@ class ImageFile:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[ImageFile]:
-    """Open an image file by the name that is given: links are not resolved.
+    """Open an image file by its given name; links are not resolved.
 
     Raises:
         VolumeError: there is no such file, it is not an image, or reading it in the block fails; the
@@ -295,6 +295,6 @@ def open_image(path: Path) -> Iterator[ImageFile]:
         raise VolumeError(f"{path}: damaged or truncated file ({error})") from error
     except MemoryError as error:
         raise VolumeError(f"{path}: its header declares more voxels than memory holds") from error
-    except Exception as error:  # nibabel raises anything on damaged headers
+    except Exception as error:  # nibabel raises many kinds of errors on damaged headers
         detail = str(error) or type(error).__name__
         raise VolumeError(f"{path}: not a readable image, or a damaged one ({detail})") from error

@@ -1,4 +1,4 @@
-"""What lies at a path where an image is expected: the file, or what stands for one that is elsewhere."""
+"""What is at a path where an image is expected: a file, or a pointer to content that is not there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import gzip
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
+
+from typing_extensions import Buffer
 
 from harmbench.errors import VolumeError
 
@@ -22,19 +24,19 @@ __all__ = [
 ]
 
 HEAD_BYTES = 1024
-"""How much of a file's beginning tells what it is."""
+"""How many bytes at the beginning of a file identify it."""
 CHUNK_BYTES = 1 << 20
-"""How much of a compressed file is read at a time."""
+"""How many bytes of a compressed file are read at a time."""
 EMPTY_FILE = "an empty file"
-"""What `why_no_file` says of a file without content."""
+"""The answer of `why_no_file` for a file without content."""
 
 _ANNEX = "git-annex, which has not fetched it: `git annex get {name}` or `datalad get {name}`"
 
 
 class _Gzip(gzip.GzipFile):
-    """Gzip that decompresses into a given buffer by chunks, without a second copy of it all."""
+    """Gzip that decompresses into a given buffer in chunks, without a second copy of the whole."""
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and (chunk := self.read(min(CHUNK_BYTES, len(view) - done))):
@@ -44,7 +46,7 @@ class _Gzip(gzip.GzipFile):
 
 
 def why_no_file(path: Path) -> str | None:
-    """Say why there is nothing to read at a path, and how to get it; `None`: a file with contents."""
+    """Say why a path has no readable file, and how to get it; `None` for a file with contents."""
     name = path.name
     try:
         found = path.stat()
@@ -71,10 +73,14 @@ def _dangling(link: Path) -> str:
 
 
 def decompressed(raw: BinaryIO, magic: bytes) -> tuple[BinaryIO, str]:
-    """Return a reader of what a file holds, by its first bytes, and the name of its compression.
+    """Return a reader of a file's decompressed content, and the name of its compression.
+
+    Args:
+        raw: the open file.
+        magic: its first bytes, which identify the compression.
 
     Raises:
-        VolumeError: a compression that is not read.
+        VolumeError: the compression is not supported.
     """
     if magic.startswith(b"\x1f\x8b"):
         return cast(BinaryIO, _Gzip(fileobj=raw, mode="rb")), "gzip"
@@ -91,10 +97,10 @@ def decompressed(raw: BinaryIO, magic: bytes) -> tuple[BinaryIO, str]:
 
 
 def pointer(head: bytes, path: Path) -> str:
-    """Say of what stands for the content of a file what it is; empty for anything else.
+    """Describe a file that is only a pointer to an image elsewhere; empty for any other file.
 
     Args:
-        head: how the file begins, not compressed.
+        head: the first bytes of the file, without compression.
         path: the file.
     """
     name = path.name
@@ -126,7 +132,7 @@ def _is_file(path: Path) -> bool:
 
 
 def looks_like(head: bytes) -> str:
-    """Describe what no image class knows."""
+    """Describe a file that no image class can read, by its first bytes."""
     if head[128:132] == b"DICM":
         return ": a DICOM file, convert the series with dcm2niix"
     if head and not any(head):

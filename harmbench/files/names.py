@@ -1,4 +1,4 @@
-"""Names as file names: safe, and no two the same on any disk."""
+"""File names made from names: safe on every disk, and different for different names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from harmbench.errors import RunError
 __all__ = ["check_names", "file_label", "image_name", "same_on_disk"]
 
 _LONGEST_BYTES = 200
-"""Of a name as a file name: with the endings and a temporary's prefix, disks take 255."""
+"""Longest file name, without endings and a temporary file's prefix; disks allow 255 bytes."""
 
 
 def file_label(name: str) -> str:
-    """Turn a name into one that is safe as a file or folder name; no two names become the same.
+    """Turn a name into a safe file or folder name; different names stay different.
 
-    Letters, digits and `-_.+` stay, but for a dot at either end: `.` and `..` are folders, and a
+    Letters, digits and `-_.+` stay, except a dot at either end: `.` and `..` are folders, and a
     leading dot hides a file. An empty name becomes `%`.
     """
     last = len(name) - 1
@@ -31,21 +31,21 @@ def file_label(name: str) -> str:
 
 
 def _code(sign: str) -> str:
-    # Six digits after a letter that is no digit: " 28" is never taken for the sign U+2028.
+    # Six digits after a letter: " 28" can not be confused with the sign U+2028.
     return f"%{ord(sign):02X}" if ord(sign) < 0x100 else f"%u{ord(sign):06X}"
 
 
 def same_on_disk(label: str) -> str:
-    """Return what a file name is to a disk that ignores case and the forms of accented letters."""
+    """Return a file name in the form that is equal on disks that ignore case and accent encoding."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", label).casefold())
 
 
 def check_names(kind: str, labels: Mapping[str, str]) -> None:
-    """Check that each of some things can have a file of its own.
+    """Check that each of several names gives a file of its own.
 
     Args:
-        kind: what they are, such as `method`.
-        labels: the name of each in messages, to its file name without endings.
+        kind: what the names are of, such as `method`.
+        labels: each name, for messages, to its file name without endings.
 
     Raises:
         RunError: a name is empty or too long, or two become one file where the disk ignores case.

@@ -1,9 +1,10 @@
-"""Values of NIfTI headers that cannot be: what is taken instead, and what is said about it."""
+"""Implausible values of NIfTI headers: the replacement that is used, and the note on it."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from harmbench.arrays import Double
 
 __all__ = ["Remark", "length_unit", "odd_scaling"]
 
@@ -15,8 +16,8 @@ _PLAUSIBLE_SPACING_MM = (0.01, 20.0)
 _UNITS = {2: ("millimetres", 1.0), 1: ("metres", 1000.0), 3: ("micrometres", 0.001)}
 
 
-def length_unit(code: int, spacing: NDArray[np.float64]) -> tuple[float, list[Remark]]:
-    """Size of the header's unit in mm; a unit that makes voxels of no scan is not believed.
+def length_unit(code: int, spacing: Double) -> tuple[float, list[Remark]]:
+    """Return the header's unit in mm; ignore a unit that gives impossible voxel sizes.
 
     Without a unit, or with one that NIfTI does not define, millimetres are tried.
 
@@ -27,7 +28,7 @@ def length_unit(code: int, spacing: NDArray[np.float64]) -> tuple[float, list[Re
     name, size_mm = _UNITS.get(code, ("none", 1.0))
     low, high = _PLAUSIBLE_SPACING_MM
 
-    def plausible(spacing_mm: NDArray[np.float64]) -> bool:
+    def plausible(spacing_mm: Double) -> bool:
         return bool((spacing_mm >= low).all() and (spacing_mm <= high).all())
 
     if not plausible(spacing * size_mm):
@@ -46,7 +47,7 @@ def length_unit(code: int, spacing: NDArray[np.float64]) -> tuple[float, list[Re
 
 
 def odd_scaling(slope: float, inter: float) -> list[Remark]:
-    """Remark on a slope that is no factor, beside what software writes for no scaling (0, NaN)."""
+    """Remark on a slope that is not a usable factor; 0 and NaN mean no scaling and get no remark."""
     no_scaling = slope == 0 or np.isnan(slope)
     if np.isfinite(slope) and not no_scaling:
         return []

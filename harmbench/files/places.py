@@ -1,4 +1,4 @@
-"""Outputs lie apart from inputs: what is written must not be read as a scan, nor replace one."""
+"""Outputs must not lie among inputs: they could be read as scans, or replace them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def why_no_output(out: Path, inputs: Iterable[Path | None]) -> str | None:
 
 
 def why_not_apart(out: Path, inputs: Iterable[Path], *, beside: bool = False) -> str | None:
-    """Say why an output lies among the inputs; `None`: it does not.
+    """Say why an output lies among the inputs; `None` if it does not.
 
-    A folder below `derivatives/` of a BIDS data set is apart from it: the data set's own scans are
-    read without it.
+    A folder below `derivatives/` of a BIDS data set is allowed: it is not read with the data set's own
+    scans.
 
     Args:
         out: file or folder to write.

@@ -1,7 +1,7 @@
-"""YAML in which labels stay text: `007`, `1_2`, `no`, `1:30` and dates are what they look like.
+"""YAML in which labels stay text: `007`, `1_2`, `no`, `1:30` and dates are strings.
 
-YAML 1.1, which PyYAML reads, makes numbers, truth values and dates of them. Settings that are
-numbers are read from text all the same.
+PyYAML reads YAML 1.1, which turns them into numbers, truth values and dates. Settings that are
+numbers are still read from such text.
 """
 
 from __future__ import annotations

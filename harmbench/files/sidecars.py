@@ -1,4 +1,4 @@
-"""What the JSON sidecars of a scan say, by the inheritance principle of BIDS."""
+"""Fields of a scan's JSON sidecars, by the inheritance principle of BIDS."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def sidecar_fields(
 ) -> dict[str, Any]:
     """Read the fields of all sidecars that apply to a scan.
 
-    A field of a file nearer to the scan replaces that of one farther up (BIDS, "The Inheritance
-    Principle"). A scan that is a symbolic link has the sidecars beside the link; where there are
-    none, those of the file that the link points to.
+    A field in a file nearer to the scan replaces that in one farther up (BIDS, "The Inheritance
+    Principle"). For a symbolic link, the sidecars beside the link are used; where there are none,
+    those of the file that it points to.
 
     Args:
-        scan: an image file; it need not be there.
+        scan: an image file; it need not exist.
         read: reads one sidecar; `own_fields` where `None`.
 
     Returns:
-        Fields by name; empty where there is no sidecar. A damaged one is left out by `own_fields`.
+        Fields by name; empty where there is no sidecar. `own_fields` ignores damaged ones.
     """
     for path in _link_chain(scan):
         found: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def sidecar_fields(
 
 
 def sidecar_files(scan: Path) -> list[Path]:
-    """List the sidecars that apply to a scan by its own name, the farthest first.
+    """List the sidecars that apply to a scan, not following links, the farthest first.
 
     Those are the `NAME.json` beside it, and in a BIDS data set each file between the scan and the
     root with the scan's suffix and some of its entities.
@@ -66,7 +66,7 @@ def sidecar_files(scan: Path) -> list[Path]:
     name = image_name(scan)
     *entities, suffix = name.split("_")
     place = Path(os.path.abspath(scan)).parent  # noqa: PTH100 - a link must not be followed
-    # Only names of BIDS are inherited from: `3T.json` says nothing about `01_3T.nii.gz`.
+    # Only BIDS names inherit: `3T.json` does not apply to `01_3T.nii.gz`.
     if not entities or not all("-" in entity for entity in entities):
         beside = place / f"{name}.json"
         return [beside] if os.path.lexists(beside) else []
@@ -88,7 +88,7 @@ def own_fields(sidecar: Path) -> dict[str, Any]:
 
 
 def odd_sidecars(scans: Sequence[Path]) -> tuple[Note, ...]:
-    """Return a note on each sidecar of some scans that is damaged, or in another encoding."""
+    """Return a note on each sidecar of these scans that is damaged or not in UTF-8."""
     notes: list[Note] = []
     for file in dict.fromkeys(file for scan in scans for file in sidecar_files(scan)):
         try:
@@ -99,8 +99,8 @@ def odd_sidecars(scans: Sequence[Path]) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def field_text(value: Any) -> str | None:
-    """Return a field's value as text; `None` where it has none, or is no text or number."""
+def field_text(value: object) -> str | None:
+    """Return a field's value as text; `None` where it is missing, or neither text nor number."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -122,7 +122,7 @@ def noted(scan: Path) -> tuple[Note, ...]:
 
 
 def says_simulated(scan: Path) -> bool:
-    """Whether the sidecars of a scan call it simulated: `Simulated` is there, and not a form of no."""
+    """Whether a scan's sidecars have a field `Simulated` with a value other than a form of no."""
     value = sidecar_fields(scan).get("Simulated")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -132,7 +132,7 @@ def says_simulated(scan: Path) -> bool:
 
 
 def simulated_among(scans: Sequence[Path]) -> tuple[bool, tuple[Note, ...]]:
-    """Whether any of some scans is simulated; a note where only some of them are."""
+    """Whether any of these scans is simulated, and a note where only some of them are."""
     marked = [scan for scan in scans if says_simulated(scan)]
     if not marked or len(marked) == len(scans):
         return bool(marked), ()

@@ -1,4 +1,4 @@
-"""Tables and JSON files that others wrote: any encoding, line end and separator; text stays text."""
+"""Tables and JSON files of any encoding, line end and separator; all values stay text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harmbench.errors import CohortError
 from harmbench.files.kinds import EMPTY_FILE, HEAD_BYTES, pointer, why_no_file
 from harmbench.notes import Note
 
-__all__ = ["Row", "Table", "label_text", "read_object", "read_table", "read_text"]
+__all__ = ["TextRow", "TextTable", "label_text", "read_object", "read_table", "read_text"]
 
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -30,19 +30,19 @@ _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a table: the line that it begins on, and its values by column, all text."""
+class TextRow:
+    """One row of a table: the number of its first line, and its values by column, all text."""
 
     line: int
     values: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table as it stands in its file: `NA`, `007` and `1e3` are text as written."""
+class TextTable:
+    """A table as it is in its file: `NA`, `007` and `1e3` stay text as written."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TextRow, ...]
     notes: tuple[Note, ...] = ()
 
 
@@ -126,7 +126,7 @@ def read_object(path: Path) -> tuple[dict[str, Any], tuple[Note, ...]]:
     return found, notes
 
 
-def read_table(path: Path, separator: str) -> Table:
+def read_table(path: Path, separator: str) -> TextTable:
     """Read a table with a header.
 
     Empty lines, and empty columns and values at the end of lines, are left out; spaces around
@@ -134,12 +134,12 @@ def read_table(path: Path, separator: str) -> Table:
 
     Args:
         path: the file.
-        separator: tab or comma; where the header has none, the other one or `;` is used, with a
-            note.
+        separator: tab or comma; where the header has none, the other one or `;` is used, and a
+            note says so.
 
     Raises:
-        CohortError: the file cannot be read, a quotation has no end, a column has no name or stands
-            there twice, or a line has more values than there are columns.
+        CohortError: the file cannot be read, a quotation has no end, a column has no name or
+            occurs twice, or a line has more values than there are columns.
     """
     text, notes = read_text(path)
     # Excel's own first line; left empty, so that lines are counted as an editor does.
@@ -154,7 +154,7 @@ def read_table(path: Path, separator: str) -> Table:
     if not lines:
         raise CohortError(f"{path}: the table is empty")
     (_, columns), *rest = lines
-    # A column at the end without a name and without values comes from a separator too many.
+    # An extra separator at the line ends gives a last column without name and values.
     while columns and not columns[-1] and not any("".join(v[len(columns) - 1 :]) for _, v in rest):
         columns = columns[:-1]
     problems = [f"column {n} has no name" for n, name in enumerate(columns, 1) if not name]
@@ -165,14 +165,14 @@ def read_table(path: Path, separator: str) -> Table:
         if any(values[len(columns) :]):
             problems.append(f"line {line} has {len(values)} values for {len(columns)} columns")
         padded = [*values, *[""] * len(columns)]
-        rows.append(Row(line, dict(zip(columns, padded, strict=False))))
+        rows.append(TextRow(line, dict(zip(columns, padded, strict=False))))
     if problems:
         raise CohortError(f"{path} is not a usable table:", problems)
-    return Table(tuple(columns), tuple(rows), notes)
+    return TextTable(tuple(columns), tuple(rows), notes)
 
 
 def _lines(path: Path, text: str, separator: str) -> list[tuple[int, Sequence[str]]]:
-    """Split a table into values, without empty lines; each with the line that it begins on."""
+    """Split a table into values, without empty lines; each row with the number of its first line."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
     )

@@ -1,25 +1,19 @@
-"""What all metrics ask of their arrays, checked before any work starts."""
+"""The checks that every metric makes of its arrays before any work starts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
+from harmbench.arrays import Array, Mask, count_not_finite, is_spacing
 from harmbench.errors import MetricError
 
 __all__ = [
-    "Array",
-    "Box",
     "ImagePair",
-    "Mask",
     "Spacing",
-    "bounding_box",
     "check_axis",
     "check_images",
     "check_mask",
@@ -30,10 +24,7 @@ __all__ = [
     "slabs",
 ]
 
-Array = NDArray[Any]
-Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
-Box = tuple[slice, ...]
 
 _SLAB_VOXELS = 1 << 18
 
@@ -123,9 +114,9 @@ def check_masks(masks: Mapping[str, Array]) -> None:
 
 
 def check_mask(mask: Array, name: str = "mask") -> None:
-    """Raise `MetricError` unless `mask` is a boolean array with three non-empty axes."""
+    """Raise `MetricError` unless `mask` is boolean, of shape (x, y, z) without empty axes."""
     _check_axes(mask, name)
-    # An integer mask would be taken for indices, and a label map for a mask of all its tissues.
+    # numpy would take an integer mask for indices; a label map is not a mask either.
     if mask.dtype != np.bool_:
         raise MetricError(f"{name} has dtype {mask.dtype}; a mask is bool")
 
@@ -137,7 +128,7 @@ def check_spacing(spacing_mm: Sequence[float]) -> Spacing:
         MetricError: there are not three, or one is not a positive finite number.
     """
     values = tuple(float(value) for value in spacing_mm)
-    if len(values) != 3 or not all(np.isfinite(value) and value > 0 for value in values):
+    if not is_spacing(values):
         raise MetricError(f"spacing_mm is {values}; expected three positive lengths in mm")
     return values[0], values[1], values[2]
 
@@ -148,24 +139,18 @@ def check_axis(axis: int, name: str = "stacking_axis") -> None:
         raise MetricError(f"{name} is {axis}; allowed: 0, 1, 2")
 
 
-def bounding_box(mask: Mask) -> Box:
-    """Return the smallest box that holds all voxels of `mask`, which has at least one."""
-    box: Box = ndimage.find_objects(mask.view(np.uint8))[0]
-    return box
-
-
 def select(image: Array, mask: Mask | None) -> Array:
     """Return the voxels of `image` in `mask` (all of them for `None`), shape (n,)."""
     return image.ravel() if mask is None else image[mask]
 
 
 def slabs(shape: Sequence[int], axis: int = 0, thickness: int | None = None) -> Iterator[slice]:
-    """Cut an axis into stretches, so that what is computed on one stays small, and in the cache.
+    """Yield slices of an axis, so that temporary arrays stay small enough for the cache.
 
     Args:
         shape: of the volume.
         axis: the axis to cut.
-        thickness: of a slab in voxels; without it, slabs hold some 2^18 voxels.
+        thickness: of a slab in voxels; `None`: slabs hold about 2^18 voxels.
     """
     extent = shape[axis]
     plane = max(1, math.prod(shape) // max(1, extent))
@@ -180,7 +165,7 @@ def _check_image(image: Array, name: str) -> Array:
         raise MetricError(f"{name} has dtype {image.dtype}; expected real numbers")
     if image.dtype not in (np.float32, np.float64):
         image = image.astype(np.float64)
-    bad = sum(int(np.count_nonzero(~np.isfinite(image[slab]))) for slab in slabs(image.shape))
+    bad = count_not_finite(image)
     if bad:
         raise MetricError(f"{name} has {bad} voxels that are NaN or infinite; expected none")
     return image

@@ -1,4 +1,4 @@
-"""What a metric declares: unit, range, and which way is better."""
+"""The declaration of a metric: unit, range and better direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike two distributions of intensity are.
+"""Similarity of two distributions of intensity.
 
 Histograms have 255 bins over the fixed range [0, 1], the same for every image, so that counts of
 different images, methods and subjects can be compared; values outside are clipped first. A `mask`
@@ -12,7 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.metrics.arrays import Array, ImagePair, Mask, check_images, check_pair, select, slabs
+from harmbench.arrays import Array, Mask
+from harmbench.metrics.arrays import ImagePair, check_images, check_pair, select, slabs
 from harmbench.metrics.declarations import AHD, AHD_NORMALIZED, WASSERSTEIN
 
 __all__ = [
@@ -35,10 +36,14 @@ BINS = 255
 
 
 def bin_indices(image: Array, mask: Mask | None = None) -> NDArray[np.uint8]:
-    """Return the bin of each voxel, shape (n,), 0 to 254.
+    """Return the bin of each voxel: bin i holds intensities in [i/255, (i+1)/255), the last one 1 too.
 
-    Bin i holds intensities from i/255 up to, but without, (i+1)/255; the last one holds 1 as well.
-    `image` has shape (x, y, z) and finite values; those outside [0, 1] count as 0 or 1.
+    Args:
+        image: shape (x, y, z), finite; values outside [0, 1] count as 0 or 1.
+        mask: the voxels to use, same shape, bool; `None`: all.
+
+    Returns:
+        Shape (n,), from 0 to 254.
     """
     values = np.clip(select(image, mask), 0, 1)
     values *= BINS

@@ -1,4 +1,4 @@
-"""How alike two images are, voxel by voxel.
+"""Similarity of two images, voxel by voxel.
 
 Every metric compares volumes of shape (x, y, z) with intensities in [0, 1], so that the data range
 is 1, either everywhere (`mask=None`) or in a mask: the brain of the reference, never of the
@@ -12,7 +12,8 @@ import math
 import numpy as np
 from scipy.special import entr
 
-from harmbench.metrics.arrays import Array, ImagePair, Mask, check_pair, select, slabs
+from harmbench.arrays import Array, Mask
+from harmbench.metrics.arrays import ImagePair, check_pair, select, slabs
 from harmbench.metrics.declarations import (
     MSE,
     MSE_BRAIN,
@@ -98,9 +99,9 @@ def nmi(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
     """Normalized mutual information, (H(A) + H(B)) / H(A, B) (Studholme et al. 1999).
 
     From the joint histogram of 255 x 255 bins over [0, 1]: 1 for independent intensities, 2 where
-    each determines the other. It measures how far one image predicts the other, whatever their
-    contrast, so that a contrast left unharmonized may still score high. Two constant images have no
-    information to share: NaN.
+    each determines the other. It measures how well one image predicts the other, whatever their
+    contrast, so that an image with the wrong contrast can still score high. Two constant images
+    have no entropy: NaN.
 
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
@@ -126,5 +127,5 @@ def nmi_of(pair: ImagePair) -> float:
     shares = joint / joint.sum()
     together = entr(shares).sum()
     apart = entr(shares.sum(axis=0)).sum() + entr(shares.sum(axis=1)).sum()
-    # Rounding can leave the ratio slightly outside its bounds.
+    # Rounding can put the ratio slightly outside its bounds.
     return min(2.0, max(1.0, float(apart / together)))

@@ -1,8 +1,8 @@
 """Exact distances between voxel surfaces by searching outwards from each point.
 
 Two segmentations of one brain mostly lie within a few voxels of each other, so the nearest point is
-found after a few dozen looks; a distance transform would visit every voxel of the box instead.
-Points without a neighbour close by are looked up in a k-d tree. Both searches are exact.
+found after a few dozen steps; a distance transform would visit every voxel of the box instead.
+Points without a near neighbour are searched in a k-d tree. Both searches are exact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["distances_mm", "find_nearest", "surface_points"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _REACH = 6.0
-"""How far the search goes, in voxels of mean size: a ball of some 900 voxels."""
+"""Radius of the search in voxels of mean size: a ball of about 900 voxels."""
 
 
 def _compiled(function: Function) -> Function:
@@ -44,7 +44,7 @@ def distances_mm(
     reach_mm = _REACH * math.prod(spacing_mm) ** (1 / 3)
     radius = [int(reach_mm / step) for step in spacing_mm]
     steps, squares = _ball(radius, spacing_mm, reach_mm)
-    # A margin as wide as the ball spares every look a check of the bounds.
+    # With a margin as wide as the ball, no step needs a check of the bounds.
     padded = tuple(extent + 2 * margin for extent, margin in zip(shape, radius, strict=True))
     strides = np.array([padded[1] * padded[2], padded[2], 1], dtype=np.int64)
     grid = np.zeros(math.prod(padded), dtype=np.bool_)
@@ -75,7 +75,7 @@ def find_nearest(
     steps: NDArray[np.int64],
     squares: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Walk `steps` from each place until `grid` is set; the length of that step, -1 for none.
+    """Return the length of the first of `steps` from each place at which `grid` is set; -1 if none.
 
     Args:
         places: flat indices into `grid`, shape (n,).
@@ -96,7 +96,7 @@ def find_nearest(
 def surface_points(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Indices, shape (n, 3), of the voxels of `mask` with a face neighbour outside it.
 
-    What lies beyond the volume counts as outside.
+    Positions beyond the volume count as outside.
     """
     nx, ny, nz = mask.shape
     points = np.empty((np.count_nonzero(mask), 3), dtype=np.int64)

@@ -1,10 +1,10 @@
-"""How well two segmentations of a tissue agree: overlap, and distances between surfaces.
+"""Agreement of two segmentations of a tissue: overlap, and distances between surfaces.
 
-A mask's surface is its voxels with one of their six face neighbours outside the mask; what lies
-beyond the volume counts as outside. Distances run between voxel centres, in mm.
+The surface of a mask are its voxels with one of their six face neighbours outside the mask; positions
+beyond the volume count as outside. Distances are between voxel centres, in mm.
 
-Missing tissue is never dropped: where both masks are empty, Dice is 1 and every distance 0; where
-one is, Dice is 0 and every distance the penalty `diagonal_mm`, which no real distance reaches.
+Missing tissue is never dropped. Where both masks are empty, Dice is 1 and every distance 0. Where only
+one is empty, Dice is 0 and every distance is the penalty `diagonal_mm`, which no real distance reaches.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from harmbench.arrays import Mask, bounding_box
 from harmbench.errors import MetricError, suggest
-from harmbench.metrics.arrays import Mask, Spacing, bounding_box, check_masks, check_spacing
+from harmbench.metrics.arrays import Spacing, check_masks, check_spacing
 from harmbench.metrics.declarations import ASSD, DICE, HD, HD95
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 Backend = Literal["nearest", "medpy"]
-"""Who computes surface distances: `nearest` built in, `medpy` the package that the field quotes."""
+"""What computes surface distances: `nearest` is built in, `medpy` is the commonly cited package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,21 @@ def dice(mask: Mask, reference: Mask) -> float:
 def hd(
     mask: Mask, reference: Mask, *, spacing_mm: Sequence[float], backend: Backend = "nearest"
 ) -> float:
-    """Hausdorff distance in mm; arguments and errors as for `surface_distances`."""
+    """Hausdorff distance in mm; masks of shape (x, y, z), errors as for `surface_distances`."""
     return surface_distances(mask, reference, spacing_mm=spacing_mm, backend=backend).hd_mm
 
 
 def hd95(
     mask: Mask, reference: Mask, *, spacing_mm: Sequence[float], backend: Backend = "nearest"
 ) -> float:
-    """95th percentile of surface distances in mm; arguments as for `surface_distances`."""
+    """95th percentile of surface distances in mm; masks (x, y, z), as for `surface_distances`."""
     return surface_distances(mask, reference, spacing_mm=spacing_mm, backend=backend).hd95_mm
 
 
 def assd(
     mask: Mask, reference: Mask, *, spacing_mm: Sequence[float], backend: Backend = "nearest"
 ) -> float:
-    """Average symmetric surface distance in mm; arguments as for `surface_distances`."""
+    """Average symmetric surface distance in mm; masks (x, y, z), as for `surface_distances`."""
     return surface_distances(mask, reference, spacing_mm=spacing_mm, backend=backend).assd_mm
 
 
@@ -117,7 +118,7 @@ def surface_distances(
     if not all(filled):
         distance = diagonal_mm(mask.shape, spacing_mm=spacing) if any(filled) else 0.0
         return SurfaceDistances(distance, distance, distance)
-    # Exact without a margin: whatever lies beyond the box is background, as beyond the volume.
+    # Exact without a margin: voxels beyond the box are background, as beyond the volume.
     box = bounding_box(mask | reference)
     return _BACKENDS[backend](mask[box], reference[box], spacing)
 
@@ -132,6 +133,13 @@ def diagonal_mm(shape: Sequence[int], *, spacing_mm: Sequence[float]) -> float:
     """Length of a volume's diagonal in mm: the penalty distance of a missing tissue.
 
     From corner to corner of the outermost voxels, hence longer than any distance between centres.
+
+    Args:
+        shape: voxels along x, y, z.
+        spacing_mm: distance between voxel centres along each axis.
+
+    Raises:
+        MetricError: the spacing is not three positive lengths.
     """
     sides = (extent * step for extent, step in zip(shape, check_spacing(spacing_mm), strict=True))
     return math.hypot(*sides)

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from harmbench.metrics.arrays import Array, Box, ImagePair, Mask, check_pair, slabs
+from harmbench.arrays import Array, Box, Mask
+from harmbench.metrics.arrays import ImagePair, check_pair, slabs
 from harmbench.metrics.declarations import SSIM, SSIM_BRAIN
 
 __all__ = ["SSIM", "SSIM_BRAIN", "mean_ssims", "mean_ssims_of", "ssim", "ssim_map"]

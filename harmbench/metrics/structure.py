@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Array, Mask, bounding_box
 from harmbench.errors import MetricError
 from harmbench.metrics.arrays import (
-    Array,
     ImagePair,
-    Mask,
     Spacing,
-    bounding_box,
     check_axis,
     check_pair,
     check_spacing,
@@ -50,16 +48,16 @@ _GRADIENT_SLAB = 16
 def gradient_correlation(
     harmonized: Array, source: Array, mask: Mask, *, spacing_mm: Sequence[float]
 ) -> float:
-    """Pearson correlation of gradient magnitudes: are edges where the source has them?
+    """Pearson correlation of gradient magnitudes: whether edges are where the source has them.
 
     Gradients are central differences in intensity per mm, taken at the brain voxels whose six face
-    neighbours are brain too: the outline that skull stripping gives every image would raise the
-    correlation. A linear change of contrast leaves it at 1; a change that differs between tissues
-    lowers it a little, and blur, noise or invented edges lower it more.
+    neighbours are brain too, since the outline of the skull-stripped brain, equal in both images,
+    would raise the correlation. A linear change of contrast leaves it at 1. A change that differs
+    between tissues lowers it a little; blur, noise or invented edges lower it more.
 
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
-        source: what the method was given, same shape and range.
+        source: the method's input, same shape and range.
         mask: the brain, shape (x, y, z), bool.
         spacing_mm: distance between voxel centres along each axis.
 
@@ -97,19 +95,19 @@ def stripe_index(
 ) -> float:
     """Mean offset of slices against their neighbours along the stacking axis.
 
-    A stripe is an offset that a slice has and its neighbours have not. With d = harmonized -
+    A stripe is an offset of a slice that its neighbours do not have. With d = harmonized -
     reference, i the slice, j the place in it, B_i the places that are brain in the slices i - 1, i
     and i + 1, and n_i their number:
 
         s_i = (1 / n_i) sum over j in B_i of d_ij - (d_(i-1)j + d_(i+1)j) / 2
         index = (sum over i of n_i |s_i|) / (sum over i of n_i)
 
-    The second difference removes any error that changes linearly along the axis, such as a smooth
-    bias, whatever it does within slices; the mean over a slice removes noise and local errors; the
-    weights keep the few voxels of the outermost slices from counting like whole slices. One slice
+    The second difference removes errors that change linearly along the axis, such as a smooth bias.
+    The mean over a slice removes noise and local errors. The weights give the small outermost slices
+    little influence. One slice
     off by a, among N slices of equal brain area, gives 2a / (N - 2), if it is neither of the first
-    two nor of the last two. The reference scores 0. Contrast left unharmonized scores above 0, since
-    anatomy varies from slice to slice: read it against the row of the untreated source.
+    two nor of the last two. The reference scores 0. An unharmonized volume scores above 0, since
+    anatomy varies from slice to slice: compare with the row of the untreated source.
 
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
@@ -156,8 +154,8 @@ def bright_voxel_excess(
 ) -> float:
     """Percentage of brain voxels that are hyperintense, beyond what the reference has.
 
-    Bright is a voxel above the given percentile of the reference's brain. Positive: hyperintense
-    regions; negative: the brightest tissue is too dark, as after blurring.
+    A voxel is bright if it is above the given percentile of the reference's brain. Positive values:
+    hyperintense regions; negative: the brightest tissue is too dark, as after blurring.
 
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from harmbench.arrays import Array, Mask
 from harmbench.errors import MetricError
 from harmbench.metrics import histogram, image, overlap, ssim, structure, volumetry
 from harmbench.metrics.arrays import (
-    Array,
     ImagePair,
-    Mask,
     Spacing,
     check_axis,
     check_images,
@@ -42,7 +41,7 @@ def score_image(
     Args:
         harmonized: a method's output, shape (x, y, z), intensities in [0, 1].
         reference: the real target scan, shape (x, y, z), intensities in [0, 1].
-        source: what the method was given, shape (x, y, z), intensities in [0, 1]; `None` where it
+        source: the method's input, shape (x, y, z), intensities in [0, 1]; `None` where it
             is not known, which leaves `gradient_correlation` undefined.
         mask: brain of the reference, shape (x, y, z), bool.
         spacing_mm: distance between voxel centres along each axis.
@@ -105,7 +104,7 @@ def score_tissues(
         reference_labels: segmentation of the reference, same shape.
         spacing_mm: distance between voxel centres along each axis.
         tissues: name to label of the classes to score.
-        backend: who computes surface distances, see `overlap.surface_distances`.
+        backend: what computes surface distances, see `overlap.surface_distances`.
 
     Returns:
         For each tissue, one score per tissue metric in the order of `METRICS`. Where a tissue is

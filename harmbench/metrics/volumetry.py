@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harmbench.metrics.arrays import Mask, check_mask, check_masks, check_spacing
+from harmbench.arrays import Mask
+from harmbench.metrics.arrays import check_mask, check_masks, check_spacing
 from harmbench.metrics.declarations import RELATIVE_VOLUME_DIFFERENCE, VOLUME, VOLUME_DIFFERENCE
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What every HTML page is made with: images as data addresses, and the templates' environment."""
+"""Parts of every HTML page: images as data URLs, and the environment of the templates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IMAGE_QUALITY = 82
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFigure:
-    """A figure as the page holds it: its image as a data address, and its texts."""
+    """A figure in a page: its image as a data URL, and its texts."""
 
     name: str
     title: str

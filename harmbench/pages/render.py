@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -114,13 +113,13 @@ def to_markdown(table: Table) -> str:
         disable_numparse=True,
         colalign=align if body else None,
     )
-    return f"**{safe(table.title)}**\n\n{grid}\n\n{safe(table.caption)}\n"
+    return f"**{safe(table.heading)}**\n\n{grid}\n\n{safe(table.caption)}\n"
 
 
 def to_latex(table: Table) -> str:
     """Print a table as a LaTeX float; needs the packages booktabs and graphicx."""
-    # LaTeX numbers its tables itself.
-    title = re.sub(r"^Table [\d-]+\. ", "", table.title)
+    # LaTeX numbers its own tables; the paper's keep the number that they have in the paper.
+    title = table.heading if table.published else table.title
     count = len(table.columns)
     first = len(table.labels)
     lines = [

@@ -1,7 +1,7 @@
-"""How figures look: colours, fonts, sizes, and how they are written to files.
+"""Style of figures: colours, fonts, sizes, and writing to files.
 
-Figures are made with matplotlib's object-oriented interface: `pyplot` and its global state are never
-touched, and style settings hold only inside `style()`.
+Figures are made with matplotlib's object-oriented interface. `pyplot` and its global state are not used,
+and style settings apply only inside `style()`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _SETTINGS: Mapping[str, object] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Illustration:
-    """A figure with what the page says about it.
+    """A figure with its texts for the page.
 
     Attributes:
         name: file name without suffix, such as `figure-slices-3T-to-1.5T`.
@@ -102,7 +102,7 @@ class Illustration:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Hold the style settings while figures are made and written."""
+    """Apply the style settings while figures are made and written."""
     with mpl.rc_context(dict(_SETTINGS)):  # type: ignore[arg-type]
         yield
 
@@ -128,13 +128,12 @@ def write_figure(illustration: Illustration, folder: Path, stamp: str = "") -> l
     Args:
         illustration: what to write.
         folder: where to.
-        stamp: small print in a strip of its own below the figure, for what must be known about it
-            away from its caption.
+        stamp: small text below the figure, which readers need even without the caption.
     """
     figure = illustration.figure
     figure.set_dpi(DPI)
     figure.draw_without_rendering()
-    # The layout is found once; left on, it would be searched again for every file.
+    # The layout is computed once; with an engine set, it is computed again for every file.
     figure.set_layout_engine("none")
     area = _stamped(figure, stamp) if stamp else None
     paths = [folder / f"{illustration.name}.png"]

@@ -10,7 +10,16 @@ import pandas as pd
 
 from harmbench.metrics.base import Better
 
-__all__ = ["Column", "Entry", "Head", "Row", "Table", "decimals_for", "exponent_for"]
+__all__ = [
+    "Column",
+    "Entry",
+    "Head",
+    "Row",
+    "Table",
+    "TableNumber",
+    "decimals_for",
+    "exponent_for",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,13 @@ class Column:
         if not math.isfinite(value):
             return "\N{EN DASH}"
         text = f"{value / 10**self.exponent:.{self.decimals}f}"
-        # A rounded -0.00 would claim a sign that the number does not show.
+        # Print a rounded -0.00 without its sign.
         return text.removeprefix("-") if float(text) == 0 else text
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One cell: a number with an interval around it, or text; `note` stands behind it."""
+    """One cell: a number with an interval around it, or text; `note` is printed after it."""
 
     value: float = math.nan
     low: float = math.nan
@@ -71,6 +80,26 @@ class Entry:
         return shown
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class TableNumber:
+    """The number of a table in its report; Table 7-3 is the third part of Table 7.
+
+    Attributes:
+        number: at least 1.
+        part: 0 for a table without parts.
+    """
+
+    number: int
+    part: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.number}" + (f"-{self.part}" if self.part else "")
+
+    def file_name(self, name: str) -> str:
+        """Return a file name that sorts by number: `table-07-3-NAME`."""
+        return f"table-{self.number:02d}{f'-{self.part}' if self.part else ''}-{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: its labels (method, perhaps group), cells, and whether it is a control."""
@@ -86,7 +115,7 @@ class Table:
 
     Attributes:
         name: file name without suffix, such as `table-01-mse-ahd`.
-        title: such as `Table 1. MSE and AHD`.
+        title: what it shows, without a number, such as `MSE and AHD`.
         caption: what is shown, how it was averaged, what bold and arrows mean.
         labels: headers of the label columns.
         columns: the other columns.
@@ -94,6 +123,7 @@ class Table:
         data: raw numbers behind the table, tidy: one row per number or summary row.
         published: whether the numbers are the paper's and not this run's.
         section: where the page puts it.
+        number: its number in the report; `None` where tables are not numbered.
     """
 
     name: str
@@ -105,9 +135,17 @@ class Table:
     data: pd.DataFrame
     published: bool = False
     section: str = "more"
+    number: TableNumber | None = None
+
+    @property
+    def heading(self) -> str:
+        """Title with the number before it: `Table 1. MSE and AHD`."""
+        if self.number is None:
+            return self.title
+        return f"Table {self.number}{'' if self.published else '.'} {self.title}"
 
     def header_rows(self) -> list[list[tuple[Head, int]]]:
-        """Give the header, one list per level, of (head, number of columns that it spans)."""
+        """Return the header, one list per level, of (head, number of columns that it spans)."""
         depth = max((len(column.heads) for column in self.columns), default=0)
         levels: list[list[tuple[Head, int]]] = []
         for level in range(depth):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ from harmbench.runner.run_record import MethodRecord
 __all__ = ["Course", "RunCells"]
 
 _AIM = 0.94
-"""Share of the time left that trainings are sized to: estimates err, and a run has an end to it."""
+"""Share of the time left that trainings are sized to, since estimates have errors."""
 _MOST_OFF = 3.0
 
 
@@ -87,10 +87,7 @@ class Course:
         methods = context.experiment.all_methods()
         known = {label for label, (uses, own) in methods.items() if trains(uses, own, label)}
         others = [cell for cell in cells if cell.method not in known]
-        groups: dict[str, list[Cell]] = {}
-        for cell in cells:
-            if cell.method in known:
-                groups.setdefault(cell.method, []).append(cell)
+        groups = _by_method(cell for cell in cells if cell.method in known)
         if self.plan.level == "small" and not self.plan.has_paper_line and groups:
             self._say_paper(context, groups)
         for label in dict.fromkeys(cell.method for cell in others):
@@ -199,23 +196,18 @@ class Course:
         if known is not None and known.budget_s == self.budget_s:
             if known.cost is None:
                 return context, {}
-            trial = trial_of(context, cells, uses, known.settings)
-            seconds = seconds_of(
-                trial, cell_size(context, cells), rest_of(context.folder), known.cost
-            )
+            trial, rest = trial_of(context, cells, uses, known.settings), rest_of(context.folder)
+            seconds = seconds_of(trial, cell_size(context, cells), rest, known.cost)
             return context, {str(cell): seconds for cell in self._pending(context, cells)}
+        level = self.plan.level
         own = MethodPlan(
-            uses=str(uses),
-            level=self.plan.level,
-            given=given,
-            settings=given,
-            budget_s=self.budget_s,
+            uses=str(uses), level=level, given=given, settings=given, budget_s=self.budget_s
         )
         try:
             sized = self._sized(context, label, waiting)
         except HarmbenchError as error:
             # The smallest settings, where the user chose none.
-            sizes = () if self.plan.level == "given" else load_method(uses).sizes
+            sizes = () if level == "given" else load_method(uses).sizes
             said = f"{label} cannot be sized to the budget ({error})."
             update: dict[str, Any] = {
                 "settings": {**(sizes[-1] if sizes else {}), **given},
@@ -280,6 +272,17 @@ def _budget_line(
         f"{label} ({counts} parameters) is trained in {sized.steps:,} steps, about "
         f"{in_words(total_s)} for {cells} trainings.{late}"
     )
+
+
+def _by_method(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.method, []).append(cell)
+    return groups
+
+
+def _counts(parameters: Mapping[str, int]) -> str:
+    return " and ".join(f"{number:,}" for number in parameters.values())
 
 
 def _lanes(context: RunContext) -> int:

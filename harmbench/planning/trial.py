@@ -6,12 +6,10 @@ crash costs an estimate and no more, and one that takes too long is stopped.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -23,10 +21,10 @@ from pydantic import BaseModel
 
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import HarmbenchError, MethodError
-from harmbench.executors.local import end_with_parent, shared_threads
 from harmbench.method import Method
 from harmbench.planning.plan import Cost
 from harmbench.plugins import Reference
+from harmbench.processes import shared_threads, worker_pool
 from harmbench.storage import read_json
 from harmbench.task import Direction, Pair, Task
 from harmbench.volume import Volume
@@ -95,28 +93,20 @@ def _apart(work: Measure, trial: Trial, longest_s: float) -> Cost:
     # As many at once as cells will run, so that they share what cells will share.
     on_cpu = trial.device == "cpu"
     count = min(trial.jobs, os.cpu_count() or 1) if on_cpu else 1
-    with shared_threads(trial.jobs if on_cpu else 1):
-        pool = ProcessPoolExecutor(
-            count, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
-        )
-        ends = time.monotonic() + longest_s
-        try:
+    ends = time.monotonic() + longest_s
+    try:
+        with shared_threads(trial.jobs if on_cpu else 1), worker_pool(count) as pool:
             futures = [pool.submit(work, trial) for _ in range(count)]
             return _mean([f.result(timeout=max(0.0, ends - time.monotonic())) for f in futures])
-        except Late as error:
-            raise MethodError(f"a trial took longer than {longest_s:.0f} s") from error
-        except BrokenProcessPool as error:
-            raise MethodError("a trial's process was killed (out of memory?)") from error
-        except HarmbenchError:
-            raise
-        except (Exception, SystemExit) as error:
-            # The cells of the method will tell more.
-            raise MethodError(f"a trial failed with {type(error).__name__}: {error}") from error
-        finally:
-            # A trial that is late is not waited for.
-            for process in list((getattr(pool, "_processes", None) or {}).values()):
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
+    except Late as error:
+        raise MethodError(f"a trial took longer than {longest_s:.0f} s") from error
+    except BrokenProcessPool as error:
+        raise MethodError("a trial's process was killed (out of memory?)") from error
+    except HarmbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        # The method's cells will fail with the full traceback.
+        raise MethodError(f"a trial failed with {type(error).__name__}: {error}") from error
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import Mask, Matrix
 from harmbench.cohorts.base import rescale_volume
 from harmbench.errors import PreparationError, VolumeError
 from harmbench.preparation.grid import (
-    Chain,
     Grid,
+    TransformChain,
     crop_grid,
     isotropic_grid,
     resample,
@@ -26,11 +26,9 @@ from harmbench.volume import FileSpace, Step, Volume
 
 __all__ = ["PreparedScan", "prepare_scans", "restore"]
 
-Mask = NDArray[np.bool_]
-Matrix = NDArray[np.float64]
 
-# Room around the reference's brain in which the other brains are looked for, and the little of it
-# that registration sees.
+# Margin around the reference's brain in which the other brains must lie, and the smaller margin of
+# the images that are registered.
 _SEARCH_MM = 40.0
 _RIM_MM = 8.0
 _LEAST_SHARE = 0.05
@@ -41,19 +39,20 @@ class PreparedScan:
     """A prepared session.
 
     Attributes:
-        volume: on the common grid, 0 outside the brain; in [0, 1] unless scaling is off, then
-            counted from the intensity that means no signal.
+        volume: on the common grid, 0 outside the brain; in [0, 1], or, where scaling is off, the
+            intensities above the level of no signal (`CleanScan.zero`).
         brain: mask on the same grid.
         chain: from points of the common grid to points of the scan.
         alignment: how the session was registered; `None` for the reference.
-        limits: the intensities that became 0 and 1, counted likewise; `None` where scaling is off.
-        before, linear: the scan on the same grid and scale with its header alone, and with the
-            linear part of the alignment alone.
+        limits: the intensities, above the same level, that became 0 and 1; `None` where scaling is
+            off.
+        before, linear: the scan on the same grid and scale, resampled by its header only, and by
+            the linear part of the alignment only.
     """
 
     volume: Volume
     brain: Mask
-    chain: Chain
+    chain: TransformChain
     alignment: Alignment | None
     limits: tuple[float, float] | None
     before: Volume
@@ -69,7 +68,7 @@ def prepare_scans(
         scans: session to scan.
         reference: the session that the others are brought to.
         settings: how.
-        folder: where displacement fields are kept.
+        folder: where displacement fields are written.
 
     Raises:
         PreparationError: registration failed, the brain does not fit into the common grid, or the
@@ -126,7 +125,7 @@ def _register_all(
 
 
 def _brain_image(scan: CleanScan, spacing_mm: float | None) -> Volume:
-    """What registration sees: the brain alone, on its isotropic grid, with a little room."""
+    """Return the image that is registered: the brain alone, on its isotropic grid, with a margin."""
     grid = isotropic_grid(scan.raw, spacing_mm)
     grid = _around(grid, resample_mask(scan.brain, scan.raw, grid), _RIM_MM)
     inside = resample_mask(scan.brain, scan.raw, grid)
@@ -134,7 +133,7 @@ def _brain_image(scan: CleanScan, spacing_mm: float | None) -> Volume:
 
 
 def _around(grid: Grid, brain: Mask, room_mm: float) -> Grid:
-    """The part of a grid, or more than it, that holds a brain and room on every side."""
+    """Crop or extend a grid, so that it holds a brain with a margin on every side."""
     room = np.ceil(room_mm / np.array(grid.spacing_mm)).astype(int)
     size = [int(np.ptp(np.flatnonzero(brain.any(axis=_others(axis))))) + 1 for axis in range(3)]
     x, y, z = (int(n + 2 * r) for n, r in zip(size, room, strict=True))
@@ -150,8 +149,11 @@ def _chains(
     reference: str,
     alignments: Mapping[str, Alignment],
     settings: PrepareSettings,
-) -> dict[str, Chain]:
-    """From the common grid to each scan: half the way back for the reference, where asked for."""
+) -> dict[str, TransformChain]:
+    """Return the transforms from the common grid to each scan.
+
+    With registration.space=halfway, the reference is moved too, by half of the linear transform.
+    """
     if settings.registration.space == "reference" or not alignments:
         to_reference: tuple[Matrix, ...] = ()
     else:
@@ -161,15 +163,15 @@ def _chains(
             )
         (alignment,) = alignments.values()
         to_reference = (np.asarray(np.linalg.inv(halfway(alignment.linear)), dtype=np.float64),)
-    chains = {reference: Chain(to_reference)}
+    chains = {reference: TransformChain(to_reference)}
     for session, alignment in alignments.items():
         warp = () if alignment.warp is None else (alignment.warp,)
-        chains[session] = Chain((*to_reference, *warp, alignment.linear))
+        chains[session] = TransformChain((*to_reference, *warp, alignment.linear))
     return chains
 
 
 def _check_found(brains: Mapping[str, Mask], scans: Mapping[str, CleanScan], grid: Grid) -> None:
-    """Refuse sessions that lie outside the room in which they were looked for."""
+    """Refuse sessions whose brain lies outside the search margin."""
     voxel_mm3 = float(np.prod(grid.spacing_mm))
     for session, mask in brains.items():
         scan = scans[session]
@@ -184,8 +186,8 @@ def _check_found(brains: Mapping[str, Mask], scans: Mapping[str, CleanScan], gri
 def _finish(
     scan: CleanScan,
     grid: Grid,
-    chain: Chain,
-    reference_chain: Chain,
+    chain: TransformChain,
+    reference_chain: TransformChain,
     alignment: Alignment | None,
     space: FileSpace | None,
     settings: PrepareSettings,
@@ -196,7 +198,7 @@ def _finish(
     made = Volume(data, grid.affine, space=space, history=(step,))
     volume, limits = _normalized(made, brain, settings)
 
-    def on_same_scale(chain: Chain) -> Volume:
+    def on_same_scale(chain: TransformChain) -> Volume:
         inside = resample_mask(scan.brain, scan.raw, grid, chain)
         other = resample(scan.corrected, grid, chain, settings.interpolation)
         if limits is not None:
@@ -206,7 +208,7 @@ def _finish(
     if alignment is None:
         return PreparedScan(volume, brain, chain, None, limits, volume, volume)
     links = tuple(link for link in chain.links if not isinstance(link, Path))
-    linear = volume if alignment.warp is None else on_same_scale(Chain(links))
+    linear = volume if alignment.warp is None else on_same_scale(TransformChain(links))
     before = on_same_scale(reference_chain)
     return PreparedScan(volume, brain, chain, alignment, limits, before, linear)
 
@@ -236,8 +238,8 @@ def restore(
         volume: on the grid of `prepared`, in its intensities.
         scan: the scan before preparation.
         prepared: how it was prepared; without a registration.
-        units: `prepared` keeps the intensities; `scan` undoes their scaling, multiplies the scan's
-            bias field back in, and counts from the scan's own zero.
+        units: `prepared` keeps the intensities; `scan` undoes their scaling, multiplies by the
+            scan's bias field, and adds the scan's level of no signal.
 
     Returns:
         A volume on the scan's own grid, 0 outside its brain, that is written like the scan's file.
@@ -247,12 +249,12 @@ def restore(
     """
     if prepared.chain.links:
         raise PreparationError(
-            "a registered scan is not brought back: its transform has no inverse here"
+            "a registered scan cannot be brought back: its transform is not inverted"
         )
     raw = scan.raw
     grid = Grid(raw.shape, raw.affine)
-    # At the brain's edge, interpolation mixes in the zeros around it: the share of brain in each
-    # voxel takes them out again.
+    # At the brain's edge, interpolation includes the zeros around it: divide by the interpolated
+    # share of brain.
     share = resample(volume.with_data(prepared.brain.astype(np.float32)), grid)
     data = resample(volume, grid) / np.maximum(share, _LEAST_SHARE)
     if units == "scan":

@@ -15,7 +15,7 @@ from harmbench.volume import Volume
 
 __all__ = ["bias_field"]
 
-# N4 leaves out what is not above 0; interpolation leaves a few voxels there.
+# N4 ignores voxels that are not above 0. Interpolation leaves a few such voxels in a brain.
 _MOST_BELOW_ZERO = 0.02
 
 
@@ -25,9 +25,9 @@ def bias_field(
     """Estimate the field that a scan was multiplied with (N4, Tustison et al., IEEE TMI 2010).
 
     Args:
-        scan: the raw scan; its values count from no signal.
-        mask: the brain, shape (x, y, z); the field is estimated there and continued beyond.
-        settings: how.
+        scan: the raw scan; 0 is the intensity of no signal.
+        mask: the brain, shape (x, y, z); the field is estimated there and extrapolated outside.
+        settings: of the correction.
 
     Returns:
         Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
@@ -46,7 +46,7 @@ def bias_field(
     centre = float(field[mask].mean())
     if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
         raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
-    # Far from the brain the spline is extrapolated, and means nothing: it must not divide by 0.
+    # Far from the brain the extrapolated spline has no meaning; avoid a division by 0.
     return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)
 
 
@@ -75,7 +75,7 @@ def _n4(
 
 
 def _brightest(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The brightest of three classes of the brain, by Otsu's thresholds: white matter in T1w."""
+    """Return the brightest of three classes of the brain by Otsu's thresholds: white matter in T1w."""
     from skimage.filters import threshold_multiotsu  # a slow import, not for the command line
 
     low, high = np.percentile(data[mask], (0.1, 99.9))

@@ -1,4 +1,4 @@
-"""What is checked before a preparation starts: outputs apart, no scan twice, what lies there."""
+"""Checks before a preparation starts: the output folder, repeated scans, subjects of earlier runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_place(out: Path, cohort: Cohort) -> None:
 
 
 def refuse_repeats(cohort: Cohort, workers: int) -> None:
-    """Raise `CohortError` where a scan is there twice; scans that cannot be read are left out."""
+    """Raise `CohortError` where a scan occurs twice; scans that cannot be read are ignored."""
 
     def look(scan: Scan) -> Fingerprint | None:
         try:
@@ -43,7 +43,7 @@ def refuse_repeats(cohort: Cohort, workers: int) -> None:
 
 
 def withdrawn(out: Path, folders: Collection[str]) -> list[Note]:
-    """Name subjects that lie in `out` from an earlier preparation, and are not in the data now.
+    """Return notes on subjects in `out` from an earlier preparation that the data no longer has.
 
     Args:
         out: folder of the derivative.

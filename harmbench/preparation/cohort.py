@@ -1,42 +1,37 @@
-"""From raw scans to a prepared data set: subjects in parallel, each whole or not at all."""
+"""From raw scans to a prepared data set. Subjects run in parallel; each is written whole or not at all."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import psutil
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.data import DataSettings, open_cohort
-from harmbench.cohorts.whole_subjects import discard, intact, read_record, sweep
+from harmbench.cohorts.whole_subjects import intact, sweep
 from harmbench.errors import CohortError, PreparationError, VolumeError, suggest
 from harmbench.executors import Died, LocalExecutor
 from harmbench.files.geometry import FileSpace, some_guessed
 from harmbench.files.kinds import why_no_file
-from harmbench.notes import Note, from_records, summarize
+from harmbench.notes import Note, summarize
 from harmbench.preparation.checks import check_place, refuse_repeats, withdrawn
 from harmbench.preparation.derivative import (
     describe,
     labels,
-    write_participants,
 )
-from harmbench.preparation.qc import write_qc_page
-from harmbench.preparation.qc.numbers import NUMBERS, flag
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
-from harmbench.preparation.subject import SubjectJob, prepare_subject
+from harmbench.preparation.subject import SubjectJob, SubjectResult, prepare_subject
+from harmbench.preparation.summary import PrepareSummary, write_summary
 from harmbench.progress import Display
-from harmbench.storage import atomic
 from harmbench.volume import read_space
 
-__all__ = ["PrepareSummary", "prepare_cohort"]
+__all__ = ["prepare_cohort"]
 
 log = logging.getLogger(__name__)
 
@@ -46,26 +41,6 @@ _Spaces = dict[tuple[str, str], tuple[FileSpace, tuple[Note, ...]]]
 
 # Peak of one process at 1 mm, measured, rounded up.
 _SUBJECT_GB = 3.0
-_TABLE = "preparation.tsv"
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareSummary:
-    """How a preparation ended.
-
-    Attributes:
-        page: the QC page.
-        prepared: subjects that are prepared.
-        flagged: those among them with something conspicuous.
-        failed: subjects that could not be prepared, each with the reason.
-        notes: what was found while the scans were prepared, and not said before.
-    """
-
-    page: Path
-    prepared: tuple[str, ...]
-    flagged: tuple[str, ...]
-    failed: Mapping[str, str]
-    notes: tuple[Note, ...] = ()
 
 
 def prepare_cohort(
@@ -88,8 +63,8 @@ def prepare_cohort(
       preparation.tsv  qc.html   status, numbers and flags of every subject; logs/: times, errors
     ```
 
-    A subject that fails is reported and the rest goes on. What was prepared before with the same
-    settings, scans and software is kept.
+    A subject that fails is reported, and the others go on. Subjects that were prepared before from
+    the same scans with the same settings and software are kept.
 
     Args:
         data: the raw scans: a manifest, a BIDS folder, or the simulated raw cohort.
@@ -97,8 +72,8 @@ def prepare_cohort(
         settings: what to do.
         jobs: subjects at a time; by default one per core, as far as memory allows.
         memory_gb: bound on the memory of all of them together; by default what is available.
-        overwrite: prepare anew what `out` holds with other settings.
-        say: told what happens.
+        overwrite: whether to prepare again what `out` holds with other settings.
+        say: called with each status line.
 
     Raises:
         HarmbenchError: the data, a setting, the software or `out` is not usable; nothing was
@@ -108,11 +83,7 @@ def prepare_cohort(
     settings = settings or PrepareSettings()
     stripper = make_stripper(settings.strip)
     cores = os.cpu_count() or 1
-    with Display("cohort", 1) as display:
-        cohort = open_cohort(data, display, cores)
-    check_place(out, cohort)
-    if not cohort.scans:
-        raise CohortError("the cohort has no scans")
+    cohort = _open(data, out, cores)
     spaces = _spaces(cohort)
     reference = _reference(cohort, settings, spaces)
     work, failed = _jobs(cohort, out.absolute(), settings, reference, spaces)
@@ -122,23 +93,43 @@ def prepare_cohort(
         refuse_repeats(cohort, cores)
     describe(out, cohort, settings, reference, overwrite=overwrite)
     sweep(out)
-    folders = {f"sub-{label}" for label in labels(cohort.subjects, "subject").values()}
-    found = [note for _, notes in spaces.values() for note in notes]
-    cohort = replace(cohort, notes=(*cohort.notes, *withdrawn(out, folders), *found))
-    for line in summarize(cohort.notes):
-        say(f"note: {line}")
-    for job in usable:
-        if job not in waiting:
-            say(f"{job}: prepared before")
+    cohort = _with_notes(cohort, out, spaces)
+    lines = [f"note: {line}" for line in summarize(cohort.notes)]
+    for line in [*lines, *(f"{job}: prepared before" for job in usable if job not in waiting)]:
+        say(line)
     count = _parallel(jobs, memory_gb, len(waiting))
     say(f"{len(waiting)} subjects to prepare, {count} at a time; skull stripper {stripper.version}")
+    failed |= _prepare_all(waiting, count)
+    return write_summary(cohort, work, failed, out, settings, reference)
+
+
+def _open(data: DataSettings, out: Path, cores: int) -> Cohort:
+    """Open the cohort of raw scans, and check that it may be prepared into `out`."""
+    with Display("cohort", 1) as display:
+        cohort = open_cohort(data, display, cores)
+    check_place(out, cohort)
+    if not cohort.scans:
+        raise CohortError("the cohort has no scans")
+    return cohort
+
+
+def _with_notes(cohort: Cohort, out: Path, spaces: _Spaces) -> Cohort:
+    """Add the notes on removed subjects and on the scans' headers to those of the cohort."""
+    folders = {f"sub-{label}" for label in labels(cohort.subjects, "subject").values()}
+    found = [note for _, notes in spaces.values() for note in notes]
+    return replace(cohort, notes=(*cohort.notes, *withdrawn(out, folders), *found))
+
+
+def _prepare_all(jobs: Sequence[SubjectJob], count: int) -> dict[str, str]:
+    """Prepare subjects, `count` at a time; return the reasons of those that failed."""
+    failed: dict[str, str] = {}
     executor = LocalExecutor(count)
-    with Display("subjects", len(waiting)) as display:
-        for job, result in executor.run(prepare_subject, waiting, display, _line):
-            error = result.reason if isinstance(result, Died) else result["error"]
+    with Display("subjects", len(jobs)) as display:
+        for job, result in executor.run(prepare_subject, jobs, display, _line):
+            error = result.reason if isinstance(result, Died) else result.error
             if error:
                 failed[job.subject] = error
-    return _report(cohort, work, failed, out, settings, reference)
+    return failed
 
 
 def _spaces(cohort: Cohort) -> _Spaces:
@@ -147,7 +138,7 @@ def _spaces(cohort: Cohort) -> _Spaces:
     for key, scan in cohort.scans.items():
         try:
             spaces[key] = read_space(scan.path)
-        except VolumeError as error:  # said where the subject is prepared
+        except VolumeError as error:  # reported where the subject is prepared
             log.debug("%s", error)
     return spaces
 
@@ -164,7 +155,7 @@ def _reference(cohort: Cohort, settings: PrepareSettings, spaces: _Spaces) -> st
     sizes: dict[str, list[float]] = {session: [] for session in cohort.sessions}
     for (_, session), (space, _) in spaces.items():
         sizes[session].append(abs(float(np.linalg.det(space.affine[:3, :3]))))
-    # Rounded: scanners write 1 mm as 0.99999. Of equal ones the last, usually the newest, is taken.
+    # Scanners write 1 mm as 0.99999, hence rounded. Among equal ones take the last, usually the newest.
     return min(
         reversed(cohort.sessions),
         key=lambda s: round(float(np.median(sizes[s])), 3) if sizes[s] else np.inf,
@@ -194,7 +185,7 @@ def _jobs(
 
 
 def _unusable(subject: str, scans: Mapping[str, Scan], spaces: _Spaces) -> str | None:
-    """Say which of a subject's files is not there, or that its sessions disagree on left and right."""
+    """Say which file of a subject is missing, or that its sessions disagree on left and right."""
     files = [file for scan in scans.values() for file in (scan.path, scan.mask) if file is not None]
     absent = [f"{file}: {problem}" for file in files if (problem := why_no_file(file))]
     known = {
@@ -219,82 +210,9 @@ def _parallel(jobs: int | None, memory_gb: float | None, waiting: int) -> int:
     return max(1, min(jobs or os.cpu_count() or 1, fits, max(1, waiting)))
 
 
-def _line(job: SubjectJob, result: dict[str, Any] | Died) -> str:
+def _line(job: SubjectJob, result: SubjectResult | Died) -> str:
     if isinstance(result, Died):
         return f"{job}: failed, {result.reason}"
-    if result["error"]:
-        return f"{job}: failed, {result['error']}"
-    return f"{job}: ok ({result['seconds']:.0f} s)"
-
-
-def _report(
-    cohort: Cohort,
-    work: Sequence[SubjectJob],
-    failed: Mapping[str, str],
-    out: Path,
-    settings: PrepareSettings,
-    reference: str,
-) -> PrepareSummary:
-    """Write the tables and the QC page from the subjects' records."""
-    rows: list[dict[str, Any]] = []
-    people, pictures = [], {}
-    told = {(note.kind, note.text) for note in cohort.notes}
-    found: list[Note] = []
-    for job in work:
-        if job.subject in failed:
-            # What lies there was made from other scans or with other settings.
-            if (job.root / job.folder).is_dir():
-                discard(job.root / job.folder)
-            continue
-        record = read_record(job.root, job.folder)
-        if record is None:
-            raise PreparationError(f"{job.root / job.folder}: its record is gone or damaged")
-        person = record["participant"]
-        people.append(person)
-        # What the header alone told is among the cohort's notes.
-        known = from_records(person.get("notes", []))
-        found += [note for note in known if (note.kind, note.text) not in told]
-        pictures[job.subject] = out / job.folder / "figures" / person["picture"]
-        rows += [{"subject": job.subject, "status": "ok", **own} for own in person["numbers"]]
-    for row, flags in zip(rows, flag(rows), strict=True):
-        row["flagged"] = [name for name, _ in flags]
-        row["flags"] = [sentence for _, sentence in flags]
-    try:
-        write_participants(out, people)
-        _write_table(rows, failed, out)
-        page = write_qc_page(
-            out,
-            title=f"Preparation of {cohort.description}",
-            simulated=cohort.simulated,
-            settings=settings.model_dump(mode="json"),
-            rows=rows,
-            columns=NUMBERS,
-            pictures=pictures,
-            failures=failed,
-            notes=(
-                f"All sessions of a subject lie on one grid; the reference session is {reference}.",
-                *summarize([*cohort.notes, *found]),
-            ),
-        )
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{error.strerror or error}: the tables and the QC page cannot be written; prepared "
-            "subjects are intact, give the same command again",
-            str(out),
-        ) from error
-    flagged = tuple(dict.fromkeys(row["subject"] for row in rows if row["flags"]))
-    return PrepareSummary(page, tuple(pictures), flagged, failed, tuple(found))
-
-
-def _write_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str], out: Path) -> None:
-    names = [column.name for column in NUMBERS]
-    table = [{**row, "flags": " ".join(row["flags"])} for row in rows]
-    table += [
-        {"subject": subject, "session": "", "status": "failed", "flags": reason}
-        for subject, reason in failed.items()
-    ]
-    columns = ["subject", "session", "status", *names, "flags"]
-    frame = pd.DataFrame(table, columns=columns)
-    with atomic(out / _TABLE) as temporary:
-        frame.to_csv(temporary, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+    if result.error:
+        return f"{job}: failed, {result.error}"
+    return f"{job}: ok ({result.seconds:.0f} s)"

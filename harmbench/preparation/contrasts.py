@@ -1,4 +1,4 @@
-"""Which steps of preparation are made for which contrast: the suffix of a BIDS name says it."""
+"""Which steps of preparation are suitable for which contrast, by the suffix of the BIDS name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harmbench.segmentation.contrast import contrast_of_file
 __all__ = ["MAPS", "NO_ANATOMY", "T1_WEIGHTED", "check_steps"]
 
 T1_WEIGHTED = frozenset({"T1w", "UNIT1", "FLASH", "inplaneT1"})
-"""White matter is the brightest tissue: what deepbet was trained on, and bias.white_matter needs."""
+"""White matter is the brightest tissue. deepbet was trained on these; bias.white_matter needs them."""
 
 MAPS = frozenset(
     {
@@ -22,7 +22,7 @@ MAPS = frozenset(
         *("MTRmap", "MTsat", "MTVmap", "MWFmap", "Chimap", "S0map"),
     }
 )
-"""Quantities: a value has a unit, and no field multiplies it."""
+"""Quantitative maps: values have a unit, and no bias field multiplies them."""
 
 NO_ANATOMY = frozenset(
     {
@@ -30,21 +30,23 @@ NO_ANATOMY = frozenset(
         *("phasediff", "phase1", "phase2", "pet", "CT", "mask", "dseg", "probseg"),
     }
 )
-"""What is not an anatomical image of magnetic resonance."""
+"""Images that are not anatomical magnetic resonance images."""
 
 
 def check_steps(scan: Path, settings: PrepareSettings) -> list[Note]:
-    """Check that every step is made for the contrast of a scan.
+    """Check that every step is suitable for the contrast of a scan.
 
     Returns:
-        Notes on steps that were not made for it.
+        Notes on steps that were not designed for it.
 
     Raises:
         PreparationError: a step would give a wrong result.
     """
     part = re.search(r"_part-(phase|real|imag)_", scan.name)
     if part is not None:
-        raise PreparationError(f"part-{part[1]} is no magnitude image: no brain, no bias field")
+        raise PreparationError(
+            f"part-{part[1]} is no magnitude image: it shows no brain and has no bias field"
+        )
     suffix = contrast_of_file(scan)
     if suffix is None:
         return []
@@ -66,8 +68,8 @@ def _refused(suffix: str, settings: PrepareSettings) -> Iterator[str]:
         )
     if settings.bias.white_matter and suffix not in T1_WEIGHTED:
         yield (
-            f"bias.white_matter takes the brightest tissue for white matter, which in {suffix} it is "
-            "not; switch it off"
+            f"bias.white_matter takes the brightest tissue for white matter, which it is not in "
+            f"{suffix}; switch it off"
         )
 
 
@@ -77,4 +79,4 @@ def _doubtful(suffix: str, settings: PrepareSettings) -> Iterator[str]:
     if settings.bias.method == "n4" and suffix == "UNIT1":
         yield "UNIT1 is a ratio without a receive field: N4 has nothing to correct"
     if settings.normalize.method == "percentile" and suffix in MAPS:
-        yield f"{suffix} is a map of a quantity: scaling to [0, 1] takes its unit away"
+        yield f"{suffix} is a map of a quantity: scaling to [0, 1] removes its unit"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
         prepared: a `*_desc-prepared_T1w.nii.gz`; its sidecar is read.
 
     Returns:
-        `None` where the sidecar does not tell.
+        `None` where the sidecar does not have it.
     """
     steps_done = sidecar_fields(prepared).get("Steps")
     for step in steps_done if isinstance(steps_done, list) else ():
@@ -90,7 +90,7 @@ def raw_spacing_mm(prepared: Path) -> tuple[float, float, float] | None:
 def describe(
     root: Path, cohort: Cohort, settings: PrepareSettings, reference: str, *, overwrite: bool
 ) -> None:
-    """Write `dataset_description.json`, where it is not there already.
+    """Write `dataset_description.json` unless it is already there.
 
     Raises:
         PreparationError: the folder holds something else, or scans prepared in another way.
@@ -126,7 +126,9 @@ def describe(
     )
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
+def _differences(
+    before: Mapping[str, object], after: Mapping[str, object], where: str = ""
+) -> list[str]:
     found = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
@@ -137,7 +139,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any], where: str
     return found
 
 
-def write_participants(root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_participants(root: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write `participants.tsv`: participant_id and group of each finished subject."""
     lines = ["participant_id\tgroup", *(f"{r['participant_id']}\t{r['group']}" for r in rows)]
     write_text(root / _PARTICIPANTS, "\n".join(lines) + "\n")
@@ -149,31 +151,15 @@ def steps(
     stripper: SkullStripper,
     settings: PrepareSettings,
     reference: str,
-) -> list[dict[str, Any]]:
-    """Describe what was done to a scan, in order, with parameters and versions."""
-    from importlib.metadata import version
-
-    ants = f"antspyx {version('antspyx')}"
-    inside = clean.bias[clean.brain]
-    found: list[dict[str, Any]] = [
+) -> list[dict[str, object]]:
+    """Describe each step that was applied to a scan, in order, with parameters and versions."""
+    found: list[dict[str, object]] = [
         {
             "name": "reorient",
             "to": settings.orientation,
             "raw_spacing_mm": [round(mm, 6) for mm in clean.raw.spacing_mm],
         },
-        {
-            "name": "strip",
-            "method": stripper.name,
-            "software": stripper.version,
-            "mask_ml": round(brain_volume_ml(clean.brain, clean.raw), 1),
-        },
-        *([{"name": "subtract", "value": float(f"{clean.zero:.7g}")}] if clean.zero else ()),
-        {
-            "name": "bias",
-            **settings.bias.model_dump(mode="json"),
-            "software": ants,
-            "field": [round(float(v), 4) for v in np.percentile(inside, (1, 99))],
-        },
+        *_cleaning_steps(clean, stripper, settings),
     ]
     if prepared.alignment is not None:
         found.append(
@@ -184,7 +170,7 @@ def steps(
                 "linear": np.round(prepared.alignment.linear, 9).tolist(),
                 "jacobian": [round(v, 4) for v in prepared.alignment.jacobian],
                 "seed": SEED,
-                "software": ants,
+                "software": _ants(),
             }
         )
     found.append(
@@ -194,7 +180,7 @@ def steps(
             "spacing_mm": [round(mm, 6) for mm in prepared.volume.spacing_mm],
             "space": settings.registration.space,
             "smoothing": _smoothing(settings, reference),
-            "software": ants,
+            "software": _ants(),
         }
     )
     limits = prepared.limits
@@ -207,6 +193,32 @@ def steps(
     )
     found.append({"name": "crop", "shape": list(prepared.volume.shape)})
     return found
+
+
+def _cleaning_steps(
+    clean: CleanScan, stripper: SkullStripper, settings: PrepareSettings
+) -> list[dict[str, object]]:
+    """Describe skull stripping, the shift of the intensities' zero, and the bias field."""
+    inside = clean.bias[clean.brain]
+    return [
+        {
+            "name": "strip",
+            "method": stripper.name,
+            "software": stripper.version,
+            "mask_ml": round(brain_volume_ml(clean.brain, clean.raw), 1),
+        },
+        *([{"name": "subtract", "value": float(f"{clean.zero:.7g}")}] if clean.zero else ()),
+        {
+            "name": "bias",
+            **settings.bias.model_dump(mode="json"),
+            "software": _ants(),
+            "field": [round(float(v), 4) for v in np.percentile(inside, (1, 99))],
+        },
+    ]
+
+
+def _ants() -> str:
+    return f"antspyx {version('antspyx')}"
 
 
 def _smoothing(settings: PrepareSettings, reference: str) -> str:
@@ -222,14 +234,14 @@ def write_session(
     folder: Path,
     stem: Path,
     prepared: PreparedScan,
-    done: Sequence[Mapping[str, Any]],
+    done: Sequence[Mapping[str, object]],
     scan: Scan,
     session: str,
     notes: Sequence[Note] = (),
 ) -> None:
     """Write a session's volume, mask, transforms and sidecars below `folder`.
 
-    The sidecar keeps `notes` on the raw scan, so that they reach what is made of the volume.
+    The sidecar keeps `notes` on the raw scan, so that runs on the volume show them.
     """
     base = folder / stem
     image = write(prepared.volume, base.with_name(f"{base.name}_desc-prepared_T1w.nii.gz"))
@@ -256,9 +268,9 @@ def write_session(
 
 
 def _write_transforms(base: Path, prepared: PreparedScan) -> None:
-    """Write each link of the chain as ANTs reads it, and a note of their order."""
+    """Write each transform of the chain in ANTs' format, and a JSON file with their order."""
     name = f"{base.name}_from-scan_to-prepared_mode-image"
-    files: list[dict[str, Any]] = []
+    files: list[dict[str, object]] = []
     for place, link in enumerate(prepared.chain.links, start=1):
         if isinstance(link, Path):
             file = base.with_name(f"{name}_desc-step{place}_xfm.nii.gz")

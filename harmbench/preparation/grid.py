@@ -1,4 +1,4 @@
-"""The grid of prepared volumes, and the one resampling onto it."""
+"""The grid of prepared volumes, and the resampling onto it."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
+from harmbench.arrays import Mask, Matrix, bounding_box
 from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
-from harmbench.metrics.arrays import bounding_box
 from harmbench.preparation.itk import from_ants, to_ants, write_linear
 from harmbench.preparation.settings import Interpolation
-from harmbench.volume import FileSpace, Volume
+from harmbench.volume import FileSpace, Kind, Volume
 
-__all__ = ["Chain", "Grid", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
+__all__ = ["Grid", "TransformChain", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
 
-Matrix = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosWindowedSinc"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Where the voxels of a volume lie.
+    """Number and position of a volume's voxels.
 
     Attributes:
         shape: voxels along x, y, z.
@@ -45,12 +42,12 @@ class Grid:
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
 
-    def empty(self, kind: Any = "intensity") -> Volume:
+    def empty(self, kind: Kind = "intensity") -> Volume:
         """Return a volume of zeros."""
         return Volume(np.zeros(self.shape, dtype=np.float32), self.affine, kind=kind)
 
     def stored_like(self, space: FileSpace) -> FileSpace:
-        """Return how a file holds this grid in the axis order of another file."""
+        """Return the space of a file with this grid in the axis order of another file."""
         turn = ornt_transform(axcodes2ornt("RAS"), io_orientation(space.affine))
         affine = self.affine @ inv_ornt_aff(turn, self.shape)
         order = np.argsort(turn[:, 0])
@@ -59,11 +56,11 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chain:
+class TransformChain:
     """Transforms from points of the output grid to points of a scan, in the order of application.
 
     Each is a (4, 4) matrix between RAS millimetres, or the file of a displacement field. They are
-    composed, so that a scan is interpolated once, however many there are.
+    composed, so that a scan is interpolated only once.
     """
 
     links: tuple[Matrix | Path, ...] = ()
@@ -72,7 +69,7 @@ class Chain:
 def isotropic_grid(scan: Volume, spacing_mm: float | None) -> Grid:
     """Return the grid along a scan's axes with isotropic voxels, over its field of view.
 
-    The first voxels' centres coincide, so that a scan with such voxels already keeps its own grid.
+    The centres of the first voxels coincide. A scan that has such voxels keeps its grid.
     """
     if spacing_mm is None:
         return Grid(scan.shape, scan.affine)
@@ -89,7 +86,7 @@ def crop_grid(grid: Grid, brain: Mask, shape: tuple[int, int, int] | None) -> Gr
 
     Args:
         grid: the grid of `brain`.
-        brain: all that must stay inside.
+        brain: voxels that must stay inside, shape of the grid.
         shape: voxels along x, y, z; `None` leaves the grid as it is.
 
     Raises:
@@ -119,7 +116,10 @@ def crop_grid(grid: Grid, brain: Mask, shape: tuple[int, int, int] | None) -> Gr
 
 
 def resample(
-    volume: Volume, grid: Grid, chain: Chain | None = None, interpolation: Interpolation = "linear"
+    volume: Volume,
+    grid: Grid,
+    chain: TransformChain | None = None,
+    interpolation: Interpolation = "linear",
 ) -> NDArray[np.float32]:
     """Resample a volume onto a grid, through a chain of transforms, in one interpolation.
 
@@ -136,8 +136,20 @@ def resample(
     return _apply(volume, grid, links, _INTERPOLATORS[interpolation])
 
 
-def resample_mask(mask: Mask, scan: Volume, grid: Grid, chain: Chain | None = None) -> Mask:
-    """Resample a mask: where at least half of it is left by linear interpolation."""
+def resample_mask(
+    mask: Mask, scan: Volume, grid: Grid, chain: TransformChain | None = None
+) -> Mask:
+    """Resample a mask; a voxel is inside where linear interpolation gives at least 0.5.
+
+    Args:
+        mask: shape (x, y, z), on the grid of `scan`.
+        scan: gives the mask's affine.
+        grid: the output's grid.
+        chain: transforms from the output to the scan; `None`: none.
+
+    Returns:
+        Bool, shape of the grid.
+    """
     inside = Volume(mask.astype(np.float32), scan.affine)
     return np.asarray(resample(inside, grid, chain) >= 0.5)
 

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Matrix
 from harmbench.external.antspy import ants_module
 from harmbench.volume import Volume
 
 __all__ = ["from_ants", "linear_matrix", "to_ants", "write_linear"]
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-Matrix = NDArray[np.float64]
 
 
 def to_ants(volume: Volume) -> Any:

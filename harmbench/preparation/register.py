@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
+from harmbench.arrays import Matrix
 from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, linear_matrix, to_ants
@@ -20,21 +20,20 @@ from harmbench.volume import Volume
 
 __all__ = ["Alignment", "halfway", "register"]
 
-Matrix = NDArray[np.float64]
 
 _KINDS = {"rigid": "Rigid", "affine": "Affine", "deformable": "ElasticSyN"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """How one scan was brought onto another.
+    """The transform that aligns one scan with another.
 
     Attributes:
         linear: (4, 4) between RAS millimetres: points of the fixed scan to points of the moving one.
         warp: displacement field of the deformable part, on the fixed scan's grid; applied before
             `linear`. `None` for a linear alignment.
-        jacobian: smallest and largest factor by which a piece of the fixed brain grows when it is
-            mapped to the moving one; not above 0 where the field folds.
+        jacobian: smallest and largest factor by which the local volume of the fixed brain changes when
+            it is mapped to the moving one; 0 or below where the field folds.
     """
 
     linear: Matrix
@@ -43,7 +42,7 @@ class Alignment:
 
 
 def register(fixed: Volume, moving: Volume, transform: Transformation, folder: Path) -> Alignment:
-    """Find the transform that brings one brain onto another.
+    """Find the transform that aligns one brain with another.
 
     Mutual information (Mattes) drives all stages, so that contrasts may differ. `deformable` is
     ANTs' ElasticSyN (Avants et al., Medical Image Analysis 2008): affine, then symmetric
@@ -51,8 +50,8 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
 
     Args:
         fixed, moving: skull-stripped volumes, 0 outside the brain.
-        transform: what is allowed to change; `none` trusts the headers.
-        folder: where a displacement field is kept.
+        transform: its kind; `none` uses the headers only.
+        folder: where a displacement field is written.
 
     Raises:
         PreparationError: registration failed.
@@ -82,10 +81,10 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
 
 
 def halfway(linear: Matrix) -> Matrix:
-    """Half of a linear transform: applied twice it gives the whole.
+    """Return half of a linear transform, shape (4, 4): applied twice it gives the whole.
 
     Raises:
-        PreparationError: the transform has no real square root, as a turn by 180 degrees.
+        PreparationError: the transform has no real square root, such as a rotation by 180 degrees.
     """
     root = sqrtm(linear)
     if np.iscomplexobj(root) and np.abs(root.imag).max() > 1e-6:

@@ -1,4 +1,4 @@
-"""One scan before it meets the other session: read, checked, stripped, freed of its bias field."""
+"""One scan before registration: reading, checks, skull stripping and bias field correction."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Mask
 from harmbench.cohorts.base import Scan
 from harmbench.cohorts.intensities import finite, with_notes
 from harmbench.cohorts.masks import read_mask
@@ -20,20 +21,18 @@ from harmbench.volume import Volume, read
 
 __all__ = ["CleanScan", "clean_scan", "read_raw"]
 
-Mask = NDArray[np.bool_]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanScan:
-    """A scan on its own grid, with what was found in it.
+    """A scan on its own grid, with its brain mask and bias field.
 
     Attributes:
         raw: the scan as it was read.
         brain: mask of the brain, shape (x, y, z).
         bias: the field that the scan was multiplied with, mean 1 in the brain.
-        corrected: the scan less `zero`, divided by the field; the head around the brain is still
-            there, so that interpolation at the brain's edge mixes tissue with tissue.
-        zero: the intensity that means no signal: 0 but in scans with an offset (see `zero_level`).
+        corrected: the scan minus `zero`, divided by the field. It still has the head around the
+            brain, so that interpolation at the brain's edge uses tissue on both sides.
+        zero: the intensity of no signal: 0, except in scans with an offset (see `zero_level`).
     """
 
     raw: Volume
@@ -44,11 +43,11 @@ class CleanScan:
 
 
 def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
-    """Read a raw scan and the mask that came with it.
+    """Read a raw scan and the mask that came with it, both of shape (x, y, z).
 
     Raises:
         VolumeError: a file is missing, damaged, or not a 3D image, or the mask is not this scan's.
-        PreparationError: the values are no image.
+        PreparationError: the values are not those of an image.
     """
     volume = read(scan.path)
     try:
@@ -73,7 +72,7 @@ def clean_scan(scan: Scan, stripper: SkullStripper, settings: PrepareSettings) -
     Raises:
         VolumeError: see `read_raw`.
         PreparationError: the scan is not usable, no plausible brain was found, or a step failed or
-            is not made for the scan's contrast.
+            is not suitable for the scan's contrast.
     """
     raw, given = read_raw(scan)
     try:

@@ -1,4 +1,4 @@
-"""What preparation does, step by step; every step can be switched off."""
+"""Settings of each preparation step; every step can be switched off."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class StripSettings(Settings):
     method: Stripping = Field(
         "deepbet",
         description="`deepbet`, `hd-bet` (an extra), `bet` (FSL), `mask` (a mask that comes with "
-        "each scan), or `none` (scans are stripped: the brain is what lies above 0, or "
-        "differs from a background of one other value)",
+        "each scan), or `none` (scans are stripped: the brain is every voxel above 0, or "
+        "that differs from a background of one other value)",
     )
     plausible_ml: tuple[float, float] = Field(
         (700.0, 2300.0),
-        description="smallest and largest volume of a brain mask that is believed, in ml",
+        description="smallest and largest plausible volume of a brain mask, in ml",
     )
     hd_bet_weights: Path | None = Field(
         None, description="folder of HD-BET's weights; by default where HD-BET itself keeps them"
@@ -58,7 +58,7 @@ class BiasSettings(Settings):
 
     method: Literal["n4", "none"] = Field("n4", description="`n4` or `none`")
     shrink_factor: int = Field(4, ge=1, le=8, description="voxels that are taken together")
-    # A fourth resolution, ANTs' default, has knots every 25 mm: within a brain mask it fits anatomy.
+    # A fourth resolution, as in ANTs' default, has knots every 25 mm: in a brain mask it fits anatomy.
     iterations: tuple[int, ...] = Field(
         (50, 50, 50),
         min_length=1,

@@ -1,22 +1,20 @@
-"""One subject of a preparation: from raw files to a folder that appears whole or not at all."""
+"""One subject of a preparation: from raw files to a folder that is written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import json
 import logging
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Scan
-from harmbench.cohorts.whole_subjects import publish
+from harmbench.cohorts.whole_subjects import new_subject, publish
 from harmbench.errors import HarmbenchError
 from harmbench.files.sidecars import sidecar_fields
 from harmbench.meter import Meter
@@ -36,14 +34,14 @@ from harmbench.preparation.strip import make_stripper
 from harmbench.storage import file_key, key_of
 from harmbench.task import Progress
 
-__all__ = ["SubjectJob", "prepare_subject"]
+__all__ = ["SubjectJob", "SubjectResult", "prepare_subject"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectJob:
-    """One subject's work: what a worker process needs to know."""
+    """All that a worker process needs to prepare one subject."""
 
     subject: str
     label: str
@@ -81,15 +79,21 @@ class SubjectJob:
         return key_of("prepare", self.settings.model_dump(mode="json"), own, files, software, code)
 
 
-def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
-    """Prepare one subject and return `error` (empty if it went well) and `seconds`; never raises."""
+@dataclass(frozen=True, slots=True)
+class SubjectResult:
+    """How the work on a subject ended: the error, empty where there was none, and the time it took."""
+
+    error: str
+    seconds: float
+
+
+def prepare_subject(job: SubjectJob, progress: Progress) -> SubjectResult:
+    """Prepare one subject; never raises."""
     start = time.perf_counter()
     error = ""
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".new-{job.folder}-", dir=job.root, ignore_cleanup_errors=True
-        ) as temporary:
-            _make(job, Path(temporary), progress)
+        with new_subject(job.root, job.folder) as made:
+            _make(job, made, progress)
     except HarmbenchError as found:
         error = str(found)
         _write_log(job, error)
@@ -100,7 +104,7 @@ def prepare_subject(job: SubjectJob, progress: Progress) -> dict[str, Any]:
     except Exception as found:  # noqa: BLE001 - one subject's failure must not end the others
         error = f"{type(found).__name__}: {found} (logs/{job.folder}.log has the traceback)"
         _write_log(job, traceback.format_exc())
-    return {"error": error, "seconds": time.perf_counter() - start}
+    return SubjectResult(error, time.perf_counter() - start)
 
 
 def _write_log(job: SubjectJob, text: str, ending: str = "log") -> None:
@@ -146,9 +150,9 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
     row = {"participant_id": job.folder, "group": job.group, "numbers": rows}
     row |= {"picture": f"{picture.name}.png", "notes": to_records(notes)}
     publish(made, job.root, job.folder, row, job.key)
-    # Times differ from run to run: they stand apart from what is the same every time.
+    # Times differ from run to run; they are kept apart, so that the record is reproducible.
     _write_log(job, json.dumps({"stages": stages}, indent=2), "json")
 
 
 def _measured(meter: Meter) -> dict[str, float]:
-    return {"wall_s": round(meter.wall_s, 2), "peak_memory_mb": round(meter.peak_memory_mb, 1)}
+    return {"wall_s": round(meter.wall_s, 2), "peak_memory_mib": round(meter.peak_memory_mib, 1)}

@@ -1,10 +1,10 @@
-"""The intensity that means no signal: what multiplies a scan, as a bias field does, leaves it alone."""
+"""The intensity of no signal, which a multiplicative bias field does not change."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import Mask
 from harmbench.cohorts.intensities import background_value, edge_values
 from harmbench.errors import PreparationError
 from harmbench.notes import Note
@@ -12,21 +12,20 @@ from harmbench.volume import Volume
 
 __all__ = ["count_from_zero", "zero_level"]
 
-Mask = NDArray[np.bool_]
 
-# In units of the brain's median above the background. An offset up to the first is left alone, as it
-# may be noise. The background is known where it varies by less than the second. The darkest percent
-# of a brain lies nearer to air than the third: else the background's value is a mark, such as -1024.
+# In units of the brain's median above the background. An offset below the first may be noise and is
+# ignored. The background is uniform if it varies by less than the second. The darkest percent of a brain
+# is nearer to air than the third; otherwise the background's value is a marker, such as -1024.
 _OFFSET, _UNIFORM, _DARK, _NEAR = 0.25, 0.3, 0.5, 0.1
 
 
 def zero_level(scan: Volume, brain: Mask) -> float | None:
-    """Find the intensity that means no signal; `None` where that cannot be known.
+    """Find the intensity of no signal; `None` where it cannot be known.
 
     It is 0, unless the brain (its darkest percent) lies below 0, or the background on the edges of
-    the volume is uniform and lies above 0 by more than a quarter of the brain's level. Then it is the
-    level of the background, provided that the brain lies above it: not so in scans whose z-scores
-    were computed within the brain.
+    the volume is uniform and above 0 by more than a quarter of the brain's level. Then it is the
+    level of the background, if the brain lies above it. This fails for scans whose z-scores were
+    computed within the brain.
 
     Args:
         scan: finite, shape (x, y, z).
@@ -46,16 +45,17 @@ def zero_level(scan: Volume, brain: Mask) -> float | None:
 def count_from_zero(
     scan: Volume, brain: Mask, multiplied: bool
 ) -> tuple[Volume, float, tuple[Note, ...]]:
-    """Subtract the intensity that means no signal.
+    """Subtract the intensity of no signal.
 
     Args:
         scan: finite.
         brain: mask, shape (x, y, z); nothing is subtracted for an empty one.
-        multiplied: whether a bias field will be looked for, which asks for a known level.
+        multiplied: whether a bias field will be estimated, which needs a known level.
 
     Returns:
-        The scan, what was subtracted, and what was assumed. Where the level is not known, the
-        darkest value of the brain is subtracted, and a background of one value becomes 0.
+        The scan, the value that was subtracted, and notes on what was assumed. Where the level is
+        not known, the darkest value of the brain is subtracted, and a background of one value
+        becomes 0.
 
     Raises:
         PreparationError: the level is not known, and a bias field needs it.
@@ -72,9 +72,9 @@ def count_from_zero(
     if multiplied:
         low, high = float(scan.data[brain].min()), float(scan.data[brain].max())
         raise PreparationError(
-            f"N4 divides by a field, but what value means no signal is not known: the brain has "
-            f"values from {low:.4g} to {high:.4g} and the background does not lie below it, as after "
-            "z-scoring within the brain; set bias.method=none, or give the scan as it was before"
+            f"N4 divides by a field, but the intensity of no signal is not known: the brain has "
+            f"values from {low:.4g} to {high:.4g} and the background is not below it, as after "
+            "z-scoring within the brain; set bias.method=none, or give the scan before that step"
         )
     darkest = float(scan.data[brain].min())
     data = scan.data - darkest

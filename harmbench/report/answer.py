@@ -14,7 +14,7 @@ from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.pages.render import head_text
 from harmbench.pages.table import Column, Head, decimals_for, exponent_for
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.shapes import short_title
+from harmbench.report.tables.titles import short_title
 from harmbench.results import BASELINE
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL, paired_bootstrap

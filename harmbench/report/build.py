@@ -17,7 +17,7 @@ from harmbench.report.loading import load_evidence
 from harmbench.report.page import write_page
 from harmbench.report.tables.run import cost_table, published_tables, status_table
 from harmbench.report.tables.selection import all_tables
-from harmbench.report.tables.shapes import SIMULATED
+from harmbench.report.tables.titles import SIMULATED
 from harmbench.results import COLUMNS, write_results
 from harmbench.storage import atomic, why_not_writable
 from harmbench.task import NoProgress, Progress

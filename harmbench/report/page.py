@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from harmbench.pages.table import Table
 from harmbench.report.answer import caveats, headline, verdicts
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import SLIPS, applies_to
-from harmbench.report.tables.shapes import direction_title
+from harmbench.report.tables.titles import direction_title
 from harmbench.results import STATUSES
 from harmbench.runner.run_record import MethodRecord
 from harmbench.storage import write_text
@@ -66,11 +65,10 @@ def write_page(
 def _in_order(tables: Sequence[Table]) -> list[Table]:
     """Put each table of the paper's numbers behind the run's own table of that number."""
 
-    def number(table: Table) -> tuple[str, bool]:
-        found = re.search(r"\d+", table.name)
-        return (found.group() if found else "", table.published)
+    def place(table: Table) -> tuple[int, bool]:
+        return (table.number.number if table.number else 0, table.published)
 
-    return sorted(tables, key=number)
+    return sorted(tables, key=place)
 
 
 def _by_section(items: Sequence[Any]) -> dict[str, list[Any]]:

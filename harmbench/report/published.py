@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import MappingProxyType
 
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
@@ -69,6 +70,10 @@ class PublishedColumn:
     tissue: str = ""
     exponent: int = 0
 
+    def scaled(self, number: Decimal) -> float:
+        """Return a number of this column with its power of ten."""
+        return float(number.scaleb(self.exponent))
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
@@ -77,22 +82,22 @@ class PublishedTable:
     Attributes:
         number: the paper's number.
         columns: what each column holds.
-        rows: method to the numbers as printed, without their power of ten.
+        rows: method to the numbers with the printed digits, without their power of ten.
         spreads: method to the printed numbers behind ±; empty in Tables 1-3.
         best: method to the positions of its numbers that are printed in bold.
     """
 
     number: int
     columns: tuple[PublishedColumn, ...]
-    rows: Mapping[str, tuple[str, ...]]
-    spreads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: Mapping[str, tuple[Decimal, ...]]
+    spreads: Mapping[str, tuple[Decimal, ...]] = field(default_factory=dict)
     best: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def value(self, method: str, direction: str, metric: str, tissue: str = "") -> float:
         """Return a published mean; raises `KeyError` where the table has no such number."""
-        for text, column in zip(self.rows[method], self.columns, strict=True):
+        for number, column in zip(self.rows[method], self.columns, strict=True):
             if (column.direction, column.metric, column.tissue) == (direction, metric, tissue):
-                return float(f"{text}e{column.exponent}")
+                return column.scaled(number)
         raise KeyError(f"Table {self.number} has no {metric} {tissue} for {direction}")
 
 
@@ -112,9 +117,12 @@ def _columns(
 
 
 def _table(number: int, columns: tuple[PublishedColumn, ...], text: str) -> PublishedTable:
-    """Read a table: one line per method; `mean` or `mean±spread` per column, `*` marks bold."""
-    rows: dict[str, tuple[str, ...]] = {}
-    spreads: dict[str, tuple[str, ...]] = {}
+    """Make a table from its transcription: one line per method; `mean` or `mean±spread` per column.
+
+    `*` marks bold.
+    """
+    rows: dict[str, tuple[Decimal, ...]] = {}
+    spreads: dict[str, tuple[Decimal, ...]] = {}
     best: dict[str, frozenset[int]] = {}
     for line in text.strip().splitlines():
         method, *entries = line.split()
@@ -123,9 +131,9 @@ def _table(number: int, columns: tuple[PublishedColumn, ...], text: str) -> Publ
             raise ValueError(
                 f"table {number}, {method}: {len(bare)} numbers, {len(columns)} columns"
             )
-        rows[method] = tuple(entry.partition("±")[0] for entry in bare)
+        rows[method] = tuple(Decimal(entry.partition("±")[0]) for entry in bare)
         if all("±" in entry for entry in bare):
-            spreads[method] = tuple(entry.partition("±")[2] for entry in bare)
+            spreads[method] = tuple(Decimal(entry.partition("±")[2]) for entry in bare)
         best[method] = frozenset(i for i, entry in enumerate(entries) if entry.startswith("*"))
     return PublishedTable(
         number,

@@ -37,11 +37,11 @@ class StageCost(Part):
         """Add one more measurement."""
         update: dict[str, float] = {
             "wall_s": round(self.wall_s + meter.wall_s, 3),
-            "peak_memory_mb": round(max(self.peak_memory_mb, meter.peak_memory_mb), 1),
+            "peak_memory_mb": round(max(self.peak_memory_mb, meter.peak_memory_mib), 1),
             "count": self.count + 1,
         }
-        if meter.peak_device_memory_mb is not None:
-            peak = max(self.peak_device_memory_mb or 0.0, meter.peak_device_memory_mb)
+        if meter.peak_device_memory_mib is not None:
+            peak = max(self.peak_device_memory_mb or 0.0, meter.peak_device_memory_mib)
             update["peak_device_memory_mb"] = round(peak, 1)
         return self.model_copy(update=update)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from harmbench.cohorts.base import Cohort, validate
+from harmbench.cohorts.base import Cohort
 from harmbench.cohorts.data import open_cohort
+from harmbench.cohorts.validation import validate
 from harmbench.config import DEFAULT_FOLDS, Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, RunError

@@ -1,28 +1,25 @@
-"""What a killed run leaves in its folder: told from other people's files, and swept up."""
+"""Temporary files that a killed run leaves in its folder, and files that no run made."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from harmbench.runner.folder import RunFolder
-from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX
+from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, remove_stale
 
 __all__ = ["foreign_file", "sweep"]
 
 _LITTER_AGE_S = 3600.0
 _TEMPORARY = (TEMPORARY_PREFIX, PROBE_PREFIX)
 
-# Column names with which our tables begin; other people's have other ones.
+# How the header lines of a run's tables begin.
 _COLUMNS = {
     "inputs.csv": r"subject,group,session,path,.*\bsha256\b",
     "folds.csv": "subject,group,fold$",
 }
-# What stands deeper is a run's by its place: labels of real scans, and whatever a cell keeps.
+# Files in these subfolders belong to a run: labels of real scans, and all that a cell keeps.
 _PLACES = re.compile(r"segmentations/[^/]+\.(nii\.gz|json)|cells/[^/]+/[^/]+/fold-\d+/seed-\d+/.+")
 
 
@@ -30,7 +27,7 @@ def foreign_file(out: Path) -> str | None:
     """Name something in a folder without `run.json` that no run of harmbench left there.
 
     A run writes `inputs.csv`, `folds.csv`, `config.yaml` and `run.json`, in this order, before anything
-    else. Temporaries and empty folders are nobody's.
+    else. Temporary files and empty folders are ignored.
 
     Returns:
         The path inside the folder; `None` where a run may take the folder over.
@@ -64,20 +61,10 @@ def _has_columns(path: Path) -> bool:
 def sweep(out: Path) -> None:
     """Remove files and folders that a killed run left half-written; never raises.
 
-    Young ones may be another run's, at work.
+    Young ones may belong to another run that is still working.
     """
     for place, folders, files in os.walk(out):
         for name in [*folders, *files]:
             if name.startswith(_TEMPORARY):
-                with suppress(OSError):
-                    _remove_old(Path(place, name))
+                remove_stale(Path(place, name), _LITTER_AGE_S)
         folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
-
-
-def _remove_old(path: Path) -> None:
-    if time.time() - path.lstat().st_mtime <= _LITTER_AGE_S:
-        return
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink()

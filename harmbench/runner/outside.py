@@ -1,4 +1,4 @@
-"""Scores of volumes that any outside tool produced."""
+"""Scores and segmentations of files that other tools made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
 from harmbench.plugins import Reference
 from harmbench.progress import Display
-from harmbench.runner.outside_files import Triple, check_label_file, check_table, find_triples
+from harmbench.runner.outside_files import Triple, check_label_file, check_table
 from harmbench.runner.scoring import missing_rows, score_rows
 from harmbench.segmentation import (
     TISSUES,
@@ -35,8 +34,6 @@ from harmbench.task import Progress
 from harmbench.volume import Volume, read, require_same_grid, require_same_sides, write
 
 __all__ = [
-    "Triple",
-    "find_triples",
     "score_all",
     "score_triple",
     "segment_scan",
@@ -55,7 +52,7 @@ def score_triple(
     surface_backend: Backend = "nearest",
     say: Callable[[str], object] | None = None,
 ) -> pd.DataFrame:
-    """Compute every metric of one volume made elsewhere.
+    """Compute every metric of one volume that another tool made.
 
     Args:
         triple: which files.
@@ -63,7 +60,8 @@ def score_triple(
         rescale: how to bring intensities into [0, 1].
         stacking_axis: axis along which slices were stacked.
         surface_backend: what computes surface distances.
-        say: told the notes on the files, and why a volume cannot be segmented.
+        say: called with each note on the files, and with the reason where a volume cannot be
+            segmented.
 
     Returns:
         A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
@@ -74,21 +72,10 @@ def score_triple(
         VolumeError: a file is unreadable, grids differ, values are not finite or not in [0, 1], or
             the reference or the source is a mask or a label map.
     """
-    harmonized = _in_range(triple.volume, rescale)
-    reference = _in_range(triple.reference, rescale)
-    source = None if triple.source is None else _in_range(triple.source, rescale)
-    for other, path in ((reference, triple.reference), (source, triple.source)):
-        if other is not None:
-            require_same_grid(harmonized, other, (str(triple.volume), str(path)))
-            problem = not_a_scan(other)
-            if problem is not None:
-                raise VolumeError(f"{path}: {problem}")
-    volumes = {str(triple.volume): harmonized, str(triple.reference): reference}
-    if source is not None:
-        volumes[str(triple.source)] = source
-    require_same_sides(volumes)
+    harmonized, reference, source = _read_triple(triple, rescale)
     if say is not None:
-        for text in summarize(note for volume in volumes.values() for note in volume.notes):
+        volumes = (harmonized, reference, *([] if source is None else [source]))
+        for text in summarize(note for volume in volumes for note in volume.notes):
             say(f"note: {text}")
     segmented = [try_segment(segmenter, volume) for volume in (harmonized, reference)]
     for found, path in zip(segmented, (triple.volume, triple.reference), strict=True):
@@ -105,12 +92,29 @@ def score_triple(
     return pd.DataFrame([{"name": triple.name, "segmenter": segmenter.name, **r} for r in rows])
 
 
+def _read_triple(triple: Triple, rescale: Rescale) -> tuple[Volume, Volume, Volume | None]:
+    """Read volume, reference and source, and check that they belong together."""
+    harmonized = _in_range(triple.volume, rescale)
+    reference = _in_range(triple.reference, rescale)
+    source = None if triple.source is None else _in_range(triple.source, rescale)
+    volumes = {str(triple.volume): harmonized}
+    for other, path in ((reference, triple.reference), (source, triple.source)):
+        if other is not None:
+            require_same_grid(harmonized, other, (str(triple.volume), str(path)))
+            problem = not_a_scan(other)
+            if problem is not None:
+                raise VolumeError(f"{path}: {problem}")
+            volumes[str(path)] = other
+    require_same_sides(volumes)
+    return harmonized, reference, source
+
+
 def _in_range(path: Path, rescale: Rescale) -> Volume:
     try:
         volume = rescale_volume(read(path), rescale, where=str(path))
     except VolumeError as error:
         raise VolumeError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    # A volume without a voxel above 0 has scores, if not of tissues.
+    # An empty volume has scores too, except those of tissues.
     problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
     if problem is not None:
         raise VolumeError(f"{path}: {problem}")
@@ -127,10 +131,9 @@ def score_all(
     jobs: int | None = None,
     contrast: str = "auto",
 ) -> pd.DataFrame:
-    """Score volumes made elsewhere and write the table to `out`, if that is given.
+    """Score volumes that other tools made, and write the table to `out` if that is given.
 
-    Of several volumes, one that cannot be read or compared gets rows with the status `failed`; the
-    reason is printed.
+    A volume that cannot be read or compared gets rows with the status `failed`; the reason is printed.
 
     Args:
         triples: which files.
@@ -138,11 +141,11 @@ def score_all(
         rescale: how to bring intensities into [0, 1].
         stacking_axis: axis along which slices were stacked.
         out: a CSV file to write.
-        jobs: volumes at a time, each in a process of its own; without it one per processor, at
-            most 4. With `hmrf` a process takes 0.1 GB, 20 bytes for each voxel and 130 for each
+        jobs: volumes at a time, each in a process of its own; `None`: one per processor, at most
+            4. With `hmrf` a process takes 0.1 GB, 20 bytes for each voxel and 130 for each
             voxel of the brain: 0.5 GB at 160x160x160, 0.7 GB at 256x256x256 voxels of 1 mm. FAST
             takes some 100 bytes for each voxel beside that, 1.6 GB at 256x256x256.
-        contrast: of all volumes; `auto`: what the references' file names say.
+        contrast: of all volumes; `auto`: as the references' file names say.
 
     Raises:
         SegmentationError: the segmenter is not made for the contrast.
@@ -158,27 +161,32 @@ def score_all(
     make_segmenter(chosen, contrast=known)
     work = partial(_score_one, chosen, known, rescale, stacking_axis)
     jobs = min(jobs or min(4, os.cpu_count() or 1), max(1, len(triples)))
-    found: dict[Triple, pd.DataFrame] = {}
+    found = _run_all(work, triples, jobs)
+    if all((frame["status"] == "failed").all() for frame, _ in found.values()):
+        raise VolumeError("\n".join(note for _, notes in found.values() for note in notes))
+    frame = pd.concat([found[triple][0] for triple in triples], ignore_index=True)
+    if out is not None:
+        with atomic(out) as temporary:
+            frame.to_csv(temporary, index=False)
+    return frame
 
-    notes: list[str] = []
+
+def _run_all(
+    work: Callable[[Triple, Progress], Scored], triples: Sequence[Triple], jobs: int
+) -> dict[Triple, Scored]:
+    """Score all volumes, `jobs` at a time; in the order in which they were finished."""
 
     def line(_: Triple, result: Scored | Died) -> str:
         return "" if isinstance(result, Died) else "\n".join(result[1])
 
+    found: dict[Triple, Scored] = {}
     with Display("score", len(triples)) as display:
         executor = LocalExecutor(jobs)
         for triple, result in executor.run(work, triples, display, line):
             if isinstance(result, Died):
                 raise RunError(f"{triple.volume}: {result.reason}; try --jobs 1")
-            found[triple] = result[0]
-            notes += result[1]
-    if all((frame["status"] == "failed").all() for frame in found.values()):
-        raise VolumeError("\n".join(notes))
-    frame = pd.concat([found[triple] for triple in triples], ignore_index=True)
-    if out is not None:
-        with atomic(out) as temporary:
-            frame.to_csv(temporary, index=False)
-    return frame
+            found[triple] = result
+    return found
 
 
 def _score_one(
@@ -208,7 +216,7 @@ def segment_scan(
     rescale: Rescale = "none",
     contrast: str = "auto",
     say: Callable[[str], object] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, str | int | float]]:
     """Segment one skull-stripped scan and write its labels on the scan's own grid.
 
     Args:
@@ -216,8 +224,8 @@ def segment_scan(
         labels: the file to write.
         segmenter: `auto`, or the name of one.
         rescale: how to bring intensities into [0, 1].
-        contrast: of the scan; `auto`: what its file name says, T1w where it says nothing.
-        say: told the notes on the scan.
+        contrast: of the scan; `auto`: as its file name says, T1w where it says nothing.
+        say: called with each note on the scan.
 
     Returns:
         One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
@@ -239,9 +247,16 @@ def segment_scan(
         raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
     write(found, labels)
     voxel_mm3 = float(abs(np.linalg.det(found.affine[:3, :3])))
-    rows = []
+    rows: list[dict[str, str | int | float]] = []
     for tissue, label in TISSUES.items():
         voxels = int(np.count_nonzero(found.data == label))
-        row = {"tissue": tissue, "label": label, "voxels": voxels}
-        rows.append({**row, "volume_mm3": voxels * voxel_mm3, "segmenter": chosen.name})
+        rows.append(
+            {
+                "tissue": tissue,
+                "label": label,
+                "voxels": voxels,
+                "volume_mm3": voxels * voxel_mm3,
+                "segmenter": chosen.name,
+            }
+        )
     return rows

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from harmbench.arrays import count_not_finite, foreground, outside_unit_range
 from harmbench.errors import MethodError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.segmentation import TISSUES
 from harmbench.segmentation.result import Segmented
-from harmbench.slices import foreground
 from harmbench.volume import Step, Volume, require_same_grid
 
 __all__ = ["finish_volume", "missing_rows", "score_rows"]
@@ -44,12 +44,11 @@ def finish_volume(
         require_same_grid(output, source, ("the harmonized volume", "the source"))
     except VolumeError as error:
         raise MethodError(f"{error}: harmonize must keep the source's grid") from error
-    bad = int(output.data.size - np.count_nonzero(np.isfinite(output.data)))
+    bad = count_not_finite(output.data)
     if bad:
         raise MethodError(f"harmonize returned {bad} voxels that are NaN or infinite")
     brain = foreground(source.data)
-    # A hair beyond the range is rounding, not a method's doing.
-    outside = (output.data < -1e-6) | (output.data > 1 + 1e-6)
+    outside = outside_unit_range(output.data)
     clipped = float(np.count_nonzero(outside & brain) / max(1, np.count_nonzero(brain)))
     data = np.clip(output.data, 0, 1)
     if mask_background:

@@ -1,4 +1,4 @@
-"""Tissue segmentation behind one small protocol."""
+"""Tissue segmenters, and the choice of one by name."""
 
 from harmbench.segmentation.base import TISSUES, BatchSegmenter, Segmenter
 from harmbench.segmentation.contrast import CONTRASTS, Contrast, find_contrast

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmbench.arrays import bounding_box
 from harmbench.errors import SegmenterError, UnsegmentableError
 from harmbench.external.antspy import ants_module
 from harmbench.segmentation.base import TISSUES, check_segmentable
@@ -23,13 +23,14 @@ __all__ = ["Atropos"]
 _MARKOV_FIELD = "[0.1,1x1x1]"
 _START = "kmeans[3]"
 _CLIP_PERCENTILE = 99.9
+_MARGIN = 2
 
 
 class Atropos:
     """Atropos with three classes from k-means and a Markov random field (Avants et al. 2011).
 
-    Intensities are clipped at the brain's 99.9th percentile, since k-means would spend a class on
-    a few bright voxels. Classes are ordered by mean intensity, as the tissues of the contrast are.
+    Intensities are clipped at the brain's 99.9th percentile, since k-means would otherwise
+    use a class for a few bright voxels. Classes become tissues by the order of their mean intensity.
 
     Args:
         device: ignored; Atropos computes on the processor.
@@ -56,7 +57,7 @@ class Atropos:
         """
         check_segmentable(volume)
         ants = ants_module()
-        box = _brain_box(volume.data > 0)
+        box = bounding_box(volume.data > 0, _MARGIN)  # the smaller, the faster
         data = volume.data[box]
         brain = data > 0
         clipped = np.minimum(data, np.percentile(data[brain], _CLIP_PERCENTILE))
@@ -68,7 +69,7 @@ class Atropos:
                     x=ants.from_numpy(brain.astype(np.float32), spacing=spacing),
                     i=_START,
                     m=_MARKOV_FIELD,
-                    # Off: Atropos draws another random seed each time unless told not to.
+                    # 0: no random seed per call, so that results are reproducible.
                     r=0,
                 )
             except Exception as error:
@@ -84,19 +85,9 @@ class Atropos:
         return volume.with_data(labels, step, kind="label")
 
 
-def _brain_box(brain: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Bounding box of the brain with a margin of 2 voxels, for speed."""
-    ranges = []
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        (filled,) = np.nonzero(brain.any(axis=others))
-        ranges.append(slice(max(0, int(filled[0]) - 2), int(filled[-1]) + 3))
-    return ranges[0], ranges[1], ranges[2]
-
-
 @contextmanager
 def _own_temporary_folder() -> Iterator[None]:
-    """Send the probability maps that antspyx leaves in the temporary folder into one that goes."""
+    """Give antspyx a temporary folder of its own, since it leaves probability maps there."""
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="harmbench-atropos-") as folder:
         tempfile.tempdir = folder

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from harmbench.arrays import ROUNDING, count_not_finite
 from harmbench.errors import SegmentationError, UnsegmentableError
 from harmbench.volume import Volume
 
@@ -14,8 +15,6 @@ __all__ = ["TISSUES", "BatchSegmenter", "Segmenter", "check_segmentable"]
 
 TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
 """Tissue classes and their labels, in the order of rising T1-weighted intensity; 0 is background."""
-
-_ROUNDING = 1e-6
 
 
 class Segmenter(Protocol):
@@ -47,15 +46,15 @@ class Segmenter(Protocol):
         `volume` is skull-stripped with intensities in [0, 1]; its brain is where it is above 0.
 
         Raises:
-            UnsegmentableError: it follows from the volume that it cannot be segmented; this is
-                kept, while after any other error the next run tries again.
+            UnsegmentableError: the volume itself cannot be segmented. This is recorded; after any
+                other error the next run tries again.
         """
         ...
 
 
 @runtime_checkable
 class BatchSegmenter(Segmenter, Protocol):
-    """A segmenter that may take several volumes at once, as a GPU likes it."""
+    """A segmenter that can take several volumes in one call, for GPU efficiency."""
 
     def segment_batch(self, volumes: Sequence[Volume]) -> list[Volume | SegmentationError]:
         """Return the labels of each volume, or the error that `segment` would raise."""
@@ -63,12 +62,16 @@ class BatchSegmenter(Segmenter, Protocol):
 
 
 def check_segmentable(volume: Volume) -> None:
-    """Raise `UnsegmentableError` for a volume that no three-class segmenter can work on."""
+    """Raise `UnsegmentableError` for a volume that no three-class segmenter can segment.
+
+    The volume must be finite and at least 0, and its brain (voxels above 0) must be more than one slice
+    thick and have three or more different intensities.
+    """
     data = volume.data
-    if not np.isfinite(data).all():
+    if count_not_finite(data):
         raise UnsegmentableError("the volume has NaN or infinite voxels")
-    # A hair below 0 is what interpolation leaves of the background; it is not brain either way.
-    if data.min() < -_ROUNDING:
+    # Interpolation leaves small negatives; they are background.
+    if data.min() < -ROUNDING:
         raise UnsegmentableError(f"the volume has negative voxels (minimum {data.min():.4g})")
     brain = data[data > 0]
     if not brain.size:

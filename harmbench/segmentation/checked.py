@@ -1,9 +1,9 @@
-"""Segmentation as every command calls it: the same checks for every segmenter."""
+"""Calls of a segmenter, with the same checks of volume and labels for every segmenter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from harmbench.errors import HarmbenchError, SegmentationError, SegmenterError
 from harmbench.segmentation.base import TISSUES, BatchSegmenter, Segmenter, check_segmentable
@@ -16,7 +16,7 @@ __all__ = ["contrast_of", "segment", "segment_batch", "try_segment"]
 
 
 def contrast_of(segmenter: Segmenter) -> Contrast:
-    """Return the contrast that a segmenter takes volumes for; T1w where it does not say."""
+    """Return the contrast that a segmenter assumes; T1w where it has none."""
     return cast(Contrast, getattr(segmenter, "contrast", "T1w"))
 
 
@@ -24,9 +24,9 @@ def segment(segmenter: Segmenter, volume: Volume) -> Volume:
     """Return a segmenter's labels, checked.
 
     Raises:
-        UnsegmentableError: the volume has no tissues that could be found.
+        UnsegmentableError: the volume cannot be segmented.
         ImplausibleLabelsError: the labels cannot be a brain's tissues.
-        SegmenterError: the segmenter failed, in whatever way.
+        SegmenterError: the segmenter failed in any other way.
     """
     check_segmentable(volume)
     try:
@@ -63,7 +63,7 @@ def segment_batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> list[
     return [found[number] for number in range(len(volumes))]
 
 
-def _batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> Sequence[Any]:
+def _batch(segmenter: BatchSegmenter, volumes: Sequence[Volume]) -> Sequence[object]:
     if not volumes:
         return []
     try:
@@ -84,7 +84,7 @@ def _as_segmentation_error(error: Exception) -> SegmentationError:
     return SegmenterError(f"{type(error).__name__}: {error}")
 
 
-def _checked(segmenter: Segmenter, volume: Volume, labels: Any) -> Volume:
+def _checked(segmenter: Segmenter, volume: Volume, labels: object) -> Volume:
     if not isinstance(labels, Volume) or labels.kind != "label":
         raise SegmenterError(f"returned {type(labels).__name__}, expected a Volume of labels")
     if not labels.same_grid(volume):

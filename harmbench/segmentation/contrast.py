@@ -1,4 +1,4 @@
-"""The contrast of scans, and the order of brightness that it gives the tissues."""
+"""The contrast of scans, and the order of the tissues by brightness."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ RISING: Mapping[Contrast, tuple[str, ...]] = {
 }
 """The tissues of each contrast by rising intensity."""
 
-# Suffixes of images without an order of tissues that holds for every protocol: in PDw it depends
-# on the repetition time, in FLAIR CSF is dark and GM brighter than WM, maps have units.
+# Suffixes of images whose order of tissues depends on the protocol (in PDw on the repetition time), or
+# that no segmenter here supports (FLAIR: CSF dark, GM brighter than WM; quantitative maps).
 _NO_ORDER = (
     *("FLAIR", "PDw", "PDT2", "T2starw", "FLASH", "inplaneT1", "inplaneT2", "angio", "SWI"),
     *("T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "M0map", "T1rho"),
@@ -57,7 +57,7 @@ _NO_ORDER = (
     *("bold", "cbv", "sbref", "dwi", "asl", "m0scan", "pet", "CT", "mask", "dseg", "probseg"),
 )
 _KNOWN = {name.lower(): name for name in (*CONTRASTS, *_NO_ORDER)}
-# With a contrast agent a scan is T1-weighted still.
+# A scan with contrast agent is still T1-weighted.
 _KNOWN["cet1w"] = "T1w"
 # Not words that have other meanings inside a name, such as mask.
 _ANATOMICAL = {
@@ -84,8 +84,8 @@ def find_contrast(scans: Iterable[Path], asked: str = "auto") -> Contrast:
     """Return the contrast that scans share.
 
     Args:
-        scans: files; the suffix of a name says its contrast, without one it is T1w.
-        asked: `auto`, or what is known better than by names.
+        scans: files; the suffix of a name gives the contrast, T1w without one.
+        asked: `auto`, or a contrast that overrides the names.
 
     Raises:
         SegmentationError: the tissues of the contrast have no known order, or contrasts differ.
@@ -131,6 +131,14 @@ def by_rising_intensity(classes: NDArray[np.uint8], data: NDArray[np.float32]) -
 
 
 def to_tissues(classes: NDArray[np.uint8], contrast: Contrast) -> NDArray[np.uint8]:
-    """Turn classes by rising intensity (0 background, 1 darkest, 3 brightest) into tissue labels."""
+    """Turn classes into tissue labels.
+
+    Args:
+        classes: any shape; 0 background, 1 darkest, 3 brightest.
+        contrast: gives the order of the tissues by brightness.
+
+    Returns:
+        Labels 0 to 3, same shape.
+    """
     table = np.array([0, *(TISSUES[tissue] for tissue in RISING[contrast])], dtype=np.uint8)
     return table[classes]

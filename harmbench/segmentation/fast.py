@@ -18,7 +18,7 @@ from harmbench.volume import Step, Volume, read, write
 __all__ = ["Fast"]
 
 _IMAGE_TYPE = {"T1w": 1, "UNIT1": 1, "T2w": 2}
-"""What FAST's option -t calls a contrast."""
+"""Value of FAST's option -t for each contrast."""
 
 _OUTPUTS = ("out_seg.nii.gz", "out_seg.nii", "out_seg.img")
 
@@ -27,7 +27,7 @@ class Fast:
     """FAST with three classes and hard labels (Zhang, Brady & Smith 2001).
 
     FAST works on the logarithm of intensity + 1, so the scale of the input matters: it gets the
-    prepared volume in [0, 1] as it is, and the scale is recorded in the labels' history.
+    prepared volume in [0, 1] unchanged, and the scale is recorded in the labels' history.
 
     Args:
         device: ignored; FAST computes on the processor.
@@ -42,7 +42,7 @@ class Fast:
 
     @cached_property
     def version(self) -> str:
-        """Version of the FSL installation, and where FAST is from if it is not from there.
+        """Version of the FSL installation, and the origin of FAST if it is not part of it.
 
         Raises:
             UnavailableError: FSLDIR is unset, holds no `fast`, or one that does not start.
@@ -55,7 +55,7 @@ class Fast:
         Raises:
             UnavailableError: FSL is not installed.
             UnsegmentableError: the volume is unusable.
-            SegmenterError: FAST failed; the message has its own words.
+            SegmenterError: FAST failed; the message has FAST's output.
         """
         _ = self.version
         check_segmentable(volume)
@@ -70,8 +70,8 @@ class Fast:
         return volume.with_data(self._tissues(classes, volume), step, kind="label")
 
     def _run(self, volume: Volume, folder: Path) -> Volume:
-        """Return FAST's own labels, on whatever grid they are."""
-        # Without its file's own orientation the scan is written, and read back, in RAS.
+        """Return FAST's own labels, on the grid that it wrote."""
+        # Write, and read back, in RAS: without the orientation of the scan's file.
         data = np.maximum(volume.data, 0)
         scan = write(Volume(data, volume.affine), folder / "scan.nii.gz")
         options = {"n_classes": 3, "t": _IMAGE_TYPE[self.contrast], "nopve": True}

@@ -1,7 +1,7 @@
-"""One check of every segmenter's labels: can they be a brain's tissues?
+"""The check of every segmenter's labels: could they be the tissues of a brain?
 
-The limits are wide: they are there for segmentations that failed without an error, such as one that
-calls the whole brain CSF, and not for unusual brains.
+The limits are wide. They reject segmentations that failed without an error, such as a brain that is all
+CSF, and accept unusual brains.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ LARGEST_SHARE = 0.8
 """Largest share of a tissue: more than the CSF of severe hydrocephalus, or a child's grey matter."""
 
 MOST_REPEATED = 0.5
-"""Largest share of a class's voxels with one and the same value: noise spreads a tissue's values;
-with 16 grey levels only, the white matter's most frequent value still has less."""
+"""Largest share of a class's voxels with the same value. Noise spreads the values of a tissue; even in
+a scan of 16 grey levels, white matter's most frequent value has a smaller share."""
 
 LEAST_COVERED = 0.9
 """Least share of the brain (voxels above 0) that has a label: segmenters label all of it."""
@@ -46,11 +46,11 @@ or where the background got one."""
 SPIKE_SHARE = 0.05
 SPIKE_EXCESS = 3.0
 """A value of the brain is a spike where it has this share of it, and this many times the voxels of
-the next lower and the next higher value: grey levels of few bits have large shares, but alike."""
+the next lower and the next higher value. In scans of few bits, all grey levels have large shares."""
 
 
 def has_repeated_value(data: NDArray[np.float32]) -> bool:
-    """Whether one value fills a part of the brain, as saturation or an edited region leave it.
+    """Whether one value fills a part of the brain, as after saturation or editing.
 
     Args:
         data: a skull-stripped scan, shape (x, y, z); the brain is where it is above 0.
@@ -71,8 +71,8 @@ def check_plausible(
 
     Args:
         labels: tissue labels (0 background), shape (x, y, z).
-        data: what was segmented, same shape; the brain is where it is above 0.
-        contrast: gives the order of brightness that tissues must have.
+        data: the segmented scan, same shape; the brain is where it is above 0.
+        contrast: determines the order of the tissues by brightness.
 
     Plausible labels cover the brain and nothing else, every tissue has its share of it, no tissue
     consists of one repeated value, and tissues follow each other in brightness: half of a tissue's

@@ -1,4 +1,4 @@
-"""Labels kept on disk: computed once, found again by their key, and why a volume has none."""
+"""Labels on disk: computed once and found by their key; or the reason why a volume has none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import harmbench.segmentation
 from harmbench.code_keys import own_code, stage_code
@@ -20,8 +19,8 @@ from harmbench.volume import Volume, read, write
 __all__ = ["segment_to_file", "segment_to_files", "segmenter_key"]
 
 _NOTE_FORMAT = 2
-"""Format of the note beside labels. The first did not tell a failure of the segmenter from one that
-follows from the volume: what it says is not known any more."""
+"""Format of the note beside labels. Notes of the first format are ignored: they did not distinguish
+failures of the segmenter from volumes that cannot be segmented."""
 
 _LASTING = ("segmentation_failed", "segmentation_implausible")
 
@@ -33,8 +32,8 @@ def segment_to_file(
 ) -> Segmented:
     """Segment a volume into `path` unless that is done already; a JSON file beside it has the key.
 
-    Beside `path` it is also kept that the volume itself cannot be segmented; a failure of the
-    segmenter is not, and leaves no file.
+    That file also records that the volume itself cannot be segmented. A failure of the segmenter leaves
+    no file.
 
     Args:
         volume: what to segment.
@@ -73,7 +72,7 @@ def _note_of(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _read_note(path: Path) -> Mapping[str, object]:
     """Return the note beside labels; empty where it is absent, damaged or of another format."""
     try:
         note = read_json(_note_of(path))
@@ -86,13 +85,13 @@ def _read_note(path: Path) -> dict[str, Any]:
 def _known_labels(
     key: str, volume: Volume, path: Path, same_as: Sequence[Path] = ()
 ) -> Segmented | None:
-    """Return what stands in `path` or one of `same_as` under this key, and copy it to `path`."""
+    """Return the labels with this key in `path` or one of `same_as`, and copy them to `path`."""
     for file in (path, *same_as):
         note = _read_note(file)
         if note.get("key") != key:
             continue
         if note.get("status") in _LASTING:
-            failure = Unsegmented(str(note["reason"]), note["status"], lasting=True)
+            failure = Unsegmented(str(note["reason"]), str(note["status"]), lasting=True)
             return Segmented(failure=failure)
         try:
             labels = read(file, kind="label")
@@ -110,13 +109,13 @@ def _known_labels(
 
 def _keep_labels(found: Segmented, key: str, path: Path, segmenter: Segmenter) -> None:
     """Write labels, or the reason why the volume has none, with their key."""
-    note = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
+    note: dict[str, object] = {"format": _NOTE_FORMAT, "key": key, "segmenter": segmenter.name}
     if found.labels is not None:
         note |= {"version": segmenter.version, "contrast": contrast_of(segmenter)}
         device = getattr(segmenter, "device", "cpu")
         _write_labels(found.labels, path, {**note, "status": "ok", "device": device})
         return
-    # Labels of an earlier volume are no labels of this one.
+    # Remove labels of an earlier volume.
     path.unlink(missing_ok=True)
     _note_of(path).unlink(missing_ok=True)
     if found.failure is not None and found.failure.lasting:
@@ -124,8 +123,8 @@ def _keep_labels(found: Segmented, key: str, path: Path, segmenter: Segmenter) -
         write_json(_note_of(path), note)
 
 
-def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:
-    # Without its note a file counts for nothing: a kill in between leaves no wrong pair.
+def _write_labels(labels: Volume, path: Path, note: Mapping[str, object]) -> None:
+    # Labels without a note are ignored: a process killed in between leaves no wrong pair.
     _note_of(path).unlink(missing_ok=True)
     write(labels, path)
     write_json(_note_of(path), note)
@@ -134,7 +133,7 @@ def _write_labels(labels: Volume, path: Path, note: Mapping[str, Any]) -> None:
 def segmenter_key(segmenter: Segmenter) -> str:
     """SHA-256 of what a segmenter's labels depend on: name, version, contrast, and the code."""
     name = type(segmenter).__module__
-    # One that fills a package of its own counts with all of it.
+    # A segmenter in a package of its own counts with the whole package.
     package = sys.modules[name].__package__ or ""
     if package not in {"", harmbench.segmentation.__name__}:
         name = package

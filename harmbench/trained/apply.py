@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harmbench import __version__
+from harmbench.arrays import mean_and_sd
 from harmbench.files.sidecars import says_simulated
 from harmbench.guard import method_call
 from harmbench.notes import summarize
 from harmbench.preparation.align import PreparedScan, restore
 from harmbench.preparation.scan import CleanScan
 from harmbench.runner.scoring import finish_volume
-from harmbench.samples import mean_and_sd
 from harmbench.storage import file_key, write_json
 from harmbench.trained import Model
 from harmbench.trained.outputs import outputs

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harmbench.arrays import in_unit_range
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.cohorts.intensities import (
-    RANGE_SLACK,
     background_value,
     finite,
     not_a_scan,
@@ -24,7 +24,7 @@ from harmbench.files.places import why_not_apart
 from harmbench.files.sidecars import noted
 from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan, prepare_scans
-from harmbench.preparation.grid import Chain
+from harmbench.preparation.grid import TransformChain
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, make_stripper
@@ -209,7 +209,7 @@ class _Preparer:
             return self._options.input == "raw"
         volume = read(scan.path)
         data = finite(volume, None if scan.mask is None else read_mask(scan.mask, volume).data).data
-        in_range = float(data.min()) >= -RANGE_SLACK and float(data.max()) <= 1 + RANGE_SLACK
+        in_range = in_unit_range(data)
         stripped = np.count_nonzero(data == 0) >= _LEAST_BACKGROUND * data.size
         if in_range and (stripped or background_value(data) is not None):
             return False
@@ -271,5 +271,7 @@ def kept_arrays(one: ReadyScan) -> tuple[Volume, CleanScan, PreparedScan]:
     with np.load(one.kept, allow_pickle=False) as arrays:
         source = Volume(arrays["source"], arrays["affine"], history=one.history)
         clean = CleanScan(raw, arrays["own_brain"], arrays["bias"], raw, float(arrays["zero"]))
-        prepared = PreparedScan(source, arrays["brain"], Chain(), None, one.limits, source, source)
+        prepared = PreparedScan(
+            source, arrays["brain"], TransformChain(), None, one.limits, source, source
+        )
     return source, clean, prepared

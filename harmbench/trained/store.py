@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from harmbench.method import Method
 from harmbench.plugins import Reference
 from harmbench.runner.folder import CellFolder
 from harmbench.settings import validated
-from harmbench.storage import TEMPORARY_PREFIX, read_json, write_json, write_text
+from harmbench.storage import read_json, whole_folder, write_json, write_text
 from harmbench.task import NoProgress, Progress, Task
 from harmbench.trained.card import model_card
 from harmbench.trained.describe import describe_cell
@@ -182,9 +180,7 @@ def export_model(cell: Path, out: Path, progress: Progress | None = None) -> Pat
             f"{cell}: the run's training scans cannot be read any more, and a model without a "
             "description of them is not exported"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=out.parent))
-    try:
+    with whole_folder(out) as fresh:
         (fresh / MODEL).mkdir()
         for name in record.files:
             target = fresh / MODEL / name
@@ -193,10 +189,4 @@ def export_model(cell: Path, out: Path, progress: Progress | None = None) -> Pat
         write_json(fresh / RECORD, {**record.model_dump(mode="json"), "key": record.key})
         write_text(fresh / CARD, model_card(record))
         read_model_record(fresh)
-        umask = os.umask(0)
-        os.umask(umask)
-        fresh.chmod(0o777 & ~umask)
-        fresh.replace(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return out

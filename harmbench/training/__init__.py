@@ -2,7 +2,7 @@
 
 from harmbench.training.batches import Batches
 from harmbench.training.checkpoints import Checkpoints
-from harmbench.training.curve import Cost, LossLog
+from harmbench.training.curve import LossLog, TrainingMeter
 from harmbench.training.networks import (
     Float32Conv2d,
     autocast,
@@ -34,13 +34,13 @@ from harmbench.training.team import Team, together
 __all__ = [
     "Batches",
     "Checkpoints",
-    "Cost",
     "Float32Conv2d",
     "LossLog",
     "Precision",
     "Previews",
     "SavedNetwork",
     "Team",
+    "TrainingMeter",
     "TrainingRun",
     "TrainingSettings",
     "autocast",

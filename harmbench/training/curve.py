@@ -18,7 +18,7 @@ from harmbench.training.networks import resolve_precision
 from harmbench.training.settings import TrainingSettings
 from harmbench.training.team import Team
 
-__all__ = ["Cost", "LossLog"]
+__all__ = ["LossLog", "TrainingMeter"]
 
 
 class LossLog:
@@ -116,7 +116,7 @@ def _board(folder: Path, start: int) -> Any:
     return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
 
-class Cost:
+class TrainingMeter:
     """What a training takes: time per step, images per second and peak memory of the device.
 
     The first tenth of the steps, at most 20, is left out of the times: it warms up.

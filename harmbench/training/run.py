@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harmbench.slices import TrainingSlices
 from harmbench.task import Task
 from harmbench.training.checkpoints import Checkpoints
-from harmbench.training.curve import Cost, LossLog
+from harmbench.training.curve import LossLog, TrainingMeter
 from harmbench.training.preview import Previews
 from harmbench.training.settings import TrainingSettings
 from harmbench.training.team import Team
@@ -84,13 +84,13 @@ class TrainingRun:
         self._step = self._done
 
     def __iter__(self) -> Iterator[int]:
-        cost = Cost(self._config, self._team, self._done, self._steps)
+        meter = TrainingMeter(self._config, self._team, self._done, self._steps)
         for step in range(self._done + 1, self._steps + 1):
             self._step = step
-            cost.begin(step)
+            meter.begin(step)
             yield step
             self._keep(step)
-        cost.write(self._folder, len(self._slices), self._slices.plane)
+        meter.write(self._folder, len(self._slices), self._slices.plane)
 
     def add(self, **losses: Tensor) -> None:
         """Collect the scalar losses of this step, or of one part of its batch."""

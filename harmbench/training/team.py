@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from harmbench.errors import HarmbenchError, MethodError, TrainingError
+from harmbench.processes import QueuedProgress, Report
 from harmbench.task import NoProgress, Task
 from harmbench.training.networks import numerics, resolve_device
 from harmbench.training.settings import TrainingSettings
@@ -30,6 +32,8 @@ __all__ = ["Team", "together"]
 Result = TypeVar("Result")
 
 _POLL_S = 0.05
+
+_Messages = SimpleQueue[tuple[str, Report] | HarmbenchError]
 
 
 class Team:
@@ -70,7 +74,7 @@ class Team:
         return cast(AbstractContextManager[Any], self._accelerator.no_sync(network))
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean of a tensor over all processes."""
+        """Return the mean of a tensor, any shape, over all processes."""
         if self._accelerator is None:
             return values
         return cast(Tensor, self._accelerator.reduce(values, reduction="mean"))
@@ -88,7 +92,7 @@ def together(work: Callable[[Task, Team], Result], task: Task, config: TrainingS
 
     Args:
         work: trains; with more than one process it must be picklable, as must be its result.
-        task: its progress reporter is told what the first process reports.
+        task: its progress reporter gets what the first process reports.
         config: number of devices, and whether algorithms are deterministic.
 
     Raises:
@@ -119,7 +123,7 @@ def _run(
     kind: str,
     folder: Path,
 ) -> None:
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    queue: _Messages = torch.multiprocessing.get_context("spawn").SimpleQueue()
     silent = replace(task, progress=NoProgress())
     threads = max(1, torch.get_num_threads() // config.devices) if kind == "cpu" else 1
     group = start_processes(  # type: ignore[no-untyped-call]
@@ -137,25 +141,21 @@ def _run(
                 running = not group.join(timeout=_POLL_S)
             except ProcessExitedException as error:
                 running = False
-                # What a process said of its end counts more than how it ended.
+                # An error that a process reported explains more than its exit code.
                 failed = failed or TrainingError(f"a training process died: {error}")
-            for kind_of, content in _waiting(queue):
-                if kind_of == "error":
-                    failed = content
+            while not queue.empty():
+                message = queue.get()
+                if isinstance(message, HarmbenchError):
+                    failed = message
                 else:
-                    stage, done, total, values = content
-                    task.progress(stage, done, total, **values)
+                    _, report = message
+                    task.progress(report.stage, report.done, report.total, **report.values)
     finally:
         for process in group.processes:
             if process.is_alive():
                 process.terminate()
     if failed is not None:
         raise failed
-
-
-def _waiting(queue: Any) -> Iterator[tuple[str, Any]]:
-    while not queue.empty():
-        yield queue.get()
 
 
 def _member(
@@ -167,7 +167,7 @@ def _member(
     port: int,
     threads: int,
     folder: Path,
-    queue: Any,
+    queue: _Messages,
 ) -> None:
     """One process of the team, from its start to its end."""
     os.environ |= {
@@ -185,27 +185,17 @@ def _member(
     accelerator = Accelerator(cpu=kind == "cpu", mixed_precision="no")
     team = Team(accelerator.device, accelerator)
     if team.first:
-        task = replace(task, progress=_Sent(queue))
+        task = replace(task, progress=QueuedProgress(queue, "training"))
     try:
         with numerics(deterministic=config.deterministic, precision=config.precision):
             result = work(task, team)
     except HarmbenchError as error:
-        queue.put(("error", error))
+        queue.put(error)
         raise SystemExit(1) from error
     if team.first:
         torch.save(result, folder / "result")
     accelerator.wait_for_everyone()
     torch.distributed.destroy_process_group()
-
-
-class _Sent:
-    """A progress reporter that sends to the process that shows it."""
-
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
-
-    def __call__(self, stage: str, done: int, total: int, **values: float) -> None:
-        self._queue.put(("progress", (stage, done, total, values)))
 
 
 def _free_port() -> int:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self, TypeVar
 
+from harmbench.arrays import foreground, outside_unit_range
 from harmbench.method import Method
 from harmbench.methods._regression.settings import RegressionSettings
-from harmbench.slices import TrainingSlices, foreground, map_slices, training_slices
+from harmbench.slices import TrainingSlices, map_slices, training_slices
 from harmbench.storage import key_of, write_json
 from harmbench.task import Pair, Task
 from harmbench.training import (
@@ -48,8 +49,6 @@ __all__ = ["ORIENTATIONS", "SliceRegression"]
 
 ORIENTATIONS = ("sagittal", "coronal", "axial")
 """Names of the slices along axis 0, 1 and 2."""
-
-_ROUNDING = 1e-6
 
 RegressionT_co = TypeVar(
     "RegressionT_co", bound=RegressionSettings, covariant=True, default=RegressionSettings
@@ -258,7 +257,7 @@ class SliceRegression(Method[RegressionT_co]):
 
         `parameters` go into the history, beside the orientations and the clipped share of the brain.
         """
-        outside = (data < -_ROUNDING) | (data > 1 + _ROUNDING)
+        outside = outside_unit_range(data)
         clipped = np.count_nonzero(outside & brain) / max(1, np.count_nonzero(brain))
         if clipped:
             _log.info("%s: %.3g %% of brain voxels were outside [0, 1]", self.name, 100 * clipped)

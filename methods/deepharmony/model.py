@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
+from harmbench.arrays import foreground
 from harmbench.methods._regression import SliceRegression
 from harmbench.methods.deepharmony.network import DeepHarmonyNetwork
 from harmbench.methods.deepharmony.peak import AlignedPairs, white_matter_peak
 from harmbench.methods.deepharmony.settings import DeepHarmonySettings
-from harmbench.slices import TrainingSlices, foreground
+from harmbench.slices import TrainingSlices
 from harmbench.task import Pair, Task
 from harmbench.volume import Volume
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import Self
 
+from harmbench.arrays import foreground, mean_and_sd
 from harmbench.method import Method
 from harmbench.methods.dm.network import Denoiser
 from harmbench.methods.dm.sampling import sample
 from harmbench.methods.dm.settings import DiffusionSettings
 from harmbench.methods.dm.train import train
-from harmbench.samples import mean_and_sd
-from harmbench.slices import foreground, map_slices
+from harmbench.slices import map_slices
 from harmbench.task import Pair, Task
 from harmbench.training import (
     fitted,

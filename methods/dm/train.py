@@ -37,6 +37,7 @@ __all__ = ["train"]
 _PREVIEW_STEPS = 20
 
 
+# Long: the training loop is visible from top to bottom.
 def train(
     config: DiffusionSettings, pairs: Sequence[Pair], task: Task, team: Team
 ) -> tuple[Denoiser, tuple[int, int]]:

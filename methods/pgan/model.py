@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import Self
 
+from harmbench.arrays import foreground
 from harmbench.method import Method
 from harmbench.methods.pgan.networks import Discriminator, Generator
 from harmbench.methods.pgan.settings import PGANSettings
 from harmbench.methods.pgan.train import total_steps, train
-from harmbench.slices import foreground, map_slices
+from harmbench.slices import map_slices
 from harmbench.task import Pair, Task
 from harmbench.training import (
     autocast,

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harmbench.cohorts.base import Cohort, Scan, load_scan, rescale_volume, validate
+from harmbench.cohorts.base import Cohort, Scan, load_scan, rescale_volume
 from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError, VolumeError
 from harmbench.task import Direction
 from harmbench.volume import Volume, read, write

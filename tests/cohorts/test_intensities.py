@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmbench.cohorts.base import Scan, load_scan, rescale_volume, validate
+from harmbench.cohorts.base import Scan, load_scan, rescale_volume
 from harmbench.cohorts.intensities import (
     background_value,
     brain_of,
@@ -20,6 +20,7 @@ from harmbench.cohorts.intensities import (
     out_of_range,
 )
 from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError, VolumeError
 from harmbench.volume import Volume, read, write
 

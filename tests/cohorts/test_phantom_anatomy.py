@@ -3,7 +3,7 @@ import pytest
 
 from harmbench.cohorts.phantom.anatomy import field_of_view, make_anatomy
 from harmbench.cohorts.phantom.atlas import load_atlas
-from harmbench.cohorts.phantom.fields import Grid
+from harmbench.cohorts.phantom.fields import PhantomGrid
 from harmbench.cohorts.phantom.lesions import lesion_map
 from harmbench.cohorts.phantom.subjects import make_subjects
 from harmbench.cohorts.phantom.warp import CENTRE_MM
@@ -99,7 +99,7 @@ def test_anatomy_is_the_same_at_every_voxel_size(anatomies):
 
 def test_anatomy_does_not_depend_on_the_grid_around_it(anatomies):
     subject = make_subjects(0)[0]
-    larger = Grid.around(CENTRE_MM, (46, 60, 60), SPACING_MM)
+    larger = PhantomGrid.around(CENTRE_MM, (46, 60, 60), SPACING_MM)
     again = make_anatomy(subject, load_atlas(), larger)
     assert np.array_equal(again.labels, anatomies[0].labels)
 

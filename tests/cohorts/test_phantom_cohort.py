@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from skimage.exposure import match_histograms
 
-from harmbench.cohorts.base import load_scan, validate
+from harmbench.cohorts.base import load_scan
 from harmbench.cohorts.phantom import PhantomSettings, cache_folder, make_phantom
 from harmbench.cohorts.phantom.dataset import truth_path
 from harmbench.cohorts.phantom.subjects import make_subjects
+from harmbench.cohorts.validation import validate
 from harmbench.cohorts.whole_subjects import intact, publish
 from harmbench.errors import CohortError, ConfigError
 from harmbench.settings import validated

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from harmbench.cohorts.phantom.fields import (
-    Grid,
     Nodes,
+    PhantomGrid,
     exponentiate,
     jacobian_determinants,
     node_grid,
     random_nodes,
 )
 
-BOX = Grid((20, 24, 28), 1.0, (-10.0, 3.0, 5.0))
+BOX = PhantomGrid((20, 24, 28), 1.0, (-10.0, 3.0, 5.0))
 
 
 def coordinates(grid):
@@ -18,7 +18,7 @@ def coordinates(grid):
 
 
 def test_refined_voxels_average_to_the_coarse_ones():
-    grid = Grid((4, 6, 8), 2.0, (1.0, -3.0, 5.0))
+    grid = PhantomGrid((4, 6, 8), 2.0, (1.0, -3.0, 5.0))
     fine = grid.refined(2)
     assert fine.shape == (8, 12, 16)
     for axis in range(3):
@@ -26,7 +26,7 @@ def test_refined_voxels_average_to_the_coarse_ones():
 
 
 def test_grid_around_is_centred():
-    grid = Grid.around((1.0, 2.0, 3.0), (4, 6, 7), 1.5)
+    grid = PhantomGrid.around((1.0, 2.0, 3.0), (4, 6, 7), 1.5)
     assert [grid.axis(a).mean() for a in range(3)] == pytest.approx([1, 2, 3])
     assert grid.affine @ [1, 0, 0, 1] == pytest.approx([grid.axis(0)[1], *grid.start_mm[1:], 1])
 
@@ -40,7 +40,7 @@ def test_splines_reproduce_linear_functions():
 
 
 def test_random_functions_have_unit_variance_and_are_smooth():
-    box = Grid((60, 60, 60), 1.0, (0.0, 0.0, 0.0))
+    box = PhantomGrid((60, 60, 60), 1.0, (0.0, 0.0, 0.0))
     values = random_nodes(np.random.default_rng(0), box, 3.0).on(box)
     assert values.mean() == pytest.approx(0, abs=0.05)
     assert values.std() == pytest.approx(1, abs=0.05)
@@ -62,7 +62,7 @@ def test_constant_velocity_is_a_shift():
 
 
 def test_linear_velocity_grows_exponentially():
-    grid = Grid((41, 9, 9), 1.0, (-20.0, -4.0, -4.0))
+    grid = PhantomGrid((41, 9, 9), 1.0, (-20.0, -4.0, -4.0))
     velocity = np.zeros((3, *grid.shape), dtype=np.float32)
     velocity[0] = 0.1 * coordinates(grid)[0]
     found = exponentiate(velocity, 1.0)[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmbench.cohorts.phantom.anatomy import Anatomy
-from harmbench.cohorts.phantom.fields import Grid
+from harmbench.cohorts.phantom.fields import PhantomGrid
 from harmbench.cohorts.phantom.physics import CLASSES, PROTOCOLS, TISSUES, tissue_signal
 from harmbench.cohorts.phantom.scanner import (
     SCANNERS,
@@ -16,7 +16,7 @@ from harmbench.cohorts.phantom.scanner import (
     rician,
 )
 
-GRID = Grid((24, 24, 24), 1.0, (-12.0, -12.0, -12.0))
+GRID = PhantomGrid((24, 24, 24), 1.0, (-12.0, -12.0, -12.0))
 PERFECT = replace(
     SCANNERS["3T"], snr=1e6, blur_voxels=0.0, bias_sd=0.0, registration_mm=0.0, distortion_mm=0.0
 )
@@ -108,7 +108,7 @@ def test_distortion_is_left_at_1_5_tesla_only():
 
 
 def test_receive_field_is_larger_at_3_tesla_and_new_in_every_session():
-    box = Grid((150, 180, 150), 1.0, (-75.0, -90.0, -75.0))
+    box = PhantomGrid((150, 180, 150), 1.0, (-75.0, -90.0, -75.0))
     fields = {
         name: log_bias(np.random.default_rng(0), box, scanner).values
         for name, scanner in SCANNERS.items()

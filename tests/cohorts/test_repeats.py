@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from harmbench.cohorts.base import validate
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
+from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
 from harmbench.volume import Volume, read
 

@@ -15,7 +15,7 @@ import pytest
 
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.errors import CohortError, VolumeError
-from harmbench.runner.outside import Triple, find_triples
+from harmbench.runner.outside_files import Triple, find_triples
 from harmbench.volume import read
 
 # Smooth values leave room in the last deflate block for damage that decompresses.

@@ -3,7 +3,6 @@ import pytest
 
 from harmbench.errors import MetricError
 from harmbench.metrics.arrays import (
-    bounding_box,
     check_axis,
     check_images,
     check_masks,
@@ -73,12 +72,6 @@ def test_spacing_is_three_positive_lengths(spacing):
 def test_the_stacking_axis_is_one_of_three(axis):
     with pytest.raises(MetricError, match="allowed: 0, 1, 2"):
         check_axis(axis)
-
-
-def test_the_bounding_box_holds_all_voxels_and_no_more():
-    mask = np.zeros((9, 9, 9), bool)
-    mask[2, 3, 4] = mask[5, 3, 8] = True
-    assert bounding_box(mask) == (slice(2, 6), slice(3, 4), slice(4, 9))
 
 
 def test_select_takes_the_mask_or_everything():

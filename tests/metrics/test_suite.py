@@ -67,7 +67,7 @@ class TestDeclarations:
         perfect = {"lower": metric.lower, "higher": metric.upper, "zero": 0, "none": 1}
         assert metric.contains(perfect[metric.better])
 
-    @pytest.mark.parametrize("module", [image, histogram, structure, overlap, volumetry])
+    @pytest.mark.parametrize("module", [image, ssim, histogram, structure, overlap, volumetry])
     def test_public_names_exist(self, module):
         assert all(hasattr(module, name) for name in module.__all__)
         assert len(set(module.__all__)) == len(module.__all__)

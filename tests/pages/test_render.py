@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from harmbench.pages.render import head_text, latex_escape, to_latex, to_markdown, write_table
-from harmbench.pages.table import Column, Entry, Head, Row, Table
+from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber
 
 
 def example(**changes: object) -> Table:
     fields: dict[str, object] = {
         "name": "table-01-mse-ahd",
-        "title": "Table 1. MSE & AHD",
+        "title": "MSE & AHD",
+        "number": TableNumber(1),
         "caption": "100 % of_them | see ~note~.",
         "labels": ("Method",),
         "columns": (

@@ -7,7 +7,15 @@ import math
 import pandas as pd
 import pytest
 
-from harmbench.pages.table import Column, Entry, Head, Table, decimals_for, exponent_for
+from harmbench.pages.table import (
+    Column,
+    Entry,
+    Head,
+    Table,
+    TableNumber,
+    decimals_for,
+    exponent_for,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +83,15 @@ def test_headers_span_equal_neighbours_under_one_parent() -> None:
         [("Dice", 2), ("HD", 1), ("HD", 2)],
         [("CSF", 1), ("GM", 1), ("CSF", 1), ("CSF", 1), ("CSF", 1)],
     ]
+
+
+def test_a_tables_number_stands_in_its_heading_and_its_file_name() -> None:
+    assert TableNumber(7).file_name("dice") == "table-07-dice"
+    assert TableNumber(7, 3).file_name("dice") == "table-07-3-dice"
+    numbers = [TableNumber(12), TableNumber(7, 3), TableNumber(7)]
+    assert sorted(numbers) == [TableNumber(7), TableNumber(7, 3), TableNumber(12)]
+    table = Table("t", "Dice", "", (), (), (), pd.DataFrame(), number=TableNumber(7, 3))
+    assert table.heading == "Table 7-3. Dice"
+    paper = Table("t", "as in the paper", "", (), (), (), pd.DataFrame(), True, number=numbers[0])
+    assert paper.heading == "Table 12 as in the paper"
+    assert Table("t", "Dice", "", (), (), (), pd.DataFrame()).heading == "Dice"

@@ -8,8 +8,8 @@ import pytest
 
 from harmbench.errors import PreparationError
 from harmbench.preparation.grid import (
-    Chain,
     Grid,
+    TransformChain,
     crop_grid,
     isotropic_grid,
     resample,
@@ -92,10 +92,12 @@ def test_transforms_are_composed_before_the_one_interpolation(ball):
     volume, _ = ball
     grid = Grid(volume.shape, volume.affine)
     one, two = _shift(2.5, 1, 0, degrees=7), _shift(-1, 0.4, 2, degrees=-3)
-    chained = resample(volume, grid, Chain((one, two)))
-    at_once = resample(volume, grid, Chain((two @ one,)))
+    chained = resample(volume, grid, TransformChain((one, two)))
+    at_once = resample(volume, grid, TransformChain((two @ one,)))
     twice = resample(
-        Volume(resample(volume, grid, Chain((two,))), volume.affine), grid, Chain((one,))
+        Volume(resample(volume, grid, TransformChain((two,))), volume.affine),
+        grid,
+        TransformChain((one,)),
     )
     np.testing.assert_allclose(chained, at_once, atol=1e-3)
     assert np.abs(twice - at_once).max() > 0.3, "two interpolations smooth more than one"
@@ -107,7 +109,7 @@ def test_a_chain_maps_grid_points_to_scan_points(ball):
     # One voxel along x, in world millimetres: the output at i shows the scan at i + 1.
     step = np.eye(4)
     step[:3, 3] = volume.affine[:3, 0]
-    found = resample(volume, grid, Chain((step,)))
+    found = resample(volume, grid, TransformChain((step,)))
     np.testing.assert_allclose(found[:-1], volume.data[1:], atol=1e-3)
     assert np.all(found[-1] == 0)
 

@@ -20,16 +20,19 @@ import pytest
 
 import harmbench.preparation.cohort
 import harmbench.preparation.subject
-from harmbench.cohorts.base import Cohort, validate
+import harmbench.preparation.summary
+from harmbench.cohorts.base import Cohort
 from harmbench.cohorts.bids import read_bids
 from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.cohorts.validation import validate
 from harmbench.config import load_preparation
 from harmbench.errors import CohortError, HarmbenchError, PreparationError
-from harmbench.preparation.cohort import PrepareSummary, prepare_cohort
+from harmbench.preparation.cohort import prepare_cohort
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.preparation.qc.numbers import flag
 from harmbench.preparation.subject import prepare_subject
+from harmbench.preparation.summary import PrepareSummary
 from harmbench.storage import read_json
 from harmbench.trained.scanners import scanner_of
 from harmbench.volume import read, write
@@ -272,7 +275,7 @@ def test_a_full_disk_leaves_finished_subjects_intact(prepare, tmp_path: Path, mo
     assert summary.failed == {"sub-02": f"{tmp_path / 'out'}: no space left for its files"}
     assert _files(tmp_path / "out" / "sub-01") == before
     assert not list((tmp_path / "out").glob(".new-*"))
-    monkeypatch.setattr(harmbench.preparation.cohort, "write_participants", full)
+    monkeypatch.setattr(harmbench.preparation.summary, "write_participants", full)
     with pytest.raises(OSError, match=r"No space left.*prepared subjects are intact"):
         prepare()
     assert _files(tmp_path / "out" / "sub-01") == before

@@ -129,7 +129,7 @@ def _stand_in_hd_bet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setitem(sys.modules, "HD_BET.hd_bet_prediction", module)
     real = __import__("importlib.metadata").metadata.version
     monkeypatch.setattr(
-        "harmbench.preparation.strip.version",
+        "harmbench.preparation.strippers.version",
         lambda name: "9.9" if name == "hd-bet" else real(name),
     )
     return calls

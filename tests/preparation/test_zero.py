@@ -164,8 +164,8 @@ def test_stripped_z_scores_keep_their_brain() -> None:
     [
         ("sub-1_T1map.nii.gz", {}, "T1map is a map of a quantity.*set bias.method=none"),
         ("sub-1_R2starmap.nii.gz", {}, "R2starmap is a map of a quantity"),
-        ("sub-1_T2w.nii.gz", {"bias__white_matter": True}, "in T2w it is not"),
-        ("sub-1_FLAIR.nii.gz", {"bias__white_matter": True}, "in FLAIR it is not"),
+        ("sub-1_T2w.nii.gz", {"bias__white_matter": True}, "is not in T2w"),
+        ("sub-1_FLAIR.nii.gz", {"bias__white_matter": True}, "is not in FLAIR"),
         ("sub-1_task-rest_bold.nii.gz", {}, "bold is no anatomical image"),
         ("sub-1_phasediff.nii.gz", {"bias__method": "none"}, "phasediff is no anatomical image"),
         ("sub-1_part-phase_T1w.nii.gz", {}, "part-phase is no magnitude image"),
@@ -193,7 +193,7 @@ def test_steps_that_are_wrong_for_a_contrast_are_refused(
             ["deepbet was trained on T1w, not on T2w"],
         ),
         ("sub-1_UNIT1.nii.gz", {}, ["N4 has nothing to correct"]),
-        ("sub-1_T1map.nii.gz", {"bias__method": "none"}, ["takes its unit away"]),
+        ("sub-1_T1map.nii.gz", {"bias__method": "none"}, ["removes its unit"]),
     ],
 )
 def test_steps_that_are_doubtful_for_a_contrast_are_noted(

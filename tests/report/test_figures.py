@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from harmbench.metrics.suite import METRICS
-from harmbench.pages.slices import take_slice, views
 from harmbench.pages.style import method_colours, style, write_figure
+from harmbench.pages.views import take_slice, views
 from harmbench.report.evidence import Evidence
 from harmbench.report.figures.agreement import agreement_plot, bland_altman, reference_volumes
 from harmbench.report.figures.curves import POINTS, loss_curves, training_plot

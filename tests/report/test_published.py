@@ -53,9 +53,9 @@ def test_values(
 
 
 def test_spreads() -> None:
-    assert TABLES[7].spreads["dm"] == ("0.008", "0.16")
-    assert TABLES[9].spreads["dm"] == ("0.06", "0.19", "0.65")
-    assert TABLES[12].spreads["pgan"] == ("5.88", "3.53", "2.98")
+    assert TABLES[7].spreads["dm"] == (Decimal("0.008"), Decimal("0.16"))
+    assert TABLES[9].spreads["dm"] == (Decimal("0.06"), Decimal("0.19"), Decimal("0.65"))
+    assert TABLES[12].spreads["pgan"] == (Decimal("5.88"), Decimal("3.53"), Decimal("2.98"))
     assert not TABLES[1].spreads
 
 
@@ -71,8 +71,8 @@ def test_main_tables_are_the_detailed_ones_rounded_but_for_the_two_known_slips()
                 and column.metric in {c.metric for c in t.columns}
             )
             for method in table.rows:
-                short = Decimal(table.rows[method][find(table, column)])
-                long = Decimal(detailed.rows[method][find(detailed, column)])
+                short = table.rows[method][find(table, column)]
+                long = detailed.rows[method][find(detailed, column)]
                 if long.quantize(short, ROUND_HALF_UP) != short:
                     differing.append((method, column.direction, column.metric, column.tissue))
     assert differing == [
@@ -90,7 +90,7 @@ def test_bold_is_the_best_of_its_column(number: int) -> None:
     for place, column in enumerate(table.columns):
         bold = {method for method in table.rows if place in table.best[method]}
         pick = max if METRICS[column.metric].better == "higher" else min
-        best = pick(table.rows, key=lambda method: float(table.rows[method][place]))
+        best = pick(table.rows, key=lambda method: table.rows[method][place])
         assert bold == {best}
 
 

@@ -157,7 +157,7 @@ def test_records_are_frozen() -> None:
 
 def _meter(wall_s: float, memory: float, device: float | None = None) -> Meter:
     meter = Meter()
-    meter.wall_s, meter.peak_memory_mb, meter.peak_device_memory_mb = wall_s, memory, device
+    meter.wall_s, meter.peak_memory_mib, meter.peak_device_memory_mib = wall_s, memory, device
     return meter
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.atlas import Atlas
-from harmbench.cohorts.phantom.fields import Grid, random_nodes
+from harmbench.cohorts.phantom.fields import PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.folding import draw_folding, myelin_deviation, tissue_shares
 from harmbench.cohorts.phantom.lesions import lesion_map
 from harmbench.cohorts.phantom.physics import CLASSES
@@ -27,7 +28,6 @@ from harmbench.cohorts.phantom.warp import (
 
 __all__ = ["FIELD_OF_VIEW_MM", "HULL_LEVEL", "Anatomy", "field_of_view", "make_anatomy"]
 
-Floats = NDArray[np.float32]
 Triple = tuple[int, int, int]
 
 FIELD_OF_VIEW_MM = (160.0, 224.0, 224.0)
@@ -51,7 +51,7 @@ _MAPS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """What the scanner sees of a subject, on a box around the brain cut out of a larger grid.
+    """The tissues of a subject, on a box around the brain that is a part of a larger grid.
 
     Attributes:
         grid: the box, in RAS; all maps have its shape.
@@ -64,21 +64,21 @@ class Anatomy:
         smallest_jacobian: of the warp from the average brain; above 0, so it does not fold.
     """
 
-    grid: Grid
+    grid: PhantomGrid
     offset: Triple
-    fractions: Mapping[str, Floats]
-    t1_deviation: Floats
-    hull: Floats
+    fractions: Mapping[str, Single]
+    t1_deviation: Single
+    hull: Single
     smallest_jacobian: float
 
     @property
     def brain(self) -> NDArray[np.bool_]:
-        """The brain with the fluid in it: what an ideal skull stripping keeps."""
+        """Mask (x, y, z) of the brain with its fluid: the result of an ideal skull stripping."""
         return self.hull > HULL_LEVEL
 
     @property
-    def tissues(self) -> dict[str, Floats]:
-        """Shares of CSF, GM and WM, which sum to 1: vessels count as CSF, lesions as WM."""
+    def tissues(self) -> dict[str, Single]:
+        """Shares of CSF, GM and WM, each (x, y, z), which sum to 1: vessels are CSF, lesions WM."""
         share = self.fractions
         return {
             "CSF": share["CSF"] + share["BLOOD"],
@@ -88,30 +88,32 @@ class Anatomy:
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """The tissue with the largest share: 1 CSF, 2 GM, 3 WM, everywhere in the box."""
+        """The tissue with the largest share, (x, y, z): 1 CSF, 2 GM, 3 WM, everywhere in the box."""
         largest = np.stack(list(self.tissues.values())).argmax(0)
         return np.asarray(largest + 1, dtype=np.uint8)
 
 
-def field_of_view(spacing_mm: float) -> Grid:
+def field_of_view(spacing_mm: float) -> PhantomGrid:
     """Return the grid of the prepared volumes: 160 x 224 x 224 voxels at 1 mm.
 
     At other voxel sizes it covers the same box, with an even number of voxels along each axis.
     """
     x, y, z = (2 * int(np.ceil(n / spacing_mm / 2 - 1e-9)) for n in FIELD_OF_VIEW_MM)
-    return Grid.around(CENTRE_MM, (x, y, z), spacing_mm)
+    return PhantomGrid.around(CENTRE_MM, (x, y, z), spacing_mm)
 
 
-def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 8.0) -> Anatomy:
+def make_anatomy(
+    subject: Subject, atlas: Atlas, grid: PhantomGrid, margin_mm: float = 8.0
+) -> Anatomy:
     """Make the anatomy of a subject: the same for every voxel size.
 
     Voxels of more than 1.4 mm are averaged from voxels of half that size.
 
     Args:
-        subject: whose anatomy.
+        subject: whose anatomy to make.
         atlas: the average brain.
         grid: a grid of the whole field of view; the result is a box of its voxels.
-        margin_mm: what the box leaves around the brain.
+        margin_mm: margin of the box around the brain.
     """
     factor = 2 if grid.spacing_mm > _FINE_ENOUGH_MM else 1
     field = field_of_view(1.0)
@@ -133,7 +135,7 @@ def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 
     maps["lesion"] = sample(lesions, atlas.grid, points)
     shares = tissue_shares(maps, [nodes.on(fine)[inside] for nodes in folding], traits)
 
-    def averaged(values: Floats, outside: float = 0.0) -> Floats:
+    def averaged(values: Single, outside: float = 0.0) -> Single:
         whole = np.full(fine.shape, outside, dtype=np.float32)
         whole[inside] = values
         return _block_mean(whole, factor)
@@ -150,15 +152,15 @@ def make_anatomy(subject: Subject, atlas: Atlas, grid: Grid, margin_mm: float = 
     )
 
 
-def _hull(tissue: Floats, spacing_mm: float) -> Floats:
+def _hull(tissue: Single, spacing_mm: float) -> Single:
     """Smooth the share of tissue, with the cavities that it encloses filled."""
-    hull: Floats = ndimage.gaussian_filter(tissue, _HULL_MM / spacing_mm)
+    hull: Single = ndimage.gaussian_filter(tissue, _HULL_MM / spacing_mm)
     cavities = ndimage.binary_fill_holes(hull > HULL_LEVEL) & (hull <= HULL_LEVEL)
     hull[cavities] = 1
     return hull
 
 
-def _block_mean(values: Floats, factor: int) -> Floats:
+def _block_mean(values: Single, factor: int) -> Single:
     if factor == 1:
         return values
     x, y, z = (n // factor for n in values.shape)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from harmbench.cohorts.phantom.fields import Grid
+from harmbench.arrays import Single
+from harmbench.cohorts.phantom.fields import PhantomGrid
 
 __all__ = ["Atlas", "load_atlas"]
 
-Floats = NDArray[np.float32]
 Ellipsoid = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 # Regions as ellipsoids, (centre, radii) in MNI millimetres, right side; mirrored to the left.
@@ -59,18 +59,18 @@ class Atlas:
         ventricle_distance: mm to the lateral ventricles, 0 inside.
     """
 
-    grid: Grid
-    wm: Floats
-    gm: Floats
-    wm_detail: Floats
-    csf_detail: Floats
-    brain: Floats
-    deep_gm: Floats
-    brainstem: Floats
-    cerebellum: Floats
-    ventricles: Floats
-    ventricle_distance: Floats
-    depth: Floats
+    grid: PhantomGrid
+    wm: Single
+    gm: Single
+    wm_detail: Single
+    csf_detail: Single
+    brain: Single
+    deep_gm: Single
+    brainstem: Single
+    cerebellum: Single
+    ventricles: Single
+    ventricle_distance: Single
+    depth: Single
 
 
 @lru_cache(maxsize=1)
@@ -110,7 +110,7 @@ def load_atlas() -> Atlas:
     )
 
 
-def _ras(image: Any) -> tuple[Floats, Grid]:
+def _ras(image: Any) -> tuple[Single, PhantomGrid]:
     import nibabel as nib
 
     image = nib.as_closest_canonical(image)
@@ -121,10 +121,10 @@ def _ras(image: Any) -> tuple[Floats, Grid]:
     x, y, z = (float(v) for v in affine[:3, 3])
     data = np.asarray(image.dataobj, dtype=np.float32)
     nx, ny, nz = data.shape
-    return data, Grid((nx, ny, nz), spacing, (x, y, z))
+    return data, PhantomGrid((nx, ny, nz), spacing, (x, y, z))
 
 
-def _region(grid: Grid, ellipsoids: tuple[Ellipsoid, ...], edge_mm: float) -> Floats:
+def _region(grid: PhantomGrid, ellipsoids: tuple[Ellipsoid, ...], edge_mm: float) -> Single:
     """Union of ellipsoids and their mirror images, falling from 1 to 0 over about `edge_mm`."""
     x, y, z = np.ix_(*(grid.axis(a).astype(np.float32) for a in range(3)))
     best = np.full(grid.shape, -np.inf, dtype=np.float32)

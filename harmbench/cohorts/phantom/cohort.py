@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 
 from harmbench.code_keys import own_code
@@ -15,8 +13,9 @@ from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
-from harmbench.cohorts.whole_subjects import intact, publish, sweep
+from harmbench.cohorts.whole_subjects import intact, new_subject, publish, sweep
 from harmbench.errors import CohortError
+from harmbench.processes import worker_pool
 from harmbench.storage import cache_root, key_of
 from harmbench.task import NoProgress, Progress
 
@@ -87,22 +86,19 @@ def _make_all(
             done += 1
             progress("phantom", done, total)
         return
-    # Fresh processes rather than forked ones: forking a process that has threads can hang.
-    with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_make_subject, subject, settings, root) for subject in missing]
-        try:
+    try:
+        with worker_pool(min(jobs, len(missing))) as pool:
+            waiting = [pool.submit(_make_subject, subject, settings, root) for subject in missing]
             for future in as_completed(waiting):
                 future.result()
                 done += 1
                 progress("phantom", done, total)
-        except BrokenProcessPool as error:
-            raise CohortError(
-                f"a process died while making the cohort in {root}, perhaps for want of memory: "
-                f"try fewer jobs than {jobs} (finished subjects are kept); a script of your own must "
-                "make cohorts below `if __name__ == '__main__':`, or with jobs=1"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    except BrokenProcessPool as error:
+        raise CohortError(
+            f"a process died while making the cohort in {root}, perhaps for lack of memory: "
+            f"try fewer jobs than {jobs} (finished subjects are kept); a script of your own must "
+            "make cohorts below `if __name__ == '__main__':`, or with jobs=1"
+        ) from error
 
 
 def _make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> None:
@@ -110,10 +106,7 @@ def _make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> No
     # The simulation is imported by those that simulate, not at the command line's start.
     from harmbench.cohorts.phantom.subject_files import write_subject
 
-    with tempfile.TemporaryDirectory(
-        prefix=f".new-{subject.label}-", dir=root, ignore_cleanup_errors=True
-    ) as temporary:
-        made = Path(temporary)
+    with new_subject(root, subject.label) as made:
         row = write_subject(subject, settings, made)
         publish(made, root, subject.label, row, _key(settings))
 

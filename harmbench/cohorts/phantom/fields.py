@@ -8,15 +8,22 @@ not depend on the number of threads of a linear algebra library.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Grid", "Nodes", "exponentiate", "jacobian_determinants", "node_grid", "random_nodes"]
+from harmbench.arrays import Single
 
-Floats = NDArray[np.float32]
+__all__ = [
+    "Nodes",
+    "PhantomGrid",
+    "exponentiate",
+    "jacobian_determinants",
+    "node_grid",
+    "random_nodes",
+]
+
 Triple = tuple[int, int, int]
 
 # Standard deviation of a cubic B-spline with white coefficients of unit variance, averaged over
@@ -25,7 +32,7 @@ _SPLINE_SD = (151 / 315) ** 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class PhantomGrid:
     """An axis-aligned box of voxels in RAS: voxel i lies at `start_mm + i * spacing_mm`."""
 
     shape: Triple
@@ -33,7 +40,9 @@ class Grid:
     start_mm: tuple[float, float, float]
 
     @classmethod
-    def around(cls, centre_mm: tuple[float, float, float], shape: Triple, spacing: float) -> Grid:
+    def around(
+        cls, centre_mm: tuple[float, float, float], shape: Triple, spacing: float
+    ) -> PhantomGrid:
         """Make the grid of `shape` whose box is centred on `centre_mm`."""
         x, y, z = (c - (n - 1) / 2 * spacing for c, n in zip(centre_mm, shape, strict=True))
         return cls(shape, spacing, (x, y, z))
@@ -46,33 +55,33 @@ class Grid:
         return matrix
 
     def axis(self, number: int) -> NDArray[np.float64]:
-        """Positions of the voxel centres along an axis, in mm."""
+        """Positions of the voxel centres along an axis, shape (n,), in mm."""
         steps = np.arange(self.shape[number], dtype=np.float64)
         return np.asarray(self.start_mm[number] + self.spacing_mm * steps)
 
-    def refined(self, factor: int) -> Grid:
+    def refined(self, factor: int) -> PhantomGrid:
         """Return the grid of the same box with each voxel cut into `factor`^3."""
         x, y, z = (n * factor for n in self.shape)
         spacing = self.spacing_mm / factor
         a, b, c = (s + (spacing - self.spacing_mm) / 2 for s in self.start_mm)
-        return Grid((x, y, z), spacing, (a, b, c))
+        return PhantomGrid((x, y, z), spacing, (a, b, c))
 
-    def crop(self, low: Triple, high: Triple) -> Grid:
+    def crop(self, low: Triple, high: Triple) -> PhantomGrid:
         """Return the part of the grid from index `low` up to, not with, `high`."""
         x, y, z = (b - a for a, b in zip(low, high, strict=True))
         a, b, c = (s + i * self.spacing_mm for s, i in zip(self.start_mm, low, strict=True))
-        return Grid((x, y, z), self.spacing_mm, (a, b, c))
+        return PhantomGrid((x, y, z), self.spacing_mm, (a, b, c))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nodes:
     """A smooth function: cubic B-spline coefficients (nx, ny, nz) on the nodes of a coarse grid."""
 
-    values: Floats
-    grid: Grid
+    values: Single
+    grid: PhantomGrid
 
-    def on(self, grid: Grid) -> Floats:
-        """Evaluate at the voxels of `grid`; beyond the nodes the function goes on as a constant."""
+    def on(self, grid: PhantomGrid) -> Single:
+        """Evaluate at the voxels of `grid`, shape (x, y, z); beyond the nodes the function is constant."""
         out = self.values
         for axis in range(3):
             position = (grid.axis(axis) - self.grid.start_mm[axis]) / self.grid.spacing_mm
@@ -87,7 +96,7 @@ class Nodes:
             )
             shape = [1, 1, 1]
             shape[axis] = -1
-            total: Any = 0
+            total: Single = np.zeros((), dtype=np.float32)
             for offset, weight in enumerate(weights):
                 index = np.clip(first + offset, 0, self.grid.shape[axis] - 1)
                 total = total + np.take(out, index, axis=axis) * weight.reshape(shape)
@@ -104,15 +113,15 @@ class Nodes:
         return Nodes((self.values * np.float32(factor)).astype(np.float32), self.grid)
 
 
-def node_grid(box: Grid, spacing_mm: float) -> Grid:
+def node_grid(box: PhantomGrid, spacing_mm: float) -> PhantomGrid:
     """Return the grid of nodes that covers a box with two nodes to spare on each side."""
     low = [box.start_mm[a] - 2 * spacing_mm for a in range(3)]
     count = [int(np.ceil((box.shape[a] - 1) * box.spacing_mm / spacing_mm)) + 5 for a in range(3)]
-    return Grid((count[0], count[1], count[2]), spacing_mm, (low[0], low[1], low[2]))
+    return PhantomGrid((count[0], count[1], count[2]), spacing_mm, (low[0], low[1], low[2]))
 
 
 def random_nodes(
-    generator: np.random.Generator, box: Grid, spacing_mm: float, sigma_mm: float = 0.0
+    generator: np.random.Generator, box: PhantomGrid, spacing_mm: float, sigma_mm: float = 0.0
 ) -> Nodes:
     """Draw a random function of mean 0 and standard deviation 1, without detail below its scale.
 
@@ -130,7 +139,7 @@ def random_nodes(
     return smooth.scaled(1 / float(smooth.values.std()))
 
 
-def exponentiate(velocity: Floats, spacing_mm: float) -> Floats:
+def exponentiate(velocity: Single, spacing_mm: float) -> Single:
     """Integrate a stationary velocity field to a displacement, by scaling and squaring.
 
     Arsigny et al. 2006. The result is a diffeomorphism as far as the grid resolves it.
@@ -154,7 +163,7 @@ def exponentiate(velocity: Floats, spacing_mm: float) -> Floats:
     return (field * np.float32(spacing_mm)).astype(np.float32)
 
 
-def jacobian_determinants(displacement: Floats, spacing_mm: float) -> Floats:
+def jacobian_determinants(displacement: Single, spacing_mm: float) -> Single:
     """Determinant of the gradient of x + displacement(x), by central differences.
 
     Args:

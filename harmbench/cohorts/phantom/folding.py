@@ -1,18 +1,17 @@
-"""Tissue shares: crisp boundaries and folds of the subject's own, out of blurred probabilities."""
+"""Tissue shares with sharp boundaries and individual folds, made from blurred probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
+from harmbench.arrays import Single
+from harmbench.cohorts.phantom.fields import Nodes, PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.warp import Traits
 
 __all__ = ["draw_folding", "myelin_deviation", "tissue_shares"]
 
-Floats = NDArray[np.float32]
 
 # Random functions of the folding: (distance of nodes in mm). White matter boundary fine and coarse,
 # fluid boundary fine and coarse, sulci, folia of the cerebellum, and two whose zero sheets cross in
@@ -26,18 +25,18 @@ _VESSEL_WIDTH = 0.3
 _MYELIN_GM, _MYELIN_WM = 0.35, 0.15
 
 
-def draw_folding(generator: np.random.Generator, field: Grid) -> tuple[Nodes, ...]:
+def draw_folding(generator: np.random.Generator, field: PhantomGrid) -> tuple[Nodes, ...]:
     """Draw the random functions that `tissue_shares` takes, inside the box `field`."""
     return tuple(random_nodes(generator, field, spacing) for spacing in _NODES_MM)
 
 
 def tissue_shares(
-    maps: Mapping[str, Floats], noises: Sequence[Floats], traits: Traits
-) -> dict[str, Floats]:
+    maps: Mapping[str, Single], noises: Sequence[Single], traits: Traits
+) -> dict[str, Single]:
     """Share of each class at N points of the brain.
 
-    Every tissue has a score: its probability in the average brain, what that probability has above
-    its surroundings (which brings back thin sulci and gyri), and random functions. A softmax at low
+    Every tissue has a score: its probability in the average brain, the difference of that probability
+    to its surroundings (which brings back thin sulci and gyri), and random functions. A softmax at low
     temperature makes boundaries about as wide as partial volume at 1 mm; deep nuclei and the
     brainstem, which are mixtures, stay soft.
 
@@ -87,8 +86,8 @@ def tissue_shares(
 
 
 def _folds(
-    maps: Mapping[str, Floats], fold: Floats, cortical: Floats
-) -> tuple[Floats, Floats, Floats]:
+    maps: Mapping[str, Single], fold: Single, cortical: Single
+) -> tuple[Single, Single, Single]:
     """What the subject's own folds add to the scores of fluid, grey and white matter.
 
     Zero crossings of a random function are smooth sheets, which become sulci; half-way between two
@@ -107,12 +106,16 @@ def _folds(
     return sulcus + cut, ribbon + lining, gyrus
 
 
-def myelin_deviation(wm: Floats, shares: Mapping[str, Floats]) -> Floats:
-    """Relative deviation of T1 with myelin, at N points.
+def myelin_deviation(wm: Single, shares: Mapping[str, Single]) -> Single:
+    """Relative deviation of T1 with myelin, shape (N,).
 
     T1 falls with depth: deep cortical layers hold more myelin than those at the surface, and central
-    white matter more than that below the cortex. The average brain's share of white matter, `wm`,
-    stands for depth.
+    white matter more than that below the cortex. The average brain's share of white matter is used
+    as a measure of depth.
+
+    Args:
+        wm: the average brain's share of white matter at N points, shape (N,).
+        shares: see `tissue_shares`.
     """
     grey = -_MYELIN_GM * (np.clip(wm, 0, 0.6) - 0.2)
     white = _MYELIN_WM * np.clip(0.9 - wm, -0.1, 0.6)

@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.atlas import Atlas
 
 __all__ = ["lesion_map"]
 
-Floats = NDArray[np.float32]
 
 _PERIVENTRICULAR_SHARE = 0.65
 _EDGE_MM = 0.7
 _MOST_LESIONS = 150
 
 
-def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> Floats:
+def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> Single:
     """Place lesions until their volume reaches a load.
 
     About two thirds of the lesions lie within some millimetres of the lateral ventricles, longer
@@ -30,7 +30,7 @@ def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> 
         load_ml: volume to reach, in template space.
 
     Returns:
-        On the template's grid, severity times membership in [0, 1]; zero everywhere for no load.
+        Shape of the template's grid, severity times membership in [0, 1]; all 0 without a load.
     """
     found = np.zeros(atlas.grid.shape, dtype=np.float32)
     if load_ml <= 0:
@@ -60,11 +60,11 @@ def lesion_map(generator: np.random.Generator, atlas: Atlas, load_ml: float) -> 
 
 def _add_blob(
     generator: np.random.Generator,
-    found: Floats,
-    wm: Floats,
+    found: Single,
+    wm: Single,
     centre: NDArray[np.intp],
     radius_mm: float,
-    direction: Floats,
+    direction: Single,
 ) -> float:
     """Add one ellipsoid with an irregular outline to `found`, in place.
 

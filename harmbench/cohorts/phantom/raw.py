@@ -9,8 +9,9 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Matrix, Single
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
-from harmbench.cohorts.phantom.fields import Grid, random_nodes
+from harmbench.cohorts.phantom.fields import PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.physics import Protocol
 from harmbench.cohorts.phantom.scanner import Scanner, gradient_distortion, log_bias, rician
 from harmbench.cohorts.phantom.warp import CENTRE_MM
@@ -18,8 +19,6 @@ from harmbench.volume import FileSpace
 
 __all__ = ["HEAD_MARGIN_MM", "Placement", "RawScan", "head", "head_grid", "place", "raw_scan"]
 
-Floats = NDArray[np.float32]
-Matrix = NDArray[np.float64]
 
 HEAD_MARGIN_MM = 24.0
 
@@ -37,7 +36,7 @@ _LARGEST_UNITS = 4095
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """Where a head and the imaging grid lie in one session.
+    """Position of a head and of the imaging grid in one session.
 
     Attributes:
         pose: (4, 4), the subject's millimetres to the session's RAS millimetres, rigid.
@@ -69,27 +68,36 @@ class RawScan:
         bias: the receive field that the image was multiplied with.
     """
 
-    image: Floats
+    image: Single
     brain: NDArray[np.bool_]
     labels: NDArray[np.uint8]
-    bias: Floats
+    bias: Single
 
 
-def head_grid(spacing_mm: float) -> Grid:
+def head_grid(spacing_mm: float) -> PhantomGrid:
     """Return the grid that a head is made on: larger than that of the prepared volumes."""
     x, y, z = (2 * int(np.ceil(n / spacing_mm / 2)) for n in (208, 256, 248))
-    return Grid.around(CENTRE_MM, (x, y, z), spacing_mm)
+    return PhantomGrid.around(CENTRE_MM, (x, y, z), spacing_mm)
 
 
-def head(generator: np.random.Generator, anatomy: Anatomy, image: Floats) -> Floats:
-    """Put fluid, skull and scalp around the brain of a noise-free image."""
+def head(generator: np.random.Generator, anatomy: Anatomy, image: Single) -> Single:
+    """Add fluid, skull and scalp around the brain of a noise-free image.
+
+    Args:
+        generator: source of the random numbers.
+        anatomy: the subject, on the grid of `image`.
+        image: signal relative to white matter, shape (x, y, z).
+
+    Returns:
+        The head, same shape and unit.
+    """
     spacing = anatomy.grid.spacing_mm
     distance = ndimage.distance_transform_edt(~anatomy.brain, sampling=spacing)
     uneven = random_nodes(generator, anatomy.grid, 12.0).on(anatomy.grid)
     muscle = np.clip(0.5 + random_nodes(generator, anatomy.grid, 10.0).on(anatomy.grid), 0, 1)
     depth = np.asarray(distance * (1 + 0.12 * np.clip(uneven, -2, 2)), dtype=np.float32)
 
-    def beyond(edge_mm: float) -> Floats:
+    def beyond(edge_mm: float) -> Single:
         return np.clip((depth - np.float32(edge_mm)) / np.float32(spacing) + 0.5, 0, 1)
 
     inner, outer = beyond(_FLUID_MM), beyond(_FLUID_MM + _SKULL_MM)
@@ -103,7 +111,7 @@ def head(generator: np.random.Generator, anatomy: Anatomy, image: Floats) -> Flo
 
 
 def place(generator: np.random.Generator, protocol: Protocol, spacing_mm: float) -> Placement:
-    """Draw how the head lies in the scanner and how the slices are angled."""
+    """Draw the position of the head in the scanner and the angle of the slices."""
     pose = _rigid(generator, _POSE_DEG, _POSE_MM)
     tilt = _rigid(generator, _OBLIQUE_DEG, _OBLIQUE_MM)
     x, y, z = (max(8, 2 * round(n / spacing_mm / 2)) for n in protocol.matrix)
@@ -116,7 +124,7 @@ def place(generator: np.random.Generator, protocol: Protocol, spacing_mm: float)
 def raw_scan(
     generator: np.random.Generator,
     anatomy: Anatomy,
-    image: Floats,
+    image: Single,
     placement: Placement,
     protocol: Protocol,
     scanner: Scanner,
@@ -126,17 +134,17 @@ def raw_scan(
     Args:
         generator: random numbers of the session.
         anatomy: the truth, on the grid of `image`.
-        image: noise-free signal of the head, white matter near 1.
-        placement: where head and grid lie.
+        image: noise-free signal of the head, shape (x, y, z), white matter near 1.
+        placement: position of head and grid.
         protocol: for the acquired voxel, and whether distortion is corrected.
-        scanner: how it degrades.
+        scanner: its blur, noise, bias field and distortion.
     """
     grid = anatomy.grid
     index = _source_index(grid, placement, protocol, scanner)
     sigma = [scanner.blur_voxels * mm for mm in protocol.voxel_mm]
     blurred = ndimage.gaussian_filter(image, sigma, mode="nearest")
     seen = ndimage.map_coordinates(blurred, index, order=3, mode="constant", output=np.float32)
-    voxels = Grid(placement.shape, grid.spacing_mm, (0.0, 0.0, 0.0))
+    voxels = PhantomGrid(placement.shape, grid.spacing_mm, (0.0, 0.0, 0.0))
     bias = np.exp(log_bias(generator, voxels, scanner).on(voxels))
     noisy = rician(generator, np.maximum(seen, 0) * bias, 1 / scanner.snr)
     hull = ndimage.map_coordinates(anatomy.hull, index, order=1, output=np.float32)
@@ -146,8 +154,10 @@ def raw_scan(
     return RawScan(units.astype(np.float32), brain, (labels * brain).astype(np.uint8), bias)
 
 
-def _source_index(grid: Grid, placement: Placement, protocol: Protocol, scanner: Scanner) -> Floats:
-    """Index (3, ...) into `grid` of what each voxel of the scan shows."""
+def _source_index(
+    grid: PhantomGrid, placement: Placement, protocol: Protocol, scanner: Scanner
+) -> Single:
+    """Return the index (3, ...) into `grid` of the point that each voxel of the scan shows."""
     voxels = np.indices(placement.shape, dtype=np.float32)
     points = _transform(placement.affine, voxels)
     if not protocol.distortion_corrected:
@@ -156,7 +166,7 @@ def _source_index(grid: Grid, placement: Placement, protocol: Protocol, scanner:
     return _transform(to_grid, points)
 
 
-def _transform(matrix: Matrix, points: Floats) -> Floats:
+def _transform(matrix: Matrix, points: Single) -> Single:
     """Apply a (4, 4) matrix to points (3, ...), in a fixed order of element-wise operations."""
     m = matrix.astype(np.float32)
     return np.stack(

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.anatomy import HULL_LEVEL, Anatomy
-from harmbench.cohorts.phantom.fields import Grid, Nodes, random_nodes
+from harmbench.cohorts.phantom.fields import Nodes, PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.physics import (
     CLASSES,
     INFLOW,
@@ -31,8 +32,6 @@ __all__ = [
     "prepared_scan",
     "rician",
 ]
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +114,11 @@ def draw_tissues(generator: np.random.Generator, session: str) -> dict[str, Tiss
     return drawn
 
 
-def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]) -> Floats:
-    """Noise-free signal of each voxel, white matter of mean T1 having the signal 1.
+def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]) -> Single:
+    """Noise-free signal of each voxel, shape (x, y, z); white matter of mean T1 has the signal 1.
 
-    Shares add their signals (partial volume). T1 deviates smoothly within tissues; the signal
-    follows in first order.
+    Each class adds its signal times its share (partial volume). Smooth deviations of T1 within tissues
+    change the signal in first order.
     """
     white = tissue_signal(protocol, tissues["WM"])
     image = np.zeros(anatomy.grid.shape, dtype=np.float32)
@@ -136,18 +135,18 @@ def contrast(anatomy: Anatomy, protocol: Protocol, tissues: Mapping[str, Tissue]
 
 
 def prepared_scan(
-    generator: np.random.Generator, anatomy: Anatomy, image: Floats, scanner: Scanner
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Acquire `image` and prepare it: what is left after stripping, bias correction, registration.
+    generator: np.random.Generator, anatomy: Anatomy, image: Single, scanner: Scanner
+) -> tuple[Single, NDArray[np.bool_]]:
+    """Acquire `image` and prepare it, with the errors that preparation leaves.
 
-    The scan is taken on the scanner's own grid, a fraction of a voxel off, with point spread,
-    receive field and Rician noise; then it is corrected and resampled once, linearly.
+    The scan is acquired on the scanner's own grid, shifted by a fraction of a voxel, with point spread,
+    receive field and Rician noise. Then its bias field is corrected, and it is resampled once, linearly.
 
     Args:
         generator: random numbers of the session.
-        anatomy: where the image lies.
-        image: noise-free signal, white matter near 1.
-        scanner: how it degrades.
+        anatomy: the subject, on the grid of `image`.
+        image: noise-free signal, shape (x, y, z), white matter near 1.
+        scanner: its blur, noise, bias field and distortion.
 
     Returns:
         The image in scanner units (white matter near 1, not masked) and the skull-stripping mask of
@@ -170,22 +169,22 @@ def prepared_scan(
     return corrected, anatomy.hull + jitter > HULL_LEVEL
 
 
-def rician(generator: np.random.Generator, signal: Floats, sd: float) -> Floats:
-    """Magnitude of `signal` with Gaussian noise of `sd` in the real and the imaginary channel."""
+def rician(generator: np.random.Generator, signal: Single, sd: float) -> Single:
+    """Magnitude of `signal`, any shape, with Gaussian noise of `sd` in both channels; same shape."""
     real = signal + np.float32(sd) * generator.standard_normal(signal.shape, dtype=np.float32)
     imaginary = np.float32(sd) * generator.standard_normal(signal.shape, dtype=np.float32)
     return np.asarray(np.sqrt(real**2 + imaginary**2), dtype=np.float32)
 
 
-def log_bias(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> Nodes:
-    """Draw the logarithm of a receive field: smooth over some 40 mm, mean about 0."""
+def log_bias(generator: np.random.Generator, grid: PhantomGrid, scanner: Scanner) -> Nodes:
+    """Draw the logarithm of a receive field: smooth over about 40 mm, mean about 0."""
     nodes = random_nodes(generator, grid, 2 * _NODE_MM, _BIAS_SCALE_MM)
     centred = Nodes(nodes.values - nodes.values.mean(), nodes.grid)
     return centred.scaled(scanner.bias_sd / float(centred.values.std()))
 
 
-def gradient_distortion(points_mm: Floats, strength_mm: float) -> Floats:
-    """Displacement by the gradients' nonlinearity, (3, ...) in mm.
+def gradient_distortion(points_mm: Single, strength_mm: float) -> Single:
+    """Displacement by the gradients' nonlinearity in mm, same shape as `points_mm`, (3, ...).
 
     The leading odd term: along each axis it grows with the coordinate times the squared distance
     from the isocentre, and reaches `strength_mm` at 100 mm.
@@ -194,8 +193,8 @@ def gradient_distortion(points_mm: Floats, strength_mm: float) -> Floats:
     return np.asarray(np.float32(strength_mm) * scaled * (scaled**2).sum(0), dtype=np.float32)
 
 
-def _misregistration(generator: np.random.Generator, grid: Grid, scanner: Scanner) -> Floats:
-    """Displacement (3, nx, ny, nz) in mm that registration has left."""
+def _misregistration(generator: np.random.Generator, grid: PhantomGrid, scanner: Scanner) -> Single:
+    """Displacement (3, nx, ny, nz) in mm that remains after registration."""
     shift = scanner.shift_mm * generator.standard_normal(3)
     turn = np.deg2rad(scanner.turn_deg) * generator.standard_normal(3)
     local = [random_nodes(generator, grid, _NODE_MM, _MISREGISTRATION_SCALE_MM) for _ in range(3)]

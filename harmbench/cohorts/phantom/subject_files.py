@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.cohorts.base import rescale_volume
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.anatomy import Anatomy, field_of_view, make_anatomy
 from harmbench.cohorts.phantom.atlas import load_atlas
-from harmbench.cohorts.phantom.fields import Grid
+from harmbench.cohorts.phantom.fields import PhantomGrid
 from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.raw import (
     HEAD_MARGIN_MM,
@@ -29,12 +29,14 @@ from harmbench.volume import Volume, write
 
 __all__ = ["write_subject"]
 
-# Truth is stored in steps: digits beyond them say nothing and compress badly.
+# Truth is rounded to steps: further digits have no meaning and compress badly.
 _SHARE_STEPS = 250
 _BIAS_STEPS = 1000
 
 
-def write_subject(subject: Subject, settings: PhantomSettings, folder: Path) -> dict[str, Any]:
+def write_subject(
+    subject: Subject, settings: PhantomSettings, folder: Path
+) -> dict[str, str | float]:
     """Make a subject and write its files below `folder`.
 
     Returns:
@@ -98,7 +100,7 @@ def _write_raw(subject: Subject, settings: PhantomSettings, folder: Path) -> Ana
     return anatomy
 
 
-def _transforms(session: str, placements: dict[str, Placement]) -> dict[str, Any]:
+def _transforms(session: str, placements: dict[str, Placement]) -> dict[str, object]:
     """Rigid truth of a session: matrices (4, 4) between spaces in RAS millimetres."""
     here = placements[session]
     return {
@@ -114,11 +116,11 @@ def _transforms(session: str, placements: dict[str, Placement]) -> dict[str, Any
     }
 
 
-def _row(subject: Subject, anatomy: Anatomy) -> dict[str, Any]:
+def _row(subject: Subject, anatomy: Anatomy) -> dict[str, str | float]:
     millilitres = anatomy.grid.spacing_mm**3 / 1000
     brain = anatomy.brain
 
-    def volume(share: NDArray[Any]) -> float:
+    def volume(share: Array) -> float:
         return float((share * brain).sum(dtype=np.float64)) * millilitres
 
     return {
@@ -136,7 +138,7 @@ def _stepped(values: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
     return np.asarray(np.round(values * np.float32(steps)) / steps, dtype=np.float32)
 
 
-def _embed(values: NDArray[Any], anatomy: Anatomy, grid: Grid) -> NDArray[Any]:
+def _embed(values: Array, anatomy: Anatomy, grid: PhantomGrid) -> Array:
     """Put the values of the anatomy's box into a volume of zeros on the whole grid."""
     whole = np.zeros(grid.shape, dtype=values.dtype)
     place = tuple(slice(a, a + n) for a, n in zip(anatomy.offset, anatomy.grid.shape, strict=True))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from harmbench.arrays import Single
 from harmbench.cohorts.phantom.atlas import Atlas
 from harmbench.cohorts.phantom.fields import (
-    Grid,
     Nodes,
+    PhantomGrid,
     exponentiate,
     jacobian_determinants,
     node_grid,
@@ -31,7 +31,6 @@ __all__ = [
     "to_template",
 ]
 
-Floats = NDArray[np.float32]
 Triple = tuple[int, int, int]
 
 CENTRE_MM = (0.0, -18.0, 4.0)
@@ -98,7 +97,9 @@ def draw_traits(subject: Subject, generator: np.random.Generator) -> Traits:
     )
 
 
-def draw_warp(generator: np.random.Generator, atlas: Atlas, field: Grid, traits: Traits) -> Warp:
+def draw_warp(
+    generator: np.random.Generator, atlas: Atlas, field: PhantomGrid, traits: Traits
+) -> Warp:
     """Draw the warp between a subject and the average brain.
 
     A stationary velocity field at three scales, and one that widens the ventricles, is integrated;
@@ -114,7 +115,7 @@ def draw_warp(generator: np.random.Generator, atlas: Atlas, field: Grid, traits:
     ventricles = ndimage.gaussian_filter(atlas.ventricles, 4.0)
     slope = np.stack(np.gradient(sample(ventricles, atlas.grid, points), _NODE_MM))
     velocity += traits.ventricle_mm * slope / np.sqrt((slope**2).sum(0)).max()
-    half = Grid.around(CENTRE_MM, (80, 112, 112), 2.0)
+    half = PhantomGrid.around(CENTRE_MM, (80, 112, 112), 2.0)
     while True:
         parts = [Nodes(part, nodes) for part in exponentiate(velocity, _NODE_MM)]
         determinants = jacobian_determinants(np.stack([part.on(half) for part in parts]), 2.0)
@@ -124,10 +125,10 @@ def draw_warp(generator: np.random.Generator, atlas: Atlas, field: Grid, traits:
         velocity *= np.float32(0.85)
 
 
-def keep_volume(atlas: Atlas, warp: Warp, traits: Traits, field: Grid) -> Traits:
+def keep_volume(atlas: Atlas, warp: Warp, traits: Traits, field: PhantomGrid) -> Traits:
     """Scale a subject so that its brain has the volume that its traits ask for, despite the warp."""
     x, y, z = (int(np.ceil(n * field.spacing_mm / _NODE_MM)) for n in field.shape)
-    coarse = Grid.around(CENTRE_MM, (x, y, z), _NODE_MM)
+    coarse = PhantomGrid.around(CENTRE_MM, (x, y, z), _NODE_MM)
     brain = sample(atlas.brain, atlas.grid, to_template(warp, coarse, traits))
     asked = float(atlas.brain.sum(dtype=np.float64)) * atlas.grid.spacing_mm**3
     asked *= float(np.prod(traits.scale))
@@ -136,7 +137,7 @@ def keep_volume(atlas: Atlas, warp: Warp, traits: Traits, field: Grid) -> Traits
     return replace(traits, scale=(a, b, c))
 
 
-def to_template(warp: Warp, grid: Grid, traits: Traits) -> Floats:
+def to_template(warp: Warp, grid: PhantomGrid, traits: Traits) -> Single:
     """Template positions (3, nx, ny, nz) in mm of the voxels of `grid`."""
     points = np.empty((3, *grid.shape), dtype=np.float32)
     for axis, part in enumerate(warp.parts):
@@ -147,20 +148,20 @@ def to_template(warp: Warp, grid: Grid, traits: Traits) -> Floats:
     return points
 
 
-def sample(values: Floats, grid: Grid, points_mm: Floats) -> Floats:
-    """Linear interpolation of a map at positions (3, ...) in mm; 0 outside of it."""
+def sample(values: Single, grid: PhantomGrid, points_mm: Single) -> Single:
+    """Interpolate a map, shape (x, y, z), linearly at positions (3, ...) in mm; 0 outside it."""
     start = np.asarray(grid.start_mm, dtype=np.float32).reshape(3, *[1] * (points_mm.ndim - 1))
     index = (points_mm - start) / np.float32(grid.spacing_mm)
-    found: Floats = ndimage.map_coordinates(values, index, order=1, output=np.float32)
+    found: Single = ndimage.map_coordinates(values, index, order=1, output=np.float32)
     return found
 
 
 def brain_box(
-    atlas: Atlas, warp: Warp, traits: Traits, grid: Grid, margin_mm: float
+    atlas: Atlas, warp: Warp, traits: Traits, grid: PhantomGrid, margin_mm: float
 ) -> tuple[Triple, Triple]:
     """Return the first index, and the one past the last, of the box of `grid` around the brain."""
     x, y, z = (int(np.ceil(n * grid.spacing_mm / _NODE_MM)) for n in grid.shape)
-    coarse = Grid.around(CENTRE_MM, (x, y, z), _NODE_MM)
+    coarse = PhantomGrid.around(CENTRE_MM, (x, y, z), _NODE_MM)
     brain = sample(atlas.brain, atlas.grid, to_template(warp, coarse, traits)) > 0.02
     where = np.argwhere(brain)
     low, high = [], []

@@ -1,26 +1,25 @@
-"""The picture of one subject: brain masks, alignment and intensities, before and after preparation."""
+"""The figure of one subject: brain masks, alignment and intensities, before and after preparation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.files.names import file_label
-from harmbench.pages.slices import View, take_slice, views
 from harmbench.pages.style import Illustration, new_figure
+from harmbench.pages.views import View, take_slice, views
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.histograms import draw_histograms
-from harmbench.preparation.qc.layout import WIDTH, Layout, Row, draw_row, short
+from harmbench.preparation.qc.layout import WIDTH, FigureLayout, ImageRow, draw_row, short
 from harmbench.preparation.scan import CleanScan
 from harmbench.volume import Volume
 
 __all__ = ["READING", "SQUARE_MM", "checkerboard", "qc_figure"]
 
-Array = NDArray[Any]
 
 SQUARE_MM = 20.0
 """Side of the checkerboard's squares."""
@@ -29,15 +28,15 @@ READING = (
     "Brain masks: raw scans on their own grids, with the edge of the mask in orange; it should "
     "follow the outer border of the brain and leave out eyes, skull and neck. Checkerboards: squares "
     f"of {SQUARE_MM:g} mm of the reference session in grey and of the other session tinted, the brains "
-    "alone, on the common grid; after registration edges should run on from square to square. "
+    "alone, on the common grid; after registration edges should continue from square to square. "
     "Histograms: voxels of the brain, smoothed a little; before preparation, raw intensities scaled "
     f"to their own {CLIP_PERCENTILES[0]:g} and {CLIP_PERCENTILES[1]:g} percentiles. Neurological "
     "convention: the subject's left is on the left."
 )
-"""How the picture of any subject is read."""
+"""How to read the figure of a subject."""
 
 _TINT = (1.0, 0.8, 0.5)
-# What is shown around the brain: much of a head, to see what a mask has left out or taken along.
+# Margin shown around the brain: in raw scans much of the head, to see what a mask misses or includes.
 _HEAD_MM = 18.0
 _BRAIN_MM = 8.0
 
@@ -48,7 +47,7 @@ def qc_figure(
     prepared: Mapping[str, PreparedScan],
     reference: str,
 ) -> Illustration:
-    """Show whether the preparation of a subject went well; call it within `report.style.style`.
+    """Draw the results of a subject's preparation; call it within `pages.style.style`.
 
     Left, each session's raw scan with the edge of its brain mask. Right, for each session other
     than the reference, a checkerboard of both before and after registration. Below, histograms of
@@ -63,7 +62,7 @@ def qc_figure(
     sessions = [reference, *(session for session in scans if session != reference)]
     masks = [_mask_row(session, scans[session], session == reference) for session in sessions]
     boards = [row for other in sessions[1:] for row in _board_rows(prepared, reference, other)]
-    layout = Layout.of(masks, boards)
+    layout = FigureLayout.of(masks, boards)
     figure = new_figure(WIDTH, layout.height)
     figure.set_layout_engine("none")
     for block, rows in enumerate((masks, boards)):
@@ -85,13 +84,13 @@ def qc_figure(
     )
 
 
-def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> Row:
+def _mask_row(session: str, scan: CleanScan, is_reference: bool) -> ImageRow:
     raw = scan.raw
     planes = views(scan.brain, raw.spacing_mm, _HEAD_MM)
-    # Fat is brighter than the brain, and air is noise: neither needs a share of the grey scale.
+    # Exclude fat, which is brighter than the brain, and the noise of air from the grey scale.
     top = 1.15 * _percentile(raw.data[scan.brain], 99)
     window = (max(float(raw.data.min()), 0.12 * top), top)
-    return Row(
+    return ImageRow(
         header=f"Brain mask: session {short(session)}{' (reference)' if is_reference else ''}",
         planes=planes,
         cuts=[take_slice(raw.data, view) for view in planes],
@@ -104,8 +103,10 @@ def _percentile(values: Array, percentile: float) -> float:
     return float(np.percentile(values, percentile)) if values.size else 0.0
 
 
-def _board_rows(prepared: Mapping[str, PreparedScan], reference: str, other: str) -> Sequence[Row]:
-    """Checkerboards of a session and the reference before and after registration, if there was any."""
+def _board_rows(
+    prepared: Mapping[str, PreparedScan], reference: str, other: str
+) -> Sequence[ImageRow]:
+    """Return checkerboards of a session and the reference, before and after any registration."""
     fixed, moved = prepared[reference], prepared[other]
     planes = views(fixed.brain, fixed.volume.spacing_mm, _BRAIN_MM)
     tops = [_percentile(scan.volume.data[scan.brain], 99) or 1.0 for scan in (fixed, moved)]
@@ -118,7 +119,7 @@ def _board_rows(prepared: Mapping[str, PreparedScan], reference: str, other: str
         shown = {"Before registration": moved.before, "After registration": moved.volume}
     names = f"session {short(reference)} (grey), {short(other)} (tinted)"
     return [
-        Row(
+        ImageRow(
             header=f"{when}: {names}",
             planes=planes,
             cuts=[
@@ -138,8 +139,8 @@ def checkerboard(one: Array, other: Array, view: View) -> NDArray[np.float32]:
     """Mix two slices in squares of 20 mm, the first in grey and the second tinted.
 
     Args:
-        one, other: slices of one shape (rows, columns), in [0, 1]; what lies outside is clipped.
-        view: says how large the slices are in mm.
+        one, other: slices of one shape (rows, columns), in [0, 1]; values outside are clipped.
+        view: gives the size of the slices in mm.
 
     Returns:
         Shape (rows, columns, 3), colours in [0, 1]; the first slice fills the lower left square.

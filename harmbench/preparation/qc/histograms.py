@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from harmbench.arrays import Array
 from harmbench.cohorts.base import CLIP_PERCENTILES
 from harmbench.pages.style import OKABE_ITO
 from harmbench.preparation.align import PreparedScan
-from harmbench.preparation.qc.layout import Layout, short
+from harmbench.preparation.qc.layout import FigureLayout, short
 from harmbench.preparation.scan import CleanScan
 
 __all__ = ["BINS", "draw_histograms", "share_curve"]
 
-Array = NDArray[Any]
 
 BINS = 1000
-"""Bins, before they are smoothed."""
+"""Number of bins before smoothing."""
 
-# Bins at either end that do not set the height.
+# Bins at either end that are ignored in the choice of the height.
 _RIM = 50
 _LINES = ("-", "--", "-.", ":")
 
@@ -35,7 +33,7 @@ _TICKS = 0.47
 
 def draw_histograms(
     figure: Figure,
-    layout: Layout,
+    layout: FigureLayout,
     sessions: Sequence[str],
     scans: Mapping[str, CleanScan],
     prepared: Mapping[str, PreparedScan],
@@ -92,12 +90,12 @@ def _limits(values: Array) -> tuple[float, float]:
 def share_curve(values: Array, low: float, high: float) -> tuple[Array, Array]:
     """Count values along a range that is mapped to [0, 1].
 
-    Scanners store whole numbers, which make a comb of a plain histogram: fine bins are smoothed by
-    a Gaussian with an SD of a hundredth of the range.
+    Scanners store whole numbers, which leave gaps in a plain histogram. Fine bins are smoothed by a
+    Gaussian with an SD of a hundredth of the range.
 
     Args:
-        values: intensities; those outside the range are not shown.
-        low, high: what becomes 0 and 1.
+        values: intensities, any shape; those outside the range are not shown.
+        low, high: the intensities that become 0 and 1.
 
     Returns:
         Centres of the bins, shape (1000,), and in each the percentage of all values per hundredth
@@ -115,7 +113,7 @@ def _histogram(
     low, high = span
     tops = [0.1]
     for place, (centres, share) in enumerate(curves):
-        # Clipped voxels pile up in the outermost bins, and could set the height alone.
+        # Clipped voxels fill the outermost bins, which would determine the height.
         tops.append(float(share[_RIM:-_RIM].max()))
         axes.plot(
             low + centres * (high - low),

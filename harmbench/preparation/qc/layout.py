@@ -1,28 +1,26 @@
-"""Where the parts of a picture stand: blocks of images, three planes wide, and room for histograms.
+"""Layout of a subject's figure: two blocks of images, three planes wide, and histograms.
 
-Axes are placed by hand, in inches: every image has the same scale in mm, so that the size of a
-panel follows from what it shows.
+Axes are placed in inches. All images have the same scale in mm, so that a panel's size follows from its
+content.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from harmbench.pages.slices import View, blank_panel, show_cut, write_letters
+from harmbench.arrays import Array
+from harmbench.pages.views import View, blank_panel, show_cut, write_letters
 
-__all__ = ["WIDTH", "Layout", "Row", "draw_row", "short"]
+__all__ = ["WIDTH", "FigureLayout", "ImageRow", "draw_row", "short"]
 
-Array = NDArray[Any]
 
 WIDTH = 9.3
-"""Width of a picture in inches."""
+"""Width of a figure in inches."""
 
 _EDGE = 0.08
 _GUTTER = 0.2
@@ -33,13 +31,13 @@ _HISTOGRAM = 1.75
 _LEGEND = 1.35
 
 _OUTLINE = "#E69F00"
-# Steps of grey: as many as the eye tells apart in noise, and far smaller files than with 255.
+# Grey levels: more are not visible in noise, and 255 give far larger files.
 _LEVELS = 32
 _NAME_LENGTH = 11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class ImageRow:
     """Three planes with a line of text above them.
 
     Attributes:
@@ -58,15 +56,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """Where things stand: two blocks of images, three planes wide, and histograms.
+class FigureLayout:
+    """Positions of two blocks of images, three planes wide, and of the histograms.
 
     Attributes:
         scale: inches per mm.
         widths_mm: per block, the width of each plane's panels.
         height_mm: of every panel.
         lines: rows of images.
-        beside: whether histograms stand in the second block, which has no images.
+        beside: whether histograms are in the second block, which then has no images.
         height: of the figure, in inches.
     """
 
@@ -78,7 +76,7 @@ class Layout:
     height: float
 
     @classmethod
-    def of(cls, masks: Sequence[Row], boards: Sequence[Row]) -> Layout:
+    def of(cls, masks: Sequence[ImageRow], boards: Sequence[ImageRow]) -> FigureLayout:
         """Find the largest scale at which both blocks fit into the width."""
         widths = tuple(
             tuple(max(row.planes[place].size_mm[0] for row in rows) for place in range(3))
@@ -118,12 +116,12 @@ class Layout:
 
 
 def short(name: str) -> str:
-    """Shorten a session's name in the middle: dates and numbers differ at the end, sites in front."""
+    """Shorten a session's name in the middle: names often differ at the start or the end."""
     part = _NAME_LENGTH // 2
     return name if len(name) <= _NAME_LENGTH else f"{name[:part]}…{name[-part:]}"
 
 
-def draw_row(figure: Figure, layout: Layout, row: Row, block: int, line: int) -> None:
+def draw_row(figure: Figure, layout: FigureLayout, row: ImageRow, block: int, line: int) -> None:
     """Draw a row of images in a block (0 left, 1 right), with its header above."""
     left, _ = layout.block(block)
     top = layout.top(line)

@@ -1,4 +1,4 @@
-"""Numbers that show a failed preparation, and what is conspicuous in them."""
+"""Numbers that show a failed preparation, and the flags that they raise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harmbench.arrays import Array
 from harmbench.metrics.image import nmi
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.qc.page import QcColumn
@@ -76,7 +77,7 @@ NUMBERS: tuple[QcColumn, ...] = (
     ),
     QcColumn("jacobian_max", "Jacobian, largest", "", 2, "Largest such factor."),
 )
-"""What is measured of each session."""
+"""The numbers measured for each session."""
 
 # Measured on repeat scans with 3 mm slices and on simulated ones at 1 mm: the same person at .90 or
 # more, two people at .45 to .52.
@@ -86,7 +87,7 @@ _LEAST_OVERLAP = 0.92
 _MASK_CHANGE_PERCENT = 8.0
 _LEAST_JACOBIAN, _MOST_JACOBIAN = 0.1, 8.0
 
-# Outliers are judged against the cohort from this many values on, by the modified z-score with the
+# Outliers are compared with the cohort from this many values on, by the modified z-score with the
 # usual limit (Iglewicz & Hoaglin 1993), and only if they are off by this share of the median.
 _FEWEST, _LIMIT, _SHARE = 6, 3.5, 0.05
 _JUDGED = ("mask_ml", "bias_range", "overlap", "correlation_linear", "nmi_after")
@@ -146,20 +147,20 @@ def _information(one: Volume, other: Volume) -> float:
     return nmi(_unit(one.data), _unit(other.data), both)
 
 
-def _unit(data: Any) -> Any:
-    """Bring values into [0, 1] where scaling was switched off."""
+def _unit(data: Array) -> Array:
+    """Scale an array to [0, 1] where scaling was switched off."""
     low, high = float(data.min()), float(data.max())
     return data if low >= 0 and high <= 1 else (data - low) / max(high - low, 1e-12)
 
 
 def flag(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[str, str]]]:
-    """Say what is conspicuous in each row.
+    """Flag implausible numbers and outliers in each row.
 
     Args:
         rows: of all subjects; each with the names of `NUMBERS`, as far as they were measured.
 
     Returns:
-        One list for each row, empty where nothing stands out: the name of the number, and a sentence.
+        One list for each row, of the name of a number and a sentence; empty without flags.
     """
     found = [_absolute(row) for row in rows]
     titles = {column.name: column.title for column in NUMBERS}
@@ -179,7 +180,7 @@ def flag(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[str, str]]]:
 
 
 def _absolute(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Judge a row by what holds for any pair of scans of one adult's head."""
+    """Flag a row by limits that hold for any two scans of one adult's head."""
     found = []
     correlation, overlap = row.get("correlation_linear", 1.0), row.get("overlap", 1.0)
     low, high = row.get("jacobian_min", 1.0), row.get("jacobian_max", 1.0)

@@ -22,10 +22,10 @@ __all__ = ["PAGE_NAME", "QcColumn", "write_qc_page"]
 
 PAGE_NAME = "qc.html"
 
-# A page may hold hundreds of pictures; the PNG files are there for a closer look.
+# A page may hold hundreds of figures; the PNG files have the full quality.
 _IMAGE_QUALITY = 60
 
-# Two folders or more and what follows: what is left of a path is its file's name.
+# Two folders or more: cutting them from a path leaves the file's name.
 _FOLDERS = re.compile(r"(?<![\w./\\:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])+")
 
 
@@ -50,7 +50,7 @@ class QcColumn:
 
 @dataclass(frozen=True, slots=True)
 class _Flagged:
-    """A subject with flags: the sentences, each with its session, and where its picture stands."""
+    """A subject with flags: the sentences, each with its session, and the anchor of its figure."""
 
     subject: str
     anchor: str
@@ -78,13 +78,13 @@ def write_qc_page(
     Args:
         root: folder of the prepared data set.
         title: heading of the page.
-        simulated: whether the scans were computed, which the page says first.
-        settings: what preparation did, nested as the settings are.
+        simulated: whether the scans are simulated; the page says so at the top.
+        settings: of the preparation, nested.
         rows: one per subject and session: `subject`, `session`, `status`, `flags` (sentences), the
             numbers under the names of `columns` (`None` or NaN where there is none), and, where it
             is known, `flagged` (the names of the columns that the flags are about).
         columns: the numbers shown, in order.
-        pictures: subject to PNG file; a subject whose file is gone is named on the page.
+        pictures: subject to PNG file; a subject whose file is missing is named on the page.
         failures: subject to message, for those that could not be prepared.
         notes: sentences for the top of the page.
 
@@ -170,7 +170,7 @@ def _entry(row: Mapping[str, Any], column: QcColumn) -> Entry:
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Go through nested settings as `strip.method` and value."""
+    """Yield nested settings as `strip.method` and value."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name}.")

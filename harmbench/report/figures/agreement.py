@@ -22,7 +22,7 @@ from harmbench.pages.style import (
     say,
 )
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.shapes import direction_title
+from harmbench.report.tables.titles import direction_title
 from harmbench.results import CEILING
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction

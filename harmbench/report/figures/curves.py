@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harmbench.pages.style import OKABE_ITO, Illustration, new_figure
 from harmbench.report.evidence import Evidence, StoredCell
-from harmbench.report.tables.shapes import direction_title
+from harmbench.report.tables.titles import direction_title
 
 __all__ = ["POINTS", "loss_curves", "training_plot"]
 

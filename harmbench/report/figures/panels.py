@@ -1,6 +1,6 @@
 """Figures that show images: slices with their difference to the reference, and segmentations.
 
-One row per volume, the reference first; see `harmbench.pages.slices` for planes and orientation.
+One row per volume, the reference first; see `harmbench.pages.views` for planes and orientation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
+from harmbench.arrays import Array
 from harmbench.files.names import file_label
-from harmbench.pages.slices import View, blank_panel, show_slice, views, write_letters
 from harmbench.pages.style import Illustration, new_figure
+from harmbench.pages.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.shapes import direction_title
+from harmbench.report.tables.titles import direction_title
 from harmbench.results import BASELINE, CEILING
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
@@ -30,7 +30,6 @@ from harmbench.volume import Volume
 
 __all__ = ["TISSUE_COLOURS", "segmentation_panels", "slice_panels"]
 
-Array = NDArray[Any]
 
 TISSUE_COLOURS: Mapping[str, str] = MappingProxyType(
     {"CSF": "#56B4E9", "GM": "#F0E442", "WM": "#D55E00"}
@@ -46,7 +45,7 @@ _ROW_INCHES = 1.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shown:
+class _PanelRow:
     """One row of a panel figure."""
 
     label: str
@@ -54,15 +53,15 @@ class _Shown:
     missing: str = "no volume"
 
 
-def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) -> list[_Shown]:
+def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) -> list[_PanelRow]:
     """Reference, untreated source, then each method; the ceiling is the reference itself."""
 
     def scan(session: str) -> Volume | None:
         return evidence.scan_labels(subject, session) if labels else evidence.scan(subject, session)
 
     rows = [
-        _Shown(f"Reference\n{direction.target}", scan(direction.target)),
-        _Shown(f"Original\n{direction.source}", scan(direction.source)),
+        _PanelRow(f"Reference\n{direction.target}", scan(direction.target)),
+        _PanelRow(f"Original\n{direction.source}", scan(direction.source)),
     ]
     for method, title in evidence.methods.items():
         if method in {BASELINE, CEILING}:
@@ -72,7 +71,9 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
         else:
             volume = evidence.harmonized(method, direction, subject)
         failed = evidence.failed(method, direction, subject)
-        rows.append(_Shown(textwrap.fill(title, 16), volume, "failed" if failed else "no volume"))
+        rows.append(
+            _PanelRow(textwrap.fill(title, 16), volume, "failed" if failed else "no volume")
+        )
     first = rows[0].volume
     return [
         row
@@ -83,7 +84,7 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
 
 
 def _grid(
-    rows: Sequence[_Shown], planes: Sequence[View], blocks: tuple[str, str], ground: str
+    rows: Sequence[_PanelRow], planes: Sequence[View], blocks: tuple[str, str], ground: str
 ) -> tuple[Figure, Array]:
     """Make a figure with one row per volume and two blocks of planes, and label it.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harmbench.files.names import file_label
 from harmbench.metrics.base import Metric
+from harmbench.metrics.histogram import BINS, histogram
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.style import (
     REFERENCE_COLOUR,
@@ -29,14 +30,11 @@ from harmbench.pages.style import (
     new_figure,
 )
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.shapes import direction_title, short_title
+from harmbench.report.tables.titles import direction_title, short_title
 from harmbench.results import CEILING
 from harmbench.task import Direction
 
-__all__ = ["BINS", "histogram_plot", "subject_plot"]
-
-BINS = 255
-"""Histogram bins over [0, 1] (paper, Appendix E)."""
+__all__ = ["histogram_plot", "subject_plot"]
 
 _PER_ROW = 4
 
@@ -139,10 +137,7 @@ def _histograms(evidence: Evidence, direction: Direction, subject: str) -> Count
         volume = evidence.harmonized(method, direction, subject)
         if volume is not None and volume.shape == reference.shape:
             volumes[method] = volume
-    return {
-        name: np.histogram(np.clip(volume.data[brain], 0, 1), bins=BINS, range=(0, 1))[0]
-        for name, volume in volumes.items()
-    }
+    return {name: histogram(volume.data, brain) for name, volume in volumes.items()}
 
 
 def subject_plot(

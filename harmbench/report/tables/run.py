@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from harmbench.pages.table import Column, Entry, Head, Row, Table, decimals_for
+from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber, decimals_for
 from harmbench.report.evidence import Evidence, StoredCell
 from harmbench.report.published import CITATION, MARK, TABLES, TITLES, PublishedTable, applies_to
-from harmbench.report.tables.shapes import direction_title, short_title
+from harmbench.report.tables.titles import direction_title, short_title
 from harmbench.results import CEILING
 from harmbench.runner.cell_record import Stage
 from harmbench.statistics import ALL
@@ -59,8 +59,18 @@ def cost_table(evidence: Evidence) -> Table | None:
         "hold for the machine and load of this run (see Provenance) and are no speed comparison "
         "of the methods as such."
     )
-    name, title = "table-27-run-cost", "Table 27. Cost of this run"
-    return Table(name, title, caption, ("Method",), columns, tuple(rows), data, section="cost")
+    number = TableNumber(27)
+    return Table(
+        number.file_name("run-cost"),
+        "Cost of this run",
+        caption,
+        ("Method",),
+        columns,
+        tuple(rows),
+        data,
+        section="cost",
+        number=number,
+    )
 
 
 def _costs(cells: Sequence[StoredCell]) -> dict[str, float]:
@@ -136,15 +146,17 @@ def status_table(evidence: Evidence) -> Table:
         "segmentation failed and there is no value. "
         "Not run: another method has a value for this subject, this one has no row."
     )
+    number = TableNumber(28)
     return Table(
-        "table-28-status",
-        "Table 28. What was run, and how it ended",
+        number.file_name("status"),
+        "What was run, and how it ended",
         caption,
         ("Method", "Direction"),
         columns,
         tuple(rows),
         pd.DataFrame(numbers),
         section="status",
+        number=number,
     )
 
 
@@ -171,11 +183,11 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
         columns.append(Column(tuple(heads), column.exponent))
     rows = []
     numbers = []
-    for method, texts in source.rows.items():
+    for method, means in source.rows.items():
         spreads = source.spreads.get(method, ())
         entries = []
-        for place, text in enumerate(texts):
-            shown = f"{text} [±{spreads[place]}]" if spreads else text
+        for place, mean in enumerate(means):
+            shown = f"{mean} [±{spreads[place]}]" if spreads else str(mean)
             entries.append(Entry(best=place in source.best[method], text=shown))
             at = source.columns[place]
             number = {
@@ -184,10 +196,10 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
                 "direction": at.direction,
                 "metric": at.metric,
                 "tissue": at.tissue,
-                "mean": float(f"{text}e{at.exponent}"),
+                "mean": at.scaled(mean),
             }
             if spreads:
-                number["printed_as_variance"] = float(f"{spreads[place]}e{at.exponent}")
+                number["printed_as_variance"] = at.scaled(spreads[place])
             numbers.append({**number, "source": MARK})
         rows.append(Row((TITLES[method],), tuple(entries)))
     spread = (
@@ -197,7 +209,7 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
     )
     return Table(
         f"published-table-{source.number:02d}",
-        f"Table {source.number} {MARK}",
+        MARK,
         f"Numbers of the paper, not of this run: {MARK}.{spread} {CITATION}",
         ("Method",),
         tuple(columns),
@@ -205,4 +217,5 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
         pd.DataFrame(numbers),
         published=True,
         section="main" if source.number < 4 else "folds",
+        number=TableNumber(source.number),
     )

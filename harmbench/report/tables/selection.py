@@ -16,18 +16,17 @@ from harmbench.metrics.volumetry import (
     VOLUME,
     VOLUME_DIFFERENCE,
 )
-from harmbench.pages.table import Table
+from harmbench.pages.table import Table, TableNumber
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import DIRECTIONS
 from harmbench.report.tables.shapes import (
-    against,
-    direction_title,
     fold_table,
     interval_table,
     list_measures,
     mean_columns,
     mean_table,
 )
+from harmbench.report.tables.titles import against, direction_title
 from harmbench.task import Direction
 
 __all__ = ["all_tables"]
@@ -59,15 +58,17 @@ def all_tables(evidence: Evidence) -> Iterator[Table]:
 
 def _paper_tables(evidence: Evidence) -> Iterator[Table]:
     shapes = (
-        ("01-mse-ahd", "1. MSE and AHD", ("mse", "ahd")),
-        ("02-volume-differences", "2. Absolute volume differences", (_VOLUME_DIFFERENCE,)),
-        ("03-dice-hd", "3. Dice score and Hausdorff distance", ("dice", "hd")),
+        (1, "mse-ahd", "MSE and AHD", ("mse", "ahd")),
+        (2, "volume-differences", "Absolute volume differences", (_VOLUME_DIFFERENCE,)),
+        (3, "dice-hd", "Dice score and Hausdorff distance", ("dice", "hd")),
     )
-    for name, title, metrics in shapes:
+    for number, name, title, metrics in shapes:
         measures = list_measures(evidence, evidence.directions, metrics)
         if measures:
             caption = f"{against(evidence, metrics)} {MEAN} {BOLD}"
-            yield mean_table(evidence, name, title, caption, measures, section="main")
+            yield mean_table(
+                evidence, TableNumber(number), name, title, caption, measures, section="main"
+            )
 
 
 def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
@@ -87,13 +88,13 @@ def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
             measures = list_measures(evidence, [direction], metrics)
             if not measures:
                 continue
-            number = f"{first + min(place, 1):02d}" + (f"-{place + 1}" if place > 1 else "")
+            number = TableNumber(first + min(place, 1), place + 1 if place > 1 else 0)
             caption = f"{against(evidence, metrics)} {MEAN} {SPREAD} {BOLD}"
             yield fold_table(
                 evidence,
-                f"{number}-{name}-folds-{file_label(str(direction))}",
-                f"{number.lstrip('0')}. {title} with the spread over folds, "
-                f"{direction_title(direction)}",
+                number,
+                f"{name}-folds-{file_label(str(direction))}",
+                f"{title} with the spread over folds, {direction_title(direction)}",
                 caption,
                 measures,
             )
@@ -114,24 +115,26 @@ def _metric_tables(evidence: Evidence) -> Iterator[Table]:
     counts = [n for n in image if n.startswith(("ahd", "wasserstein"))]
     tissue = [n for n, m in evidence.metrics.items() if m.scope == "tissue"]
     families = (
-        ("14-image-metrics", "14. Voxel-wise similarity", [n for n in image if n not in counts]),
-        ("15-intensity-distribution", "15. Intensity distribution", counts),
-        ("16-surface-distances", "16. Surface distances", ["hd95", "assd"]),
-        ("17-structure", "17. Anatomy, stripes and bright voxels", [*_STRUCTURE]),
-        ("18-volumes", "18. Volumes and signed differences", [*_VOLUMES]),
+        (14, "image-metrics", "Voxel-wise similarity", [n for n in image if n not in counts]),
+        (15, "intensity-distribution", "Intensity distribution", counts),
+        (16, "surface-distances", "Surface distances", ["hd95", "assd"]),
+        (17, "structure", "Anatomy, stripes and bright voxels", [*_STRUCTURE]),
+        (18, "volumes", "Volumes and signed differences", [*_VOLUMES]),
         (
-            "19-other-tissue-metrics",
-            "19. Other tissue metrics",
+            19,
+            "other-tissue-metrics",
+            "Other tissue metrics",
             [n for n in tissue if n not in {*_VOLUMES, _VOLUME_DIFFERENCE, *_OVERLAP}],
         ),
     )
-    for name, title, metrics in families:
+    for number, name, title, metrics in families:
         for direction in evidence.directions:
             measures = list_measures(evidence, [direction], metrics)
             if measures:
                 caption = f"{against(evidence, metrics)} {MEAN} {BOLD}"
                 yield mean_table(
                     evidence,
+                    TableNumber(number),
                     f"{name}-{file_label(str(direction))}",
                     f"{title}, {direction_title(direction)}",
                     caption,
@@ -144,12 +147,12 @@ def _group_tables(evidence: Evidence) -> Iterator[Table]:
     if len(evidence.groups) < 2:
         return
     shapes = (
-        ("20-groups-mse-ahd", "20. MSE and AHD by group", ("mse", "ahd")),
-        ("21-groups-volume-differences", "21. Volume differences by group", (_VOLUME_DIFFERENCE,)),
-        ("22-groups-dice-hd95", "22. Dice and HD95 by group", ("dice", "hd95")),
+        (20, "groups-mse-ahd", "MSE and AHD by group", ("mse", "ahd")),
+        (21, "groups-volume-differences", "Volume differences by group", (_VOLUME_DIFFERENCE,)),
+        (22, "groups-dice-hd95", "Dice and HD95 by group", ("dice", "hd95")),
     )
     sizes = ", ".join(f"{group} n = {len(who)}" for group, who in evidence.groups.items())
-    for name, title, metrics in shapes:
+    for number, name, title, metrics in shapes:
         measures = list_measures(evidence, evidence.directions, metrics)
         if not measures:
             continue
@@ -158,7 +161,16 @@ def _group_tables(evidence: Evidence) -> Iterator[Table]:
             "methods that were measured on all its subjects."
         )
         tables = [
-            mean_table(evidence, name, title, caption, measures, group=group, section="groups")
+            mean_table(
+                evidence,
+                TableNumber(number),
+                name,
+                title,
+                caption,
+                measures,
+                group=group,
+                section="groups",
+            )
             for group in evidence.groups
         ]
         rows = [
@@ -177,13 +189,13 @@ def _group_tables(evidence: Evidence) -> Iterator[Table]:
 def _interval_tables(evidence: Evidence) -> Iterator[Table]:
     """Tables 23-26: means over subjects, and differences to the untreated source."""
     families = (
-        ("23-intervals-mse-ahd", "23. MSE and AHD", ("mse", "mse_brain", "ahd")),
-        ("24-intervals-volume-differences", "24. Volume differences", (_VOLUME_DIFFERENCE,)),
-        ("25-intervals-dice", "25. Dice score", ("dice",)),
-        ("26-intervals-hd95", "26. HD95", ("hd95",)),
+        (23, "intervals-mse-ahd", "MSE and AHD", ("mse", "mse_brain", "ahd")),
+        (24, "intervals-volume-differences", "Volume differences", (_VOLUME_DIFFERENCE,)),
+        (25, "intervals-dice", "Dice score", ("dice",)),
+        (26, "intervals-hd95", "HD95", ("hd95",)),
     )
-    for name, title, metrics in families:
+    for number, name, title, metrics in families:
         for direction in evidence.directions:
             measures = list_measures(evidence, [direction], metrics)
             if measures:
-                yield interval_table(evidence, name, title, measures)
+                yield interval_table(evidence, TableNumber(number), name, title, measures)

@@ -12,39 +12,31 @@ from typing import Any
 import pandas as pd
 
 from harmbench.files.names import file_label
-from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
-from harmbench.pages.table import Column, Entry, Head, Row, Table, decimals_for, exponent_for
+from harmbench.pages.table import (
+    Column,
+    Entry,
+    Head,
+    Row,
+    Table,
+    TableNumber,
+    decimals_for,
+    exponent_for,
+)
 from harmbench.report.evidence import Evidence
+from harmbench.report.tables.titles import against, direction_title, short_title
 from harmbench.results import CEILING
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
 from harmbench.task import Direction
 
 __all__ = [
-    "SIMULATED",
     "Measure",
-    "against",
-    "direction_title",
     "fold_table",
     "interval_table",
     "list_measures",
     "mean_columns",
     "mean_table",
-    "short_title",
 ]
-
-SIMULATED = "Simulated scans, not acquired."
-"""Stands in the caption of every table of results, and on every figure, of a simulated cohort."""
-
-_SHORT = {
-    VOLUME_DIFFERENCE.name: "Volume difference",
-    "mse": "MSE",
-    "ahd": "AHD",
-    "dice": "Dice",
-    "hd": "HD",
-    "hd95": "HD95",
-    "assd": "ASSD",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +46,6 @@ class Measure:
     direction: Direction
     metric: str
     tissue: str = ""
-
-
-def short_title(evidence: Evidence, metric: str) -> str:
-    """Name a metric for a header: the usual abbreviation, or else its declared title."""
-    return _SHORT.get(metric, evidence.metrics[metric].title)
-
-
-def direction_title(direction: Direction) -> str:
-    """Print a direction: `3T to 1.5T`."""
-    return f"{direction.source} to {direction.target}"
 
 
 def list_measures(
@@ -79,23 +61,6 @@ def list_measures(
             tissues = [*TISSUES] if tissue_wise else [""]
             found += [Measure(direction, name, tissue) for tissue in tissues]
     return found
-
-
-def against(evidence: Evidence, metrics: Sequence[str]) -> str:
-    """Say what was compared with what, for a caption that may be read away from its page."""
-    shown = [name for name in metrics if evidence.has(name)]
-    text = f"{SIMULATED} " if evidence.simulated else ""
-    text += "Each method's output against the same subject's target scan."
-    if any(evidence.metrics[name].scope == "tissue" for name in shown):
-        text += f" Tissues segmented with {evidence.segmenter}."
-    if "gradient_correlation" in shown:
-        text += (
-            " The gradient correlation compares with the source instead: the original has 1 by "
-            "construction."
-        )
-    if any(evidence.metrics[name].better == "zero" for name in shown):
-        text += " A signed measure (→0) shows bias: errors of opposite sign cancel in its mean."
-    return text
 
 
 def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> pd.DataFrame:
@@ -151,6 +116,7 @@ def mean_columns(
 
 def mean_table(
     evidence: Evidence,
+    number: TableNumber,
     name: str,
     title: str,
     caption: str,
@@ -168,14 +134,15 @@ def mean_table(
         entries = [_mean_entry(found, method) for found in picked]
         rows.append(Row((label,), tuple(entries), method == CEILING))
     return Table(
-        name=f"table-{name}",
-        title=f"Table {title}",
+        name=number.file_name(name),
+        title=title,
         caption=caption,
         labels=("Method",),
         columns=mean_columns(evidence, measures, data, digits),
         rows=tuple(rows),
         data=data,
         section=section,
+        number=number,
     )
 
 
@@ -193,7 +160,12 @@ def _mean_entry(found: pd.DataFrame, method: str) -> Entry:
 
 
 def fold_table(
-    evidence: Evidence, name: str, title: str, caption: str, measures: Sequence[Measure]
+    evidence: Evidence,
+    number: TableNumber,
+    name: str,
+    title: str,
+    caption: str,
+    measures: Sequence[Measure],
 ) -> Table:
     """Mean, variance and SD over folds of each measure; the direction stands in the title."""
     statistics = {"fold_mean": "mean", "fold_variance": "variance", "fold_sd": "SD"}
@@ -223,14 +195,15 @@ def fold_table(
             entries += [Entry(float(found[k][method])) if known else Entry() for k in spread]
         rows.append(Row((title_of_method,), tuple(entries), method == CEILING))
     return Table(
-        f"table-{name}",
-        f"Table {title}",
+        number.file_name(name),
+        title,
         caption,
         ("Method",),
         tuple(columns),
         tuple(rows),
         data,
         section="folds",
+        number=number,
     )
 
 
@@ -239,7 +212,9 @@ def _squared(unit: str) -> str:
     return known.get(unit, f"{unit}²")
 
 
-def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence[Measure]) -> Table:
+def interval_table(
+    evidence: Evidence, number: TableNumber, name: str, title: str, measures: Sequence[Measure]
+) -> Table:
     """Mean over subjects with its interval, and the paired change from the untreated source."""
     picked = [_pick(evidence, measure) for measure in measures]
     data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
@@ -271,14 +246,15 @@ def interval_table(evidence: Evidence, name: str, title: str, measures: Sequence
             "of comparisons."
         )
     return Table(
-        f"table-{name}-{file_label(str(direction))}",
-        f"Table {title} with intervals over subjects, {direction_title(direction)}",
+        number.file_name(f"{name}-{file_label(str(direction))}"),
+        f"{title} with intervals over subjects, {direction_title(direction)}",
         caption,
         ("Method",),
         tuple(columns),
         tuple(rows),
         data,
         section="intervals",
+        number=number,
     )
 
 

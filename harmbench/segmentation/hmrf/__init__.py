@@ -5,8 +5,8 @@ brain MR images through a hidden Markov random field model and the expectation-m
 algorithm, IEEE Trans. Med. Imaging 20(1), 2001. It follows FAST 6.0.0 at its defaults
 (`fast -t 1 -n 3`) and takes seconds. On three volumes its labels agree with FAST's at a Dice of
 .99999 or more. Where white matter has a narrow peak the estimation converges slowly and agreement
-can be lower: .995 to .997 on one scan, with a schedule since mended. `reports/segmentation` has the
-comparison.
+can be lower: .995 to .997 on one scan, with an earlier schedule. `reports/segmentation` has
+the comparison.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["Hmrf", "HmrfResult", "hmrf", "hmrf_batch"]
 log = logging.getLogger(__name__)
 
 
-# The class stands here because a segmentation's key covers the folder of the class's module.
+# The class is here because a segmentation's key covers the package of the class's module.
 class Hmrf:
     """The built-in segmenter with three classes and hard labels; see `hmrf` for the algorithm.
 
     It works on the logarithm of intensity + 1, so the scale of the input matters: it takes the
-    prepared volume in [0, 1] as it is, and the scale is recorded in the labels' history.
+    prepared volume in [0, 1] unchanged, and the scale is recorded in the labels' history.
 
     Args:
         device: `cpu` runs compiled loops; any other torch device, such as `cuda`, runs
             `hmrf_batch` there, whose labels differ in fewer than 1 of 10,000 voxels.
-        contrast: tells which tissue each class is; the classes are found alike.
+        contrast: determines which tissue each class is; it does not change the classes.
     """
 
     name = "hmrf"
@@ -63,7 +63,7 @@ class Hmrf:
         return self._labels(volume, hmrf(volume.data, volume.spacing_mm))
 
     def segment_batch(self, volumes: Sequence[Volume]) -> list[Volume | SegmentationError]:
-        """Segment several volumes at once; in the place of one that cannot be stands the error."""
+        """Segment several volumes in one call; a volume that cannot be segmented gives its error."""
         import torch  # takes seconds to import
 
         arrays = [volume.data for volume in volumes]

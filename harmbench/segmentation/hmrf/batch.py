@@ -5,7 +5,7 @@ waits for another, so here all voxels of a sweep are updated together from the s
 takes about two sweeps to get as far as one in place, and comes to the same field: labels differ from
 the compiled loops' in fewer than 1 of 10,000 voxels.
 
-Volumes lie as `Layout` says, each with its brain's box in one corner of a common box, 0 elsewhere:
+Volumes lie as `BrainBox` says, each with its brain's box in one corner of a common box, 0 elsewhere:
 tensors are (volume, z, y, x) or (volume, class, z, y, x), single precision. Sums are in double
 precision. What is found for a volume does not depend on the others, but for rounding.
 """
@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harmbench.arrays import Double
 from harmbench.errors import SegmentationError
+from harmbench.segmentation.hmrf.brain_box import BrainBox
 from harmbench.segmentation.hmrf.estimation import (
     LEAST_SPREAD,
     SWEEPS,
@@ -29,20 +31,18 @@ from harmbench.segmentation.hmrf.estimation import (
     run_steps,
     smoothing_kernel,
 )
-from harmbench.segmentation.hmrf.layout import Layout
 
 __all__ = ["BatchFit", "add_neighbours", "fit_batch", "moments"]
 
-Double = NDArray[np.float64]
 
 _PARALLEL_SWEEPS = 2 * SWEEPS
 
 
 class BatchFit:
-    """The state between the steps, and in the end the result, for several volumes.
+    """The state between the steps, and finally the result, for several volumes.
 
     Args:
-        layouts: where each volume's brain is.
+        regions: where each volume's brain is.
         intensities: of each box, (z, y, x), 0 outside the brain.
         spacings_mm: each volume's voxel spacing along x, y, z.
         classes: number of classes.
@@ -59,44 +59,44 @@ class BatchFit:
 
     def __init__(
         self,
-        layouts: Sequence[Layout],
+        regions: Sequence[BrainBox],
         intensities: Sequence[NDArray[np.float32]],
         spacings_mm: Sequence[Sequence[float]],
         classes: int,
         device: torch.device,
     ) -> None:
-        self.layouts, self.classes = layouts, classes
-        z, y, x = np.max([layout.brain.shape for layout in layouts], axis=0)
-        shape = (len(layouts), int(z), int(y), int(x))
+        self.regions, self.classes = regions, classes
+        z, y, x = np.max([region.brain.shape for region in regions], axis=0)
+        shape = (len(regions), int(z), int(y), int(x))
         self.y = torch.zeros(shape, device=device)
         self.inside = torch.zeros(shape, device=device)
-        for i, (layout, data) in enumerate(zip(layouts, intensities, strict=True)):
+        for i, (region, data) in enumerate(zip(regions, intensities, strict=True)):
             self.cut(self.y, i)[:] = torch.from_numpy(data).to(device).log1p()
-            self.cut(self.inside, i)[:] = torch.from_numpy(layout.brain).to(device)
+            self.cut(self.inside, i)[:] = torch.from_numpy(region.brain).to(device)
         self.values = self.y
         self.bias = torch.zeros_like(self.y)
-        self.p = torch.zeros((len(layouts), classes, *shape[1:]), device=device)
+        self.p = torch.zeros((len(regions), classes, *shape[1:]), device=device)
         self.neighbours = np.stack([neighbour_weights(spacing) for spacing in spacings_mm])
         # Axes of the box are (z, y, x).
         self.smoothing = [
             torch.stack([_smoothing_matrix(s[2 - axis], extent) for s in spacings_mm]).to(device)
             for axis, extent in enumerate(shape[1:])
         ]
-        self.mean: Double = np.zeros((len(layouts), classes))
-        self.var: Double = np.ones((len(layouts), classes))
-        self.least_variance: Double = np.zeros((len(layouts), 1))
+        self.mean: Double = np.zeros((len(regions), classes))
+        self.var: Double = np.ones((len(regions), classes))
+        self.least_variance: Double = np.zeros((len(regions), 1))
         self.failures: dict[int, SegmentationError] = {}
 
     def cut(self, batch: Tensor, number: int) -> Tensor:
-        """View the box of one volume in a tensor of all."""
-        z, y, x = self.layouts[number].brain.shape
+        """View the box of one volume, (..., z, y, x), in a tensor of all, (volume, ..., z, y, x)."""
+        z, y, x = self.regions[number].brain.shape
         return batch[number, ..., :z, :y, :x]
 
     def start(self) -> None:
-        """Take evenly spaced percentiles as means, and each voxel for the nearest one's class."""
+        """Take evenly spaced percentiles as means, and assign each voxel to the nearest."""
         found = np.zeros((3, *self.mean.shape))
         at = torch.arange(1, self.classes + 1, dtype=torch.float64) / (self.classes + 1)
-        for i in range(len(self.layouts)):
+        for i in range(len(self.regions)):
             brain = self.y[i][self.inside[i] > 0].double().sort().values
             self.least_variance[i] = (LEAST_SPREAD * float(brain.std(correction=0))) ** 2
             place = at.to(brain.device) * (brain.numel() - 1)
@@ -106,7 +106,7 @@ class BatchFit:
                 check_distinct(means.cpu().numpy())
             except SegmentationError as error:
                 self.failures[i] = error
-            # Sorted, each class is one stretch.
+            # In sorted order, each class is one interval.
             ends = torch.searchsorted(brain, (means[1:] + means[:-1]) / 2, right=True).tolist()
             for k, (first, last) in enumerate(zip([0, *ends], [*ends, brain.numel()], strict=True)):
                 group = brain[first:last]
@@ -135,7 +135,7 @@ class BatchFit:
     def estimate_bias(self) -> None:
         """Smooth the residuals from the class means, weighted by precision (Zhang et al. 2001)."""
         mean, precision = self._tensor(self.mean), self._tensor(1 / self.var)
-        terms = torch.zeros((len(self.layouts), 2, *self.y.shape[1:]), device=self.y.device)
+        terms = torch.zeros((len(self.regions), 2, *self.y.shape[1:]), device=self.y.device)
         for k in range(self.classes):
             weight = self.p[:, k] * precision[:, k]
             terms[:, 0] += weight * (self.y - mean[:, k])
@@ -150,18 +150,18 @@ class BatchFit:
         self.values = self.y - self.bias
 
     def finish(self) -> None:
-        """Put the classes into the order of rising means; one that is nowhere the most probable fails."""
+        """Sort the classes by mean; a volume fails where a class is nowhere the most probable."""
         order = np.argsort(self.mean, axis=1, kind="stable")
         if (order != np.arange(self.classes)).any():
             self.p = torch.stack([p[o.tolist()] for p, o in zip(self.p, order, strict=True)])
         self.mean = np.take_along_axis(self.mean, order, axis=1)
         self.var = np.take_along_axis(self.var, order, axis=1)
-        for i in range(len(self.layouts)):
+        for i in range(len(self.regions)):
             voxels = np.bincount(self.labels(i).ravel(), minlength=self.classes + 1)[1:]
             self._check(i, voxels == 0, "no voxel is left to it")
 
     def labels(self, number: int) -> NDArray[np.uint8]:
-        """Return the box of a volume's labels: 1, 2, ..., and 0 outside the brain."""
+        """Return the box of a volume's labels, (z, y, x): 1, 2, ..., and 0 outside the brain."""
         labels = self.cut(self.p, number).argmax(dim=0).add_(1) * self.cut(self.inside, number)
         return np.asarray(labels.to(torch.uint8).cpu().numpy())
 
@@ -172,7 +172,7 @@ class BatchFit:
         return gap.square_().mul_(-half).sub_(self._tensor(0.5 * np.log(self.var)))
 
     def _tensor(self, numbers: Double) -> Tensor:
-        """Give the device (volume, n) numbers, ready to meet (volume, n, z, y, x)."""
+        """Move (volume, n) numbers to the device, with axes to broadcast over (volume, n, z, y, x)."""
         single = torch.from_numpy(numbers.astype(np.float32)).to(self.y.device)
         return single[:, :, None, None, None]
 
@@ -180,7 +180,7 @@ class BatchFit:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
         for i, one in enumerate(gone):
             self._check(i, one, "its probability has fallen below one voxel")
-        # One volume's failure is no reason to stop for the others.
+        # The other volumes go on.
         self.mean = np.where(gone, 0, mean)
         self.var = np.where(gone, 1, np.maximum(var, self.least_variance))
 
@@ -192,7 +192,7 @@ class BatchFit:
 
 
 def fit_batch(
-    layouts: Sequence[Layout],
+    regions: Sequence[BrainBox],
     intensities: Sequence[NDArray[np.float32]],
     spacings_mm: Sequence[Sequence[float]],
     classes: int,
@@ -200,9 +200,10 @@ def fit_batch(
 ) -> BatchFit:
     """Estimate means, variances, bias field and class posteriors of several volumes together.
 
-    Arguments as for `BatchFit`; whose `failures` say which volumes cannot be segmented.
+    Arguments, and shapes of the result, as for `BatchFit`. Its `failures` name the volumes that cannot
+    be segmented.
     """
-    model = BatchFit(layouts, intensities, spacings_mm, classes, device)
+    model = BatchFit(regions, intensities, spacings_mm, classes, device)
     with torch.inference_mode():
         run_steps(model)
         model.finish()

@@ -2,21 +2,22 @@
 
 The model (Zhang, Brady & Smith 2001): given its class, a voxel's log intensity is Gaussian around
 the class mean plus a smooth bias field, and classes form a Markov random field. The schedule and
-the constants are those of FAST 6.0.0 at its defaults. Arrays lie as `Layout` describes.
+the constants are those of FAST 6.0.0 at its defaults. Arrays lie as `BrainBox` describes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array, Double, Single
 from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
-from harmbench.segmentation.hmrf.layout import Layout
+from harmbench.segmentation.hmrf.brain_box import BrainBox
 from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
@@ -34,8 +35,6 @@ __all__ = [
     "weighted_moments",
 ]
 
-Single = NDArray[np.float32]
-Double = NDArray[np.float64]
 
 _MIXTURE_STEPS = 19
 _BETA_START, _BETA = 0.02, 0.1
@@ -71,20 +70,20 @@ class Fit:
     means: Double
     variances: Double
 
-    def labels(self, layout: Layout) -> NDArray[np.uint8]:
-        """Return the most probable class of each voxel: 1, 2, ..., and 0 outside the brain."""
+    def labels(self, region: BrainBox) -> NDArray[np.uint8]:
+        """Return the most probable class of each voxel, (z, y, x): 1, 2, ..., 0 outside the brain."""
         labels: NDArray[np.uint8] = (self.posteriors.argmax(axis=0) + 1).astype(np.uint8)
-        labels[~layout.brain] = 0
+        labels[~region.brain] = 0
         return labels
 
 
 def fit(
-    layout: Layout, y: Single, spacing_mm: Sequence[float], classes: int, workers: Workers
+    region: BrainBox, y: Single, spacing_mm: Sequence[float], classes: int, workers: Workers
 ) -> Fit:
     """Estimate means, variances, bias field and class posteriors together.
 
     Args:
-        layout: where the brain is.
+        region: where the brain is.
         y: (z, y, x), log(I + 1) in the brain, 0 outside.
         spacing_mm: voxel spacing along x, y, z.
         classes: number of classes.
@@ -93,7 +92,7 @@ def fit(
     Raises:
         UnsegmentableError: a class died out.
     """
-    model = _Model(layout, y, spacing_mm, classes, workers)
+    model = _Model(region, y, spacing_mm, classes, workers)
     run_steps(model)
     return model.result()
 
@@ -120,8 +119,8 @@ class Steps(Protocol):
 def run_steps(model: Steps) -> None:
     """Go through the schedule of FAST.
 
-    The mixture's steps each estimate classes and then posteriors, the first step's classes being
-    those that `start` finds: the first bias field follows posteriors, not classes.
+    Each step of the mixture estimates classes, then posteriors; the first step's classes are those of
+    `start`. The first bias field therefore follows posteriors, not classes.
     """
     model.start()
     model.mix()
@@ -139,14 +138,14 @@ def run_steps(model: Steps) -> None:
 
 
 def neighbour_weights(spacing_mm: Sequence[float]) -> Double:
-    """Return one over the distance in mm to the neighbours along x, y, z, xy, xz and yz."""
+    """Return 1 over the distance in mm to the neighbours along x, y, z, xy, xz, yz, shape (6,)."""
     x, y, z = spacing_mm
     distances = (x, y, z, np.hypot(x, y), np.hypot(x, z), np.hypot(y, z))
     return 1 / np.array(distances, dtype=np.float64)
 
 
 def smoothing_kernel(spacing_mm: float) -> Single:
-    """Return the Gaussian that smooths the bias field along one axis, from its centre outwards.
+    """Return the Gaussian that smooths the bias field along one axis, shape (n,), from its centre on.
 
     Its standard deviation is 0.51 * 20 mm, and it ends at twice that, cut to whole voxels first.
     """
@@ -156,19 +155,19 @@ def smoothing_kernel(spacing_mm: float) -> Single:
 
 
 def weighted_moments(
-    layout: Layout, p: Single, values: Single, centre: Double, workers: Workers
+    region: BrainBox, p: Single, values: Single, centre: Double, workers: Workers
 ) -> tuple[Double, Double, Double]:
     """Return each class's weight in voxels, its mean and its variance, (class,) each.
 
     Args:
-        layout: where the brain is.
+        region: where the brain is.
         p: (class, z, y, x), weights.
         values: (z, y, x).
         centre: (class,), values near the means, which keep the variances exact.
         workers: threads.
     """
     planes = np.zeros((values.shape[0], centre.size, 3))
-    workers.over_planes(kernels.moments, p, values, layout.first, layout.last, centre, planes)
+    workers.over_planes(kernels.moments, p, values, region.first, region.last, centre, planes)
     weight, one, two = planes.sum(axis=0).T
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = one / weight
@@ -176,7 +175,7 @@ def weighted_moments(
 
 
 def check_distinct(means: Double) -> None:
-    """Raise `UnsegmentableError` unless the percentiles that classes start from all differ."""
+    """Raise `UnsegmentableError` unless the first means, shape (class,), all differ."""
     if not (np.diff(means) > 0).all():
         classes = means.size
         raise UnsegmentableError(
@@ -186,7 +185,7 @@ def check_distinct(means: Double) -> None:
 
 
 def check_alive(gone: NDArray[np.bool_], why: str) -> None:
-    """Raise `UnsegmentableError`, with the reason, if a class, by rising mean, is gone."""
+    """Raise `UnsegmentableError`, with the reason, if a class is gone; shape (class,), by mean."""
     if gone.any():
         number = int(np.argmax(gone)) + 1
         names = _CLASS_NAMES if gone.size == 3 else {}
@@ -201,15 +200,15 @@ class _Model:
 
     def __init__(
         self,
-        layout: Layout,
+        region: BrainBox,
         y: Single,
         spacing_mm: Sequence[float],
         classes: int,
         workers: Workers,
     ) -> None:
         self.workers = workers
-        self.layout, self.y, self.values = layout, y, y
-        self.inside = layout.brain.astype(np.float32)
+        self.region, self.y, self.values = region, y, y
+        self.inside = region.brain.astype(np.float32)
         self.bias = np.zeros_like(y)
         self.p = np.zeros((classes, *y.shape), dtype=np.float32)
         self.neighbours = neighbour_weights(spacing_mm)
@@ -221,8 +220,8 @@ class _Model:
         self.least_variance = 0.0
 
     def start(self) -> None:
-        """Take evenly spaced percentiles as means, and each voxel for the nearest one's class."""
-        brain = self.y[self.layout.brain].astype(np.float64)
+        """Take evenly spaced percentiles as means, and assign each voxel to the nearest."""
+        brain = self.y[self.region.brain].astype(np.float64)
         classes = self.mean.size
         self.least_variance = (LEAST_SPREAD * float(brain.std())) ** 2
         at = 100 * np.arange(1, classes + 1) / (classes + 1)
@@ -238,7 +237,7 @@ class _Model:
 
     def mix(self) -> None:
         """Find the posteriors of the mixture with equal weights."""
-        brain = (self.values, self.inside, self.layout.first, self.layout.last)
+        brain = (self.values, self.inside, self.region.first, self.region.last)
         self.workers.over_planes(kernels.posteriors, self.p, *brain, self.mean, self.var)
 
     def segment(self, beta: float) -> None:
@@ -249,13 +248,13 @@ class _Model:
         """
         self.p[:] = self.inside / np.float32(self.mean.size)
         w = (beta * self.neighbours).astype(np.float32)
-        brain = (self.values, self.inside, self.layout.first, self.layout.last)
+        brain = (self.values, self.inside, self.region.first, self.region.last)
         sweeps(self.workers, SWEEPS, self.p, *brain, w, self.mean, self.var)
 
     def estimate_classes(self) -> None:
         """Take means and variances weighted by the posteriors."""
         self._set_classes(
-            *weighted_moments(self.layout, self.p, self.values, self.mean, self.workers)
+            *weighted_moments(self.region, self.p, self.values, self.mean, self.workers)
         )
 
     def estimate_bias(self) -> None:
@@ -269,7 +268,7 @@ class _Model:
         for axis, kernel in enumerate(self.smoothing, start=1):
             self.workers.over_planes(kernels.smooth, now, kernel, axis, then)
             now, then = then, now
-        brain = self.layout.brain
+        brain = self.region.brain
         self.bias = np.divide(now[0], now[1], out=np.zeros_like(self.y), where=brain)
         self.bias -= np.float32(self.bias[brain].mean(dtype=np.float64))
         self.bias *= self.inside
@@ -287,11 +286,11 @@ class _Model:
         for array in (means, variances):
             array.flags.writeable = False
         found = Fit(posteriors, self.values, self.bias, means, variances)
-        voxels = np.bincount(found.labels(self.layout).ravel(), minlength=order.size + 1)[1:]
+        voxels = np.bincount(found.labels(self.region).ravel(), minlength=order.size + 1)[1:]
         check_alive(voxels == 0, "no voxel is left to it")
         return found
 
-    def _set_classes(self, voxels: NDArray[Any], mean: Double, var: Double) -> None:
+    def _set_classes(self, voxels: Array, mean: Double, var: Double) -> None:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)
         check_alive(gone, "its probability has fallen below one voxel")
         self.mean, self.var = mean, np.maximum(var, self.least_variance)

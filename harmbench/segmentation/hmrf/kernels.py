@@ -5,8 +5,8 @@ zeros around the brain's box, so that no neighbour needs a bounds check. A row i
 `first` and `last`, shape (z, y), hold its outermost brain voxels (`first > last`: no brain).
 `inside` is 1 in the brain and 0 elsewhere.
 
-Functions that begin with `start` and `stop` work on those planes alone and let go of the
-interpreter's lock, so threads can share a volume. Sums are kept per plane in double precision and
+Functions with the arguments `start` and `stop` work on those planes only and release the interpreter
+lock, so that threads can share a volume. Sums are kept per plane in double precision and
 added up in the order of the planes: no result depends on the number of threads.
 """
 
@@ -18,6 +18,8 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from harmbench.arrays import Double, Single
 
 __all__ = [
     "Double",
@@ -33,12 +35,10 @@ __all__ = [
     "smooth",
 ]
 
-Single = NDArray[np.float32]
-Double = NDArray[np.float64]
 Index = NDArray[np.int32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Sums may be reordered, which is what lets loops be vectorized; NaN and infinity keep their meaning.
+# Sums may be reordered, so that loops can be vectorized; NaN and infinity keep their meaning.
 _MATHS = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -75,7 +75,7 @@ def single_exp(x: np.float32) -> np.float32:
 
 @compiled()
 def exponentiate(e: Single) -> None:
-    """Replace rows e[:-1] by exp(e - max over the rows); e[-1] is scratch."""
+    """Replace rows e[:-1] by exp(e - max over the rows); e has shape (class + 1, n), e[-1] is scratch."""
     classes, n = e.shape[0] - 1, e.shape[1]
     top = e[classes]
     top[:] = e[0]
@@ -90,7 +90,7 @@ def exponentiate(e: Single) -> None:
 
 @compiled()
 def add_log_likelihood(row: Single, values: Single, mean: float, precision: float) -> None:
-    """Add the log density of N(mean, 1/precision), without its constant, to `row`."""
+    """Add the log density of N(mean, 1/precision), without its constant, to `row`, shape (n,)."""
     mu, half = np.float32(mean), np.float32(0.5 * precision)
     shift = np.float32(0.5 * np.log(precision))
     for i in range(row.size):

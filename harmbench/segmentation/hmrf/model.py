@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Array, is_spacing
 from harmbench.errors import SegmentationError
 from harmbench.segmentation.base import check_segmentable
-from harmbench.segmentation.hmrf.layout import Layout
+from harmbench.segmentation.hmrf.brain_box import BrainBox
 from harmbench.volume import Volume
+
+if TYPE_CHECKING:
+    from harmbench.segmentation.hmrf.batch import BatchFit
 
 __all__ = ["HmrfResult", "hmrf", "hmrf_batch"]
 
@@ -41,7 +45,7 @@ class HmrfResult:
 
 
 def hmrf(
-    data: NDArray[Any],
+    data: Array,
     spacing_mm: Sequence[float],
     *,
     classes: int = 3,
@@ -50,10 +54,9 @@ def hmrf(
 ) -> HmrfResult:
     """Segment a skull-stripped T1-weighted volume by the algorithm of FSL's FAST at its defaults.
 
-    `reports/segmentation` tells how far its labels agree with FAST's. The model is that of Zhang,
+    `reports/segmentation` compares its labels with FAST's. The model is that of Zhang,
     Brady & Smith (IEEE Trans. Med. Imaging 20(1), 2001). It works on log(I + 1), so the scale of the
-    intensities matters: [0, 1] is what the suite feeds. The result is the same whatever the number
-    of threads.
+    intensities matters: runs use [0, 1]. The result does not depend on the number of threads.
 
     Args:
         data: (x, y, z) in RAS orientation, intensities of at least 0; the brain is where it is
@@ -71,33 +74,33 @@ def hmrf(
     if threads is not None and threads < 1:
         raise SegmentationError(f"{threads} threads; at least 1 is needed")
     volume, spacing = _checked(data, spacing_mm, classes)
-    # numba takes half a second to import, which the command line's start is spared.
+    # numba takes half a second to import; commands that do not segment start without it.
     from harmbench.segmentation.hmrf.estimation import fit
     from harmbench.segmentation.hmrf.partial import shares
     from harmbench.segmentation.hmrf.workers import Workers
 
-    layout = Layout.of(volume.data > 0)
+    region = BrainBox.of(volume.data > 0)
     with Workers(threads) as workers:
-        found = fit(layout, np.log1p(layout.to_box(volume.data)), spacing, classes, workers)
-        parts = shares(layout, found, spacing, workers) if partial_volumes else None
+        found = fit(region, np.log1p(region.to_box(volume.data)), spacing, classes, workers)
+        parts = shares(region, found, spacing, workers) if partial_volumes else None
     return HmrfResult(
-        labels=layout.to_volume(found.labels(layout)),
-        partial_volumes=None if parts is None else _stack(layout, parts),
-        bias_field=layout.to_volume(np.exp(found.bias), background=1),
+        labels=region.to_volume(found.labels(region)),
+        partial_volumes=None if parts is None else _stack(region, parts),
+        bias_field=region.to_volume(np.exp(found.bias), background=1),
         means=found.means,
         variances=found.variances,
     )
 
 
 def hmrf_batch(
-    volumes: Sequence[NDArray[Any]],
+    volumes: Sequence[Array],
     spacings_mm: Sequence[Sequence[float]],
     *,
     device: str = "cuda",
     classes: int = 3,
     partial_volumes: bool = False,
 ) -> list[HmrfResult | SegmentationError]:
-    """Segment several volumes at once with torch, on a GPU or any other of its devices.
+    """Segment several volumes in one call with torch, on a GPU or another device.
 
     The same model and schedule as `hmrf`; the random field's voxels are updated together instead of
     one after the other, so that labels differ from `hmrf`'s in fewer than 1 of 10,000 voxels.
@@ -118,52 +121,58 @@ def hmrf_batch(
     import torch  # takes seconds to import
 
     from harmbench.segmentation.hmrf.batch import fit_batch
-    from harmbench.segmentation.hmrf.batch_shares import batch_shares
 
     if len(volumes) != len(spacings_mm):
         raise SegmentationError(f"{len(volumes)} volumes, but {len(spacings_mm)} spacings_mm")
     results: list[HmrfResult | SegmentationError | None] = [None] * len(volumes)
-    usable, layouts, spacings, boxes = [], [], [], []
+    usable, regions, spacings, boxes = [], [], [], []
     for number, (data, lengths) in enumerate(zip(volumes, spacings_mm, strict=True)):
         try:
             volume, spacing = _checked(data, lengths, classes)
         except SegmentationError as error:
             results[number] = error
             continue
-        layout = Layout.of(volume.data > 0)
+        region = BrainBox.of(volume.data > 0)
         usable.append(number)
-        layouts.append(layout)
+        regions.append(region)
         spacings.append(spacing)
-        boxes.append(layout.to_box(volume.data))
+        boxes.append(region.to_box(volume.data))
     if usable:
-        found = fit_batch(layouts, boxes, spacings, classes, torch.device(device))
+        found = fit_batch(regions, boxes, spacings, classes, torch.device(device))
     for i, number in enumerate(usable):
         if i in found.failures:
             results[number] = found.failures[i]
             continue
-        parts = None
-        if partial_volumes:
-            values, inside, p = (found.cut(t, i) for t in (found.values, found.inside, found.p))
-            share = batch_shares(values, inside, p, found.mean[i], found.var[i], spacings[i])
-            parts = share.cpu().numpy()
-        means, variances = found.mean[i].copy(), found.var[i].copy()
-        for array in (means, variances):
-            array.flags.writeable = False
-        results[number] = HmrfResult(
-            labels=layouts[i].to_volume(found.labels(i)),
-            partial_volumes=None if parts is None else _stack(layouts[i], parts),
-            bias_field=layouts[i].to_volume(found.cut(found.bias, i).exp().cpu().numpy(), 1),
-            means=means,
-            variances=variances,
-        )
+        results[number] = _batch_result(found, i, spacings[i] if partial_volumes else None)
     return [one for one in results if one is not None]
 
 
+def _batch_result(found: BatchFit, i: int, spacing_mm: Sequence[float] | None) -> HmrfResult:
+    """Return the result of volume `i`; with its spacing, partial volumes too."""
+    from harmbench.segmentation.hmrf.batch_shares import batch_shares
+
+    region, parts = found.regions[i], None
+    if spacing_mm is not None:
+        values, inside, p = (found.cut(t, i) for t in (found.values, found.inside, found.p))
+        share = batch_shares(values, inside, p, found.mean[i], found.var[i], spacing_mm)
+        parts = _stack(region, share.cpu().numpy())
+    means, variances = found.mean[i].copy(), found.var[i].copy()
+    for array in (means, variances):
+        array.flags.writeable = False
+    return HmrfResult(
+        labels=region.to_volume(found.labels(i)),
+        partial_volumes=parts,
+        bias_field=region.to_volume(found.cut(found.bias, i).exp().cpu().numpy(), 1),
+        means=means,
+        variances=variances,
+    )
+
+
 def _checked(
-    data: NDArray[Any], spacing_mm: Sequence[float], classes: int
+    data: Array, spacing_mm: Sequence[float], classes: int
 ) -> tuple[Volume, tuple[float, ...]]:
     spacing = tuple(float(value) for value in spacing_mm)
-    if len(spacing) != 3 or not all(np.isfinite(value) and value > 0 for value in spacing):
+    if not is_spacing(spacing):
         raise SegmentationError(f"spacing_mm is {spacing}; expected three positive lengths in mm")
     if classes not in _CLASSES:
         raise SegmentationError(f"{classes} classes; allowed: {_CLASSES[0]} to {_CLASSES[-1]}")
@@ -172,7 +181,7 @@ def _checked(
     return volume, spacing
 
 
-def _stack(layout: Layout, parts: NDArray[np.float32]) -> NDArray[np.float32]:
-    stacked = np.stack([layout.to_volume(part) for part in parts])
+def _stack(region: BrainBox, parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    stacked = np.stack([region.to_volume(part) for part in parts])
     stacked.flags.writeable = False
     return stacked

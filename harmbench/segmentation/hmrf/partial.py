@@ -14,9 +14,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Double, Single
 from harmbench.segmentation.hmrf import mixels
+from harmbench.segmentation.hmrf.brain_box import BrainBox
 from harmbench.segmentation.hmrf.estimation import Fit, neighbour_weights, weighted_moments
-from harmbench.segmentation.hmrf.layout import Layout
 from harmbench.segmentation.hmrf.workers import Workers
 
 __all__ = [
@@ -29,8 +30,6 @@ __all__ = [
     "shares",
 ]
 
-Single = NDArray[np.float32]
-Double = NDArray[np.float64]
 
 STEP = 0.01
 FIELD_STRENGTH = 0.3
@@ -39,7 +38,7 @@ _SAME, _COMPATIBLE, _OTHER = 2.0, 1.0, -1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """What the likelihoods of mixel types are made of.
+    """The parameters of the likelihoods of mixel types.
 
     Attributes:
         pairs: (pair, 2) int32, the classes of each mixture.
@@ -56,11 +55,11 @@ class Mixture:
     shifts: Single
 
 
-def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Workers) -> Single:
+def shares(region: BrainBox, found: Fit, spacing_mm: Sequence[float], workers: Workers) -> Single:
     """Estimate each class's share of every voxel.
 
     Args:
-        layout: where the brain is.
+        region: where the brain is.
         found: the hard segmentation's estimates.
         spacing_mm: voxel spacing along x, y, z.
         workers: threads.
@@ -71,18 +70,18 @@ def shares(layout: Layout, found: Fit, spacing_mm: Sequence[float], workers: Wor
     values = np.expm1(found.log_intensity)
     classes = found.means.size
     centre = np.expm1(found.means)
-    _, means, variances = weighted_moments(layout, found.posteriors, values, centre, workers)
+    _, means, variances = weighted_moments(region, found.posteriors, values, centre, workers)
     mixture = mixture_of(means, variances, centre, found.variances)
     mixed = (mixture.means, mixture.halves, mixture.shifts)
 
     count = classes + len(mixture.pairs)
     likelihood = np.zeros((count, *values.shape), dtype=np.float32)
-    first, last = layout.first, layout.last
+    first, last = region.first, region.last
     workers.over_planes(
         mixels.mixel_likelihood, values, first, last, mixture.pure, *mixed, STEP, likelihood
     )
     types = likelihood.argmax(axis=0).astype(np.int32)
-    types[~layout.brain] = count
+    types[~region.brain] = count
     w = (FIELD_STRENGTH * neighbour_weights(spacing_mm)).astype(np.float32)
     mixels.mixel_sweep(types, likelihood, w, clique_table(classes))
     out = np.zeros((classes, *values.shape), dtype=np.float32)
@@ -101,7 +100,7 @@ def mixture_of(
         log_variances: (class,), of the log intensities.
     """
     classes = means.size
-    # The spread of a log intensity, carried over: keeps a class of one value from having none.
+    # From the spread of the log intensity: a class of one value must not have a variance of 0.
     variances = np.maximum(variances, 1e-6 * log_variances * (1 + log_centre) ** 2)
     pairs = np.array(list(combinations(range(classes), 2)), dtype=np.int32)
     grid = fraction_grid()
@@ -116,9 +115,9 @@ def mixture_of(
 
 
 def fraction_grid() -> Single:
-    """Return the fractions from 0 to 1, counted up in single precision.
+    """Return the fractions from 0 to 1, shape (101,), summed up in single precision.
 
-    Counted so, they fall short by a few 1e-7: of two halves the second class has the larger, which
+    The sums are too small by a few 1e-7, so that at one half the second class has the larger share. This
     decides a mixture's tissue as in FAST.
     """
     steps = np.full(round(1 / STEP), STEP, dtype=np.float32)

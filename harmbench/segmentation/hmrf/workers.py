@@ -1,7 +1,7 @@
 """Threads that share a volume's planes.
 
-numba has threads of its own. Those spin while they wait, which on a busy machine costs more than
-the work, may not be forked, and without OpenMP end the process when two callers enter them.
+numba's own threads are not used. They spin while they wait, which on a busy machine costs more than the
+work; they cannot be forked; and without OpenMP two concurrent callers end the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNKS_PER_WORKER = 4
 
 
 class Workers:
-    """A few threads for functions that let go of the interpreter's lock; a context manager.
+    """Threads for functions that release the global interpreter lock; a context manager.
 
     Args:
         threads: number of threads; `None` takes NUMBA_NUM_THREADS, or the number of processors.

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harmbench.preparation.align import PreparedScan
-from harmbench.preparation.grid import Chain
+from harmbench.preparation.grid import TransformChain
 from harmbench.preparation.register import Alignment
 from harmbench.preparation.scan import CleanScan
 from harmbench.volume import Volume
@@ -57,7 +57,9 @@ def ready(shift: float, registered: str, scaled: bool) -> PreparedScan:
     alignment = None if registered == "reference" else Alignment(move, None, (1.0, 1.0))
     final = volume(0.0 if registered == "affine" else shift)
     limits = (0.0, 1000.0) if scaled else None
-    return PreparedScan(final, final.data > 0, Chain(), alignment, limits, volume(shift), final)
+    return PreparedScan(
+        final, final.data > 0, TransformChain(), alignment, limits, volume(shift), final
+    )
 
 
 @pytest.fixture

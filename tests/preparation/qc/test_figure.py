@@ -14,8 +14,8 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harmbench.pages.slices import View
 from harmbench.pages.style import Illustration, style, write_figure
+from harmbench.pages.views import View
 from harmbench.preparation.qc.figure import SQUARE_MM, checkerboard, qc_figure
 from harmbench.preparation.qc.histograms import share_curve
 

@@ -1,26 +1,28 @@
-"""How the `hmrf` segmenter holds a volume: the brain's box, in the order in which FSL holds images."""
+"""Memory layout of the `hmrf` segmenter: the brain's bounding box, with the axes in FSL's order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-__all__ = ["Layout"]
+from harmbench.arrays import Array, bounding_box
+
+__all__ = ["BrainBox"]
 
 Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class BrainBox:
     """The box of the brain in a volume, and which of its voxels are brain.
 
     In the box, axes are (z, y, x), x runs from right to left, and one voxel of margin surrounds the
-    brain. FSL holds images this way, whatever their file's order from left to right; sweeps in
-    place depend, a little, on the order.
+    brain. FSL uses this order for every file. Results of in-place sweeps depend slightly on the
+    order.
 
     Attributes:
         shape: of the volume, (x, y, z).
@@ -39,27 +41,24 @@ class Layout:
     def of(cls, brain: NDArray[np.bool_]) -> Self:
         """Lay out a volume in RAS orientation, shape (x, y, z), with at least one brain voxel."""
         turned = _turn(brain)
-        box = []
-        for axis in range(3):
-            filled = np.flatnonzero(turned.any(axis=tuple(i for i in range(3) if i != axis)))
-            box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+        box = bounding_box(turned)
         # Not np.pad, which may lay out its result in the order of the transposed input.
         inner = np.zeros([side.stop - side.start + 2 for side in box], dtype=np.bool_)
-        inner[1:-1, 1:-1, 1:-1] = turned[tuple(box)]
+        inner[1:-1, 1:-1, 1:-1] = turned[box]
         some = inner.any(axis=2)
         first = np.where(some, inner.argmax(axis=2), 1).astype(np.int32)
         last = np.where(some, inner.shape[2] - 1 - inner[:, :, ::-1].argmax(axis=2), 0)
-        return cls(brain.shape, tuple(box), inner, first, last.astype(np.int32))
+        return cls(brain.shape, box, inner, first, last.astype(np.int32))
 
-    def to_box(self, data: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the box of a volume, float32, 0 outside the brain."""
+    def to_box(self, data: Array) -> NDArray[np.float32]:
+        """Return the box (z, y, x) of a volume (x, y, z), float32, 0 outside the brain."""
         boxed = np.zeros(self.brain.shape, dtype=np.float32)
         boxed[1:-1, 1:-1, 1:-1] = _turn(data)[self.box]
         boxed[~self.brain] = 0
         return boxed
 
     def to_volume(self, boxed: NDArray[Number], background: float = 0) -> NDArray[Number]:
-        """Return a read-only volume of the box's values, `background` outside the box."""
+        """Return a read-only volume (x, y, z) of a box (z, y, x), `background` outside the box."""
         volume = np.full(self.shape, background, dtype=boxed.dtype)
         _turn(volume)[self.box] = boxed[1:-1, 1:-1, 1:-1]
         volume.flags.writeable = False

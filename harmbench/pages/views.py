@@ -1,4 +1,4 @@
-"""Which slices a figure shows of a volume, and how they are turned.
+"""The slices of a volume that a figure shows, and their orientation.
 
 Volumes are in RAS orientation. Slices are shown in neurological convention, the subject's left on
 the left, with letters at the edges: L left, R right, A anterior, P posterior.
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
+
+from harmbench.arrays import Array
 
 __all__ = [
     "View",
@@ -25,7 +26,6 @@ __all__ = [
     "write_letters",
 ]
 
-Array = NDArray[Any]
 
 # Planes: the axis looked along, those shown to the right and upwards, and the letters at the edges.
 _PLANES = {
@@ -33,7 +33,8 @@ _PLANES = {
     "coronal": (1, 0, 2, ("L", "R")),
     "axial": (2, 0, 1, ("L", "R")),
 }
-# Off the midline, where a sagittal slice shows little but the gap between the hemispheres.
+# Relative positions in the brain; not the midline, where a sagittal slice shows mostly the gap between
+# the hemispheres.
 _POSITIONS = {"sagittal": 0.38, "coronal": 0.45, "axial": 0.55}
 _MARGIN_MM = 6.0
 
@@ -68,7 +69,7 @@ def views(
     Args:
         brain: mask of shape (x, y, z) in RAS orientation; the whole volume is shown if it is empty.
         spacing_mm: distance between voxel centres along x, y, z.
-        margin_mm: what is shown around the brain, as far as the volume reaches.
+        margin_mm: margin shown around the brain, as far as the volume reaches.
     """
     mask = np.asarray(brain, dtype=bool)
     if not mask.any():
@@ -95,7 +96,7 @@ def views(
 
 
 def take_slice(data: Array, view: View) -> Array:
-    """Cut a view out of an array: rows upwards, columns to the right, for `origin="lower"`."""
+    """Cut a view out of an array (x, y, z): shape (rows, columns), rows upwards, for `origin="lower"`."""
     axis, right, up, _ = _PLANES[view.plane]
     # `moveaxis` puts the shown axes in the order (along, right, up), whatever the plane.
     cut: Array = np.moveaxis(data, (axis, right, up), (0, 1, 2))[view.index][view.window]
@@ -132,7 +133,7 @@ def show_slice(axes: Axes, data: Array, view: View, **settings: Any) -> Any:
 
 
 def show_cut(axes: Axes, cut: Array, view: View, **settings: Any) -> Any:
-    """Show a slice that was cut already, (rows, columns) or (rows, columns, 3), on a panel in mm.
+    """Show a slice, (rows, columns) or (rows, columns, 3), on a panel in mm.
 
     `settings` go to matplotlib's `imshow`, whose image is returned.
     """
@@ -144,10 +145,10 @@ def show_cut(axes: Axes, cut: Array, view: View, **settings: Any) -> Any:
 
 
 def write_letters(axes: Axes, view: View) -> None:
-    """Write at the edges of a panel which side of the subject is where."""
+    """Label the sides of the subject at the edges of a panel."""
     for x, letter, side in zip((0.02, 0.98), view.letters, ("left", "right"), strict=True):
         text = axes.text(
             *(x, 0.5, letter), transform=axes.transAxes, ha=side, va="center", color="w", fontsize=8
         )
-        # A letter may lie over the brain, where white alone is lost.
+        # Black edges keep white letters visible over the brain.
         text.set_path_effects([withStroke(linewidth=2, foreground="black")])
