@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 
 import numpy as np
@@ -120,10 +120,9 @@ def thresholds(monkeypatch: pytest.MonkeyPatch) -> Thresholds:
     """Offer the stand-in segmenter under the name `thresholds`."""
     group = harmbench.plugins.SEGMENTERS.entry_points
     point = EntryPoint("thresholds", f"{Thresholds.__module__}:Thresholds", group)
-    installed = harmbench.plugins.entry_points
 
     def found(*, group: str) -> EntryPoints:
-        return EntryPoints([*installed(group=group), *([point] if group == point.group else [])])
+        return EntryPoints([*entry_points(group=group), *([point] if group == point.group else [])])
 
     monkeypatch.setattr(harmbench.plugins, "entry_points", found)
     return Thresholds()

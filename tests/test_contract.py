@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from pydantic import BaseModel
 
 from harmbench.cli.scaffold import new_method
 from harmbench.contract import check_method, tiny_pairs
@@ -53,7 +52,7 @@ class _Draws(Method):
 
 class _Forgets(HistogramMatching):
     @classmethod
-    def load(cls, folder: Path, config: BaseModel | None = None):
+    def load(cls, folder: Path, config=None):
         method = super().load(folder, config)
         method._landmarks = method._landmarks**2
         return method

@@ -25,8 +25,6 @@ MARK = "# Long: "
 UNDER_WAY = {
     "harmbench/cli/running.py:run",
     "harmbench/cli/scans.py:prepare",
-    "harmbench/runner/experiment.py:run_experiment",
-    "harmbench/runner/rescore.py:rescore_run",
     "methods/_regression/model.py",
     "methods/_regression/model.py:SliceRegression",
 }
@@ -60,7 +58,7 @@ def _reason(lines: list[str]) -> str:
 
 
 def _all() -> list[Piece]:
-    found = []
+    found: list[Piece] = []
     for path in SOURCES:
         found += pieces(path.read_text(), path.relative_to(ROOT).as_posix())
     return found

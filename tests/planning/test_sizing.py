@@ -32,7 +32,8 @@ class Wide(Method):
         return source
 
     def training_steps(self, slices: int) -> int:
-        return int(self.config.iterations)
+        assert isinstance(self.config, WideSettings)
+        return self.config.iterations
 
     def sized(self, steps: int) -> Mapping[str, Any]:
         return {"iterations": steps}

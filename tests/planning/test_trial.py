@@ -14,13 +14,14 @@ from harmbench.errors import MethodError
 from harmbench.planning import trial as module
 from harmbench.planning.plan import Cost
 from harmbench.planning.trial import Trial, measure, measure_apart, rough
+from harmbench.plugins import Reference
 from harmbench.task import Direction
 
 
 def _trial(name: str, **settings: Any) -> Trial:
     quick = load_method(name).quick_settings
     return Trial(
-        uses=name,
+        uses=Reference.parse(name),
         label=name,
         settings={**quick, **settings},
         pairs=tiny_pairs(3),

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from harmbench.metrics.histogram import BINS
 from harmbench.metrics.suite import METRICS
 from harmbench.pages.style import method_colours, style, write_figure
 from harmbench.pages.views import take_slice, views
@@ -21,7 +22,7 @@ from harmbench.report.evidence import Evidence
 from harmbench.report.figures.agreement import agreement_plot, bland_altman, reference_volumes
 from harmbench.report.figures.curves import POINTS, loss_curves, training_plot
 from harmbench.report.figures.panels import TISSUE_COLOURS, segmentation_panels, slice_panels
-from harmbench.report.figures.plots import BINS, histogram_plot, subject_plot
+from harmbench.report.figures.plots import histogram_plot, subject_plot
 from harmbench.report.figures.selection import all_figures, example_subjects
 from harmbench.report.loading import load_evidence
 from harmbench.results import read_results, write_results

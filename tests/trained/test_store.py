@@ -61,10 +61,10 @@ def test_settings_that_a_saved_model_lacks_mean_what_they_did(
     del record["settings"]["landmarks"]
     path.write_text(json.dumps(record))
     monkeypatch.setattr(HistogramMatching, "earlier_settings", {"landmarks": 77})
-    assert load_model(cell).method.config.landmarks == 77
+    assert load_model(cell).method.config.model_dump()["landmarks"] == 77
     record["settings"]["landmarks"] = 66
     path.write_text(json.dumps(record))
-    assert load_model(cell).method.config.landmarks == 66
+    assert load_model(cell).method.config.model_dump()["landmarks"] == 66
 
 
 def test_the_record_describes_training_and_scores(finished, tmp_path: Path) -> None:
