@@ -132,7 +132,7 @@ def test_a_file_offers_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     chosen = choose_segmenter("mine.py:Halves")
     assert str(chosen) == f"{tmp_path / 'mine.py'}:Halves"
-    assert SEGMENTERS.load(chosen, lambda kind: True) == load_segmenter("mine.py:Halves")
+    assert SEGMENTERS.load(chosen, lambda kind: True).__name__ == "Halves"
     monkeypatch.chdir("/")
     assert make_segmenter(chosen).name == "halves"
     with pytest.raises(SegmentationError, match="no segmenter 'Halfs'; did you mean 'Halves'"):
