@@ -9,6 +9,7 @@ import torch
 
 from harmbench.discovery import load_method
 from harmbench.errors import MethodError, TrainingError
+from harmbench.methods._regression.train import train as train_regression
 from harmbench.methods.dm import DiffusionSettings
 from harmbench.methods.dm.train import train
 from harmbench.methods.unet import UNet, UNetSettings
@@ -104,7 +105,7 @@ def _learn(task, team):
     config = {name: LEARNED[name] | {"devices": team.size} for name in LEARNED}
     regression = UNet(UNetSettings(**config["unet"]))
     networks = (
-        regression._train(0, [make_pair()], task, team)[0],
+        train_regression(regression, 0, [make_pair()], task, team)[0],
         train(DiffusionSettings(**config["dm"]), [make_pair()], task, team)[0],
     )
     return _shares(task, team), [dict(network.state_dict()) for network in networks]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["demo", "report", "rescore", "run"]
 
 
+# Long: its options are its arguments, one a line.
 def run(
     method: Annotated[
         list[str] | None,

@@ -60,6 +60,7 @@ def cohort(
     show_table(rows, as_json)
 
 
+# Long: its options are its arguments, one a line.
 def prepare(
     data: Annotated[Path, typer.Argument(help="A manifest (.csv) or a BIDS folder of raw scans.")],
     out: Annotated[Path, typer.Argument(help="Folder of the prepared data set (BIDS derivative).")],

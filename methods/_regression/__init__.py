@@ -3,7 +3,8 @@
 A method derives from `SliceRegression` and adds its network, its loss and its schedule.
 """
 
-from harmbench.methods._regression.model import ORIENTATIONS, SliceRegression
+from harmbench.methods._regression.model import SliceRegression
 from harmbench.methods._regression.settings import RegressionSettings
+from harmbench.methods._regression.train import ORIENTATIONS
 
 __all__ = ["ORIENTATIONS", "RegressionSettings", "SliceRegression"]

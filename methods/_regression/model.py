@@ -1,8 +1,7 @@
-"""The training loop of slice regression, and the way from a volume to its slices and back."""
+"""Slice regression as a method: fit, harmonize, save, load."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from abc import abstractmethod
@@ -20,17 +19,12 @@ from typing_extensions import Self, TypeVar
 from harmbench.arrays import foreground, outside_unit_range
 from harmbench.method import Method
 from harmbench.methods._regression.settings import RegressionSettings
-from harmbench.slices import TrainingSlices, map_slices, training_slices
-from harmbench.storage import key_of, write_json
+from harmbench.methods._regression.train import ORIENTATIONS, outputs, train
+from harmbench.slices import TrainingSlices, map_slices
+from harmbench.storage import write_json
 from harmbench.task import Pair, Task
 from harmbench.training import (
-    Batches,
-    Team,
-    TrainingRun,
-    autocast,
-    batch_order,
     check_same_network,
-    evaluating,
     fitted,
     frozen,
     load_weights,
@@ -39,16 +33,11 @@ from harmbench.training import (
     resolve_device,
     save_weights,
     saved_values,
-    seeded,
     together,
-    update_average,
 )
 from harmbench.volume import Step, Volume
 
-__all__ = ["ORIENTATIONS", "SliceRegression"]
-
-ORIENTATIONS = ("sagittal", "coronal", "axial")
-"""Names of the slices along axis 0, 1 and 2."""
+__all__ = ["SliceRegression"]
 
 RegressionT_co = TypeVar(
     "RegressionT_co", bound=RegressionSettings, covariant=True, default=RegressionSettings
@@ -121,73 +110,9 @@ class SliceRegression(Method[RegressionT_co]):
         """
         networks, planes = {}, {}
         for axis in self.config.orientations:
-            work = partial(self._train, axis, pairs)
+            work = partial(train, self, axis, pairs)
             networks[axis], planes[axis] = together(work, task, self.config)
         self._networks, self._planes, self.learned = networks, planes, {}
-
-    def _train(
-        self, axis: int, pairs: Sequence[Pair], task: Task, team: Team
-    ) -> tuple[nn.Module, tuple[int, int]]:
-        config, device = self.config, team.device
-        slices = self._slices(pairs, axis)
-        batches = Batches(slices, device, config.slices_on)
-        steps = self.training_steps(len(slices))
-        order = batch_order(len(slices), config.batch_size, task.seed)
-        with seeded(task.seed, "weights", axis):
-            network = place(self.make_network(), device).train()
-        networks = {"raw": network}
-        if self.decay(1) is not None:
-            networks["average"] = copy.deepcopy(network).requires_grad_(requires_grad=False)
-        result = networks.get("average", network)
-        optimizer = self.make_optimizer(network)
-        several = task.folder is not None and len(config.orientations) > 1
-        run = TrainingRun(
-            task,
-            team,
-            config,
-            stage=f"train {self.name} {ORIENTATIONS[axis]}",
-            steps=steps,
-            key=key_of(self.name, config.training_key, slices.key, task.seed),
-            networks=networks,
-            optimizers={"optimizer": optimizer},
-            slices=slices,
-            preview=lambda source: self._forward(result, source, device),
-            folder=task.folder / ORIENTATIONS[axis] if task.folder and several else None,
-        )
-        predict = team.ready(network, compiled=config.compile)
-        parts = team.parts(config.batch_size, config.accumulate)
-
-        for step in run:
-            chosen = order(step - 1)
-            optimizer.param_groups[0]["lr"] = self.learning_rate(step, steps)
-            optimizer.zero_grad(set_to_none=True)
-            for part in parts:
-                source, target = batches(chosen[part])
-                with team.adding_up(predict, last=part is parts[-1]):
-                    with autocast(device, config.precision):
-                        prediction = predict(source)
-                    losses = self.losses(prediction.float(), target)
-                    torch.autograd.backward(losses["loss"] / len(parts))
-                run.add(**losses)
-            optimizer.step()
-            decay = self.decay(step)
-            if decay is not None:
-                update_average(result, network, decay)
-
-        self.complete(result, slices)
-        return frozen(result).cpu(), slices.plane
-
-    def _slices(self, pairs: Sequence[Pair], axis: int) -> TrainingSlices:
-        config = self.config
-        return training_slices(
-            pairs,
-            axis=axis,
-            multiple=config.multiple,
-            crop=config.crop == "auto",
-            margin=config.margin,
-            skip_empty=config.skip_empty_slices,
-            at_least=(config.at_least, config.at_least),
-        )
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
         """Predict every slice of `source` in the target contrast and stack them.
@@ -221,7 +146,7 @@ class SliceRegression(Method[RegressionT_co]):
             forward = cast(nn.Module, torch.compile(network)) if config.compile else network
             stage = f"harmonize {self.name} {ORIENTATIONS[axis]}"
             return map_slices(
-                lambda slices, _: self._forward(forward, slices, device),
+                lambda slices, _: outputs(forward, slices, device, config.precision),
                 data,
                 brain,
                 axis=axis,
@@ -237,14 +162,6 @@ class SliceRegression(Method[RegressionT_co]):
         networks = fitted(self._networks or None, self.name)
         results = [along(axis, network) for axis, network in networks.items()]
         return results[0] if len(results) == 1 else np.asarray(np.median(results, axis=0))
-
-    def _forward(
-        self, network: nn.Module, slices: NDArray[np.float32], device: torch.device
-    ) -> NDArray[np.float32]:
-        """The network's output for slices, both (batch, rows, columns)."""
-        with evaluating(network), autocast(device, self.config.precision):
-            output = network(torch.from_numpy(slices)[:, None].to(device))
-        return np.asarray(output[:, 0].float().cpu().numpy())
 
     def finish(
         self,
