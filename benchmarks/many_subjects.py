@@ -21,12 +21,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
 from harmbench.meter import Meter
-from harmbench.results import merge, read_results, table, write_results
+from harmbench.results import ResultRow, merge, read_results, table, write_results
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.folder import CellFolder, RunFolder
@@ -34,25 +33,31 @@ from harmbench.runner.inputs import InputScan, InputScans, write_inputs
 from harmbench.runner.scoring import missing_rows
 
 SESSIONS = ("3T", "1.5T")
-Rows = list[dict[str, Any]]
 
 
 def names(count: int) -> list[str]:
     return [f"sub-{number:05d}" for number in range(count)]
 
 
-def rows_of(subject: str) -> Rows:
-    shared = {
-        "method": "dm",
-        "direction": "3T-to-1.5T",
-        "fold": 0,
-        "seed": 0,
-        "subject": subject,
-        "group": "HC",
-        "segmenter": "hmrf",
-    }
+def rows_of(subject: str) -> list[ResultRow]:
     value = (sum(map(ord, subject)) % 997) / 997
-    return [{**shared, **row, "value": value, "status": "ok"} for row in missing_rows("failed")]
+    return [
+        ResultRow(
+            method="dm",
+            direction="3T-to-1.5T",
+            fold=0,
+            seed=0,
+            subject=subject,
+            group="HC",
+            segmenter="hmrf",
+            metric=row["metric"],
+            tissue=row["tissue"],
+            value=value,
+            unit=row["unit"],
+            status="ok",
+        )
+        for row in missing_rows("failed")
+    ]
 
 
 def full_folder(root: Path, subjects: Sequence[str], timed: int) -> tuple[RunFolder, CellScores]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 import pandas as pd
 
@@ -17,6 +17,8 @@ __all__ = [
     "COLUMNS",
     "FAILURES",
     "STATUSES",
+    "ResultRow",
+    "ScoreRow",
     "merge",
     "read_results",
     "results_text",
@@ -29,6 +31,29 @@ BASELINE = "identity"
 
 CEILING = "target"
 """The control that nothing is ranked against: the reference scored against itself."""
+
+
+class ScoreRow(TypedDict):
+    """One score of a volume: a value in `unit`, NaN where it is missing, and one of `STATUSES`."""
+
+    metric: str
+    tissue: str
+    value: float
+    unit: str
+    status: str
+
+
+class ResultRow(ScoreRow):
+    """A row of the results table: a score, and whose it is."""
+
+    method: str
+    direction: str
+    fold: int
+    seed: int
+    subject: str
+    group: str
+    segmenter: str
+
 
 COLUMNS = (
     "method",

@@ -103,7 +103,7 @@ class Illustration:
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the style settings while figures are made and written."""
-    with mpl.rc_context(dict(_SETTINGS)):  # type: ignore[arg-type]
+    with mpl.rc_context(dict(_SETTINGS)):  # type: ignore[arg-type]  # the stubs list keys
         yield
 
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from harmbench.errors import ReportError
-from harmbench.results import read_results, results_text, table
+from harmbench.results import ResultRow, read_results, results_text, table
 from harmbench.runner.scoring import missing_rows
 from harmbench.storage import key_of, write_text
 
@@ -84,7 +83,7 @@ class CellScores:
             return False
         return not self._by_subject[subject]["status"].isin(failures).any()
 
-    def put(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    def put(self, rows: Mapping[str, Sequence[ResultRow]]) -> None:
         """Write the rows of subjects in place of those that they have."""
         if not rows:
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from harmbench.arrays import count_not_finite, foreground, outside_unit_range
 from harmbench.errors import MethodError, VolumeError
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
+from harmbench.results import ScoreRow
 from harmbench.segmentation import TISSUES
 from harmbench.segmentation.result import Segmented
 from harmbench.volume import Step, Volume, require_same_grid
@@ -67,7 +67,7 @@ def score_rows(
     *,
     stacking_axis: int = 0,
     surface_backend: Backend = "nearest",
-) -> list[dict[str, Any]]:
+) -> list[ScoreRow]:
     """Compute every metric of one harmonized volume.
 
     Args:
@@ -118,11 +118,11 @@ def _all_scores() -> Iterator[tuple[str, str]]:
             yield name, tissue
 
 
-def _row(metric: str, tissue: str, value: float, status: str) -> dict[str, Any]:
+def _row(metric: str, tissue: str, value: float, status: str) -> ScoreRow:
     unit = METRICS[metric].unit
-    return {"metric": metric, "tissue": tissue, "value": value, "unit": unit, "status": status}
+    return ScoreRow(metric=metric, tissue=tissue, value=value, unit=unit, status=status)
 
 
-def missing_rows(status: str) -> list[dict[str, Any]]:
+def missing_rows(status: str) -> list[ScoreRow]:
     """Return one row without a value for every metric and tissue, so that no case is dropped."""
     return [_row(*one, np.nan, status) for one in _all_scores()]

@@ -69,7 +69,7 @@ def resolve_precision(device: torch.device, precision: Precision) -> Precision:
 
 def place(network: Network, device: torch.device) -> Network:
     """Move a network to `device`, in place, its kernels channels-last: convolutions are faster so."""
-    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack memory_format
     return network
 
 
@@ -192,7 +192,7 @@ class Float32Conv2d(nn.Conv2d):
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move the running average of the weights: average <- decay * average + (1 - decay) * weights."""
-    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # torch has no types here
     update(list(average.parameters()), list(network.parameters()), 0)
 
 

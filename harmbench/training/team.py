@@ -126,7 +126,7 @@ def _run(
     queue: _Messages = torch.multiprocessing.get_context("spawn").SimpleQueue()
     silent = replace(task, progress=NoProgress())
     threads = max(1, torch.get_num_threads() // config.devices) if kind == "cpu" else 1
-    group = start_processes(  # type: ignore[no-untyped-call]
+    group = start_processes(  # type: ignore[no-untyped-call]  # torch has no types here
         _member,
         args=(work, silent, config, kind, _free_port(), threads, folder, queue),
         nprocs=config.devices,

@@ -121,7 +121,7 @@ def _random_features() -> Features:
         for layer in _LAYERS:
             convolution = cast(nn.Conv2d, features.features[layer])
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]  # it was made with a bias
     return features
 
 

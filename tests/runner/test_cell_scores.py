@@ -7,24 +7,28 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harmbench.results import read_results, table, write_results
+from harmbench.results import ResultRow, read_results, table, write_results
 from harmbench.runner import cell_scores
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.scoring import missing_rows
 
-SHARED = {
-    "method": "dm",
-    "direction": "A-to-B",
-    "fold": 0,
-    "seed": 0,
-    "group": "HC",
-    "segmenter": "fast",
-}
 
-
-def rows(subject: str, value: float = 1 / 3, status: str = "ok") -> list[dict[str, object]]:
+def rows(subject: str, value: float = 1 / 3, status: str = "ok") -> list[ResultRow]:
     return [
-        {**SHARED, "subject": subject, **row, "value": value, "status": status}
+        ResultRow(
+            method="dm",
+            direction="A-to-B",
+            fold=0,
+            seed=0,
+            subject=subject,
+            group="HC",
+            segmenter="fast",
+            metric=row["metric"],
+            tissue=row["tissue"],
+            value=value,
+            unit=row["unit"],
+            status=status,
+        )
         for row in missing_rows("failed")
     ]
 

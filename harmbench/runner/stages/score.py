@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from harmbench.code_keys import stage_code
 from harmbench.meter import Meter
-from harmbench.results import CEILING, FAILURES
+from harmbench.results import CEILING, FAILURES, ResultRow, ScoreRow
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
@@ -149,15 +148,18 @@ def add_failed_rows(
 
 
 def _named_rows(
-    context: RunContext, cell: Cell, subject: str, rows: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    shared = {
-        "method": cell.method,
-        "direction": str(cell.direction),
-        "fold": cell.fold,
-        "seed": cell.seed,
-        "subject": subject,
-        "group": context.groups[subject],
-        "segmenter": context.segmenter,
-    }
-    return [{**shared, **row} for row in rows]
+    context: RunContext, cell: Cell, subject: str, rows: Iterable[ScoreRow]
+) -> list[ResultRow]:
+    return [
+        ResultRow(
+            method=cell.method,
+            direction=str(cell.direction),
+            fold=cell.fold,
+            seed=cell.seed,
+            subject=subject,
+            group=context.groups[subject],
+            segmenter=context.segmenter,
+            **row,
+        )
+        for row in rows
+    ]
