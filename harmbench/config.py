@@ -41,6 +41,7 @@ __all__ = [
 DEFAULT_FOLDS = 4
 """Number of folds where none is asked for, as in the paper."""
 
+_BIDS_PATHS = ("filter_file", "exclude_list")
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
 
 
@@ -186,12 +187,22 @@ def _values(
 ) -> dict[str, Any]:
     """Put together plain values from a file, overrides and changes, in this order."""
     values: dict[str, Any] = _read_yaml(path) if path is not None else {}
-    data = values.get("data")
-    if path is not None and isinstance(data, dict) and data.get("path"):
-        data["path"] = path.parent / str(data["path"])
+    if path is not None:
+        _from_folder(values.get("data"), ("path",), path.parent)
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
         _put(values, name, value)
     return values
+
+
+def _from_folder(data: object, names: Sequence[str], folder: Path) -> None:
+    """Make relative paths of a file's data settings relative to its folder, in place."""
+    if not isinstance(data, dict):
+        return
+    for name in names:
+        if data.get(name):
+            data[name] = folder / str(data[name])
+    if names == ("path",):
+        _from_folder(data.get("bids"), _BIDS_PATHS, folder)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -282,6 +293,9 @@ def with_absolute_paths(experiment: Experiment) -> Experiment:
     data, scoring = experiment.data, experiment.scoring
     if data.path is not None:
         data = data.model_copy(update={"path": data.path.expanduser().absolute()})
+    own = {"filter_file": data.bids.filter_file, "exclude_list": data.bids.exclude_list}
+    files = {name: file.expanduser().absolute() for name, file in own.items() if file is not None}
+    data = data.model_copy(update={"bids": data.bids.model_copy(update=files)})
     segmenter = str(Reference.parse(scoring.segmenter).absolute())
     scoring = scoring.model_copy(update={"segmenter": segmenter})
     methods = {label: _with_absolute_path(values) for label, values in experiment.methods.items()}

@@ -27,6 +27,7 @@ A message says what is wrong, where, and what is allowed.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 __all__ = [
@@ -53,6 +54,11 @@ __all__ = [
 ]
 
 
+_MOST_PROBLEMS = 20
+_SHOWN_OF_A_KIND = 3
+_NAMES = re.compile(r"(?<=subject )\S+|(?<=session )\S+|'[^']*'|\S*[0-9/]\S*")
+
+
 class HarmbenchError(Exception):
     """Base of all errors that harmbench raises on purpose."""
 
@@ -68,13 +74,31 @@ class VolumeError(HarmbenchError):
 class CohortError(HarmbenchError):
     """A cohort is incomplete or inconsistent.
 
+    The message lists every problem. Where there are many, it has the first of each kind and says how
+    many more are like them.
+
     Attributes:
         problems: every problem found, one sentence each.
     """
 
     def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n  - ".join([summary, *self.problems]))
+        super().__init__("\n  - ".join([summary, *_condensed(self.problems)]))
+
+
+def _condensed(problems: Sequence[str]) -> list[str]:
+    """Keep the first problems of each kind: sentences that differ in names, numbers and paths only."""
+    if len(problems) <= _MOST_PROBLEMS:
+        return list(problems)
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        kinds.setdefault(_NAMES.sub("#", problem), []).append(problem)
+    lines: list[str] = []
+    for own in kinds.values():
+        lines += own[:_SHOWN_OF_A_KIND]
+        more = len(own) - _SHOWN_OF_A_KIND
+        lines += [f"and {more} more like this"] if more > 0 else []
+    return lines
 
 
 class FoldError(HarmbenchError):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from harmbench.errors import FoldError
+from harmbench.files.text import read_table
 
-__all__ = ["Folds", "choose_folds", "make_folds"]
+__all__ = ["Folds", "choose_folds", "make_folds", "read_folds"]
+
+_COLUMNS = ("subject", "fold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,58 @@ def make_folds(groups: Mapping[str, str], k: int = 4, seed: int = 0) -> Folds:
         dealt += [members[i] for i in random.permutation(len(members))]
     fold_of = {subject: place % k for place, subject in enumerate(dealt)}
     return Folds(k, seed, {subject: fold_of[subject] for subject in groups})
+
+
+def read_folds(path: Path, subjects: Sequence[str]) -> Folds:
+    """Read folds of one's own: a table with the columns `subject` and `fold`.
+
+    Folds are numbers, or names that become numbers in their natural order. `sub-` before a subject
+    may be left out.
+
+    Args:
+        path: a table with tabs (`.tsv`) or commas.
+        subjects: of the cohort.
+
+    Returns:
+        The folds of these subjects, in their order; the seed is 0 and has no meaning.
+
+    Raises:
+        FoldError: lists every problem: a column is missing, a subject is not in the table, or is
+            there in two folds, or there is one fold only. Subjects of the table that the cohort does
+            not have are no problem: the table may be of the whole study.
+        CohortError: the file cannot be read.
+    """
+    table = read_table(path, "\t" if path.suffix == ".tsv" else ",")
+    missing = [column for column in _COLUMNS if column not in table.columns]
+    if missing:
+        raise FoldError(
+            f"{path}: column '{missing[0]}' is missing; it has {', '.join(table.columns)}"
+        )
+    said: dict[str, dict[str, int]] = {}
+    problems: list[str] = []
+    for row in table.rows:
+        subject, fold = (row.values[column] for column in _COLUMNS)
+        if not subject or not fold:
+            problems.append(f"line {row.line}: {'subject' if not subject else 'fold'} is empty")
+        else:
+            said.setdefault(subject.removeprefix("sub-"), {}).setdefault(fold, row.line)
+    own = {subject: said.get(subject.removeprefix("sub-"), {}) for subject in subjects}
+    problems += [f"subject {subject} is not listed" for subject, folds in own.items() if not folds]
+    for subject, folds in own.items():
+        if len(folds) > 1:
+            each = " and ".join(f"{fold} (line {line})" for fold, line in folds.items())
+            problems.append(f"subject {subject} is in several folds: {each}")
+    names = sorted({fold for folds in own.values() for fold in folds}, key=_natural)
+    if not problems and len(names) < 2:
+        problems.append(f"its subjects are all in fold {', '.join(names)}: two folds are needed")
+    if problems:
+        raise FoldError("\n  - ".join([f"{path}: these folds cannot be used:", *problems]))
+    place = {name: number for number, name in enumerate(names)}
+    return Folds(len(names), 0, {s: place[next(iter(folds))] for s, folds in own.items()})
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
 
 
 def choose_folds(text: str, k: int) -> tuple[int, ...]:

@@ -1,11 +1,12 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmbench.errors import FoldError
-from harmbench.folds import Folds, choose_folds, make_folds
+from harmbench.folds import Folds, choose_folds, make_folds, read_folds
 
 PAPER = {f"s{i:02d}": ("HC" if i < 22 else "MS") for i in range(40)}
 
@@ -65,3 +66,23 @@ def test_choosing_folds() -> None:
     for text in ("3", "a", "-1", "0,7", "\N{SUPERSCRIPT TWO}"):
         with pytest.raises(FoldError, match="no such fold"):
             choose_folds(text, 3)
+
+
+def test_folds_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "folds.tsv"
+    file.write_text("subject\tfold\nsub-1\tsite10\n2\tsite2\nsub-3\tsite2\nelse\tx\n")
+    folds = read_folds(file, ["sub-1", "sub-2", "3"])
+    assert folds == Folds(2, 0, {"sub-1": 0, "sub-2": 1, "3": 1})
+    file.write_text("subject,fold\n1,0\n2,1\n2,2\n1,0\n")
+    with pytest.raises(FoldError) as caught:
+        read_folds(file, ["1", "2", "3"])
+    assert "subject 2 is in several folds: 1 (line 3) and 2 (line 4)" in str(caught.value)
+    assert "subject 3 is not listed" in str(caught.value)
+    for text, why in (
+        ("subject\tfolds\n1\t1\n", "column 'fold' is missing"),
+        ("subject\tfold\n1\t1\n2\t1\n", "all in fold 1"),
+        ("subject\tfold\n1\t\n2\t1\n", "line 2: fold is empty"),
+    ):
+        file.write_text(text)
+        with pytest.raises(FoldError, match=why):
+            read_folds(file, ["1", "2"])

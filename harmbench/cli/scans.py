@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harmbench.cli.console import say, say_notes, show_table
+from harmbench.cli.console import print_json, say, say_notes, show_table
 from harmbench.cli.options import (
+    Acquisition,
     Config,
     ContrastName,
     Data,
+    Exclude,
+    ExcludeList,
+    FilterFile,
+    GroupBy,
     Json,
     Overrides,
     Rescaling,
+    Runs,
     SegmenterName,
     SessionBy,
+    SessionPattern,
+    SubjectBy,
+    Suffix,
     config_path,
     given,
     parse_rescale,
     parse_shape,
+    selection,
 )
 
 __all__ = ["cohort", "prepare", "score", "segment"]
@@ -34,30 +46,72 @@ def cohort(
         Path | None, typer.Option("--out", "-o", help="Folder for a simulated cohort.")
     ] = None,
     session_by: SessionBy = None,
+    session_pattern: SessionPattern = None,
+    subject_by: SubjectBy = None,
+    group_by: GroupBy = None,
+    bids_filter_file: FilterFile = None,
+    exclude: Exclude = None,
+    exclude_list: ExcludeList = None,
+    acquisition: Acquisition = None,
+    runs: Runs = None,
+    suffix: Suffix = None,
     rescale: Rescaling = None,
+    scans: Annotated[bool, typer.Option("--scans", help="List every scan too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the simulated cohort, or inspect one: subjects, groups, sessions, and every problem.
+    """Make the simulated cohort, or inspect one: scanners, pairs, what is left out, every problem.
+
+    Where the scanner of each scan is not clear, it says what to type.
 
     Examples:
     - `harmbench cohort --set data.phantom.subjects=8 --set data.phantom.spacing_mm=2 --out sim`
 
-    - `harmbench cohort --data scans.csv`
+    - `harmbench cohort --data scans.csv --scans`
+
+    - `harmbench cohort --data bids/ --session-by ManufacturersModelName,SoftwareVersions`
     """
-    from harmbench.cohorts.data import describe_cohort
+    from harmbench.cohorts.data import check_scans, read_cohort
+    from harmbench.cohorts.overview import overview, overview_lines
+    from harmbench.cohorts.proposal import UnclearScannersError
     from harmbench.config import load_experiment
+    from harmbench.notes import to_records
     from harmbench.progress import Display
 
     changes = {
         "data.path": data,
         "data.rescale": rescale,
-        "data.bids.session_by": session_by,
+        **selection(
+            session_by=session_by,
+            session_pattern=session_pattern,
+            subject_by=subject_by,
+            group_by=group_by,
+            filter_file=bids_filter_file,
+            exclude=exclude,
+            exclude_list=exclude_list,
+            acquisition=acquisition,
+            runs=runs,
+            suffix=suffix,
+        ),
     }
     settings = load_experiment(config_path(config), overrides or (), given(changes)).data
-    with Display("cohort", 1) as display:
-        rows, notes = describe_cohort(settings, out, display)
+    try:
+        with Display("cohort", 1) as display:
+            found = read_cohort(settings, display, os.cpu_count() or 1, out)
+    except UnclearScannersError as error:
+        if as_json:
+            print_json({"proposal": asdict(error.proposal)})
+        raise
+    counts = overview(found)
+    if not as_json:
+        # Before the scans are read: what there is helps to understand what is wrong with them.
+        print("\n".join(overview_lines(counts)))
+    with Display("validate", len(found.subjects)) as display:
+        rows, notes = check_scans(found, settings, display)
     say_notes(notes)
-    show_table(rows, as_json)
+    if as_json:
+        print_json({**counts, "notes": to_records(notes), "scans": rows})
+    elif scans:
+        show_table(rows, as_json=False)
 
 
 # Long: its options are its arguments, one a line.
@@ -83,6 +137,15 @@ def prepare(
         str | None, typer.Option(help="Common grid in voxels, such as 160x224x224, or none.")
     ] = None,
     session_by: SessionBy = None,
+    session_pattern: SessionPattern = None,
+    subject_by: SubjectBy = None,
+    group_by: GroupBy = None,
+    bids_filter_file: FilterFile = None,
+    exclude: Exclude = None,
+    exclude_list: ExcludeList = None,
+    acquisition: Acquisition = None,
+    runs: Runs = None,
+    suffix: Suffix = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="A YAML file: preparation settings, and data."),
@@ -109,14 +172,25 @@ def prepare(
 
     - `harmbench prepare bids/ prepared/ --session-by MagneticFieldStrength --set bias.spline_mm=150`
 
-    - `harmbench prepare bids/ prepared/ --set data.bids.entities.acq=high`
+    - `harmbench prepare bids/ prepared/ --acquisition high --exclude 'qc == fail'`
     """
     from harmbench.config import load_preparation
     from harmbench.preparation.cohort import prepare_cohort
 
     changes = {
         "data.path": data,
-        "data.bids.session_by": session_by,
+        **selection(
+            session_by=session_by,
+            session_pattern=session_pattern,
+            subject_by=subject_by,
+            group_by=group_by,
+            filter_file=bids_filter_file,
+            exclude=exclude,
+            exclude_list=exclude_list,
+            acquisition=acquisition,
+            runs=runs,
+            suffix=suffix,
+        ),
         "strip.method": strip,
         "bias.method": bias,
         "registration.transform": registration,
@@ -145,7 +219,8 @@ def prepare(
     if summary.flagged:
         say(f"conspicuous: {', '.join(summary.flagged)}")
     if summary.prepared:
-        say(f"next: harmbench run --data {out}")
+        own = preparation.data.bids.suffix
+        say(f"next: harmbench run --data {out}{'' if own == 'T1w' else f' --suffix {own}'}")
     raise typer.Exit(1 if summary.failed else 0)
 
 

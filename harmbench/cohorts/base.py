@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.cohorts.directions import choose_directions
 from harmbench.cohorts.intensities import (
     background_to_zero,
     brain_of,
@@ -17,8 +18,9 @@ from harmbench.cohorts.intensities import (
     finite,
     with_notes,
 )
+from harmbench.cohorts.left_out import LeftOut
 from harmbench.cohorts.masks import read_mask
-from harmbench.errors import CohortError, VolumeError, suggest
+from harmbench.errors import VolumeError
 from harmbench.notes import Note
 from harmbench.task import Direction
 from harmbench.volume import Step, Volume, read
@@ -28,9 +30,11 @@ __all__ = [
     "Cohort",
     "Rescale",
     "Scan",
+    "ScanFacts",
     "load_scan",
     "masked_and_scaled",
     "rescale_volume",
+    "scan_facts",
 ]
 
 Rescale = Literal["none", "percentile"]
@@ -41,12 +45,30 @@ CLIP_PERCENTILES = (0.1, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One session of one subject on disk; `mask` is a brain mask on the same grid, if there is one."""
+    """One scan of one subject on disk.
+
+    Attributes:
+        subject: the person; the unit of splitting.
+        session: label that is unique within the subject: files and tables name the scan by it.
+        path: the image.
+        mask: a brain mask on the same grid; `None` where there is none.
+        scanner: what gives the scan its contrast; the session's label where it is left empty.
+        visit: label of the visit on that scanner; empty where sessions are scanners.
+        when: date or time of the scan as the data set gives it, in ISO 8601; empty if unknown.
+    """
 
     subject: str
     session: str
     path: Path
     mask: Path | None = None
+    scanner: str = ""
+    visit: str = ""
+    when: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the session for the scanner where no scanner is given."""
+        if not self.scanner:
+            object.__setattr__(self, "scanner", self.session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +85,7 @@ class Cohort:
         title: name of the data set, for what is derived from it.
         preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
         notes: assumptions made when the data set was read.
+        left_out: scans and subjects that the data set has, and that take no part.
         path: the manifest or folder that it was read from; `None` for the simulated cohort.
     """
 
@@ -76,6 +99,7 @@ class Cohort:
     preparation: Mapping[str, Any] | None = None
     notes: tuple[Note, ...] = ()
     path: Path | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -87,42 +111,37 @@ class Cohort:
         """All session labels, sorted."""
         return tuple(sorted({session for _, session in self.scans}))
 
+    @property
+    def scanners(self) -> tuple[str, ...]:
+        """All scanners, sorted."""
+        return tuple(sorted({scan.scanner for scan in self.scans.values()}))
+
     def directions(
         self, source: str | None = None, target: str | None = None, which: str = "both"
     ) -> tuple[Direction, ...]:
-        """Choose the directions to run.
-
-        Args:
-            source, target: sessions; may be left out where the cohort has exactly two.
-            which: `both`, or one direction such as `3T-to-1.5T`.
+        """Choose the directions to run, between scanners; see `choose_directions`.
 
         Raises:
-            CohortError: a session is unknown, or more than two leave the choice open.
+            CohortError: a scanner is unknown, or more than two leave the choice open.
         """
-        sessions = self.sessions
-        if which != "both":
-            options = {
-                str(Direction(a, b)): Direction(a, b) for a in sessions for b in sessions if a != b
-            }
-            if which not in options:
-                raise CohortError(
-                    f"unknown direction '{which}'; {suggest(which, ['both', *options])}"
-                )
-            return (options[which],)
-        for label in (source, target):
-            if label is not None and label not in sessions:
-                raise CohortError(f"unknown session '{label}'; {suggest(label, sessions)}")
-        if len(sessions) == 2:
-            source = source or next(s for s in sessions if s != target)
-            target = target or next(s for s in sessions if s != source)
-        if source is None or target is None:
-            raise CohortError(
-                f"the cohort has the sessions {', '.join(sessions)}: choose two with --source and --target"
-            )
-        if source == target:
-            raise CohortError(f"source and target are the same session '{source}'")
-        direction = Direction(source, target)
-        return (direction, direction.reverse)
+        return choose_directions(self.scanners, source, target, which)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFacts:
+    """What a scan is like.
+
+    Attributes:
+        shape: in voxels.
+        spacing_mm: voxel size.
+        foreground_ml: volume of the voxels above 0.
+        mean: intensity of these voxels, rescaled as asked for.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    foreground_ml: float
+    mean: float
 
 
 def rescale_volume(
@@ -187,3 +206,10 @@ def masked_and_scaled(volume: Volume, scan: Scan, rescale: Rescale) -> Volume:
     except VolumeError as error:
         raise VolumeError(f"{scan.path}: {error}") from error
     return scaled if mask is None else with_notes(scaled, *mask.notes)
+
+
+def scan_facts(volume: Volume) -> ScanFacts:
+    """Describe a scan as it is loaded: background 0, something above 0."""
+    brain = volume.data[volume.data > 0]
+    x, y, z = volume.spacing_mm
+    return ScanFacts(volume.shape, (x, y, z), brain.size * x * y * z / 1000, float(brain.mean()))

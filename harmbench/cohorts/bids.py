@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harmbench.cohorts.base import Cohort, Scan
-from harmbench.cohorts.bids_choice import choose, differing, mask_of, matching, unused_masks
-from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing, Unknown, list_images
-from harmbench.cohorts.bids_sessions import PREPARED, session_of
+from harmbench.cohorts.bids_choice import (
+    chosen_scans,
+    differing,
+    for_scanner,
+    mask_of,
+    unused_masks,
+)
+from harmbench.cohorts.bids_names import BidsFile, Listing, Unknown, list_images
+from harmbench.cohorts.bids_selection import select
+from harmbench.cohorts.bids_sessions import PREPARED, Identity, identify
 from harmbench.cohorts.bids_settings import BidsSettings, short_name
+from harmbench.cohorts.bids_tables import StudyTables
+from harmbench.cohorts.left_out import LeftOut, grouped
 from harmbench.cohorts.masks import missing_masks
 from harmbench.cohorts.participants import (
     EVERYBODY,
@@ -22,14 +31,16 @@ from harmbench.cohorts.participants import (
     read_participants,
     similar_groups,
 )
-from harmbench.errors import CohortError, suggest
-from harmbench.files.sidecars import odd_sidecars, simulated_among
-from harmbench.files.text import read_object
+from harmbench.cohorts.proposal import require_clear_scanners
+from harmbench.errors import CohortError
+from harmbench.files.sidecars import field_text, odd_sidecars, sidecar_fields, simulated_among
+from harmbench.files.text import label_text, read_object
 from harmbench.notes import Note
 
 __all__ = ["BidsSettings", "read_bids"]
 
 _DESCRIPTION = "dataset_description.json"
+_SOFTWARE = "SoftwareVersions"
 
 Key = tuple[str, str]
 """Subject and session."""
@@ -38,42 +49,52 @@ Key = tuple[str, str]
 def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     """Read a BIDS folder.
 
-    A sidecar field's value becomes the session's label; a field strength gets its nominal value and
-    the unit (`1.5T`). Scans that `harmbench prepare` made are found without further settings, and
-    their sessions keep their names. The brain mask of a scan has desc `brain`, suffix `mask`, and
-    otherwise the scan's own entities and folder.
+    What says the scanner is the ses- label, or what `settings` name: a pattern, sidecar fields,
+    columns of tables. A field strength gets its nominal value and the unit (`1.5T`). Scans that
+    `harmbench prepare` made are found by themselves, and keep their scanners and visits. The brain
+    mask of a scan has desc `brain`, suffix `mask`, and otherwise the scan's own entities and folder.
 
     Raises:
+        UnclearScannersError: nothing is said about scanners, and the ses- labels are not them;
+            proposes settings.
         CohortError: not a BIDS folder, no scan matches, or lists every problem: a file name that is
-            not understood, a sidecar field that is missing, several files that fit one session, a
-            subject that is not in participants.tsv.
+            not understood, a sidecar field that is missing, several files that fit one visit, a
+            subject that is not in participants.tsv, or that has two groups.
     """
     folder = folder.absolute()
     settings = settings or BidsSettings()
     described, notes = _described(folder)
     people = read_participants(folder, settings.group_column)
+    tables = StudyTables(folder)
     listing = list_images(folder)
     preparation = described.get("Preparation")
     if isinstance(preparation, Mapping) and people is not None:
         listing, found = _without_withdrawn(listing, people)
         notes += found
-    files, found = _files(folder, listing, settings)
+    selection = select(folder, listing, settings, tables)
+    files, notes = selection.files, [*notes, *tables.notes, *selection.notes]
+    require_clear_scanners(folder, files, settings, tables)
+    identified = identify(files, settings, tables)
+    problems = list(identified.problems)
+    identities, lost = for_scanner(identified.scans, settings.per_scanner)
+    chosen, others = chosen_scans(identities, settings.run, problems)
+    left_out = [*selection.left_out, *identified.left_out, *lost, *others]
+    notes += identified.notes
+    notes += _strangers(listing, selection.suffix, selection.found, problems)
+    members = {own.subject: dict[str, None]() for own, _ in chosen.values()}
+    for own, file in chosen.values():
+        members[own.subject][file.subject] = None
+    groups, found = _groups(people, listing, members, left_out, problems)
     notes += found
-    problems: list[str] = []
-    sessions, found = _by_session(files, settings, problems)
-    notes += found
-    chosen: dict[Key, BidsFile] = {}
-    for key, options in sorted(sessions.items()):
-        try:
-            chosen[key] = choose(options, settings.run)
-        except CohortError as error:
-            problems.append(f"subject {key[0]}, session {key[1]}: {error}")
-    notes += _strangers(listing, settings.suffix, files, problems)
-    groups, found = _groups(people, listing, sessions, problems)
-    notes += (*found, *similar_groups(groups.values()))
+    notes += similar_groups(groups.values())
     notes += other_tables(folder) if people is None else []
-    scans, found = _with_masks(chosen, files, listing, problems)
+    scans, found = _scans(chosen, files, listing, tables, problems)
     notes += found
+    if not scans and not problems:
+        problems = [
+            f"{group.count} scans are left out: {group.reason} (the first: {group.where[0]})"
+            for group in grouped(left_out)
+        ] or ["there is no scan"]
     if problems:
         raise CohortError(f"{folder} cannot be used:", problems)
     paths = [scan.path for scan in scans.values()]
@@ -92,6 +113,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         title=title,
         preparation=preparation.get("settings") if isinstance(preparation, Mapping) else None,
         notes=tuple(notes),
+        left_out=tuple(left_out),
     )
 
 
@@ -115,51 +137,6 @@ def _without_withdrawn(listing: Listing, people: Participants) -> tuple[Listing,
     return kept, [Note("withdrawn-subject", text, f"subject {subject}") for subject in gone]
 
 
-def _files(
-    folder: Path, listing: Listing, settings: BidsSettings
-) -> tuple[list[BidsFile], list[Note]]:
-    """Return the files that may be the scans."""
-    suffixed = [file for file in listing.files if file.suffix == settings.suffix]
-    wanted = settings.wanted()
-    known = {entity for file in suffixed for entity in file.entities}
-    unknown = [entity for entity in wanted if entity not in {*known, *ENTITIES.values()}]
-    if unknown:
-        raise CohortError(f"data.bids.entities.{unknown[0]}: {suggest(unknown[0], known)}")
-    if "desc" not in wanted and any(f.entities.get("desc") == PREPARED for f in suffixed):
-        wanted["desc"] = PREPARED
-    files, notes = matching(suffixed, wanted)
-    if files:
-        return files, notes
-    asked = [f"suffix {settings.suffix}", *(f"{k} {v or 'absent'}" for k, v in wanted.items())]
-    there = {file.suffix for file in listing.files}
-    there |= {f"{key}-{v}" for f in suffixed for key, v in f.entities.items() if key in wanted}
-    odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
-    raise CohortError(
-        f"{folder}: no scan with {', '.join(asked)}; "
-        + (suggest(settings.suffix, there) if there else "there is no image with a name of BIDS")
-        + (f"; {len(odd)} images are not understood:" if odd else ""),
-        odd,
-    )
-
-
-def _by_session(
-    files: Sequence[BidsFile], settings: BidsSettings, problems: list[str]
-) -> tuple[dict[Key, list[BidsFile]], list[Note]]:
-    by = settings.session_by
-    by = "label" if short_name(by) == "ses" else short_name(by)
-    found: dict[Key, list[BidsFile]] = defaultdict(list)
-    notes: list[Note] = []
-    for file in files:
-        try:
-            label, own = session_of(file, by)
-        except CohortError as error:
-            problems.append(f"{file.path.name}: {error}")
-        else:
-            found[file.subject, label].append(file)
-            notes += own
-    return found, notes
-
-
 def _strangers(
     listing: Listing, suffix: str, files: Sequence[BidsFile], problems: list[str]
 ) -> list[Note]:
@@ -175,11 +152,20 @@ def _strangers(
     for one in (*listing.unknown, *near):
         like = like_scan.search(one.path.name)
         person = one.subject.casefold().startswith("sub")
-        if like and person and (one.subject, one.session) not in known:
+        own = {(one.subject, one.session), *_named(one.path)}
+        if like and person and not own <= known:
             problems.append(f"{one.path}: not understood, {one.reason}; rename or remove it")
         else:
             notes.append(Note("file-not-understood", one.reason, str(one.path)))
     return notes
+
+
+def _named(path: Path) -> set[tuple[str, str]]:
+    """Subject and session by a file's name alone; empty where it names no subject."""
+    name = label_text(path.name)
+    subject = re.search(r"(?:^|_)(sub-[^_]+)_", name)
+    session = re.search(r"_ses-([^_]+)_", name)
+    return {(subject[1], session[1] if session else "")} if subject else set()
 
 
 def _stem(suffix: str) -> str:
@@ -190,13 +176,25 @@ def _stem(suffix: str) -> str:
 def _groups(
     people: Participants | None,
     listing: Listing,
-    sessions: Iterable[Key],
+    members: Mapping[str, Iterable[str]],
+    left_out: Sequence[LeftOut],
     problems: list[str],
 ) -> tuple[dict[str, str], list[Note]]:
-    """Return each subject's group, and notes on subjects without a scan."""
-    subjects = sorted({subject for subject, _ in sessions})
-    lost = [s for s in listing.subjects if s not in subjects]
-    notes = [Note("subject-without-scan", "no scan of it fits", f"subject {s}") for s in lost]
+    """Return each subject's group, and notes on those who have no scan.
+
+    Args:
+        people: participants.tsv.
+        listing: the folder.
+        members: subject to the sub- labels that it stands under.
+        left_out: scans that are not used for a reason that is given elsewhere.
+        problems: gets a line for each subject that is not listed, or has two groups.
+    """
+    used = {label for labels in members.values() for label in labels}
+    told = {item.where.split("_")[0] for item in left_out}
+    lost = [s for s in listing.subjects if s not in used]
+    text = "no scan of it fits"
+    notes = [Note("subject-without-scan", text, f"subject {s}") for s in lost if s not in told]
+    subjects = sorted(members)
     if people is None:
         return dict.fromkeys(subjects, EVERYBODY), notes
     text = "listed in participants.tsv, has no folder"
@@ -204,45 +202,90 @@ def _groups(
     notes += [Note("participant-without-scan", text, f"subject {s}") for s in absent]
     if people.grouped:
         problems += [
-            f"participants.tsv does not list {s}" for s in subjects if s not in people.groups
+            f"participants.tsv does not list {s}" for s in sorted(used) if s not in people.groups
         ]
+        problems += [people.twice[s] for s in sorted(used) if s in people.twice]
     notes += [n for n in people.notes if n.where.removeprefix("subject ") not in {*absent, *lost}]
-    return {s: people.groups.get(s, EVERYBODY) for s in subjects}, notes
+    groups = {}
+    for subject in subjects:
+        own = {people.groups.get(label, EVERYBODY): label for label in members[subject]}
+        groups[subject] = next(iter(own))
+        if len(own) > 1:
+            each = " and ".join(f"'{group}' ({label})" for group, label in own.items())
+            problems.append(f"subject {subject} has two groups in participants.tsv: {each}")
+    return groups, notes
 
 
-def _with_masks(
-    chosen: Mapping[Key, BidsFile],
+def _scans(
+    chosen: Mapping[Key, tuple[Identity, BidsFile]],
     files: Sequence[BidsFile],
     listing: Listing,
+    tables: StudyTables,
     problems: list[str],
 ) -> tuple[dict[Key, Scan], list[Note]]:
+    """Return the scans with their masks and times, and notes on masks."""
     beside: dict[Path, list[BidsFile]] = defaultdict(list)
     for file in listing.files:
         beside[file.path.parent].append(file)
     scans = {}
-    for (subject, session), file in chosen.items():
+    for (subject, session), (own, file) in chosen.items():
         mask = None
         try:
             mask = mask_of(file, beside[file.path.parent])
         except CohortError as error:
             problems.append(f"subject {subject}, session {session}: {error}")
-        scans[subject, session] = Scan(subject, session, file.path, mask)
+        scans[subject, session] = Scan(
+            subject,
+            session,
+            file.path,
+            mask,
+            scanner=own.scanner,
+            visit=own.visit,
+            when=tables.when(file) or _prepared_time(file),
+        )
     kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
     folders = sorted({file.path.parent for file in files})
     notes = [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
     return scans, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
 
 
-def _mixed(chosen: Mapping[Key, BidsFile], settings: BidsSettings) -> list[Note]:
-    """Note the entities in which the scans of one session differ across subjects."""
-    sessions: dict[str, list[BidsFile]] = defaultdict(list)
-    for (_, session), file in chosen.items():
-        sessions[session].append(file)
-    return [
-        Note("entities-differ", f"scans differ in {entity}-: {counts}", f"session {session}")
-        for session, files in sorted(sessions.items())
-        for entity, counts in differing(files, short_name(settings.session_by))
+def _prepared_time(file: BidsFile) -> str:
+    """Return the time of the raw scan that a prepared one was made from; empty if unknown."""
+    if file.entities.get("desc") != PREPARED:
+        return ""
+    return str(sidecar_fields(file.path).get("ScanTime") or "")
+
+
+def _mixed(chosen: Mapping[Key, tuple[Identity, BidsFile]], settings: BidsSettings) -> list[Note]:
+    """Say what differs inside a scanner across its scans."""
+    scanners: dict[str, list[BidsFile]] = defaultdict(list)
+    for own, file in chosen.values():
+        scanners[own.scanner].append(file)
+    notes = [
+        Note(
+            "software-differs",
+            f"scans differ in {_SOFTWARE}: {counts}; an upgrade may be another scanner",
+            f"scanner {scanner}",
+        )
+        for scanner, files in sorted(scanners.items())
+        if (counts := _software(files))
     ]
+    # With `all`, runs are scans of their own and differ by intention.
+    skipped = {short_name(settings.session_by), *(["run"] if settings.run == "all" else [])}
+    return notes + [
+        Note("entities-differ", f"scans differ in {entity}-: {counts}", f"session {scanner}")
+        for scanner, files in sorted(scanners.items())
+        for entity, counts in differing(files, skipped)
+    ]
+
+
+def _software(files: Iterable[BidsFile]) -> str:
+    """Count the software versions of one scanner's scans; empty where there is one, or none."""
+    found = Counter(field_text(sidecar_fields(file.path).get(_SOFTWARE)) for file in files)
+    known = {text: count for text, count in found.items() if text}
+    if len(known) < 2:
+        return ""
+    return ", ".join(f"{text} in {count}" for text, count in sorted(known.items()))
 
 
 def _citation(described: Mapping[str, Any]) -> str:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from harmbench.cohorts.bids_names import BidsFile
-from harmbench.errors import CohortError
+from harmbench.cohorts.bids_sessions import Identity
+from harmbench.cohorts.left_out import LeftOut
+from harmbench.errors import CohortError, suggest
 from harmbench.notes import Note
 
-__all__ = ["choose", "differing", "mask_of", "matching", "unused_masks"]
+__all__ = [
+    "ALL_RUNS",
+    "choose",
+    "chosen_scans",
+    "differing",
+    "for_scanner",
+    "mask_of",
+    "matching",
+    "unused_masks",
+]
+
+ALL_RUNS: Final = "all"
+"""Each run of a visit is a scan of its own."""
 
 _NUMBERED = ("run", "echo", "inv", "flip", "split", "chunk")
 _ABSENT = "null"
@@ -93,6 +109,89 @@ def choose(files: Sequence[BidsFile], run: str) -> BidsFile:
     raise CohortError(f"{len(files if others else alike)} files fit ({names}): {advice}")
 
 
+def chosen_scans(
+    scans: Iterable[tuple[BidsFile, Identity]], run: str, problems: list[str]
+) -> tuple[dict[tuple[str, str], tuple[Identity, BidsFile]], list[LeftOut]]:
+    """Choose one file for each subject and session, and say which others are left out.
+
+    Args:
+        scans: files with their identity.
+        run: as in `choose`, or `all`.
+        problems: gets a line for each visit where several files fit, or two visits have one label.
+
+    Returns:
+        By (subject, session), sorted: the identity and the file. With `all`, a run's label is a part
+        of its visit's label where any visit has several runs.
+    """
+    if run == ALL_RUNS:
+        scans = _runs_as_visits(list(scans))
+    visits: dict[Identity, list[BidsFile]] = defaultdict(list)
+    for file, own in scans:
+        visits[own].append(file)
+    reason = f"another run of the visit is used (run: {run})"
+    found: dict[tuple[str, str], tuple[Identity, BidsFile]] = {}
+    out: list[LeftOut] = []
+    for own, files in sorted(visits.items(), key=lambda item: (item[0].subject, item[0].session)):
+        where = f"subject {own.subject}, session {own.session}"
+        try:
+            chosen = choose(files, "first" if run == ALL_RUNS else run)
+        except CohortError as error:
+            hint = f"; for this scanner alone, --acquisition {own.scanner}=LABEL"
+            problems.append(f"{where}: {error}{hint if 'entities.acq' in str(error) else ''}")
+            continue
+        if (own.subject, own.session) in found:
+            problems.append(f"{where}: the label stands for two visits; rename one")
+        found[own.subject, own.session] = (own, chosen)
+        out += [LeftOut("other-run", reason, f.path.name) for f in files if f.path != chosen.path]
+    return found, out
+
+
+def _runs_as_visits(
+    scans: Sequence[tuple[BidsFile, Identity]],
+) -> list[tuple[BidsFile, Identity]]:
+    runs: dict[Identity, set[str]] = defaultdict(set)
+    for file, own in scans:
+        runs[own].add(file.entities.get("run", ""))
+    if all(len(labels) == 1 for labels in runs.values()):
+        return list(scans)
+
+    def named(file: BidsFile, own: Identity) -> Identity:
+        run = f"run{file.entities['run']}" if "run" in file.entities else ""
+        return replace(own, visit="-".join(part for part in (own.visit, run) if part))
+
+    return [(file, named(file, own)) for file, own in scans]
+
+
+def for_scanner(
+    scans: Sequence[tuple[BidsFile, Identity]],
+    per_scanner: Mapping[str, Mapping[str, str | None]],
+) -> tuple[list[tuple[BidsFile, Identity]], list[LeftOut]]:
+    """Keep the scans that have the labels wanted for their scanner.
+
+    Args:
+        scans: files with their identity.
+        per_scanner: scanner to label by entity; `None`: without that entity.
+
+    Raises:
+        CohortError: there is no such scanner.
+    """
+    scanners = {own.scanner for _, own in scans}
+    for scanner in per_scanner:
+        if scanner not in scanners:
+            raise CohortError(f"data.bids.per_scanner: {scanner}: {suggest(scanner, scanners)}")
+    kept: list[tuple[BidsFile, Identity]] = []
+    out: list[LeftOut] = []
+    for file, own in scans:
+        wanted = per_scanner.get(own.scanner, {})
+        if all(_same_label(e, file.entities.get(e), label) for e, label in wanted.items()):
+            kept.append((file, own))
+        else:
+            asked = ", ".join(f"{e}-{v}" if v else f"no {e}-" for e, v in wanted.items())
+            reason = f"not what is wanted of scanner {own.scanner} ({asked})"
+            out.append(LeftOut("other-acquisition", reason, file.path.name))
+    return kept, out
+
+
 def _order(label: str) -> tuple[int, str]:
     """Order of runs: without a label first, then by number, then other labels by name."""
     return (int(label), label) if label.isdecimal() else (10**9 if label else -1, label)
@@ -104,12 +203,17 @@ def _labels(files: Sequence[BidsFile]) -> dict[str, Counter[str]]:
     return {e: Counter(file.entities.get(e, _ABSENT) for file in files) for e in entities}
 
 
-def differing(files: Sequence[BidsFile], session_by: str) -> list[tuple[str, str]]:
-    """Return the entities in which scans of one session differ, with counts of their labels."""
+def differing(files: Sequence[BidsFile], skipped: Collection[str]) -> list[tuple[str, str]]:
+    """Return the entities in which scans of one scanner differ, with counts of their labels.
+
+    Args:
+        files: the scans.
+        skipped: entities that are not looked at, beside sub- and ses-.
+    """
     found = []
     for entity, unordered in _labels(files).items():
         counts = dict(sorted(unordered.items(), key=lambda item: (item[0] == _ABSENT, item[0])))
-        if len(counts) > 1 and entity not in {"sub", "ses", session_by}:
+        if len(counts) > 1 and entity not in {"sub", "ses", *skipped}:
             each = [f"{'absent' if v == _ABSENT else v} in {n}" for v, n in counts.items()]
             found.append((entity, ", ".join(each)))
     return found

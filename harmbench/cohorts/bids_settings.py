@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+import re
+from pathlib import Path
+from typing import Final
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from harmbench.cohorts.bids_names import ENTITIES
 from harmbench.cohorts.participants import DEFAULT_COLUMN
 from harmbench.settings import Settings
 
-__all__ = ["BidsSettings", "short_name"]
+__all__ = ["AUTO", "BidsSettings", "short_name"]
+
+AUTO: Final = "auto"
+"""The ses- label is the scanner where that is clear; else an error proposes what to type."""
 
 _SHORTHANDS = {"desc": "desc", "space": "space", "acquisition": "acq"}
 
@@ -20,9 +27,35 @@ class BidsSettings(Settings):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     session_by: str = Field(
-        "label",
-        description="`label` (the ses- entity), another entity such as `acq`, or a sidecar field "
-        "such as MagneticFieldStrength or ManufacturersModelName",
+        AUTO,
+        description="what says which scanner a scan is from: `auto` (the ses- label where that is "
+        "clear), `label` (the ses- label), another entity such as `acq`, a sidecar field such as "
+        "ManufacturersModelName, a column such as `sessions.tsv:scanner`, or several of these, "
+        "separated by commas",
+    )
+    session_pattern: str | None = Field(
+        None,
+        description="regular expression with the named groups `scanner`, and if need be `visit` and "
+        "`subject`; it fits the whole ses- label, or, where it has `sub-` or another `KEY-` in it, "
+        "a part of the file's name",
+    )
+    subject_by: str | None = Field(
+        None,
+        description="who is who where one person has several sub- labels: a column of "
+        "participants.tsv, or a regular expression for the sub- label with a group `subject`",
+    )
+    filter_file: Path | None = Field(
+        None, description="a BIDS filter file as fMRIPrep takes it, with a part for the suffix"
+    )
+    exclude: tuple[str, ...] = Field(
+        (), description="conditions on columns or entities, such as `qc == fail`; scans that fit go"
+    )
+    exclude_list: Path | None = Field(
+        None, description="a text file with a scan, `sub-01`, or `sub-01 ses-A` in each line"
+    )
+    per_scanner: dict[str, dict[str, str | None]] = Field(
+        default_factory=dict,
+        description="labels that the scans of one scanner have, such as `{GE: {acq: bravo}}`",
     )
     suffix: str = Field("T1w", description="suffix of the scans' file names")
     entities: dict[str, str | None] = Field(
@@ -39,8 +72,8 @@ class BidsSettings(Settings):
     acquisition: str | None = Field(None, description="short for entities.acq; any where unset")
     run: str = Field(
         "first",
-        description="which run- of a session counts where there are several: `first`, `last`, or "
-        "a label such as `2`",
+        description="which run- of a visit counts where there are several: `first`, `last`, a label "
+        "such as `2`, or `all`: each run is a scan of its own",
     )
     group_column: str = Field(
         DEFAULT_COLUMN, description="column of participants.tsv with the group"
@@ -50,6 +83,42 @@ class BidsSettings(Settings):
     @classmethod
     def _short_names(cls, value: dict[str, str | None]) -> dict[str, str | None]:
         return {short_name(name): own for name, own in value.items()}
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_condition(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("per_scanner", mode="after")
+    @classmethod
+    def _short_names_each(
+        cls, value: dict[str, dict[str, str | None]]
+    ) -> dict[str, dict[str, str | None]]:
+        return {s: {short_name(n): own for n, own in wanted.items()} for s, wanted in value.items()}
+
+    @field_validator("session_pattern", "subject_by", mode="after")
+    @classmethod
+    def _is_a_pattern(cls, value: str | None, info: ValidationInfo) -> str | None:
+        group = "scanner" if info.field_name == "session_pattern" else "subject"
+        if value is None or (group == "subject" and "(?P<" not in value):
+            return value
+        try:
+            groups = set(re.compile(value).groupindex)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if group not in groups:
+            raise ValueError(f"it has no group (?P<{group}>...)")
+        if odd := sorted(groups - {"scanner", "visit", "subject"}):
+            raise ValueError(f"unknown group '{odd[0]}'; allowed: scanner, subject, visit")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.session_pattern is not None and self.session_by not in (AUTO, "label"):
+            raise ValueError(
+                "session_pattern and session_by both say the scanner: give one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:

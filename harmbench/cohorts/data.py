@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from pydantic import ConfigDict, Field
 
-from harmbench.cohorts.base import Cohort, Rescale, load_scan
+from harmbench.cohorts.base import Cohort, Rescale, load_scan, scan_facts
 from harmbench.cohorts.bids import BidsSettings, read_bids
+from harmbench.cohorts.left_out import left_out_notes
 from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.pairing import first_scans
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
@@ -18,7 +21,29 @@ from harmbench.notes import Note
 from harmbench.settings import Settings
 from harmbench.task import Progress
 
-__all__ = ["DataSettings", "describe_cohort", "open_cohort"]
+__all__ = [
+    "DataSettings",
+    "ScanRow",
+    "check_scans",
+    "describe_cohort",
+    "open_cohort",
+    "read_cohort",
+]
+
+
+class ScanRow(TypedDict):
+    """One scan of a cohort, for people and programs; `foreground_ml` and `mean` of voxels above 0."""
+
+    subject: str
+    group: str
+    session: str
+    scanner: str
+    visit: str
+    shape: str
+    spacing_mm: str
+    foreground_ml: int
+    mean: float
+    path: str
 
 
 class DataSettings(Settings):
@@ -29,9 +54,14 @@ class DataSettings(Settings):
     path: Path | None = Field(
         None, description="a manifest (.csv) or a BIDS folder; unset: the simulated cohort"
     )
-    source: str | None = Field(None, description="session to map from, where there are several")
-    target: str | None = Field(None, description="session to map to")
-    direction: str = Field("both", description="`both`, or one such as `3T-to-1.5T`")
+    source: str | None = Field(None, description="scanner to map from, where there are several")
+    target: str | None = Field(
+        None,
+        description="scanner to map to; alone, with more than two: every other scanner to this one",
+    )
+    direction: str = Field(
+        "both", description="`both`, `all`, or one or more such as `3T-to-1.5T,1.5T-to-7T`"
+    )
     rescale: Rescale = Field(
         "none",
         description="`none`: scans are in [0, 1] already; `percentile`: clip at the brain's 0.1st "
@@ -48,13 +78,13 @@ class DataSettings(Settings):
     )
 
 
-def open_cohort(
+def read_cohort(
     data: DataSettings,
     progress: Progress | None = None,
     jobs: int = 2,
     folder: Path | None = None,
 ) -> Cohort:
-    """Open the cohort that `data` describes; the simulated one is made if it is not there yet.
+    """Read every scan of the cohort that `data` describes; the simulated one is made if need be.
 
     Args:
         data: which scans.
@@ -68,6 +98,33 @@ def open_cohort(
     """
     cohort = _open(data, progress, jobs, folder)
     return replace(cohort, citation=data.citation) if data.citation else cohort
+
+
+def open_cohort(
+    data: DataSettings,
+    progress: Progress | None = None,
+    jobs: int = 2,
+    folder: Path | None = None,
+) -> Cohort:
+    """Open a cohort as a run takes it: one scan for each subject and scanner of its directions.
+
+    Of several visits the first is taken, and subjects without a scan on one of the scanners are left
+    out, each with a note. Where the directions are not given, and not clear, nothing is left out.
+
+    Args:
+        data, progress, jobs, folder: as for `read_cohort`.
+
+    Raises:
+        CohortError: as `read_cohort`, or no subject has scans on all scanners.
+    """
+    cohort = read_cohort(data, progress, jobs, folder)
+    left = left_out_notes(cohort.left_out)
+    try:
+        directions = cohort.directions(data.source, data.target, data.direction)
+    except CohortError:
+        return replace(cohort, notes=(*cohort.notes, *left))
+    cohort = first_scans(cohort, directions)
+    return replace(cohort, notes=(*cohort.notes, *left))
 
 
 def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path | None) -> Cohort:
@@ -84,37 +141,57 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
 
 def describe_cohort(
     data: DataSettings, folder: Path | None = None, progress: Progress | None = None
-) -> tuple[list[dict[str, str | float]], tuple[Note, ...]]:
-    """Open and check a cohort, and describe its scans.
+) -> tuple[list[ScanRow], tuple[Note, ...]]:
+    """Read and check a cohort, and describe its scans.
 
     Returns:
-        One row per scan: subject, group, session, shape, spacing_mm, foreground_ml (voxels above 0),
-        mean (of those voxels), path. And the notes on the scans.
+        One row per scan, and the notes on the scans.
 
     Raises:
         CohortError: lists every problem.
     """
-    workers = os.cpu_count() or 1
-    cohort = open_cohort(data, progress, workers, folder)
+    cohort = read_cohort(data, progress, os.cpu_count() or 1, folder)
+    return check_scans(cohort, data, progress)
+
+
+def check_scans(
+    cohort: Cohort, data: DataSettings, progress: Progress | None = None
+) -> tuple[list[ScanRow], tuple[Note, ...]]:
+    """Check every scan of a cohort, reading each once, and describe it.
+
+    Returns:
+        One row per scan, in order of subject and session, and the notes on the cohort and its scans.
+        Simulated raw scans, which are not in [0, 1] by intention, are described without a check.
+
+    Raises:
+        CohortError: lists every problem.
+    """
     raw = cohort.simulated and data.path is None and data.phantom.product == "raw"
-    notes = list(cohort.notes)
-    if not raw:
-        notes += validate(cohort, cohort.sessions, data.rescale, progress, workers).notes
-    rows: list[dict[str, str | float]] = []
-    for (subject, session), scan in sorted(cohort.scans.items()):
-        volume = load_scan(scan, data.rescale)
-        brain = volume.data[volume.data > 0]
-        x, y, z = volume.spacing_mm
+    if raw:
+        facts = {
+            key: scan_facts(load_scan(scan, data.rescale)) for key, scan in cohort.scans.items()
+        }
+        notes: tuple[Note, ...] = ()
+    else:
+        workers = os.cpu_count() or 1
+        checked = validate(cohort, cohort.sessions, data.rescale, progress, workers)
+        facts, notes = dict(checked.facts), checked.notes
+    rows: list[ScanRow] = []
+    for key, scan in sorted(cohort.scans.items()):
+        found = facts[key]
+        x, y, z = found.spacing_mm
         rows.append(
             {
-                "subject": subject,
-                "group": cohort.groups[subject],
-                "session": session,
-                "shape": "x".join(map(str, volume.shape)),
+                "subject": scan.subject,
+                "group": cohort.groups[scan.subject],
+                "session": scan.session,
+                "scanner": scan.scanner,
+                "visit": scan.visit,
+                "shape": "x".join(map(str, found.shape)),
                 "spacing_mm": f"{x:.3g}x{y:.3g}x{z:.3g}",
-                "foreground_ml": round(brain.size * x * y * z / 1000),
-                "mean": float(brain.mean()),
+                "foreground_ml": round(found.foreground_ml),
+                "mean": found.mean,
                 "path": str(scan.path),
             }
         )
-    return rows, tuple(notes)
+    return rows, (*cohort.notes, *notes)

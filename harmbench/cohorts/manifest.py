@@ -1,26 +1,37 @@
-"""A cohort from a table: `subject,group,session,path[,mask]`, paths relative to the file."""
+"""A cohort from a table of scans; paths are relative to the table."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harmbench.cohorts.base import Cohort, Scan
+from harmbench.cohorts.contents import missing_contents
+from harmbench.cohorts.left_out import LeftOut
 from harmbench.cohorts.masks import missing_masks
 from harmbench.cohorts.participants import similar_groups
 from harmbench.errors import CohortError, suggest
 from harmbench.files.kinds import why_no_file
 from harmbench.files.sidecars import odd_sidecars, simulated_among
-from harmbench.files.text import TextTable, label_text, read_table
+from harmbench.files.text import TextRow, label_text, read_table
 
 __all__ = ["read_manifest"]
 
 _REQUIRED = ("subject", "group", "session", "path")
-_OPTIONAL = ("mask",)
-_LABELS = ("subject", "group", "session")
+_OPTIONAL = ("mask", "scanner", "visit", "exclude")
+_LABELS = ("subject", "group", "session", "scanner", "visit")
+_KEPT = {"", "0", "no", "false", "n/a", "na"}
+_OUT = {"1", "yes", "true", "x", "exclude"}
 
 
 def read_manifest(path: Path) -> Cohort:
-    """Read a manifest.
+    """Read a manifest: `subject,group,session,path`, and optional columns.
+
+    - `mask`: a brain mask on the scan's grid.
+    - `scanner`: where it is not the session; the session is then a label of the scan, and may be
+      empty or left out.
+    - `visit`: on that scanner.
+    - `exclude`: `yes`, or a reason, takes a scan out; it is counted with this reason.
 
     The cohort counts as simulated where the sidecars of one of its scans say `Simulated`, as those
     of the simulated cohort do.
@@ -29,62 +40,104 @@ def read_manifest(path: Path) -> Cohort:
         CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
             a subject's session is listed twice, a subject has two groups, a file is absent.
     """
-    table = _read(path)
-    problems = []
-    groups: dict[str, str] = {}
-    scans: dict[tuple[str, str], Scan] = {}
+    table = read_table(path, ",")
+    required = _required(path, table.columns)
+    if not table.rows:
+        raise CohortError(f"{path} lists no scan")
+    rows = _Rows(path.parent)
     for row in table.rows:
-        line = row.line
-        values = {n: label_text(v) if n in _LABELS else v for n, v in row.values.items()}
-        empty = [column for column in _REQUIRED if not values[column]]
-        if empty:
-            problems.append(f"line {line}: {', '.join(empty)} is empty")
-            continue
-        subject, group, session = (values[column] for column in _LABELS)
-        if (subject, session) in scans:
-            problems.append(f"line {line}: subject {subject}, session {session} is listed twice")
-            continue
-        if groups.setdefault(subject, group) != group:
-            problems.append(
-                f"line {line}: subject {subject} is in group {group} and in {groups[subject]}"
-            )
-        image = path.parent / values["path"]
-        mask = path.parent / values["mask"] if values.get("mask") else None
-        problems += [
-            f"line {line}: {file}: {problem}"
-            for file in (image, mask)
-            if file is not None and (problem := why_no_file(file))
-        ]
-        scans[subject, session] = Scan(subject, session, image.absolute(), mask and mask.absolute())
+        rows.add(row, required)
+    problems = rows.problems
+    if rows.scans:
+        files = [f for scan in rows.scans.values() for f in (scan.path, scan.mask) if f is not None]
+        many = missing_contents(files, path.parent)
+        problems = [p for p in problems if not (many and "git-annex" in p)] + many
+    if not problems and not rows.scans:
+        problems = ["every scan is excluded"]
     if problems:
         raise CohortError(f"{path} cannot be used:", problems)
-    images = [scan.path for scan in scans.values()]
+    images = [scan.path for scan in rows.scans.values()]
     simulated, notes = simulated_among(images)
-    bare = missing_masks({key: scan.mask for key, scan in scans.items()})
-    notes = (*notes, *bare, *similar_groups(groups.values()))
+    bare = missing_masks({key: scan.mask for key, scan in rows.scans.items()})
+    notes = (*notes, *bare, *similar_groups(rows.groups.values()))
     return Cohort(
         name="manifest",
         path=path.absolute(),
-        description=f"{'SIMULATED scans of ' * simulated}{len(groups)} subjects listed in {path.name}",
+        description=f"{'SIMULATED scans of ' * simulated}{len(rows.groups)} subjects listed in "
+        f"{path.name}",
         simulated=simulated,
-        groups=groups,
-        scans=scans,
+        groups=rows.groups,
+        scans=rows.scans,
         title=path.stem,
         notes=(*table.notes, *notes, *odd_sidecars(images)),
+        left_out=tuple(rows.left_out),
     )
 
 
-def _read(path: Path) -> TextTable:
-    """Read the table, and check its columns."""
-    table = read_table(path, ",")
-    missing = [column for column in _REQUIRED if column not in table.columns]
-    unknown = [c for c in table.columns if c not in (*_REQUIRED, *_OPTIONAL)]
+def _required(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that need a value in each row.
+
+    Raises:
+        CohortError: one is missing, or a column is unknown.
+    """
+    required = tuple(c for c in _REQUIRED if c != "session" or "scanner" not in columns)
+    required = (*required, *(["scanner"] if "scanner" in columns else []))
+    missing = [column for column in required if column not in columns]
+    unknown = [c for c in columns if c not in (*_REQUIRED, *_OPTIONAL)]
     if missing or unknown:
         problems = [f"column '{column}' is missing" for column in missing]
         problems += [
             f"column '{c}' is unknown; {suggest(c, _REQUIRED + _OPTIONAL)}" for c in unknown
         ]
         raise CohortError(f"{path} is not a manifest:", problems)
-    if not table.rows:
-        raise CohortError(f"{path} lists no scan")
-    return table
+    return required
+
+
+class _Rows:
+    """The rows of a manifest as scans, with every problem found."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.groups: dict[str, str] = {}
+        self.scans: dict[tuple[str, str], Scan] = {}
+        self.left_out: list[LeftOut] = []
+        self.problems: list[str] = []
+
+    def add(self, row: TextRow, required: Sequence[str]) -> None:
+        """Take in one row."""
+        line = row.line
+        values = {n: label_text(v) if n in _LABELS else v for n, v in row.values.items()}
+        empty = [column for column in required if not values[column]]
+        if empty:
+            self.problems.append(f"line {line}: {', '.join(empty)} is empty")
+            return
+        excluded = values.get("exclude", "")
+        if excluded.casefold() not in _KEPT:
+            reason = "" if excluded.casefold() in _OUT else f": {excluded}"
+            reason = f"excluded in the manifest{reason}"
+            self.left_out.append(LeftOut("excluded", reason, values["path"]))
+            return
+        subject, visit = values["subject"], values.get("visit", "")
+        scanner = values.get("scanner") or values["session"]
+        session = values.get("session", "") if values.get("scanner") else ""
+        session = session or (f"{scanner}-{visit}" if visit else scanner)
+        if (subject, session) in self.scans:
+            self.problems.append(
+                f"line {line}: subject {subject}, session {session} is listed twice"
+            )
+            return
+        group = self.groups.setdefault(subject, values["group"])
+        if group != values["group"]:
+            self.problems.append(
+                f"line {line}: subject {subject} is in group {values['group']} and in {group}"
+            )
+        image = self.folder / values["path"]
+        mask = self.folder / values["mask"] if values.get("mask") else None
+        self.problems += [
+            f"line {line}: {file}: {problem}"
+            for file in (image, mask)
+            if file is not None and (problem := why_no_file(file))
+        ]
+        self.scans[subject, session] = Scan(
+            subject, session, image.absolute(), mask and mask.absolute(), scanner, visit
+        )

@@ -41,6 +41,7 @@ class Participants:
 
     Attributes:
         groups: listed subjects (`sub-01`) to their group.
+        twice: subjects with rows that give two groups, each with a sentence that names both.
         grouped: whether there is a column of groups.
         notes: what was assumed.
     """
@@ -48,10 +49,13 @@ class Participants:
     groups: Mapping[str, str]
     grouped: bool
     notes: tuple[Note, ...]
+    twice: Mapping[str, str]
 
 
 def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participants | None:
     """Read participants.tsv; `None` where a BIDS folder has none.
+
+    A subject may have several rows, such as one for each session: its group is what they agree on.
 
     Args:
         folder: root of the data set.
@@ -59,7 +63,7 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
             other columns that look like one are named in a note.
 
     Raises:
-        CohortError: the table is not usable, lists a subject twice, or has no such column.
+        CohortError: the table is not usable, or has no such column.
     """
     path = folder / _FILE
     if not os.path.lexists(path):
@@ -73,24 +77,28 @@ def read_participants(folder: Path, column: str = DEFAULT_COLUMN) -> Participant
             f"{path}: data.bids.group_column is '{column}'; {suggest(column, table.columns)}"
         )
     notes = [*table.notes, *([] if grouped else _offers(table, path))]
-    groups: dict[str, str] = {}
-    # A dictionary keeps the order and names each problem once.
-    problems = dict.fromkeys(
+    problems = [
         f"line {row.line}: {_SUBJECT} is empty" for row in table.rows if not row.values[_SUBJECT]
-    )
+    ]
+    if problems:
+        raise CohortError(f"{path} cannot be used:", problems)
+    said: dict[str, dict[str, int]] = {}
     for row in table.rows:
         subject = f"sub-{label_text(row.values[_SUBJECT]).removeprefix('sub-')}"
-        if subject in groups:
-            problems[f"{_FILE} lists {subject} twice"] = None
+        values = said.setdefault(subject, {})
         value = label_text(row.values[column]) if grouped else EVERYBODY
-        if value.casefold() in _MISSING:
+        if value.casefold() not in _MISSING:
+            values.setdefault(value, row.line)
+    twice = {}
+    for subject, values in said.items():
+        if not values:
             text = f"its {column} is missing in {_FILE}; it is in the group '{EVERYBODY}'"
             notes.append(Note("group-missing", text, f"subject {subject}"))
-            value = EVERYBODY
-        groups[subject] = value
-    if problems:
-        raise CohortError(f"{path} cannot be used:", list(problems))
-    return Participants(groups, grouped, tuple(notes))
+        if len(values) > 1:
+            each = " and ".join(f"'{value}' (line {line})" for value, line in values.items())
+            twice[subject] = f"{_FILE} gives {subject} several values of {column}: {each}"
+    groups = {subject: next(iter(values), EVERYBODY) for subject, values in said.items()}
+    return Participants(groups, grouped, tuple(notes), twice)
 
 
 def other_tables(folder: Path) -> list[Note]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from harmbench.cohorts.base import Cohort, Rescale, masked_and_scaled
+from harmbench.cohorts.base import Cohort, Rescale, ScanFacts, masked_and_scaled, scan_facts
+from harmbench.cohorts.contents import missing_contents
 from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError
@@ -33,10 +34,12 @@ class Checked:
     Attributes:
         keys: (subject, session) to the SHA-256 of the scan's file.
         notes: assumptions about the scans, and what is unusual in them.
+        facts: (subject, session) to what the scan is like.
     """
 
     keys: Mapping[tuple[str, str], str]
     notes: tuple[Note, ...] = ()
+    facts: Mapping[tuple[str, str], ScanFacts] = field(default_factory=dict)
 
 
 def validate(
@@ -48,16 +51,22 @@ def validate(
 ) -> Checked:
     """Check every scan that a run would read; return each file's SHA-256 and the notes on it.
 
-    Each subject must have all sessions, on one grid. Scans must be readable, finite, in [0, 1] after
+    A subject's scans must lie on one grid; a session that a subject does not have is no problem.
+    Scans must be readable, finite, in [0, 1] after
     `rescale`, and not empty, and no scan may occur twice.
 
     Raises:
         CohortError: lists all problems of all subjects in one message.
     """
     progress = progress or NoProgress()
-    problems: list[str] = []
+    wanted = [scan for scan in cohort.scans.values() if scan.session in sessions]
+    files = [file for scan in wanted for file in (scan.path, scan.mask) if file is not None]
+    problems = missing_contents(files, cohort.path)
+    if problems:
+        raise CohortError(f"{cohort.path or 'the cohort'} cannot be used:", problems)
     keys: dict[tuple[str, str], str] = {}
     notes: list[Note] = []
+    facts: dict[tuple[str, str], ScanFacts] = {}
     prints: dict[tuple[str, str], Fingerprint] = {}
 
     def check(subject: str) -> tuple[list[str], Checked]:
@@ -69,6 +78,7 @@ def validate(
             problems += found
             keys |= checked.keys
             notes += checked.notes
+            facts |= checked.facts
             progress("validate", done, len(subjects))
     ordered = {key: prints[key] for key in cohort.scans if key in prints}
     problems += repeated(ordered, {key: cohort.scans[key].path for key in ordered})
@@ -77,7 +87,7 @@ def validate(
         # A note may explain a problem: a file that was not understood may be the missing scan.
         problems += [f"note: {line}" for line in summarize(cohort.notes)]
         raise CohortError(f"{cohort.path or 'the cohort'} cannot be used, {many}:", problems)
-    return Checked(keys, tuple(notes))
+    return Checked(keys, tuple(notes), facts)
 
 
 def _check_subject(
@@ -91,12 +101,11 @@ def _check_subject(
     problems: list[str] = []
     notes: list[Note] = []
     keys: dict[tuple[str, str], str] = {}
+    facts: dict[tuple[str, str], ScanFacts] = {}
     volumes: dict[str, Volume] = {}
     for session in sessions:
         scan = cohort.scans.get((subject, session))
         if scan is None:
-            has = ", ".join(s for who, s in cohort.scans if who == subject) or "none"
-            problems.append(f"subject {subject}: session {session} is missing (it has {has})")
             continue
         try:
             raw = read(scan.path)
@@ -112,6 +121,7 @@ def _check_subject(
                         replace(_REPEATED_VALUE, where=f"subject {subject}, session {session}")
                     )
                 keys[subject, session] = file_key(scan.path)
+                facts[subject, session] = scan_facts(volume)
         except VolumeError as error:
             problem = str(error).removeprefix(f"{scan.path}: ")
         if problem is not None:
@@ -125,7 +135,7 @@ def _check_subject(
             problems.append(f"subject {subject}: {error}")
         else:
             problems += _other_grids(subject, volumes)
-    return problems, Checked(keys, tuple(notes))
+    return problems, Checked(keys, tuple(notes), facts)
 
 
 def _other_grids(subject: str, volumes: Mapping[str, Volume]) -> list[str]:

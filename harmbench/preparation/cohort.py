@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import psutil
 
-from harmbench.cohorts.base import Cohort, Scan
-from harmbench.cohorts.data import DataSettings, open_cohort
+from harmbench.cohorts.base import Cohort
+from harmbench.cohorts.contents import missing_contents
+from harmbench.cohorts.data import DataSettings, read_cohort
+from harmbench.cohorts.left_out import left_out_notes
 from harmbench.cohorts.whole_subjects import intact, sweep
-from harmbench.errors import CohortError, PreparationError, VolumeError, suggest
+from harmbench.errors import CohortError
 from harmbench.executors import Died, LocalExecutor
-from harmbench.files.geometry import FileSpace, some_guessed
-from harmbench.files.kinds import why_no_file
-from harmbench.notes import Note, summarize
+from harmbench.notes import summarize
 from harmbench.preparation.checks import check_place, refuse_repeats, withdrawn
 from harmbench.preparation.derivative import (
     describe,
@@ -28,16 +27,20 @@ from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
 from harmbench.preparation.subject import SubjectJob, SubjectResult, prepare_subject
 from harmbench.preparation.summary import PrepareSummary, write_summary
+from harmbench.preparation.work import (
+    Spaces,
+    choose_reference,
+    make_jobs,
+    read_spaces,
+    without_single_scans,
+)
 from harmbench.progress import Display
-from harmbench.volume import read_space
 
 __all__ = ["prepare_cohort"]
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-
-_Spaces = dict[tuple[str, str], tuple[FileSpace, tuple[Note, ...]]]
 
 # Peak of one process at 1 mm, measured, rounded up.
 _SUBJECT_GB = 3.0
@@ -84,9 +87,9 @@ def prepare_cohort(
     stripper = make_stripper(settings.strip)
     cores = os.cpu_count() or 1
     cohort = _open(data, out, cores)
-    spaces = _spaces(cohort)
-    reference = _reference(cohort, settings, spaces)
-    work, failed = _jobs(cohort, out.absolute(), settings, reference, spaces)
+    spaces = read_spaces(cohort)
+    reference = choose_reference(cohort, settings, spaces)
+    work, failed = make_jobs(cohort, out.absolute(), settings, reference, spaces)
     usable = [job for job in work if job.subject not in failed]
     waiting = [job for job in usable if not _done(job)]
     if waiting:
@@ -106,14 +109,18 @@ def prepare_cohort(
 def _open(data: DataSettings, out: Path, cores: int) -> Cohort:
     """Open the cohort of raw scans, and check that it may be prepared into `out`."""
     with Display("cohort", 1) as display:
-        cohort = open_cohort(data, display, cores)
+        cohort = read_cohort(data, display, cores)
     check_place(out, cohort)
     if not cohort.scans:
         raise CohortError("the cohort has no scans")
-    return cohort
+    cohort = without_single_scans(cohort)
+    files = [f for s in cohort.scans.values() for f in (s.path, s.mask) if f is not None]
+    if absent := missing_contents(files, cohort.path):
+        raise CohortError(f"{cohort.path or 'the cohort'} cannot be used:", absent)
+    return replace(cohort, notes=(*cohort.notes, *left_out_notes(cohort.left_out)))
 
 
-def _with_notes(cohort: Cohort, out: Path, spaces: _Spaces) -> Cohort:
+def _with_notes(cohort: Cohort, out: Path, spaces: Spaces) -> Cohort:
     """Add the notes on removed subjects and on the scans' headers to those of the cohort."""
     folders = {f"sub-{label}" for label in labels(cohort.subjects, "subject").values()}
     found = [note for _, notes in spaces.values() for note in notes]
@@ -130,70 +137,6 @@ def _prepare_all(jobs: Sequence[SubjectJob], count: int) -> dict[str, str]:
             if error:
                 failed[job.subject] = error
     return failed
-
-
-def _spaces(cohort: Cohort) -> _Spaces:
-    """Read the header of every scan; one that cannot be read is missing here."""
-    spaces: _Spaces = {}
-    for key, scan in cohort.scans.items():
-        try:
-            spaces[key] = read_space(scan.path)
-        except VolumeError as error:  # reported where the subject is prepared
-            log.debug("%s", error)
-    return spaces
-
-
-def _reference(cohort: Cohort, settings: PrepareSettings, spaces: _Spaces) -> str:
-    """Choose the session that the others are brought to."""
-    wanted = settings.registration.reference
-    if wanted is not None:
-        if wanted not in cohort.sessions:
-            raise PreparationError(
-                f"registration.reference: no session '{wanted}'; {suggest(wanted, cohort.sessions)}"
-            )
-        return wanted
-    sizes: dict[str, list[float]] = {session: [] for session in cohort.sessions}
-    for (_, session), (space, _) in spaces.items():
-        sizes[session].append(abs(float(np.linalg.det(space.affine[:3, :3]))))
-    # Scanners write 1 mm as 0.99999, hence rounded. Among equal ones take the last, usually the newest.
-    return min(
-        reversed(cohort.sessions),
-        key=lambda s: round(float(np.median(sizes[s])), 3) if sizes[s] else np.inf,
-    )
-
-
-def _jobs(
-    cohort: Cohort, root: Path, settings: PrepareSettings, reference: str, spaces: _Spaces
-) -> tuple[list[SubjectJob], dict[str, str]]:
-    names = labels(cohort.subjects, "subject")
-    sessions = labels(cohort.sessions, "session")
-    work, failed = [], {}
-    for subject, group in cohort.groups.items():
-        scans = {s: cohort.scans[subject, s] for s in sessions if (subject, s) in cohort.scans}
-        missing = [s for s in sessions if s not in scans]
-        if missing:
-            has = ", ".join(scans) or "none"
-            failed[subject] = f"session {', '.join(missing)} is missing (it has {has})"
-            continue
-        work.append(
-            SubjectJob(subject, names[subject], group, scans, sessions, reference, root, settings)
-        )
-        problem = _unusable(subject, scans, spaces)
-        if problem:
-            failed[subject] = problem
-    return work, failed
-
-
-def _unusable(subject: str, scans: Mapping[str, Scan], spaces: _Spaces) -> str | None:
-    """Say which file of a subject is missing, or that its sessions disagree on left and right."""
-    files = [file for scan in scans.values() for file in (scan.path, scan.mask) if file is not None]
-    absent = [f"{file}: {problem}" for file in files if (problem := why_no_file(file))]
-    known = {
-        f"session {session} ({scan.path})": spaces[subject, session][0]
-        for session, scan in scans.items()
-        if (subject, session) in spaces
-    }
-    return "; ".join(absent) or some_guessed(known)
 
 
 def _done(job: SubjectJob) -> bool:

@@ -14,7 +14,7 @@ from harmbench import __version__
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, PreparationError
 from harmbench.external.antspy import SEED
-from harmbench.files.names import same_on_disk
+from harmbench.files.names import image_name, same_on_disk
 from harmbench.files.sidecars import sidecar_fields
 from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan
@@ -38,6 +38,7 @@ __all__ = [
 
 DESCRIPTION = "dataset_description.json"
 _PARTICIPANTS = "participants.tsv"
+_OTHER_CONTRASTS = ("T2w", "FLAIR", "PDw", "T2starw")
 
 
 def labels(names: Sequence[str], kind: str) -> dict[str, str]:
@@ -244,17 +245,21 @@ def write_session(
     The sidecar keeps `notes` on the raw scan, so that runs on the volume show them.
     """
     base = folder / stem
-    image = write(prepared.volume, base.with_name(f"{base.name}_desc-prepared_T1w.nii.gz"))
+    name = f"{base.name}_desc-prepared_{_suffix(scan.path)}"
+    image = write(prepared.volume, base.with_name(f"{name}.nii.gz"))
     kept = sidecar_fields(scan.path)
     own = {
         "SessionLabel": session,
+        **({"Scanner": scan.scanner} if scan.scanner != session else {}),
+        **({"Visit": scan.visit} if scan.visit else {}),
+        **({"ScanTime": scan.when} if scan.when else {}),
         "SkullStripped": True,
         "Sources": [scan.path.name, *([scan.mask.name] if scan.mask else [])],
         "SpatialReference": "the common grid of this subject's sessions",
         "Steps": list(done),
         "Notes": [f"{note.kind}: {note.text}" for note in notes],
     }
-    write_json(image.with_name(f"{base.name}_desc-prepared_T1w.json"), {**kept, **own})
+    write_json(image.with_name(f"{name}.json"), {**kept, **own})
     mask = Volume(
         prepared.brain.astype(np.uint8),
         prepared.volume.affine,
@@ -265,6 +270,12 @@ def write_session(
     note = {"Type": "Brain", "Sources": [image.name]}
     write_json(base.with_name(f"{base.name}_desc-brain_mask.json"), note)
     _write_transforms(base, prepared)
+
+
+def _suffix(raw: Path) -> str:
+    """Return the suffix of a prepared scan: the raw one's where its contrast is not T1's."""
+    own = image_name(raw).rpartition("_")[2]
+    return own if own in _OTHER_CONTRASTS else "T1w"
 
 
 def _write_transforms(base: Path, prepared: PreparedScan) -> None:

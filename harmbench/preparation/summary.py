@@ -87,7 +87,8 @@ def write_summary(
             pictures=pictures,
             failures=failed,
             notes=(
-                f"All sessions of a subject lie on one grid; the reference session is {reference}.",
+                f"All sessions of a subject lie on one grid; the reference session is {reference}"
+                f"{_other_references(work, reference)}.",
                 *summarize([*cohort.notes, *found]),
             ),
         )
@@ -117,6 +118,12 @@ def _people(
             raise PreparationError(f"{job.root / job.folder}: its record is missing or damaged")
         found.append((job, record["participant"]))
     return found
+
+
+def _other_references(work: Sequence[SubjectJob], reference: str) -> str:
+    """Say how many subjects have another reference, because they lack the reference scanner."""
+    others = sum(reference not in (job.reference, job.scans[job.reference].scanner) for job in work)
+    return f" (another one for {others} subjects without it)" if others else ""
 
 
 def _write_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str], out: Path) -> None:

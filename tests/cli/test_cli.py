@@ -209,7 +209,11 @@ def test_cohort_lists_scans_or_every_problem(call, make_manifest, tmp_path) -> N
     manifest = make_manifest(2)
     code, out, _ = call("cohort", "--data", manifest, "--json")
     assert code == 0
-    assert len(json.loads(out)) == 4
+    found = json.loads(out)
+    assert len(found["scans"]) == 4
+    assert [row["direction"] for row in found["directions"]] == ["A-to-B", "B-to-A"]
+    _, out, _ = call("cohort", "--data", manifest, "--scans")
+    assert "s1_B.nii.gz" in out
     (tmp_path / "scans" / "s0_A.nii.gz").write_text("x")
     code, _, err = call("cohort", "--data", manifest)
     assert code == 2

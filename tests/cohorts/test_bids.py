@@ -103,10 +103,15 @@ def test_a_brain_mask_is_found(folder: Path) -> None:
 
 
 def test_participants_problems(folder: Path) -> None:
-    (folder / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tMS\nsub-01\tMS\n")
+    (folder / "participants.tsv").write_text(
+        "participant_id\tgroup\nsub-01\tMS\nsub-01\tHC\nsub-02\tHC\n02\tHC\nsub-02\tn/a\n"
+    )
     with pytest.raises(CohortError) as caught:
         read_bids(folder)
-    assert list(caught.value.problems) == ["participants.tsv lists sub-01 twice"]
+    (problem,) = caught.value.problems
+    assert problem == (
+        "participants.tsv gives sub-01 several values of group: 'MS' (line 2) and 'HC' (line 3)"
+    )
     (folder / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tMS\n")
     with pytest.raises(CohortError) as caught:
         read_bids(folder)

@@ -18,14 +18,14 @@ selection = catalogue_of("Selection", CASES)
 
 def subjects_are(expected: set[str]):
     def look(folder: Path, out: str) -> None:
-        assert {row["subject"] for row in json.loads(out)} == expected
+        assert {row["subject"] for row in json.loads(out)["scans"]} == expected
 
     return look
 
 
 def _sessions(*expected: str):
     def look(folder: Path, out: str) -> None:
-        assert {row["session"] for row in json.loads(out)} == set(expected)
+        assert {row["session"] for row in json.loads(out)["scans"]} == set(expected)
 
     return look
 
@@ -47,12 +47,34 @@ def hyphen(study: Study) -> list[str]:
     return study.cohort("--json")
 
 
-@identity("two people whose labels are equal up to a hyphen", "refused", "sub-NYU-004")
+def _takes_no_part(folder: Path, out: str) -> None:
+    table = pd.read_csv(folder / "out" / "inputs.csv", keep_default_na=False)
+    assert set(table["subject"]) == {"sub-01", "sub-02"}
+
+
+@identity(
+    "a subject without a scan on one of the scanners: it is in no pair",
+    "noted",
+    "no scan on B (subject sub-03)",
+    result=_takes_no_part,
+)
+def lacks_a_scanner(study: Study) -> list[str]:
+    study.bids()
+    study.t1w("03", "A")
+    return study.run()
+
+
+@identity(
+    "two people whose labels are equal up to a hyphen: neither is the other",
+    "noted",
+    "sub-NYU-004",
+    result=_takes_no_part,
+)
 def hyphens(study: Study) -> list[str]:
     study.bids()
     study.t1w("NYU-003", "A")
     study.t1w("NYU-004", "B")
-    return study.cohort()
+    return study.run()
 
 
 @identity("an underscore in a subject's label", "refused", "sub-a_1")
@@ -80,6 +102,50 @@ def dot(study: Study) -> list[str]:
 )
 def one_dot(study: Study) -> list[str]:
     return study.bids(sessions=("1.5T", "3T")).cohort("--json")
+
+
+def _scanners(expected: dict[str, int]):
+    def look(folder: Path, out: str) -> None:
+        rows = json.loads(out)["scanners"]
+        assert {row["scanner"]: row["scans"] for row in rows} == expected
+
+    return look
+
+
+@identity("labels of ses- that hold the visit too", "refused", "--session-pattern")
+def visits_in_labels(study: Study) -> list[str]:
+    return study.bids(sessions=("GE1", "GE2", "PH1")).cohort()
+
+
+@identity(
+    "the same, with a pattern",
+    "accepted",
+    result=_scanners({"GE": 4, "PH": 2}),
+)
+def visits_by_pattern(study: Study) -> list[str]:
+    study.bids(0)
+    for number, subject in enumerate(("01", "02")):
+        for place, session in enumerate(("GE1", "GE2", "PH1")):
+            study.t1w(subject, session, number=2 * number + place, second=place == 2)
+    pattern = r"(?P<scanner>[A-Z]+)(?P<visit>\d)"
+    return study.cohort("--json", "--session-pattern", pattern)
+
+
+@identity(
+    "scans without a ses- label whose `acq-` tells the scanners", "refused", "--session-by acq"
+)
+def no_session(study: Study) -> list[str]:
+    study.bids(0)
+    for subject in ("01", "02"):
+        for scanner in ("ge", "ph"):
+            study.scan(f"sub-{subject}/anat/sub-{subject}_acq-{scanner}_T1w.nii.gz")
+    return study.cohort()
+
+
+@selection("scans that are excluded by a column", "accepted", result=_scanners({"A": 2, "B": 2}))
+def excluded(study: Study) -> list[str]:
+    study.bids(3).participants("participant_id\tqc\nsub-01\tok\nsub-02\tok\nsub-03\tfail\n")
+    return study.cohort("--json", "--exclude", "qc == fail")
 
 
 @identity("a file in another subject's folder", "refused", "sub-02_ses-A_T1w.nii.gz")
@@ -123,14 +189,14 @@ def same_sessions(study: Study) -> list[str]:
     return study.cohort()
 
 
-@identity("a contrast agent in some scans of a session only", "noted", "ce-gadolinium")
+@identity("a contrast agent in some scans of a session only", "noted", "scans differ in ce-")
 def contrast_agent(study: Study) -> list[str]:
     study.bids()
     (study.root / study.name("01", "B")).rename(study.path(study.name("01", "B", "ce-gadolinium_")))
     return study.cohort()
 
 
-@identity("another `acq-` for some subjects of a session", "noted", "acq-high")
+@identity("another `acq-` for some subjects of a session", "noted", "scans differ in acq-")
 def acquisitions(study: Study) -> list[str]:
     study.bids(3)
     (study.root / study.name("03", "A")).rename(study.path(study.name("03", "A", "acq-high_")))
@@ -178,14 +244,14 @@ def reconstructions(study: Study) -> list[str]:
     return study.cohort()
 
 
-@selection("several runs of a session: the first counts", "accepted")
+@selection("several runs of a session: the first counts in a run", "noted", "other-run")
 def runs(study: Study) -> list[str]:
     study.bids()
     for subject in ("01", "02"):
         here = study.root / study.name(subject, "B")
         here.rename(here.with_name(here.name.replace("_T1w", "_run-1_T1w")))
         study.t1w(subject, "B", "run-2_", second=True)
-    return study.cohort()
+    return study.run()
 
 
 def _masks_are_of_run(folder: Path, out: str) -> None:
@@ -196,7 +262,10 @@ def _masks_are_of_run(folder: Path, out: str) -> None:
 
 
 @selection(
-    "a mask for each run: the one of the scan's own run", "accepted", result=_masks_are_of_run
+    "a mask for each run: the one of the scan's own run",
+    "noted",
+    "other-run",
+    result=_masks_are_of_run,
 )
 def masks_of_runs(study: Study) -> list[str]:
     study.bids()

@@ -28,7 +28,7 @@ def _all(study: Study, change, **options) -> Study:
 
 
 def _whole_brains(folder: Path, out: str) -> None:
-    rows = json.loads(out)
+    rows = json.loads(out)["scans"]
     brain = tissue(1)[0] > 0
     expected = brain.sum() * 8 / 1000
     for row in rows:

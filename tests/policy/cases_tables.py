@@ -16,14 +16,14 @@ BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 def _groups(expected: dict[str, str]):
     def look(folder: Path, out: str) -> None:
-        assert {row["subject"]: row["group"] for row in json.loads(out)} == expected
+        assert {row["subject"]: row["group"] for row in json.loads(out)["scans"]} == expected
 
     return look
 
 
 def _sessions(*expected: str):
     def look(folder: Path, out: str) -> None:
-        assert {row["session"] for row in json.loads(out)} == set(expected)
+        assert {row["session"] for row in json.loads(out)["scans"]} == set(expected)
 
     return look
 
@@ -74,6 +74,18 @@ def trailing_tab(study: Study) -> list[str]:
 def bare_ids(study: Study) -> list[str]:
     study.bids().participants(LISTED.replace("sub-", ""))
     return study.cohort("--json")
+
+
+@table("several rows for a subject that agree", "accepted", result=_groups(TWO))
+def several_rows(study: Study) -> list[str]:
+    study.bids().participants(f"{LISTED}sub-01\tHC\nsub-02\tn/a\n")
+    return study.cohort("--json")
+
+
+@table("several rows for a subject with two groups", "refused", "'HC' (line 2) and 'MS' (line 4)")
+def rows_that_differ(study: Study) -> list[str]:
+    study.bids().participants(f"{LISTED}sub-01\tMS\n")
+    return study.cohort()
 
 
 @table("groups in a column `Group` or `diagnosis`", "noted", "data.bids.group_column")

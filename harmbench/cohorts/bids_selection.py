@@ -1,0 +1,96 @@
+"""Which files of a BIDS folder may be the scans: suffix, entities, filter file, exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmbench.cohorts.bids_choice import matching
+from harmbench.cohorts.bids_filter import BidsFilter, read_filter
+from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing
+from harmbench.cohorts.bids_sessions import PREPARED
+from harmbench.cohorts.bids_settings import BidsSettings
+from harmbench.cohorts.bids_tables import StudyTables
+from harmbench.cohorts.exclusion import exclude_by_condition, exclude_by_list
+from harmbench.cohorts.left_out import LeftOut
+from harmbench.errors import CohortError, suggest
+from harmbench.notes import Note
+
+__all__ = ["Selection", "select"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The files that may be scans.
+
+    Attributes:
+        suffix: of the scans.
+        found: those that fit suffix, entities and filter.
+        files: those among them that are not excluded.
+        left_out: those that are.
+        notes: what was assumed.
+    """
+
+    suffix: str
+    found: tuple[BidsFile, ...]
+    files: tuple[BidsFile, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[Note, ...]
+
+
+def select(
+    folder: Path, listing: Listing, settings: BidsSettings, tables: StudyTables
+) -> Selection:
+    """Select files by suffix, entities and filter file, then take out what is excluded.
+
+    Raises:
+        CohortError: no scan is left (says what there is), or a setting names an entity or column
+            that nothing has.
+    """
+    chosen = BidsFilter((), {})
+    if settings.filter_file is not None:
+        chosen = read_filter(settings.filter_file, settings.suffix)
+    suffixes = chosen.suffix or (settings.suffix,)
+    suffixed = [file for file in listing.files if file.suffix in suffixes]
+    wanted = settings.wanted()
+    known = {entity for file in suffixed for entity in file.entities}
+    unknown = [entity for entity in wanted if entity not in {*known, *ENTITIES.values()}]
+    if unknown:
+        raise CohortError(f"data.bids.entities.{unknown[0]}: {suggest(unknown[0], known)}")
+    prepared = any(file.entities.get("desc") == PREPARED for file in suffixed)
+    if prepared and "desc" not in {*wanted, *chosen.wanted}:
+        wanted["desc"] = PREPARED
+    fitting, notes = matching([file for file in suffixed if chosen.fits(file)], wanted)
+    if not fitting:
+        asked = [f"suffix {' or '.join(suffixes)}"]
+        asked += [f"{k} {v or 'absent'}" for k, v in wanted.items()]
+        asked += [f"what {settings.filter_file} wants"] if settings.filter_file else []
+        raise _nothing_fits(folder, listing, suffixed, asked, settings.suffix, wanted)
+    files, left_out = exclude_by_condition(fitting, settings.exclude, tables)
+    if settings.exclude_list is not None:
+        files, listed, odd = exclude_by_list(files, settings.exclude_list, folder)
+        left_out += listed
+        notes += odd
+    if not files:
+        raise CohortError(f"{folder}: all {len(fitting)} scans are excluded")
+    return Selection(suffixes[0], tuple(fitting), tuple(files), tuple(left_out), tuple(notes))
+
+
+def _nothing_fits(
+    folder: Path,
+    listing: Listing,
+    suffixed: Sequence[BidsFile],
+    asked: Sequence[str],
+    suffix: str,
+    wanted: dict[str, str | None],
+) -> CohortError:
+    there = {file.suffix for file in listing.files}
+    there |= {f"{key}-{v}" for f in suffixed for key, v in f.entities.items() if key in wanted}
+    odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
+    return CohortError(
+        f"{folder}: no scan with {', '.join(asked)}; "
+        + (suggest(suffix, there) if there else "there is no image with a name of BIDS")
+        + (f"; {len(odd)} images are not understood:" if odd else ""),
+        odd,
+    )

@@ -1,0 +1,162 @@
+"""The tables of a BIDS folder: participants.tsv, sessions.tsv and scans.tsv, looked up by scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from harmbench.cohorts.bids_names import BidsFile
+from harmbench.errors import CohortError, suggest
+from harmbench.files.text import label_text, read_table
+from harmbench.notes import Note
+
+__all__ = ["MISSING", "TABLES", "StudyTables", "TableRow"]
+
+TABLES: Final = ("scans.tsv", "sessions.tsv", "participants.tsv")
+"""The nearest to a scan first: where several have a column, the first one counts."""
+
+MISSING: Final = frozenset({"", "n/a", "N/A", "na", "NA"})
+"""Texts that say that there is no value."""
+
+_SUBJECT, _SESSION, _FILE = "participant_id", "session_id", "filename"
+_TIMES = ("acq_time", "session_date", "date", "acq_date", "scan_date")
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row of a table, with its place for messages."""
+
+    path: Path
+    line: int
+    values: Mapping[str, str]
+
+
+class StudyTables:
+    """The tables of one data set.
+
+    A damaged sessions.tsv or scans.tsv is an error only where one of its columns is asked for.
+
+    Attributes:
+        notes: what was assumed about sessions.tsv and scans.tsv.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.notes: list[Note] = []
+        self._damaged: dict[str, str] = {}
+        self._rows: dict[str, dict[str, list[TableRow]]] = {name: {} for name in TABLES}
+        self._columns: dict[str, dict[str, None]] = {name: {} for name in TABLES}
+        self._read("participants.tsv", [root / "participants.tsv"])
+        sessions = [root / "sessions.tsv", *sorted(root.glob("sub-*/sub-*_sessions.tsv"))]
+        self._read("sessions.tsv", sessions)
+        scans = [*root.glob("sub-*/sub-*_scans.tsv"), *root.glob("sub-*/ses-*/*_scans.tsv")]
+        self._read("scans.tsv", [root / "scans.tsv", *sorted(scans)])
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """Return the columns of all files of one table."""
+        return tuple(self._columns[table])
+
+    def all_columns(self) -> tuple[str, ...]:
+        """Return the columns of all tables, each once."""
+        return tuple(dict.fromkeys(c for name in TABLES for c in self._columns[name]))
+
+    def value(self, file: BidsFile, table: str, column: str) -> str | None:
+        """Return a scan's value in a column; `None` where it has none.
+
+        Raises:
+            CohortError: the table is damaged or has no such column, or several rows of the scan
+                disagree (names both values).
+        """
+        if table in self._damaged:
+            raise CohortError(self._damaged[table])
+        if column not in self._columns[table]:
+            there = self._columns[table]
+            why = suggest(column, there) if there else f"the data set has no {table}"
+            raise CohortError(f"{table} has no column '{column}'; {why}")
+        found: dict[str, TableRow] = {}
+        for row in self._rows_of(file, table):
+            text = row.values.get(column, "")
+            if text not in MISSING:
+                found.setdefault(text, row)
+        if len(found) > 1:
+            (one, first), (two, second), *_ = found.items()
+            raise CohortError(
+                f"{file.subject} has two values of {column}: '{one}' ({first.path.name}, line "
+                f"{first.line}) and '{two}' ({second.path.name}, line {second.line})"
+            )
+        return next(iter(found), None)
+
+    def any_value(self, file: BidsFile, column: str) -> str | None:
+        """Return a scan's value in the first table that has the column and a value for the scan.
+
+        Raises:
+            CohortError: several rows of the scan disagree.
+        """
+        for table in TABLES:
+            if column in self._columns[table]:
+                found = self.value(file, table, column)
+                if found is not None:
+                    return found
+        return None
+
+    def when(self, file: BidsFile) -> str:
+        """Return the date or time of a scan; empty where no table has one."""
+        for column in _TIMES:
+            try:
+                found = self.any_value(file, column)
+            except CohortError:
+                continue
+            if found:
+                return found
+        return ""
+
+    def _rows_of(self, file: BidsFile, table: str) -> Iterable[TableRow]:
+        rows = self._rows[table]
+        if table == "scans.tsv":
+            own = rows.get(label_text(str(file.path.relative_to(self.root))), [])
+            return own or rows.get(label_text(file.path.name), [])
+        if file.session and (own := rows.get(f"{file.subject} {file.session}", [])):
+            return own
+        return rows.get(file.subject, [])
+
+    def _read(self, name: str, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if not path.is_file():
+                continue
+            try:
+                table = read_table(path, "\t")
+            except CohortError as error:
+                if name == "participants.tsv":  # it is read, and checked, for the groups too
+                    raise
+                self._damaged.setdefault(name, str(error))
+                reason = str(error).removeprefix(f"{path}: ").splitlines()[0]
+                self.notes.append(Note("table-unreadable", f"{reason}; it is not used", str(path)))
+                continue
+            if name != "participants.tsv":
+                self.notes += table.notes
+            self._columns[name] |= dict.fromkeys(table.columns)
+            for row in table.rows:
+                key = self._key(name, path, row.values)
+                if key:
+                    found = TableRow(path, row.line, row.values)
+                    self._rows[name].setdefault(key, []).append(found)
+                    if name != "scans.tsv" and " " in key:
+                        self._rows[name].setdefault(key.split(" ")[0], []).append(found)
+
+    def _key(self, name: str, path: Path, values: Mapping[str, str]) -> str:
+        """Say whose row it is: a file's path below the root, `sub-X`, or `sub-X Y` (session Y)."""
+        if name == "scans.tsv":
+            file = label_text(values.get(_FILE, "")).removeprefix("./")
+            if not file:
+                return ""
+            below = label_text(str(path.parent.relative_to(self.root)))
+            return str(Path(below, file))
+        own = label_text(path.name.split("_")[0]) if path.name.startswith("sub-") else ""
+        subject = label_text(values.get(_SUBJECT, "")) or own
+        if not subject:
+            return ""
+        subject = f"sub-{subject.removeprefix('sub-')}"
+        session = label_text(values.get(_SESSION, "")).removeprefix("ses-")
+        return f"{subject} {session}" if session not in MISSING else subject
