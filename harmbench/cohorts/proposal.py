@@ -164,7 +164,8 @@ def _devices_again(evidence: Evidence) -> bool:
     sessions: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for file in evidence.files:
         device = [evidence.fields[file.path].get(name, "") for name in names]
-        sessions[(file.subject, *device)].add(file.session)
+        key = (file.subject, *device)
+        sessions[key].add(file.session)
     return bool(strong) and any(len(own) > 1 for own in sessions.values())
 
 
