@@ -169,7 +169,7 @@ def _in(unit: int, factor: float):
 
 
 def _of_2_mm(folder: Path, out: str) -> None:
-    assert {row["spacing_mm"] for row in json.loads(out)} == {"2x2x2"}
+    assert {row["spacing_mm"] for row in json.loads(out)["scans"]} == {"2x2x2"}
 
 
 @geometry("voxels in metres, without a unit", "noted", "metres are assumed", result=_of_2_mm)
@@ -206,7 +206,7 @@ def _edited(study: Study, place: int, content: bytes) -> list[str]:
 
 
 def _read_right(folder: Path, out: str) -> None:
-    means = {row["subject"] + row["session"]: row["mean"] for row in json.loads(out)}
+    means = {row["subject"] + row["session"]: row["mean"] for row in json.loads(out)["scans"]}
     data, _ = tissue(1)
     assert means["1A"] == pytest.approx(data[data > 0].mean(), rel=1e-5)
 
