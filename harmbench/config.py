@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
+from harmbench.cohorts import paths
 from harmbench.cohorts.data import DataSettings
 from harmbench.discovery import available_methods, load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, suggest
@@ -41,7 +42,6 @@ __all__ = [
 DEFAULT_FOLDS = 4
 """Number of folds where none is asked for, as in the paper."""
 
-_BIDS_PATHS = ("filter_file", "exclude_list")
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
 
 
@@ -188,21 +188,10 @@ def _values(
     """Put together plain values from a file, overrides and changes, in this order."""
     values: dict[str, Any] = _read_yaml(path) if path is not None else {}
     if path is not None:
-        _from_folder(values.get("data"), ("path",), path.parent)
+        paths.from_folder(values.get("data"), path.parent)
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
         _put(values, name, value)
     return values
-
-
-def _from_folder(data: object, names: Sequence[str], folder: Path) -> None:
-    """Make relative paths of a file's data settings relative to its folder, in place."""
-    if not isinstance(data, dict):
-        return
-    for name in names:
-        if data.get(name):
-            data[name] = folder / str(data[name])
-    if names == ("path",):
-        _from_folder(data.get("bids"), _BIDS_PATHS, folder)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -290,12 +279,7 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
 
 def with_absolute_paths(experiment: Experiment) -> Experiment:
     """Return the experiment with absolute paths: of its scans, of methods and of the segmenter."""
-    data, scoring = experiment.data, experiment.scoring
-    if data.path is not None:
-        data = data.model_copy(update={"path": data.path.expanduser().absolute()})
-    own = {"filter_file": data.bids.filter_file, "exclude_list": data.bids.exclude_list}
-    files = {name: file.expanduser().absolute() for name, file in own.items() if file is not None}
-    data = data.model_copy(update={"bids": data.bids.model_copy(update=files)})
+    data, scoring = paths.with_absolute_paths(experiment.data), experiment.scoring
     segmenter = str(Reference.parse(scoring.segmenter).absolute())
     scoring = scoring.model_copy(update={"segmenter": segmenter})
     methods = {label: _with_absolute_path(values) for label, values in experiment.methods.items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harmbench.cli.console import print_json, say, say_notes, show_table
+from harmbench.cli.console import say, say_notes, show_table
+from harmbench.cli.inspection import show_cohort
 from harmbench.cli.options import (
     Acquisition,
     Config,
@@ -70,12 +69,7 @@ def cohort(
 
     - `harmbench cohort --data bids/ --session-by ManufacturersModelName,SoftwareVersions`
     """
-    from harmbench.cohorts.data import check_scans, read_cohort
-    from harmbench.cohorts.overview import overview, overview_lines
-    from harmbench.cohorts.proposal import UnclearScannersError
     from harmbench.config import load_experiment
-    from harmbench.notes import to_records
-    from harmbench.progress import Display
 
     changes = {
         "data.path": data,
@@ -94,24 +88,7 @@ def cohort(
         ),
     }
     settings = load_experiment(config_path(config), overrides or (), given(changes)).data
-    try:
-        with Display("cohort", 1) as display:
-            found = read_cohort(settings, display, os.cpu_count() or 1, out)
-    except UnclearScannersError as error:
-        if as_json:
-            print_json({"proposal": asdict(error.proposal)})
-        raise
-    counts = overview(found)
-    if not as_json:
-        # Before the scans are read: what there is helps to understand what is wrong with them.
-        print("\n".join(overview_lines(counts)))
-    with Display("validate", len(found.subjects)) as display:
-        rows, notes = check_scans(found, settings, display)
-    say_notes(notes)
-    if as_json:
-        print_json({**counts, "notes": to_records(notes), "scans": rows})
-    elif scans:
-        show_table(rows, as_json=False)
+    show_cohort(settings, out, scans=scans, as_json=as_json)
 
 
 # Long: its options are its arguments, one a line.

@@ -17,6 +17,7 @@ from harmbench.cohorts.bids_choice import (
     mask_of,
     unused_masks,
 )
+from harmbench.cohorts.bids_groups import groups_of
 from harmbench.cohorts.bids_names import BidsFile, Listing, Unknown, list_images
 from harmbench.cohorts.bids_selection import select
 from harmbench.cohorts.bids_sessions import PREPARED, Identity, identify
@@ -24,13 +25,7 @@ from harmbench.cohorts.bids_settings import BidsSettings, short_name
 from harmbench.cohorts.bids_tables import StudyTables
 from harmbench.cohorts.left_out import LeftOut, grouped
 from harmbench.cohorts.masks import missing_masks
-from harmbench.cohorts.participants import (
-    EVERYBODY,
-    Participants,
-    other_tables,
-    read_participants,
-    similar_groups,
-)
+from harmbench.cohorts.participants import Participants, read_participants
 from harmbench.cohorts.proposal import require_clear_scanners
 from harmbench.errors import CohortError
 from harmbench.files.sidecars import field_text, odd_sidecars, sidecar_fields, simulated_among
@@ -81,25 +76,16 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     left_out = [*selection.left_out, *identified.left_out, *lost, *others]
     notes += identified.notes
     notes += _strangers(listing, selection.suffix, selection.found, problems)
-    members = {own.subject: dict[str, None]() for own, _ in chosen.values()}
-    for own, file in chosen.values():
-        members[own.subject][file.subject] = None
-    groups, found = _groups(people, listing, members, left_out, problems)
+    groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += found
-    notes += similar_groups(groups.values())
-    notes += other_tables(folder) if people is None else []
     scans, found = _scans(chosen, files, listing, tables, problems)
     notes += found
     if not scans and not problems:
-        problems = [
-            f"{group.count} scans are left out: {group.reason} (the first: {group.where[0]})"
-            for group in grouped(left_out)
-        ] or ["there is no scan"]
+        problems = _why_nothing(left_out)
     if problems:
         raise CohortError(f"{folder} cannot be used:", problems)
     paths = [scan.path for scan in scans.values()]
     simulated, partly = simulated_among(paths)
-    notes += (*partly, *odd_sidecars(paths), *_mixed(chosen, settings))
     title = str(described.get("Name") or folder.name)
     return Cohort(
         name="bids",
@@ -112,9 +98,16 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         citation=_citation(described),
         title=title,
         preparation=preparation.get("settings") if isinstance(preparation, Mapping) else None,
-        notes=tuple(notes),
+        notes=(*notes, *partly, *odd_sidecars(paths), *_mixed(chosen, settings)),
         left_out=tuple(left_out),
     )
+
+
+def _why_nothing(left_out: Iterable[LeftOut]) -> list[str]:
+    return [
+        f"{group.count} scans are left out: {group.reason} (the first: {group.where[0]})"
+        for group in grouped(left_out)
+    ] or ["there is no scan"]
 
 
 def _described(folder: Path) -> tuple[dict[str, Any], list[Note]]:
@@ -171,49 +164,6 @@ def _named(path: Path) -> set[tuple[str, str]]:
 def _stem(suffix: str) -> str:
     """`t1` of `T1w`, `T1W` and `t1`."""
     return suffix.casefold().removesuffix("w")
-
-
-def _groups(
-    people: Participants | None,
-    listing: Listing,
-    members: Mapping[str, Iterable[str]],
-    left_out: Sequence[LeftOut],
-    problems: list[str],
-) -> tuple[dict[str, str], list[Note]]:
-    """Return each subject's group, and notes on those who have no scan.
-
-    Args:
-        people: participants.tsv.
-        listing: the folder.
-        members: subject to the sub- labels that it stands under.
-        left_out: scans that are not used for a reason that is given elsewhere.
-        problems: gets a line for each subject that is not listed, or has two groups.
-    """
-    used = {label for labels in members.values() for label in labels}
-    told = {item.where.split("_")[0] for item in left_out}
-    lost = [s for s in listing.subjects if s not in used]
-    text = "no scan of it fits"
-    notes = [Note("subject-without-scan", text, f"subject {s}") for s in lost if s not in told]
-    subjects = sorted(members)
-    if people is None:
-        return dict.fromkeys(subjects, EVERYBODY), notes
-    text = "listed in participants.tsv, has no folder"
-    absent = [s for s in people.groups if s not in listing.subjects]
-    notes += [Note("participant-without-scan", text, f"subject {s}") for s in absent]
-    if people.grouped:
-        problems += [
-            f"participants.tsv does not list {s}" for s in sorted(used) if s not in people.groups
-        ]
-        problems += [people.twice[s] for s in sorted(used) if s in people.twice]
-    notes += [n for n in people.notes if n.where.removeprefix("subject ") not in {*absent, *lost}]
-    groups = {}
-    for subject in subjects:
-        own = {people.groups.get(label, EVERYBODY): label for label in members[subject]}
-        groups[subject] = next(iter(own))
-        if len(own) > 1:
-            each = " and ".join(f"'{group}' ({label})" for group, label in own.items())
-            problems.append(f"subject {subject} has two groups in participants.tsv: {each}")
-    return groups, notes
 
 
 def _scans(

@@ -1,0 +1,53 @@
+"""What `harmbench cohort` prints."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harmbench.cli.console import print_json, say_notes, show_table
+
+if TYPE_CHECKING:
+    from harmbench.cohorts.data import DataSettings
+
+__all__ = ["show_cohort"]
+
+
+def show_cohort(data: DataSettings, out: Path | None, *, scans: bool, as_json: bool) -> None:
+    """Print a cohort's scanners, pairs and what is left out, then check every scan.
+
+    Args:
+        data: which scans.
+        out: folder of a simulated cohort.
+        scans: list every scan too.
+        as_json: print one JSON object; where scanners are not clear, it holds the proposal.
+
+    Raises:
+        CohortError: lists every problem.
+    """
+    from harmbench.cohorts.data import check_scans, read_cohort
+    from harmbench.cohorts.overview import overview, overview_lines
+    from harmbench.cohorts.proposal import UnclearScannersError
+    from harmbench.notes import to_records
+    from harmbench.progress import Display
+
+    try:
+        with Display("cohort", 1) as display:
+            found = read_cohort(data, display, os.cpu_count() or 1, out)
+    except UnclearScannersError as error:
+        if as_json:
+            print_json({"proposal": asdict(error.proposal)})
+        raise
+    counts = overview(found)
+    if not as_json:
+        # Before the scans are read: what there is helps to understand what is wrong with them.
+        print("\n".join(overview_lines(counts)))
+    with Display("validate", len(found.subjects)) as display:
+        rows, notes = check_scans(found, data, display)
+    say_notes(notes)
+    if as_json:
+        print_json({**counts, "notes": to_records(notes), "scans": rows})
+    elif scans:
+        show_table(rows, as_json=False)

@@ -1,0 +1,72 @@
+"""The group of each subject of a BIDS folder, where one person may have several sub- labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harmbench.cohorts.bids_names import BidsFile, Listing
+from harmbench.cohorts.bids_sessions import Identity
+from harmbench.cohorts.left_out import LeftOut
+from harmbench.cohorts.participants import EVERYBODY, Participants, other_tables, similar_groups
+from harmbench.notes import Note
+
+__all__ = ["groups_of"]
+
+Key = tuple[str, str]
+"""Subject and session."""
+
+
+def groups_of(
+    folder: Path,
+    people: Participants | None,
+    listing: Listing,
+    chosen: Mapping[Key, tuple[Identity, BidsFile]],
+    left_out: Sequence[LeftOut],
+    problems: list[str],
+) -> tuple[dict[str, str], list[Note]]:
+    """Return each subject's group, and notes on those who have no scan.
+
+    Args:
+        folder: root of the data set.
+        people: participants.tsv; `None` where there is none.
+        listing: the folder.
+        chosen: the scans, by (subject, session).
+        left_out: scans that are not used for a reason that is given elsewhere.
+        problems: gets a line for each subject that is not listed, or has two groups.
+    """
+    members = _members(chosen)
+    used = {label for labels in members.values() for label in labels}
+    told = {item.where.split("_")[0] for item in left_out}
+    lost = [s for s in listing.subjects if s not in used]
+    text = "no scan of it fits"
+    notes = [Note("subject-without-scan", text, f"subject {s}") for s in lost if s not in told]
+    subjects = sorted(members)
+    if people is None:
+        return dict.fromkeys(subjects, EVERYBODY), [*notes, *other_tables(folder)]
+    text = "listed in participants.tsv, has no folder"
+    absent = [s for s in people.groups if s not in listing.subjects]
+    notes += [Note("participant-without-scan", text, f"subject {s}") for s in absent]
+    if people.grouped:
+        problems += [
+            f"participants.tsv does not list {s}" for s in sorted(used) if s not in people.groups
+        ]
+        problems += [people.twice[s] for s in sorted(used) if s in people.twice]
+    notes += [n for n in people.notes if n.where.removeprefix("subject ") not in {*absent, *lost}]
+    groups = {}
+    for subject in subjects:
+        own = {people.groups.get(label, EVERYBODY): label for label in members[subject]}
+        groups[subject] = next(iter(own))
+        if len(own) > 1:
+            each = " and ".join(f"'{group}' ({label})" for group, label in own.items())
+            problems.append(f"subject {subject} has two groups in participants.tsv: {each}")
+    return groups, [*notes, *similar_groups(groups.values())]
+
+
+def _members(chosen: Mapping[Key, tuple[Identity, BidsFile]]) -> dict[str, dict[str, None]]:
+    """Return the sub- labels that each subject stands under."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for own, file in chosen.values():
+        found[own.subject][file.subject] = None
+    return found
