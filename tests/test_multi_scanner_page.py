@@ -21,8 +21,10 @@ COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.splitlines()
 @pytest.mark.skipif(not LAYOUTS.is_dir(), reason="the layouts of ../shared/data are not here")
 def test_commands_on_the_study(call, tmp_path: Path) -> None:
     root = tmp_path / "bids"
-    make = [sys.executable, LAYOUTS / "make_tree.py", LAYOUTS / "eight_scanners.json", root]
-    subprocess.run([*make, "--subjects", "8", "--only", "T1w,T2w"], check=True)
+    made = (LAYOUTS / "make_tree.py", LAYOUTS / "eight_scanners.json", root)
+    subprocess.run(
+        [sys.executable, *map(str, made), "--subjects", "8", "--only", "T1w,T2w"], check=True
+    )
     shown = [words for words in COMMANDS if words[1] == "cohort" and "bids/" in words]
     assert len(shown) == 6
     for place, (_, *words) in enumerate(shown):

@@ -35,12 +35,16 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     made: dict[tuple[str, ...], Path] = {}
 
     def lay_out(name: str, *options: str) -> Path:
-        if (name, *options) not in made:
+        key = (name, *options)
+        if key not in made:
             root = tmp_path_factory.mktemp("layouts") / name
-            command = [sys.executable, LAYOUTS / "make_tree.py", LAYOUTS / f"{name}.json", root]
+            command = [
+                sys.executable,
+                *map(str, (LAYOUTS / "make_tree.py", LAYOUTS / f"{name}.json", root)),
+            ]
             subprocess.run([*command, *options], check=True, capture_output=True)
-            made[(name, *options)] = root
-        return made[(name, *options)]
+            made[key] = root
+        return made[key]
 
     return lay_out
 
