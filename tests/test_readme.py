@@ -64,6 +64,6 @@ def test_parameter_counts_are_those_of_the_methods() -> None:
         found = re.match(r"\| \[`(\w+)`\].*\| ([\d,+ ]+) \|$", line)
         if found:
             rows[found[1]] = [int(n.replace(",", "")) for n in found[2].split(" + ")]
-    assert set(rows) == {"dm", "pgan", "deepharmony", "unet"}
+    assert set(rows) >= {"dm", "pgan", "deepharmony", "unet"}
     for name, counts in rows.items():
         assert sorted(load_method(name)().parameter_counts().values()) == sorted(counts), name
