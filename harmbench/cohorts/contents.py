@@ -46,7 +46,8 @@ def _not_fetched(path: Path) -> bool:
         if path.is_symlink() and not path.exists():
             target = os.readlink(path)  # noqa: PTH115 - as text, whatever it is
             return "annex/objects" in target.replace("\\", "/")
-        if path.stat().st_size >= HEAD_BYTES:
+        # Nothing but a file is opened: reading from a pipe would wait for ever.
+        if not path.is_file() or path.stat().st_size >= HEAD_BYTES:
             return False
         return "git-annex" in pointer(path.read_bytes(), path)
     except (OSError, ValueError, VolumeError):
