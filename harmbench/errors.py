@@ -181,6 +181,8 @@ def describe(error: Exception) -> str:
 def suggest(name: str, allowed: Iterable[str]) -> str:
     """Say which names are allowed, the nearest one first: `did you mean 'dm'? allowed: ...`."""
     names = sorted(allowed)
+    if not names:
+        return "there is nothing to choose from"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{hint}allowed: {', '.join(names)}"

@@ -184,6 +184,8 @@ def _value_of(file: BidsFile, term: str, tables: StudyTables) -> tuple[str, tupl
         return found.replace(" ", ""), ()
     fields = sidecar_fields(file.path, read=_strictly)
     if term not in fields:
+        if not fields:
+            raise _NoValueError(f"it has no sidecar with fields, so none with {term}")
         raise _NoValueError(f"its sidecar has no {term}; {suggest(term, fields)}")
     return _label(fields[term], term)
 

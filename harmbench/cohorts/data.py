@@ -17,6 +17,7 @@ from harmbench.cohorts.pairing import first_scans
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
+from harmbench.files.kinds import why_no_file
 from harmbench.notes import Note
 from harmbench.settings import Settings
 from harmbench.task import Progress
@@ -25,7 +26,6 @@ __all__ = [
     "DataSettings",
     "ScanRow",
     "check_scans",
-    "describe_cohort",
     "open_cohort",
     "read_cohort",
 ]
@@ -136,22 +136,9 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
         return read_bids(path, data.bids)
     if path.is_file():
         return read_manifest(path)
-    raise CohortError(f"{path}: no such file or folder; data is a manifest (.csv) or a BIDS folder")
-
-
-def describe_cohort(
-    data: DataSettings, folder: Path | None = None, progress: Progress | None = None
-) -> tuple[list[ScanRow], tuple[Note, ...]]:
-    """Read and check a cohort, and describe its scans.
-
-    Returns:
-        One row per scan, and the notes on the scans.
-
-    Raises:
-        CohortError: lists every problem.
-    """
-    cohort = read_cohort(data, progress, os.cpu_count() or 1, folder)
-    return check_scans(cohort, data, progress)
+    there = path.is_symlink() or path.exists()
+    problem = why_no_file(path) if there else "no such file or folder"
+    raise CohortError(f"{path}: {problem}; data is a manifest (.csv) or a BIDS folder")
 
 
 def check_scans(

@@ -1,10 +1,11 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from harmbench.cohorts.bids import BidsSettings, read_bids
-from harmbench.cohorts.data import DataSettings, describe_cohort, open_cohort
+from harmbench.cohorts.data import DataSettings, check_scans, open_cohort, read_cohort
 from harmbench.contract import tiny_pairs
 from harmbench.errors import CohortError
 from harmbench.volume import write
@@ -132,10 +133,27 @@ def test_opening_by_path(folder: Path, make_manifest, tmp_path: Path) -> None:
     assert open_cohort(DataSettings(path=make_manifest(2))).name == "manifest"
     with pytest.raises(CohortError, match="no such file or folder"):
         open_cohort(DataSettings(path=tmp_path / "none"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CohortError, match=r"pipe: not a regular file .* a manifest \(.csv\)"):
+        open_cohort(DataSettings(path=tmp_path / "pipe"))
+    (tmp_path / "link").symlink_to(".git/annex/objects/x")
+    with pytest.raises(CohortError, match="link: a link into git-annex"):
+        open_cohort(DataSettings(path=tmp_path / "link"))
+
+
+def test_a_field_is_asked_of_scans_without_sidecars(folder: Path) -> None:
+    settings = BidsSettings(session_by="MagneticFieldStrength")
+    for sidecar in folder.rglob("*.json"):
+        if sidecar.name != "dataset_description.json":
+            sidecar.unlink()
+    with pytest.raises(CohortError) as caught:
+        read_bids(folder, settings)
+    assert "it has no sidecar with fields, so none with MagneticFieldStrength" in str(caught.value)
 
 
 def test_describing(folder: Path) -> None:
-    rows, _ = describe_cohort(DataSettings(path=folder))
+    data = DataSettings(path=folder)
+    rows, _ = check_scans(read_cohort(data), data)
     assert next((r["subject"], r["session"], r["group"]) for r in rows) == ("sub-01", "a", "MS")
     assert {r["shape"] for r in rows} == {"16x24x20"}
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from policy import Study
 
-from harmbench.cohorts.data import DataSettings, describe_cohort
+from harmbench.cohorts.data import DataSettings, check_scans, read_cohort
 from harmbench.errors import HarmbenchError
 
 tried = settings(
@@ -53,7 +53,7 @@ def _read(path: Path, **bids: object) -> None:
     """Read and check a cohort; any error is harmbench's own and names a file or folder of it."""
     data = DataSettings.model_validate({"path": path, "rescale": "percentile", "bids": bids})
     try:
-        describe_cohort(data)
+        check_scans(read_cohort(data), data)
     except HarmbenchError as error:
         root = path if path.is_dir() else path.parent
         assert str(root) in str(error)

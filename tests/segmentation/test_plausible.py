@@ -58,7 +58,8 @@ def test_coarse_volumes_pass(factor: int) -> None:
         *[n for _ in "xyz" for n in (side // factor, factor)]
     )
     coarse = Volume(blocks.mean(axis=(1, 3, 5)), np.diag([factor, factor, factor, 1.0]))
-    segment(make_segmenter("hmrf"), coarse)
+    labels = segment(make_segmenter("hmrf"), coarse)
+    assert set(np.unique(labels.data)) == {0, 1, 2, 3}
 
 
 def test_lesions_and_low_contrast_pass() -> None:
