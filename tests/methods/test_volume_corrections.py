@@ -1,0 +1,166 @@
+"""Corrections of tissue volumes: values derived on paper, peers, and no leakage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.odr import ODR, Model, RealData
+
+from harmbench.errors import MethodError
+from harmbench.methods.volume_combat import VolumeCombat
+from harmbench.methods.volume_linear import VolumeLinear, VolumeLinearSettings, deming
+from harmbench.methods.volume_offset import VolumeOffset
+from harmbench.methods.volume_ratio import VolumeRatio
+from harmbench.volume_correction import VolumeCorrection
+
+ALL = [VolumeOffset, VolumeRatio, VolumeLinear, VolumeCombat]
+
+
+def _pairs(subjects: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """True volumes of three tissues, measured on two scanners with errors of their own."""
+    random = np.random.default_rng(seed)
+    true = random.normal([3e5, 6e5, 5e5], [4e4, 5e4, 4e4], (subjects, 3))
+    source = true + random.normal(0, 3e3, true.shape)
+    target = 1.2 * true - 4e3 + random.normal(0, 3e3, true.shape)
+    return source, target
+
+
+def test_an_offset_on_paper() -> None:
+    method = VolumeOffset()
+    # Differences are 2, 4, 6 in the first tissue and -1, -1, -4 in the second.
+    method.fit(
+        np.array([[10.0, 9.0], [20.0, 8.0], [30.0, 7.0]]),
+        np.array([[12.0, 8.0], [24.0, 7.0], [36.0, 3.0]]),
+    )
+    np.testing.assert_allclose(method.correct(np.array([[40.0, 1.0]])), [[44.0, 0.0]])
+
+
+def test_a_ratio_on_paper() -> None:
+    method = VolumeRatio()
+    # 12 + 24 + 36 to 10 + 20 + 30, not the mean of three ratios.
+    method.fit(np.array([[10.0], [20.0], [30.0]]), np.array([[12.0], [24.0], [45.0]]))
+    np.testing.assert_allclose(method.correct(np.array([[50.0]])), [[50.0 * 81 / 60]])
+
+
+def test_a_line_on_paper() -> None:
+    # Through (0, 1), (1, 3), (2, 5): no error at all.
+    slope, intercept = deming(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))
+    assert (slope, intercept) == pytest.approx((2, 1))
+    # Sxx 2, Syy 2, Sxy 1: equal errors give the diagonal.
+    slope, _ = deming(np.array([-1.0, 0.0, 1.0]), np.array([-1.0, 1.0, 0.0]))
+    assert slope == pytest.approx(1)
+    # Without correlation, the mean difference.
+    assert deming(np.array([0.0, 1, 2]), np.array([7.0, 7, 7])) == (1.0, 6.0)
+
+
+@pytest.mark.parametrize("error_ratio", [0.5, 1.0, 2.0])
+def test_a_line_is_that_of_orthogonal_distance_regression(error_ratio: float) -> None:
+    source, target = _pairs()
+    for x, y in zip(source.T / 1e5, target.T / 1e5, strict=True):
+        data = RealData(x, y, sx=np.ones_like(x), sy=np.full_like(y, np.sqrt(error_ratio)))
+        peer = ODR(data, Model(lambda beta, x: beta[0] * x + beta[1]), beta0=[1.0, 0.0]).run().beta
+        np.testing.assert_allclose(deming(x, y, error_ratio), peer, rtol=1e-5, atol=1e-5)
+
+
+def test_a_line_does_not_shrink_where_least_squares_does() -> None:
+    random = np.random.default_rng(1)
+    true = random.normal(0, 1, 20000)
+    x, y = true + random.normal(0, 0.7, true.size), true + random.normal(0, 0.7, true.size)
+    assert stats.linregress(x, y).slope < 0.75
+    assert deming(x, y)[0] == pytest.approx(1, abs=0.03)
+
+
+def test_combat_to_a_reference_leaves_the_source_like_it() -> None:
+    source, target = _pairs(200)
+    method = VolumeCombat()
+    method.fit(source, target)
+    corrected = method.correct(source)
+    np.testing.assert_allclose(corrected.mean(axis=0), target.mean(axis=0), rtol=2e-3)
+    np.testing.assert_allclose(corrected.std(axis=0), target.std(axis=0), rtol=2e-2)
+
+
+def test_combat_is_the_library_s() -> None:
+    from combatlearn import ComBat
+
+    source, target = _pairs(30)
+    batch = pd.Series(["a"] * 30 + ["b"] * 30)
+    ages = list(np.random.default_rng(2).uniform(20, 70, 30))
+    peer = ComBat(
+        batch,
+        continuous_covariates=pd.DataFrame({"age": ages * 2}),
+        method="fortin",
+        reference_batch="b",
+    ).fit_transform(np.concatenate([source, target]))
+    method = VolumeCombat()
+    method.fit(source, target, {"age": ages})
+    np.testing.assert_allclose(method.correct(source, {"age": ages}), np.asarray(peer)[:30])
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_errors_of_a_known_change_of_scanner_become_small(kind: type[VolumeCorrection]) -> None:
+    source, target = _pairs(40)
+    method = kind()
+    method.fit(source[:30], target[:30])
+    before = np.abs(source[30:] - target[30:]).mean(axis=0)
+    after = np.abs(method.correct(source[30:]) - target[30:]).mean(axis=0)
+    assert (after < 0.5 * before).all()
+
+
+@pytest.mark.parametrize("kind", ALL)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), factor=st.floats(0.1, 10))
+def test_a_test_subject_s_other_scan_changes_nothing(
+    kind: type[VolumeCorrection], seed: int, factor: float
+) -> None:
+    source, target = _pairs(12, seed)
+    found = []
+    for scale in (1.0, factor):
+        own = target.copy()
+        own[8:] *= scale
+        method = kind()
+        method.fit(source[:8], own[:8])
+        found.append(method.correct(source[8:]))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_each_subject_is_corrected_alone(kind: type[VolumeCorrection]) -> None:
+    source, target = _pairs(12)
+    method = kind()
+    method.fit(source[:8], target[:8])
+    alone = np.concatenate([method.correct(source[i : i + 1]) for i in range(8, 12)])
+    np.testing.assert_allclose(method.correct(source[8:]), alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_bad_volumes_are_refused(kind: type[VolumeCorrection]) -> None:
+    source, target = _pairs(6)
+    method = kind()
+    with pytest.raises(MethodError, match="before fit"):
+        method.correct(source)
+    for one, two, message in (
+        (source[0], target, r"expected the shape \(subjects, tissues\), got \(3,\)"),
+        (source, target[:, :2], "target volumes: expected 3 tissues, got 2"),
+        (source, target[:4], "6 subjects with source volumes and 4 with target volumes"),
+        (np.where(source > 0, np.nan, 0), target, "source volumes: volumes must be finite"),
+        (-source, target, "must be finite and not below 0"),
+    ):
+        with pytest.raises(MethodError, match=message):
+            method.fit(one, two)
+    if kind.least_subjects > 1:
+        with pytest.raises(MethodError, match=r"2 training subjects, expected at least 3"):
+            method.fit(source[:2], target[:2])
+
+
+def test_settings_reach_the_line() -> None:
+    source, target = _pairs()
+    lines = []
+    for ratio in (0.01, 100.0):
+        method = VolumeLinear(VolumeLinearSettings(error_ratio=ratio))
+        method.fit(source, target)
+        lines.append(method.correct(source))
+    assert not np.allclose(*lines)
