@@ -31,6 +31,7 @@ FOR_METHODS = {
         "task",
         "training",
         "volume",
+        "volume_correction",
     )
 }
 # What lies below the contract and is no concern of a method's.

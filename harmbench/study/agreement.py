@@ -94,7 +94,7 @@ def _icc_consistency(n: int, k: int, rows: float, error: float, tail: float) -> 
     f = rows / error
     low = f / stats.f.ppf(tail, n - 1, (n - 1) * (k - 1))
     high = f * stats.f.ppf(tail, (n - 1) * (k - 1), n - 1)
-    return Interval(value, (low - 1) / (low + k - 1), (high - 1) / (high + k - 1))
+    return Interval(value, float((low - 1) / (low + k - 1)), float((high - 1) / (high + k - 1)))
 
 
 def _icc_agreement(
