@@ -65,7 +65,7 @@ class VolumeCombat(VolumeCorrection):
             mean_only=settings.mean_only,
             reference_batch=_TARGET,
         )
-        batch = [_SOURCE] * len(one) + [_TARGET] * len(two)
+        batch = np.array([_SOURCE] * len(one) + [_TARGET] * len(two))
         with warnings.catch_warnings():
             # What it says of odd designs is for its own users; results that are not finite are refused.
             warnings.simplefilter("ignore", UserWarning)
@@ -86,7 +86,7 @@ class VolumeCombat(VolumeCorrection):
                 f"volume_combat: fitted with the covariates {', '.join(self._covariates) or 'none'}, "
                 f"called with {', '.join(sorted(covariates or ())) or 'none'}"
             )
-        batch = [_SOURCE] * len(array)
+        batch = np.full(len(array), _SOURCE)
         found = self._model.transform(array, batch=batch, **_arguments(covariates, len(array)))
         corrected = np.asarray(found, dtype=np.float64)
         if not np.isfinite(corrected).all():

@@ -76,4 +76,5 @@ class VolumeLinear(VolumeCorrection):
         if self.lines is None:
             raise MethodError("volume_linear: correct was called before fit")
         slopes, intercepts = self.lines.T
-        return np.maximum(checked_volumes(volumes, "volumes", slopes.size) * slopes + intercepts, 0)
+        mapped = checked_volumes(volumes, "volumes", slopes.size) * slopes + intercepts
+        return np.asarray(np.maximum(mapped, 0))
