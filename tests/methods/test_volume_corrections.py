@@ -41,7 +41,7 @@ def test_an_offset_on_paper() -> None:
 
 def test_a_ratio_on_paper() -> None:
     method = VolumeRatio()
-    # 12 + 24 + 36 to 10 + 20 + 30, not the mean of three ratios.
+    # 12 + 24 + 45 to 10 + 20 + 30, not the mean of three ratios.
     method.fit(np.array([[10.0], [20.0], [30.0]]), np.array([[12.0], [24.0], [45.0]]))
     np.testing.assert_allclose(method.correct(np.array([[50.0]])), [[50.0 * 81 / 60]])
 
@@ -124,7 +124,7 @@ def test_a_test_subject_s_other_scan_changes_nothing(
         method = kind()
         method.fit(source[:8], own[:8])
         found.append(method.correct(source[8:]))
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -163,4 +163,4 @@ def test_settings_reach_the_line() -> None:
         method = VolumeLinear(VolumeLinearSettings(error_ratio=ratio))
         method.fit(source, target)
         lines.append(method.correct(source))
-    assert not np.allclose(*lines)
+    assert not np.allclose(lines[0], lines[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from harmbench.study.agreement import bland_altman, coefficient_of_variation, concordance, icc
 
@@ -109,8 +110,9 @@ def test_bad_values_are_refused(function) -> None:
 
 
 def test_bad_tables_of_icc_are_refused() -> None:
-    for values in ([[1, 2], [3, 4]], [1, 2, 3], [[1], [2], [3]]):
+    bad: tuple[ArrayLike, ...] = ([[1, 2], [3, 4]], [1, 2, 3], [[1], [2], [3]])
+    for values in bad:
         with pytest.raises(ValueError, match=r"at least \(3, 2\)"):
             icc(values)
     with pytest.raises(ValueError, match="finite"):
-        icc([[1, 2], [3, np.inf], [5, 6]])
+        icc(np.array([[1, 2], [3, np.inf], [5, 6]]))
