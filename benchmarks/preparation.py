@@ -12,6 +12,7 @@ the untreated row.
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -35,7 +36,6 @@ from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
 from harmbench.runner.volume_scores import score
 from harmbench.settings import validated
-from harmbench.storage import read_json
 from harmbench.volume import Volume, read
 
 FIXED, MOVING = "3T", "1.5T"
@@ -70,7 +70,7 @@ def truth_of(scan: Scan) -> Truth:
         read(path("label-brain_desc-truth_mask.nii.gz"), kind="label").data > 0,
         read(path("desc-truth_biasfield.nii.gz")).data,
         read(path("desc-truth_dseg.nii.gz"), kind="label"),
-        read_json(path("desc-truth_transforms.json")),
+        json.loads(path("desc-truth_transforms.json").read_text()),
     )
 
 

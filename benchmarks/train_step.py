@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import multiprocessing
 import resource
 import sys
@@ -35,7 +36,6 @@ from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings
 from harmbench.methods.dm.diffusion import Chain, diffusion_loss
 from harmbench.slices import training_slices
-from harmbench.storage import read_json
 from harmbench.task import Direction, Pair, Task
 from harmbench.training import resolve_device
 
@@ -108,7 +108,7 @@ def ours(size: str, device: torch.device, steps: int, **changes: Any) -> float:
     with tempfile.TemporaryDirectory() as folder:
         task = Task(WAY, device=str(device), folder=Path(folder))
         DiffusionModel(config).fit(simulated_pairs(2, SPACING_MM[size]), task)
-        return float(read_json(Path(folder, "training.json"))["ms_per_step"])
+        return float(json.loads(Path(folder, "training.json").read_text())["ms_per_step"])
 
 
 def settings(size: str) -> DiffusionSettings:

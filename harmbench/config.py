@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -58,7 +58,7 @@ class FoldSettings(Settings):
 
     @field_validator("run", mode="before")
     @classmethod
-    def _as_text(cls, value: Any) -> Any:
+    def _as_text(cls, value: object) -> object:
         if isinstance(value, list):
             return ",".join(str(part) for part in value)
         return str(value) if isinstance(value, int) else value
@@ -91,7 +91,7 @@ class Experiment(Settings):
     name: str = Field("benchmark", description="title of the report")
     data: DataSettings = Field(default_factory=DataSettings, description="which scans to run on")
     folds: FoldSettings = Field(default_factory=FoldSettings, description="cross-validation")
-    methods: dict[str, dict[str, Any]] = Field(
+    methods: dict[str, dict[str, object]] = Field(
         default_factory=dict,
         description="label: settings; `uses: NAME` in the settings runs a method under another label",
     )
@@ -106,12 +106,12 @@ class Experiment(Settings):
 
     @field_validator("methods", mode="before")
     @classmethod
-    def _empty_settings(cls, value: Any) -> Any:
+    def _empty_settings(cls, value: object) -> object:
         if isinstance(value, Mapping):
             return {label: {} if own is None else own for label, own in value.items()}
         return value
 
-    def all_methods(self) -> dict[str, tuple[Reference, dict[str, Any]]]:
+    def all_methods(self) -> dict[str, tuple[Reference, dict[str, object]]]:
         """Return label to (which method, settings), controls first."""
         labels = dict.fromkeys([*self.controls, *self.methods])
         found = {}
@@ -124,7 +124,7 @@ class Experiment(Settings):
 def load_experiment(
     path: Path | None = None,
     overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> Experiment:
     """Make an experiment from a YAML file, `a.b=c` overrides and already parsed changes, in order.
 
@@ -157,7 +157,7 @@ def shipped(name: str) -> Path:
 def load_preparation(
     path: Path | None = None,
     overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
 ) -> Preparation:
     """Make the settings of a preparation, as `load_experiment` makes an experiment.
 
@@ -183,10 +183,10 @@ def load_preparation(
 
 
 def _values(
-    path: Path | None, overrides: Sequence[str], changes: Mapping[str, Any] | None
-) -> dict[str, Any]:
+    path: Path | None, overrides: Sequence[str], changes: Mapping[str, object] | None
+) -> dict[str, object]:
     """Put together plain values from a file, overrides and changes, in this order."""
-    values: dict[str, Any] = _read_yaml(path) if path is not None else {}
+    values: dict[str, object] = _read_yaml(path) if path is not None else {}
     if path is not None:
         paths.from_folder(values.get("data"), path.parent)
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
@@ -194,13 +194,13 @@ def _values(
     return values
 
 
-def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
     """Read `NAME=VALUE` texts, the values as YAML.
 
     Raises:
         ConfigError: there is no `=`, or a value is not YAML.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name.strip():
@@ -212,7 +212,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, object]:
     try:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -226,7 +226,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _put(values: dict[str, Any], name: str, value: Any) -> None:
+def _put(values: dict[str, object], name: str, value: object) -> None:
     *parents, last = name.split(".")
     place = values
     for parent in parents:
@@ -252,7 +252,7 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
     """
     installed = available_methods()
     known = dict(experiment.methods)
-    chosen: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, dict[str, object]] = {}
     for name in names:
         if name == "all":
             chosen |= known or {own: {} for own in installed}
@@ -286,7 +286,7 @@ def with_absolute_paths(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"data": data, "scoring": scoring, "methods": methods})
 
 
-def _with_absolute_path(values: Mapping[str, Any]) -> dict[str, Any]:
+def _with_absolute_path(values: Mapping[str, object]) -> dict[str, object]:
     if "uses" not in values:
         return dict(values)
     return {**values, "uses": str(Reference.parse(str(values["uses"])).absolute())}

@@ -61,7 +61,7 @@ def tiny_pairs(count: int = 3, seed: int = 0) -> list[Pair]:
     return pairs
 
 
-def check_method(kind: type[Method], settings: Mapping[str, Any] | None = None) -> list[Check]:
+def check_method(kind: type[Method], settings: Mapping[str, object] | None = None) -> list[Check]:
     """Try every point of the contract and say how it went.
 
     Args:

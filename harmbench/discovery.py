@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
-from typing import Any, cast
+from typing import cast
 
 from pydantic import BaseModel
 
@@ -63,7 +63,7 @@ def _is_method(kind: type) -> bool:
     return issubclass(kind, Method) and kind is not Method
 
 
-def make_settings(method: type[Method], values: Mapping[str, Any], label: str) -> BaseModel:
+def make_settings(method: type[Method], values: Mapping[str, object], label: str) -> BaseModel:
     """Validate a method's settings; `label` is its name in the configuration.
 
     Raises:
@@ -74,7 +74,7 @@ def make_settings(method: type[Method], values: Mapping[str, Any], label: str) -
         return validated(method.Config, values, f"methods.{label}")
 
 
-def saved_settings(method: type[Method], values: Mapping[str, Any], label: str) -> BaseModel:
+def saved_settings(method: type[Method], values: Mapping[str, object], label: str) -> BaseModel:
     """Validate the settings that a saved model was made with, by this version or an earlier one.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, cast
+from typing import ClassVar, Generic, cast
 
 from pydantic import BaseModel
 from typing_extensions import Self, TypeVar
@@ -53,9 +53,9 @@ class Method(ABC, Generic[ConfigT_co]):
     title: ClassVar[str] = ""
     reference: ClassVar[str] = ""
     default_parameters: ClassVar[Mapping[str, int] | None] = None
-    quick_settings: ClassVar[Mapping[str, Any]] = {}
-    earlier_settings: ClassVar[Mapping[str, Any]] = {}
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    quick_settings: ClassVar[Mapping[str, object]] = {}
+    earlier_settings: ClassVar[Mapping[str, object]] = {}
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = ()
 
     def __init__(self, config: ConfigT_co | None = None) -> None:
         # A ClassVar cannot name the type variable.
@@ -95,7 +95,7 @@ class Method(ABC, Generic[ConfigT_co]):
         """Return the steps in which each network is trained on so many slices; 0: it doesn't tell."""
         return 0
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return the settings to change so that each network is trained in `steps` steps."""
         return {}
 
@@ -103,6 +103,6 @@ class Method(ABC, Generic[ConfigT_co]):
         """Return how often a network is evaluated to harmonize a slice."""
         return 1
 
-    def trial_settings(self) -> Mapping[str, Any]:
+    def trial_settings(self) -> Mapping[str, object]:
         """Return the settings to change for a trial of a few steps: what costs the same, ready at once."""
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Note", "from_records", "summarize", "to_records"]
+__all__ = ["Note", "summarize", "to_records"]
 
 _PLACES_SHOWN = 3
 
@@ -43,8 +43,3 @@ def summarize(notes: Iterable[Note]) -> list[str]:
 def to_records(notes: Iterable[Note]) -> list[dict[str, str]]:
     """Return notes as JSON-like values, without repetitions, in a fixed order."""
     return [{"kind": n.kind, "text": n.text, "where": n.where} for n in sorted(set(notes))]
-
-
-def from_records(records: Iterable[dict[str, str]]) -> list[Note]:
-    """Return the notes that `to_records` gave."""
-    return [Note(r["kind"], r["text"], r["where"]) for r in records]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
@@ -147,7 +146,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("HARMBENCH_CACHE") or platformdirs.user_cache_dir("harmbench"))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Read JSON; `None` where the file is absent."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

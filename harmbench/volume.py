@@ -56,7 +56,19 @@ class Step:
     """One transform in a volume's history: its name and the parameters that replay it."""
 
     name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def number(self, name: str) -> float:
+        """Return a parameter that is a number.
+
+        Raises:
+            KeyError: there is no such parameter.
+            TypeError: it is no number.
+        """
+        value = self.parameters[name]
+        if not isinstance(value, float | int):
+            raise TypeError(f"{self.name}: parameter {name} is no number (got {value!r})")
+        return float(value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

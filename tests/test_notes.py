@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harmbench.notes import Note, from_records, summarize, to_records
+from harmbench.notes import Note, summarize, to_records
 
 
 def test_equal_notes_become_one_line_with_their_places() -> None:
@@ -23,5 +23,5 @@ def test_records_are_unique_sorted_and_come_back() -> None:
         {"kind": "a", "text": "one", "where": ""},
         {"kind": "b", "text": "two", "where": "x"},
     ]
-    assert from_records(records) == sorted(set(notes))
+    assert [Note(**record) for record in records] == sorted(set(notes))
     assert summarize([Note("kind", "text", str(Path("a.nii")))]) == ["kind: text (a.nii)"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,7 +52,7 @@ def methods(
         say("what is not known here, --full asks the methods themselves")
 
 
-def _described(method: InstalledMethod) -> dict[str, Any]:
+def _described(method: InstalledMethod) -> dict[str, object]:
     names = ("title", "reference", "parameters", "problem")
     return {name: getattr(method, name) for name in names}
 

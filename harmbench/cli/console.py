@@ -30,10 +30,10 @@ def say_notes(notes: Iterable[Note]) -> None:
         say(f"note: {line}")
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print JSON; NaN and infinity become `null`, which JSON has no other word for."""
 
-    def plain(item: Any) -> Any:
+    def plain(item: object) -> object:
         if isinstance(item, float) and not isfinite(item):
             return None
         if isinstance(item, Mapping):

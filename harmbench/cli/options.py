@@ -77,7 +77,7 @@ ContrastName = Annotated[
 DEFAULT_OUT = Path("harmbench-run")
 
 
-def given(changes: Mapping[str, Any]) -> dict[str, Any]:
+def given(changes: Mapping[str, object]) -> dict[str, object]:
     """Return the settings, by dotted name, that the user gave a value for."""
     return {name: value for name, value in changes.items() if value is not None}
 
@@ -94,13 +94,13 @@ def selection(
     acquisition: list[str] | None,
     runs: str | None,
     suffix: str | None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the settings of `data.bids`, by dotted name, that the options of selection give.
 
     Raises:
         ConfigError: two acquisitions for all scanners.
     """
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "session_by": session_by,
         "session_pattern": session_pattern,
         "subject_by": subject_by,

@@ -96,7 +96,7 @@ class Cohort:
     scans: Mapping[tuple[str, str], Scan]
     citation: str = ""
     title: str = ""
-    preparation: Mapping[str, Any] | None = None
+    preparation: Mapping[str, object] | None = None
     notes: tuple[Note, ...] = ()
     path: Path | None = None
     left_out: tuple[LeftOut, ...] = ()

@@ -7,7 +7,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.bids_choice import (
@@ -110,7 +109,7 @@ def _why_nothing(left_out: Iterable[LeftOut]) -> list[str]:
     ] or ["there is no scan"]
 
 
-def _described(folder: Path) -> tuple[dict[str, Any], list[Note]]:
+def _described(folder: Path) -> tuple[dict[str, object], list[Note]]:
     path = folder / _DESCRIPTION
     if not os.path.lexists(path):
         raise CohortError(f"{folder}: not a BIDS folder, it has no {_DESCRIPTION}")
@@ -238,6 +237,6 @@ def _software(files: Iterable[BidsFile]) -> str:
     return ", ".join(f"{text} in {count}" for text, count in sorted(known.items()))
 
 
-def _citation(described: Mapping[str, Any]) -> str:
+def _citation(described: Mapping[str, object]) -> str:
     parts = [described.get("HowToAcknowledge"), described.get("DatasetDOI")]
     return "; ".join(part for part in parts if isinstance(part, str) and part)

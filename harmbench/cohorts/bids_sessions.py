@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile
 from harmbench.cohorts.bids_settings import AUTO, BidsSettings, short_name
@@ -190,7 +190,7 @@ def _value_of(file: BidsFile, term: str, tables: StudyTables) -> tuple[str, tupl
     return _label(fields[term], term)
 
 
-def _strictly(sidecar: Path) -> Mapping[str, Any]:
+def _strictly(sidecar: Path) -> Mapping[str, object]:
     return read_object(sidecar)[0]
 
 

@@ -10,7 +10,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from harmbench.errors import CohortError
 from harmbench.storage import (
@@ -22,9 +24,25 @@ from harmbench.storage import (
     write_json,
 )
 
-__all__ = ["intact", "new_subject", "publish", "read_record", "record", "sweep"]
+__all__ = ["SubjectRecord", "intact", "new_subject", "publish", "read_record", "record", "sweep"]
 
 _STALE_SECONDS = 24 * 3600
+
+
+class SubjectRecord(BaseModel):
+    """What is recorded beside a subject's files.
+
+    Attributes:
+        participant: what the maker of the data set says of the subject; it has the schema.
+        files: path below the data set's folder to SHA-256.
+        key: of what made the files.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    participant: Annotated[Mapping[str, object], Field(min_length=1)]
+    files: Annotated[Mapping[str, str], Field(min_length=1)]
+    key: str = ""
 
 
 def record(root: Path, subject: str) -> Path:
@@ -41,24 +59,20 @@ def intact(root: Path, subject: str, key: str) -> bool:
         key: the key that the subject must have been made with.
     """
     found = read_record(root, subject)
-    if found is None or found.get("key") != key:
+    if found is None or found.key != key:
         return False
     return all(
-        (root / name).is_file() and file_key(root / name) == key
-        for name, key in found["files"].items()
+        (root / name).is_file() and file_key(root / name) == own
+        for name, own in found.files.items()
     )
 
 
-def read_record(root: Path, subject: str) -> dict[str, Any] | None:
+def read_record(root: Path, subject: str) -> SubjectRecord | None:
     """Read a subject's record; `None` where it is missing or damaged."""
     try:
-        found = read_json(record(root, subject))
-    except ValueError:
+        return SubjectRecord.model_validate(read_json(record(root, subject)))
+    except ValueError:  # pydantic's error is one, as is that of damaged JSON
         return None
-    if not isinstance(found, dict):
-        return None
-    parts = found.get("files"), found.get("participant")
-    return found if all(isinstance(part, dict) and part for part in parts) else None
 
 
 @contextmanager
@@ -84,7 +98,8 @@ def publish(made: Path, root: Path, subject: str, row: Mapping[str, object], key
         for path in sorted(source.rglob("*"))
         if path.is_file()
     }
-    write_json(record(made, subject), {"participant": dict(row), "files": files, "key": key})
+    done = SubjectRecord(participant=row, files=files, key=key)
+    write_json(record(made, subject), done.model_dump())
     target = root / subject
     for _ in range(10):
         try:

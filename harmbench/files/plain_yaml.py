@@ -7,7 +7,6 @@ numbers are still read from such text.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import yaml
 
@@ -34,7 +33,7 @@ for _tag, _pattern, _first in (
     )
 
 
-def load_yaml(text: str) -> Any:
+def load_yaml(text: str) -> object:
     """Read one YAML document.
 
     Raises:

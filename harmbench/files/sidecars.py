@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from harmbench.errors import HarmbenchError
 from harmbench.files.names import image_name
@@ -33,8 +32,8 @@ _MOST_LINKS = 16
 
 
 def sidecar_fields(
-    scan: Path, read: Callable[[Path], Mapping[str, Any]] | None = None
-) -> dict[str, Any]:
+    scan: Path, read: Callable[[Path], Mapping[str, object]] | None = None
+) -> dict[str, object]:
     """Read the fields of all sidecars that apply to a scan.
 
     A field in a file nearer to the scan replaces that in one farther up (BIDS, "The Inheritance
@@ -49,7 +48,7 @@ def sidecar_fields(
         Fields by name; empty where there is no sidecar. `own_fields` ignores damaged ones.
     """
     for path in _link_chain(scan):
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for file in sidecar_files(path):
             found |= (read or own_fields)(file)
         if found:
@@ -79,7 +78,7 @@ def sidecar_files(scan: Path) -> list[Path]:
     return [path for *_, path in sorted(found)]
 
 
-def own_fields(sidecar: Path) -> dict[str, Any]:
+def own_fields(sidecar: Path) -> dict[str, object]:
     """Read one JSON file; empty where it is absent, or holds no readable mapping."""
     try:
         return read_object(sidecar)[0]

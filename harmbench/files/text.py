@@ -10,7 +10,6 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harmbench.errors import CohortError
 from harmbench.files.kinds import EMPTY_FILE, HEAD_BYTES, pointer, why_no_file
@@ -106,7 +105,7 @@ def _fits(raw: bytes, encoding: str) -> bool:
     return True
 
 
-def read_object(path: Path) -> tuple[dict[str, Any], tuple[Note, ...]]:
+def read_object(path: Path) -> tuple[dict[str, object], tuple[Note, ...]]:
     """Read a JSON file that holds one object, and the notes on it.
 
     Raises:

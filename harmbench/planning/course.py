@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Protocol
+from typing import Protocol
 
 from harmbench.config import Experiment
 from harmbench.discovery import load_method
@@ -208,11 +208,9 @@ class Course:
         except HarmbenchError as error:
             # The smallest settings, where the user chose none.
             sizes = () if level == "given" else load_method(uses).sizes
+            settings = {**(sizes[-1] if sizes else {}), **given}
             said = f"{label} cannot be sized to the budget ({error})."
-            update: dict[str, Any] = {
-                "settings": {**(sizes[-1] if sizes else {}), **given},
-                "said": said,
-            }
+            own = own.model_copy(update={"settings": settings, "said": said})
             expected: dict[str, float] = {}
         else:
             sized_run = with_settings(context.experiment, label, sized.settings)
@@ -221,10 +219,10 @@ class Course:
             late_s = total_s - self._left_s()
             line = _budget_line(label, parameters, sized, len(cells), total_s, late_s)
             said = f"Budget of {in_words(self.budget_s or 0)}: {line}"
-            update = {"settings": sized.settings, "cost": sized.cost, "said": said}
+            settings = dict(sized.settings)
+            own = own.model_copy(update={"settings": settings, "cost": sized.cost, "said": said})
             expected = {str(cell): sized.seconds for cell in cells}
-        self.plan = self.plan.with_method(label, own.model_copy(update=update))
-        settings = self.plan.methods[label].settings
+        self.plan = self.plan.with_method(label, own)
         context = replace(context, experiment=with_settings(context.experiment, label, settings))
         self.say(said)
         self._record(context)

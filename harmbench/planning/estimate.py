@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from typing import Any
 
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.config import load_experiment, shipped
@@ -39,7 +38,7 @@ __all__ = [
 _A_DAY_S = 86400.0
 
 
-def trains(uses: Reference, values: Mapping[str, Any], label: str) -> bool:
+def trains(uses: Reference, values: Mapping[str, object], label: str) -> bool:
     """Whether a method tells how its training can be sized."""
     kind = load_method(uses)
     with method_call(f"methods.{label}"):
@@ -52,7 +51,7 @@ def learns(uses: Reference) -> bool:
 
 
 def trial_of(
-    context: RunContext, cells: Sequence[Cell], uses: Reference, settings: Mapping[str, Any]
+    context: RunContext, cells: Sequence[Cell], uses: Reference, settings: Mapping[str, object]
 ) -> Trial:
     """Return the trial for a method's cells, on training pairs of the first of them."""
     first = cells[0]
@@ -90,7 +89,7 @@ def _mean_s(cost: StageCost | None) -> float:
     return 0.0 if cost is None else cost.wall_s / max(1, cost.count)
 
 
-def is_current(context: RunContext, cell: Cell, settings: Mapping[str, Any]) -> bool:
+def is_current(context: RunContext, cell: Cell, settings: Mapping[str, object]) -> bool:
     """Whether a cell has ended well with these settings, as far as its record tells."""
     record = context.folder.cell(cell).read_record()
     if record is None or record.status != "ok" or record.key_scheme != KEY_SCHEME:

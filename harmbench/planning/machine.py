@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 from pydantic import BaseModel
@@ -51,7 +51,7 @@ def fit_to_machine(
     level, said = _level(configured=configured, on_gpu=on_gpu, budget_s=budget_s, before=before)
     methods = experiment.all_methods()
     trained = [label for label, (uses, _) in methods.items() if _sizes(uses)]
-    data: dict[str, Any] = {}
+    data: dict[str, object] = {}
     if before is not None and before.level == level and not configured:
         data = dict(before.data)
     elif level == "small":
@@ -105,7 +105,7 @@ def _holds(
     known: MethodPlan,
     uses: Reference,
     level: Level,
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     budget_s: float | None,
 ) -> bool:
     same = (known.uses, known.level) == (str(uses), level) and dict(known.given) == dict(given)
@@ -114,15 +114,15 @@ def _holds(
 
 def _is_given(experiment: Experiment, name: str) -> bool:
     """Whether the user gave the setting with this dotted name."""
-    place: Any = experiment
+    place: object = experiment
     for part in name.split("."):
-        if part not in place.model_fields_set:
+        if not isinstance(place, BaseModel) or part not in place.model_fields_set:
             return False
         place = getattr(place, part)
     return True
 
 
-def _sizes(uses: Reference) -> Sequence[Mapping[str, Any]]:
+def _sizes(uses: Reference) -> Sequence[Mapping[str, object]]:
     try:
         return load_method(uses).sizes
     except MethodError:
@@ -143,7 +143,7 @@ def _applied(experiment: Experiment, plan: Plan) -> Experiment:
     return experiment
 
 
-def with_settings(experiment: Experiment, label: str, settings: Mapping[str, Any]) -> Experiment:
+def with_settings(experiment: Experiment, label: str, settings: Mapping[str, object]) -> Experiment:
     """Return the experiment with other settings of a method."""
     before = experiment.methods.get(label, {})
     uses = {"uses": before["uses"]} if "uses" in before else {}
@@ -151,7 +151,7 @@ def with_settings(experiment: Experiment, label: str, settings: Mapping[str, Any
     return experiment.model_copy(update={"methods": methods})
 
 
-def _with(place: Model, path: Sequence[str], value: Any) -> Model:
+def _with(place: Model, path: Sequence[str], value: object) -> Model:
     first, *rest = path
     inner = _with(getattr(place, first), rest, value) if rest else value
     return place.model_copy(update={first: inner})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from harmbench.settings import Settings
 
@@ -52,8 +52,8 @@ class MethodPlan(Settings):
 
     uses: str
     level: Level
-    given: Mapping[str, Any]
-    settings: Mapping[str, Any]
+    given: Mapping[str, object]
+    settings: Mapping[str, object]
     budget_s: float | None = None
     cost: Cost | None = None
     said: str = ""
@@ -71,7 +71,7 @@ class Plan(Settings):
     """
 
     level: Level = "given"
-    data: Mapping[str, Any] = {}
+    data: Mapping[str, object] = {}
     methods: Mapping[str, MethodPlan] = {}
     said: tuple[str, ...] = ()
     has_paper_line: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
 
 from harmbench.discovery import make_settings
 from harmbench.errors import ConfigError
@@ -40,7 +39,7 @@ class Rest:
 class Sized:
     """Settings that fit a time: their steps for each network, what they cost, and seconds per cell."""
 
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     steps: int
     cost: Cost
     seconds: float
@@ -70,12 +69,12 @@ def cells_s(seconds: Sequence[float], jobs: int) -> float:
 def size(
     kind: type[Method],
     label: str,
-    given: Mapping[str, Any],
-    options: Sequence[Mapping[str, Any]],
+    given: Mapping[str, object],
+    options: Sequence[Mapping[str, object]],
     cell: CellSize,
     rest: Rest,
     seconds: Callable[[], float],
-    measured: Callable[[Mapping[str, Any]], Cost],
+    measured: Callable[[Mapping[str, object]], Cost],
 ) -> Sized:
     """Choose the largest network that can be trained well in the time, and its steps.
 

@@ -14,7 +14,6 @@ from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
@@ -63,7 +62,7 @@ class Trial:
 
     uses: Reference
     label: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     pairs: Sequence[Pair]
     direction: Direction
     device: str

@@ -225,8 +225,8 @@ def _normalized(
         raise PreparationError(f"intensities cannot be scaled: {error}") from error
     if off:
         return volume, None
-    last = volume.history[-1].parameters
-    return volume, (float(last["low"]), float(last["high"]))
+    rescaling = volume.history[-1]
+    return volume, (rescaling.number("low"), rescaling.number("high"))
 
 
 def restore(

@@ -22,7 +22,7 @@ from harmbench.preparation.itk import write_linear
 from harmbench.preparation.scan import CleanScan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import SkullStripper, brain_volume_ml
-from harmbench.storage import read_json, write_json, write_text
+from harmbench.storage import read_json, write_json
 from harmbench.volume import Volume, write
 
 __all__ = [
@@ -32,12 +32,10 @@ __all__ = [
     "raw_spacing_mm",
     "scan_stem",
     "steps",
-    "write_participants",
     "write_session",
 ]
 
 DESCRIPTION = "dataset_description.json"
-_PARTICIPANTS = "participants.tsv"
 _OTHER_CONTRASTS = ("T2w", "FLAIR", "PDw", "T2starw")
 
 
@@ -138,12 +136,6 @@ def _differences(
         elif old != new:
             found.append(f"{where}{name} was {old}, is {new}".removeprefix("settings."))
     return found
-
-
-def write_participants(root: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write `participants.tsv`: participant_id and group of each finished subject."""
-    lines = ["participant_id\tgroup", *(f"{r['participant_id']}\t{r['group']}" for r in rows)]
-    write_text(root / _PARTICIPANTS, "\n".join(lines) + "\n")
 
 
 def steps(

@@ -61,6 +61,7 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
     ants = ants_module()
     with tempfile.TemporaryDirectory(prefix="harmbench-register-") as work:
         try:
+            # ANTsPy has no types: a list of files, or an image, by name.
             found: dict[str, Any] = ants.registration(
                 to_ants(fixed),
                 to_ants(moving),

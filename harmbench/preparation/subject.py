@@ -18,7 +18,7 @@ from harmbench.cohorts.whole_subjects import new_subject, publish
 from harmbench.errors import HarmbenchError
 from harmbench.files.sidecars import sidecar_fields
 from harmbench.meter import Meter
-from harmbench.notes import Note, to_records
+from harmbench.notes import Note
 from harmbench.pages.style import style, write_figure
 from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
@@ -26,6 +26,7 @@ from harmbench.preparation.derivative import (
     steps,
     write_session,
 )
+from harmbench.preparation.participant import Participant
 from harmbench.preparation.qc import qc_figure
 from harmbench.preparation.qc.numbers import measure
 from harmbench.preparation.scan import clean_scan
@@ -147,9 +148,14 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
         write_session(made, stem, found, done, job.scans[session], session, raw.notes)
         where = f"subject {job.subject}, session {session}"
         notes += [replace(note, where=where) for note in raw.notes]
-    row = {"participant_id": job.folder, "group": job.group, "numbers": rows}
-    row |= {"picture": f"{picture.name}.png", "notes": to_records(notes)}
-    publish(made, job.root, job.folder, row, job.key)
+    person = Participant(
+        participant_id=job.folder,
+        group=job.group,
+        numbers=tuple(rows),
+        picture=f"{picture.name}.png",
+        notes=tuple(sorted(set(notes))),
+    )
+    publish(made, job.root, job.folder, person.model_dump(exclude_none=True), job.key)
     # Times differ from run to run; they are kept apart, so that the record is reproducible.
     _write_log(job, json.dumps({"stages": stages}, indent=2), "json")
 

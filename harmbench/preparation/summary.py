@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from harmbench.cohorts.base import Cohort
-from harmbench.cohorts.whole_subjects import read_record
-from harmbench.errors import PreparationError
-from harmbench.notes import Note, from_records, summarize
-from harmbench.preparation.derivative import write_participants
-from harmbench.preparation.qc import write_qc_page
+from harmbench.notes import Note, summarize
+from harmbench.preparation.participant import (
+    Participant,
+    read_participant,
+    write_participants,
+)
+from harmbench.preparation.qc import QcRow, write_qc_page
 from harmbench.preparation.qc.numbers import NUMBERS, flag
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.subject import SubjectJob
@@ -63,17 +64,12 @@ def write_summary(
     people = _people(work, failed)
     reported = {(note.kind, note.text) for note in cohort.notes}
     found: list[Note] = []
-    rows: list[dict[str, Any]] = []
     pictures = {}
     for job, person in people:
         # Notes on the header are already among the cohort's.
-        known = from_records(person.get("notes", []))
-        found += [note for note in known if (note.kind, note.text) not in reported]
-        pictures[job.subject] = out / job.folder / "figures" / person["picture"]
-        rows += [{"subject": job.subject, "status": "ok", **own} for own in person["numbers"]]
-    for row, flags in zip(rows, flag(rows), strict=True):
-        row["flagged"] = [name for name, _ in flags]
-        row["flags"] = [sentence for _, sentence in flags]
+        found += [note for note in person.notes if (note.kind, note.text) not in reported]
+        pictures[job.subject] = out / job.folder / "figures" / person.picture
+    rows = _rows(people)
     try:
         write_participants(out, [person for _, person in people])
         _write_table(rows, failed, out)
@@ -99,13 +95,13 @@ def write_summary(
             "subjects are intact, give the same command again",
             str(out),
         ) from error
-    flagged = tuple(dict.fromkeys(row["subject"] for row in rows if row["flags"]))
+    flagged = tuple(dict.fromkeys(row.subject for row in rows if row.flags))
     return PrepareSummary(page, tuple(pictures), flagged, failed, tuple(found))
 
 
 def _people(
     work: Sequence[SubjectJob], failed: Mapping[str, str]
-) -> list[tuple[SubjectJob, dict[str, Any]]]:
+) -> list[tuple[SubjectJob, Participant]]:
     """Read the record of each prepared subject; remove the folders of those that failed."""
     found = []
     for job in work:
@@ -113,11 +109,20 @@ def _people(
             if (job.root / job.folder).is_dir():
                 discard(job.root / job.folder)
             continue
-        record = read_record(job.root, job.folder)
-        if record is None:
-            raise PreparationError(f"{job.root / job.folder}: its record is missing or damaged")
-        found.append((job, record["participant"]))
+        found.append((job, read_participant(job.root, job.folder)))
     return found
+
+
+def _rows(people: Sequence[tuple[SubjectJob, Participant]]) -> list[QcRow]:
+    """List the sessions of all subjects with their numbers and flags."""
+    numbers = [own for _, person in people for own in person.numbers]
+    rows = [
+        QcRow(job.subject, own.session, "ok", own.measured)
+        for job, person in people
+        for own in person.numbers
+    ]
+    flags = flag(numbers)
+    return [replace(row, flags=tuple(own)) for row, own in zip(rows, flags, strict=True)]
 
 
 def _other_references(work: Sequence[SubjectJob], reference: str) -> str:
@@ -126,14 +131,20 @@ def _other_references(work: Sequence[SubjectJob], reference: str) -> str:
     return f" (another one for {others} subjects without it)" if others else ""
 
 
-def _write_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str], out: Path) -> None:
+def _write_table(rows: Sequence[QcRow], failed: Mapping[str, str], out: Path) -> None:
     names = [column.name for column in NUMBERS]
-    table = [{**row, "flags": " ".join(row["flags"])} for row in rows]
+    table = [
+        [
+            *(row.subject, row.session, row.status),
+            *(row.numbers.get(name) for name in names),
+            " ".join(row.sentences),
+        ]
+        for row in rows
+    ]
     table += [
-        {"subject": subject, "session": "", "status": "failed", "flags": reason}
+        [subject, "", "failed", *(None for _ in names), reason]
         for subject, reason in failed.items()
     ]
-    columns = ["subject", "session", "status", *names, "flags"]
-    frame = pd.DataFrame(table, columns=columns)
+    frame = pd.DataFrame(table, columns=["subject", "session", "status", *names, "flags"])
     with atomic(out / _TABLE) as temporary:
         frame.to_csv(temporary, sep="\t", index=False, na_rep="n/a", lineterminator="\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,7 +16,7 @@ from harmbench.runner.folder import Cell, CellFolder, RunFolder
 from harmbench.runner.run_record import RunRecord
 from harmbench.statistics import subject_values
 from harmbench.task import Direction
-from harmbench.volume import Volume, read
+from harmbench.volume import Kind, Volume, read
 
 __all__ = ["Evidence", "StoredCell"]
 
@@ -164,7 +163,7 @@ class Evidence:
                 yield found
 
 
-def _first(paths: Iterator[Path], kind: Any = "intensity") -> Volume | None:
+def _first(paths: Iterator[Path], kind: Kind = "intensity") -> Volume | None:
     for path in paths:
         if path.is_file():
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -205,7 +204,7 @@ def _notes(
             f"Segmentations were made with {', '.join(names)}; tissue tables and figures show "
             f"{shown} alone, the summary file holds all."
         )
-    settings: dict[str, Mapping[str, Any]] = {}
+    settings: dict[str, Mapping[str, object]] = {}
     for record, folder in zip(records, folders, strict=True):
         for name, method in record.methods.items():
             if settings.setdefault(name, method.settings) != method.settings:

@@ -64,6 +64,7 @@ class Atropos:
         spacing = list(volume.spacing_mm)
         with _own_temporary_folder():
             try:
+                # ANTsPy has no types: images and lists of images, by name.
                 result: dict[str, Any] = ants.atropos(
                     a=ants.from_numpy(np.ascontiguousarray(clipped), spacing=spacing),
                     x=ants.from_numpy(brain.astype(np.float32), spacing=spacing),

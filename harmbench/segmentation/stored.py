@@ -78,8 +78,7 @@ def _read_note(path: Path) -> Mapping[str, object]:
         note = read_json(_note_of(path))
     except (ValueError, OSError, HarmbenchError):
         return {}
-    known = isinstance(note, dict) and note.get("format") == _NOTE_FORMAT
-    return note if known else {}
+    return note if isinstance(note, dict) and note.get("format") == _NOTE_FORMAT else {}
 
 
 def _known_labels(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from harmbench import __version__
 from harmbench.arrays import mean_and_sd
@@ -141,7 +140,7 @@ def _sidecar(
     seeds: Sequence[int],
     made: Volume,
     notes: Sequence[str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     record = model.record
     return {
         "Description": f"{record.source} scan harmonized to {record.target} by {record.title}",

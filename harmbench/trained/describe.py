@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from harmbench.task import Progress
 from harmbench.trained.record import CohortNote, ModelRecord, TrainingData, check_files
 from harmbench.trained.scanners import (
     SCANNER_FIELDS,
+    Histogram,
     brain_histogram,
     largest_distance,
     scanner_of,
@@ -104,12 +104,13 @@ def _versions(invocations: Sequence[Invocation], fitted_by: str) -> dict[str, st
     return {name: "not recorded" if len(v) > 1 else v.pop() for name, v in found.items()}
 
 
-def _portable(preparation: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _portable(preparation: Mapping[str, object] | None) -> dict[str, object] | None:
     """Preparation settings without what belongs to one machine."""
     if preparation is None:
         return None
-    strip = {**preparation.get("strip", {}), "hd_bet_weights": None}
-    return {**preparation, "strip": strip}
+    strip = preparation.get("strip")
+    own = strip if isinstance(strip, Mapping) else {}
+    return {**preparation, "strip": {**own, "hd_bet_weights": None}}
 
 
 def _training_data(
@@ -119,7 +120,7 @@ def _training_data(
     inputs = run.input_scans()
     groups = {scan.subject: scan.group for scan in inputs.scans.values()}
     subjects = [subject for subject in groups if subject not in set(held_out)]
-    histograms: dict[str, list[Any]] = {cell.direction.source: [], cell.direction.target: []}
+    histograms: dict[str, list[Histogram]] = {cell.direction.source: [], cell.direction.target: []}
     scanners: dict[str, dict[str, set[str]]] = {session: {} for session in histograms}
     spacings, shapes, raw_spacings = set(), set(), set()
     try:
@@ -155,7 +156,7 @@ def _rounded(spacing_mm: tuple[float, float, float]) -> tuple[float, float, floa
     return x, y, z
 
 
-def _mean(histograms: Sequence[Any]) -> tuple[float, ...]:
+def _mean(histograms: Sequence[Histogram]) -> tuple[float, ...]:
     return tuple(float(f"{share:.9g}") for share in np.mean(histograms, axis=0))
 
 

@@ -55,8 +55,9 @@ def _why_foreign(record: ModelRecord, scan: Scan, sidecar: Path) -> str | None:
     if not isinstance(sources, list) or not isinstance(model, dict):
         return f"is there, and {sidecar.name} does not say what it was made from"
     if sources != [file_key(scan.path)]:
-        made_from = ", ".join(map(str, fields.get("Sources") or ["another file"]))
-        return f"was made from another scan ({made_from}), not from {scan.path}"
+        named = fields.get("Sources")
+        made_from = ", ".join(map(str, named)) if isinstance(named, list) else ""
+        return f"was made from another scan ({made_from or 'another file'}), not from {scan.path}"
     if model.get("SHA256") != record.key:
         return f"was made by another model ({model.get('Name', 'unknown')}), not by {record.name}"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -78,14 +78,14 @@ class ModelRecord(Settings):
     uses: str
     title: str
     reference: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     source: str
     target: str
     fold: int
     seed: int
     rescale: Rescale
     mask_background: bool
-    preparation: dict[str, Any] | None
+    preparation: dict[str, object] | None
     cohort: CohortNote
     training: TrainingData | None
     held_out: int

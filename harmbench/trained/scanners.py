@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from harmbench.volume import Volume
 
 __all__ = [
     "SCANNER_FIELDS",
+    "Histogram",
     "brain_histogram",
     "histogram_distance",
     "largest_distance",
@@ -31,6 +32,7 @@ SCANNER_FIELDS: Final = (FIELD, "ManufacturersModelName")
 _LEVELS = np.arange(BINS) / BINS
 
 Histogram = NDArray[np.float64]
+"""Of the brain's intensities: shape (255,)."""
 
 
 def brain_histogram(volume: Volume) -> Histogram:
@@ -65,7 +67,7 @@ def scanner_of(scan: Path) -> dict[str, str]:
     return {name: text for name, text in found.items() if text is not None}
 
 
-def _text(field: str, value: Any) -> str | None:
+def _text(field: str, value: object) -> str | None:
     if field != FIELD:
         return field_text(value)
     try:

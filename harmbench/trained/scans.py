@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from harmbench.arrays import in_unit_range
-from harmbench.cohorts.base import Scan, load_scan, rescale_volume
+from harmbench.cohorts.base import Rescale, Scan, load_scan, rescale_volume
 from harmbench.cohorts.intensities import (
     background_value,
     finite,
@@ -251,7 +251,7 @@ class _Preparer:
         return replace(ready, notes=clean.raw.notes), source
 
 
-def prepared_source(scan: Scan, rescale: Any) -> Volume:
+def prepared_source(scan: Scan, rescale: Rescale) -> Volume:
     """Read a prepared scan.
 
     Raises:

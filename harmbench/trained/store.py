@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -115,7 +114,7 @@ def read_model_record(folder: Path) -> ModelRecord:
     """
     path = folder / RECORD
     try:
-        values: Any = read_json(path)
+        values = read_json(path)
     except ValueError as error:
         raise RunError(f"{path}: not JSON ({error})") from error
     if not isinstance(values, dict) or "key" not in values:
@@ -144,7 +143,7 @@ def read_model_record(folder: Path) -> ModelRecord:
     return record
 
 
-def _names_weights(preparation: Mapping[str, Any] | None) -> bool:
+def _names_weights(preparation: Mapping[str, object] | None) -> bool:
     strip = (preparation or {}).get("strip")
     return isinstance(strip, Mapping) and strip.get("hd_bet_weights") is not None
 

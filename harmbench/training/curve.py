@@ -156,7 +156,7 @@ class TrainingMeter:
         values = self._values(seconds, self._steps - self._first)
         write_json(folder / "training.json", {**values, "training_slices": images, "plane": plane})
 
-    def _values(self, seconds: float, steps: int) -> Mapping[str, Any]:
+    def _values(self, seconds: float, steps: int) -> Mapping[str, object]:
         device, config = self._team.device, self._config
         on_gpu = device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None

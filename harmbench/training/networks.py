@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ __all__ = [
 
 Network = TypeVar("Network", bound=nn.Module)
 Learned = TypeVar("Learned")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -225,8 +227,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 @contextmanager
-def saved_values(path: Path, name: str) -> Iterator[dict[str, Any]]:
+def saved_values(path: Path, name: str, kind: type[ModelT]) -> Iterator[ModelT]:
     """Give the block what the method called `name` saved as JSON beside its weights.
+
+    `kind` is the schema of the file.
 
     Raises:
         MethodError: the file is missing or damaged, or the block finds something wrong in it.
@@ -235,6 +239,6 @@ def saved_values(path: Path, name: str) -> Iterator[dict[str, Any]]:
         values = read_json(path)
         if values is None:
             raise MethodError(f"{path}: no such file; was the method fitted and saved?")
-        yield values
+        yield kind.model_validate(values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MethodError(f"{path}: not the settings of a saved {name} ({error})") from error

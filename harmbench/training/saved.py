@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from harmbench.errors import MethodError
@@ -40,6 +41,15 @@ class SavedNetwork(Generic[SettingsT, NetworkT]):
     texts: Mapping[str, str]
 
 
+class _NetworkValues(BaseModel):
+    """The file of values: settings, plane, and further texts under names of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    settings: Mapping[str, object]
+    plane: tuple[int, int]
+
+
 def save_network(
     folder: Path,
     network: nn.Module,
@@ -60,7 +70,7 @@ def load_network(
     settings: type[SettingsT],
     make: Callable[[SettingsT], NetworkT],
     meaning: str = "the network",
-    earlier: Mapping[str, Any] | None = None,
+    earlier: Mapping[str, object] | None = None,
     texts: tuple[str, ...] = (),
 ) -> SavedNetwork[SettingsT, NetworkT]:
     """Read what `save_network` wrote.
@@ -79,15 +89,15 @@ def load_network(
     Raises:
         MethodError: files are missing or damaged, or `config` describes another network.
     """
-    with saved_values(folder / VALUES, name) as values:
-        saved = settings.model_validate({**(earlier or {}), **values["settings"]})
-        rows, columns = (int(extent) for extent in values["plane"])
-        found = {text: str(values[text]) for text in texts}
+    with saved_values(folder / VALUES, name, _NetworkValues) as values:
+        saved = settings.model_validate({**(earlier or {}), **values.settings})
+        others = values.model_extra or {}
+        found = {text: str(others[text]) for text in texts}
     check_same_network(folder, saved, config, meaning)
     chosen = config or saved
     network = make(chosen)
     load_weights(network, folder / WEIGHTS)
-    return SavedNetwork(chosen, frozen(network), (rows, columns), found)
+    return SavedNetwork(chosen, frozen(network), values.plane, found)
 
 
 def check_same_network(

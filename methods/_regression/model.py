@@ -8,11 +8,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from typing_extensions import Self, TypeVar
 
@@ -44,6 +45,16 @@ RegressionT_co = TypeVar(
 )
 
 _log = logging.getLogger(__name__)
+
+
+class _SavedValues(BaseModel):
+    """What is saved beside the weights: settings, planes by orientation, learned numbers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    settings: Mapping[str, object]
+    planes: Mapping[str, tuple[int, int]]
+    learned: Mapping[str, float]
 
 
 class SliceRegression(Method[RegressionT_co]):
@@ -168,7 +179,7 @@ class SliceRegression(Method[RegressionT_co]):
         source: Volume,
         brain: NDArray[np.bool_],
         data: NDArray[np.float32],
-        **parameters: Any,
+        **parameters: object,
     ) -> Volume:
         """Return `data` on the grid of `source`, clipped to [0, 1] in the brain and 0 outside of it.
 
@@ -202,19 +213,17 @@ class SliceRegression(Method[RegressionT_co]):
         Raises:
             MethodError: files are missing or damaged, or `config` describes another network.
         """
-        with saved_values(folder / "model.json", cls.name) as values:
+        with saved_values(folder / "model.json", cls.name, _SavedValues) as values:
             # A ClassVar cannot name the type variable.
-            saved = cast(RegressionT_co, cls.Config.model_validate(values["settings"]))
-            sides = {axis: values["planes"][ORIENTATIONS[axis]] for axis in saved.orientations}
-            planes = {axis: (int(rows), int(columns)) for axis, (rows, columns) in sides.items()}
-            learned = {name: float(value) for name, value in values["learned"].items()}
+            saved = cast(RegressionT_co, cls.Config.model_validate(values.settings))
+            planes = {axis: values.planes[ORIENTATIONS[axis]] for axis in saved.orientations}
         fields = ", ".join(saved.network_fields)
         check_same_network(folder, saved, config, f"the network ({fields})")
         method = cls(config or saved)
         networks = {axis: method.make_network() for axis in planes}
         load_weights(_named(networks), folder / "model.safetensors")
         method._networks = {axis: frozen(network) for axis, network in networks.items()}
-        method._planes, method.learned = planes, learned
+        method._planes, method.learned = planes, dict(values.learned)
         return method
 
     def parameter_counts(self) -> Mapping[str, int]:

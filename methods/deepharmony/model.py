@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class DeepHarmony(SliceRegression[DeepHarmonySettings]):
         "contrast harmonization across scanner changes. Magn Reson Imaging 64:160-170, 2019."
     )
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 1_831_650}
-    quick_settings: ClassVar[Mapping[str, Any]] = {
+    quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": (4, 8),
         "crop": "auto",
         "at_least": 8,
@@ -56,7 +56,7 @@ class DeepHarmony(SliceRegression[DeepHarmonySettings]):
         "checkpoint_every": 2,
         "log_every": 1,
     }
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = (
         {},
         {
             "batch_size": 4,
@@ -102,7 +102,7 @@ class DeepHarmony(SliceRegression[DeepHarmonySettings]):
         config = self.config
         return config.iterations or -(-config.epochs * slices // config.batch_size)
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return `iterations`."""
         return {"iterations": steps}
 

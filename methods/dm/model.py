@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from harmbench.volume import Step, Volume
 __all__ = ["DiffusionModel"]
 
 # The image itself is predicted at the timesteps that sampling visits (Fast-DDPM, Jiang et al. 2024).
-_FEW_STEPS: Mapping[str, Any] = {
+_FEW_STEPS: Mapping[str, object] = {
     "learned_variance": False,
     "prediction": "sample",
     "train_timesteps": "sampling",
@@ -61,7 +61,7 @@ class DiffusionModel(Method[DiffusionSettings]):
         "images. MIDL 2023."
     )
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 11_402_370}
-    quick_settings: ClassVar[Mapping[str, Any]] = {
+    quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": 8,
         "norm_groups": 4,
         "levels": 2,
@@ -72,8 +72,8 @@ class DiffusionModel(Method[DiffusionSettings]):
         "checkpoint_every": 2,
         "log_every": 1,
     }
-    earlier_settings: ClassVar[Mapping[str, Any]] = {"scale_betas": False}
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+    earlier_settings: ClassVar[Mapping[str, object]] = {"scale_betas": False}
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = (
         {},
         {**_FEW_STEPS, "sampling_steps": 10, "iterations": 50_000, "ema_decay": 0.999},
         {
@@ -204,7 +204,7 @@ class DiffusionModel(Method[DiffusionSettings]):
         """Return `iterations`."""
         return self.config.iterations
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return `iterations`."""
         return {"iterations": steps}
 

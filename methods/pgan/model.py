@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class PGAN(Method[PGANSettings]):
         "generator": 11_365_633,
         "discriminator": 2_763_713,
     }
-    quick_settings: ClassVar[Mapping[str, Any]] = {
+    quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": 4,
         "blocks": 1,
         "discriminator_channels": 4,
@@ -67,7 +67,7 @@ class PGAN(Method[PGANSettings]):
         "log_every": 1,
     }
     # All but the first are without the weights of VGG16: not the published pGAN.
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = (
         {},
         {
             "channels": 32,
@@ -151,7 +151,7 @@ class PGAN(Method[PGANSettings]):
             progress=lambda done, total: task.progress("harmonize pgan", done, total),
         )
         data = np.where(brain, made, np.float32(0))
-        parameters: dict[str, Any] = {
+        parameters: dict[str, object] = {
             "perceptual": config.perceptual,
             "features": self._features,
             "dropout": config.faithful,
@@ -194,11 +194,11 @@ class PGAN(Method[PGANSettings]):
         """Return `iterations`, or the steps of all epochs."""
         return total_steps(self.config, slices)
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return `iterations`."""
         return {"iterations": steps}
 
-    def trial_settings(self) -> Mapping[str, Any]:
+    def trial_settings(self) -> Mapping[str, object]:
         """Return random features in place of VGG16's, so that a trial downloads nothing."""
         return {"perceptual": "random"} if self.config.perceptual == "vgg16" else {}
 

@@ -13,7 +13,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -159,7 +159,7 @@ def _check_hash(path: Path, wanted: str | None) -> None:
         )
 
 
-def _read(path: Path, names: list[str]) -> Mapping[str, Any]:
+def _read(path: Path, names: list[str]) -> Mapping[str, object]:
     """Return those of the file's tensors that are called `names`."""
     try:
         if path.suffix == ".safetensors":
@@ -169,21 +169,22 @@ def _read(path: Path, names: list[str]) -> Mapping[str, Any]:
         raise MethodError(f"vgg_weights: {path}: not a readable file of weights") from error
 
 
-def _from_safetensors(path: Path, names: list[str]) -> Mapping[str, Any]:
+def _from_safetensors(path: Path, names: list[str]) -> Mapping[str, object]:
     with safe_open(path, framework="pt") as file:
         there = set(file.keys())
         return {name: file.get_tensor(name) for name in names if name in there}
 
 
-def _from_torch(path: Path, names: list[str]) -> Mapping[str, Any]:
+def _from_torch(path: Path, names: list[str]) -> Mapping[str, object]:
     values = torch.load(path, map_location="cpu", weights_only=True)
     there = values if isinstance(values, Mapping) else {}
     return {name: there[name] for name in names if name in there}
 
 
-def _checked(tensors: Mapping[str, Any], features: Features, path: Path) -> Mapping[str, Tensor]:
+def _checked(tensors: Mapping[str, object], features: Features, path: Path) -> Mapping[str, Tensor]:
     """Return `tensors` if they have the names and shapes of `features`, and finite values."""
     problems = []
+    found: dict[str, Tensor] = {}
     for name, wanted in features.state_dict().items():
         tensor = tensors.get(name)
         if not isinstance(tensor, Tensor):
@@ -192,6 +193,8 @@ def _checked(tensors: Mapping[str, Any], features: Features, path: Path) -> Mapp
             problems.append(f"{name} has shape {tuple(tensor.shape)}, not {tuple(wanted.shape)}")
         elif not torch.isfinite(tensor).all():
             problems.append(f"{name} has values that are not finite")
+        else:
+            found[name] = tensor
     if problems:
         raise MethodError(f"vgg_weights: {path} is not VGG16: {'; '.join(problems)}")
-    return tensors
+    return found

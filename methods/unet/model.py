@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class UNet(SliceRegression[UNetSettings]):
         "segmentation. MICCAI 2015. Here a residual U-Net from diffusers, trained for regression."
     )
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 4_062_689}
-    quick_settings: ClassVar[Mapping[str, Any]] = {
+    quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": (8, 8),
         "norm_groups": 4,
         "batch_size": 4,
@@ -41,7 +41,7 @@ class UNet(SliceRegression[UNetSettings]):
         "checkpoint_every": 2,
         "log_every": 1,
     }
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = (
         {},
         {
             "channels": (16, 32, 64),
@@ -93,7 +93,7 @@ class UNet(SliceRegression[UNetSettings]):
         """Return `iterations`."""
         return self.config.iterations
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return `iterations`, with a warm-up that takes at most a twentieth of them."""
         return {"iterations": steps, "warmup": min(self.config.warmup, steps // 20)}
 

@@ -30,7 +30,7 @@ from harmbench.config import load_preparation
 from harmbench.errors import CohortError, HarmbenchError, PreparationError
 from harmbench.preparation.cohort import prepare_cohort
 from harmbench.preparation.derivative import raw_spacing_mm
-from harmbench.preparation.qc.numbers import flag
+from harmbench.preparation.qc.numbers import SessionNumbers, flag
 from harmbench.preparation.subject import prepare_subject
 from harmbench.preparation.summary import PrepareSummary
 from harmbench.storage import read_json
@@ -353,20 +353,38 @@ def test_subjects_that_become_one_are_refused(prepare, manifest, tmp_path: Path)
 
 
 def test_outliers_are_judged_against_the_cohort() -> None:
-    rows = [{"mask_ml": 1400.0 + 10 * n} for n in range(8)]
+    rows = [SessionNumbers(session="A", mask_ml=1400.0 + 10 * n) for n in range(8)]
     assert not any(flag(rows))
-    found = flag([*rows, {"mask_ml": 1900.0}])
+    found = flag([*rows, SessionNumbers(session="A", mask_ml=1900.0)])
     assert [bool(own) for own in found] == [False] * 8 + [True]
-    assert found[-1][0][0] == "mask_ml"
-    assert "far from the cohort's median" in found[-1][0][1]
+    assert found[-1][0].number == "mask_ml"
+    assert "far from the cohort's median" in found[-1][0].sentence
 
 
 def test_absolute_limits_hold_for_single_pairs() -> None:
-    good = {"correlation_linear": 0.9, "overlap": 0.97, "mask_change": 2.0, "jacobian_min": 0.4}
-    assert flag([{**good, "jacobian_max": 1.9, "nmi_before": 1.0, "nmi_after": 1.1}]) == [[]]
-    bad = {"correlation_linear": 0.5, "overlap": 0.8, "mask_change": -20.0, "jacobian_min": -0.1}
-    (found,) = flag([{**bad, "jacobian_max": 3.0, "nmi_before": 1.1, "nmi_after": 1.0}])
-    names = [name for name, _ in found]
+    good = SessionNumbers(
+        session="B",
+        mask_change=2.0,
+        overlap=0.97,
+        correlation_linear=0.9,
+        nmi_before=1.0,
+        nmi_after=1.1,
+        jacobian_min=0.4,
+        jacobian_max=1.9,
+    )
+    assert flag([good]) == [[]]
+    bad = SessionNumbers(
+        session="B",
+        mask_change=-20.0,
+        overlap=0.8,
+        correlation_linear=0.5,
+        nmi_before=1.1,
+        nmi_after=1.0,
+        jacobian_min=-0.1,
+        jacobian_max=3.0,
+    )
+    (found,) = flag([bad])
+    names = [one.number for one in found]
     assert names == ["correlation_linear", "nmi_after", "overlap", "mask_change", "jacobian_min"]
 
 

@@ -134,7 +134,7 @@ def test_cost(evidence: Evidence) -> None:
     table = cost_table(evidence)
     assert table is not None
     dm = table.data.set_index("method").loc["dm"]
-    assert (dm["cells"], dm["fit_s"], dm["peak_memory_mb"], dm["parameters"]) == (8, 10, 500, 1234)
+    assert (dm["cells"], dm["fit_s"], dm["peak_memory_mib"], dm["parameters"]) == (8, 10, 500, 1234)
     assert dm["score_s"] == 1.5  # 6 s for four volumes
     heads = [column.heads[0].text for column in table.columns]
     assert heads == ["Parameters", "Cells", "Fit per cell", "Score per volume", "Peak memory"]

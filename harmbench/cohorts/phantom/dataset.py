@@ -161,8 +161,8 @@ def write_participants(root: Path, subjects: Iterable[Subject], key: str) -> Non
     lines = ["\t".join(_COLUMNS)]
     for subject in subjects:
         found = read_record(root, subject.label)
-        if found is not None and found.get("key") == key:
-            lines.append("\t".join(str(found["participant"][column]) for column in _COLUMNS))
+        if found is not None and found.key == key:
+            lines.append("\t".join(str(found.participant[column]) for column in _COLUMNS))
     text = "\n".join(lines) + "\n"
     path = root / _PARTICIPANTS
     if not path.is_file() or path.read_text(encoding="utf-8") != text:

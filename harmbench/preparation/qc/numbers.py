@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from harmbench.arrays import Array
 from harmbench.metrics.image import nmi
 from harmbench.preparation.align import PreparedScan
-from harmbench.preparation.qc.page import QcColumn
+from harmbench.preparation.qc.page import QcColumn, QcFlag
 from harmbench.preparation.scan import CleanScan
 from harmbench.preparation.strip import brain_volume_ml
 from harmbench.volume import Volume
 
-__all__ = ["NUMBERS", "flag", "measure"]
+__all__ = ["NUMBERS", "SessionNumbers", "flag", "measure"]
 
 NUMBERS: tuple[QcColumn, ...] = (
     QcColumn("mask_ml", "Brain mask", "ml", 0, "Volume of the brain mask on the raw scan."),
@@ -77,7 +77,7 @@ NUMBERS: tuple[QcColumn, ...] = (
     ),
     QcColumn("jacobian_max", "Jacobian, largest", "", 2, "Largest such factor."),
 )
-"""The numbers measured for each session."""
+"""The numbers measured for each session: the fields of `SessionNumbers`."""
 
 # Measured on repeat scans with 3 mm slices and on simulated ones at 1 mm: the same person at .90 or
 # more, two people at .45 to .52.
@@ -93,14 +93,46 @@ _FEWEST, _LIMIT, _SHARE = 6, 3.5, 0.05
 _JUDGED = ("mask_ml", "bias_range", "overlap", "correlation_linear", "nmi_after")
 
 
+class SessionNumbers(BaseModel):
+    """What quality control measures in one session; `NUMBERS` says what each number means.
+
+    Attributes:
+        session: the session's name.
+        mask_ml: ml.
+        bias_range: at least 1.
+        mask_change: %; this and the numbers below are `None` for the reference session, which is not
+            registered.
+        overlap: in [0, 1].
+        correlation_before, correlation_linear, correlation_after: in [-1, 1].
+        nmi_before, nmi_after: in [1, 2].
+        jacobian_min, jacobian_max: factors of volume.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    session: str
+    mask_ml: float | None = None
+    bias_range: float | None = None
+    mask_change: float | None = None
+    overlap: float | None = None
+    correlation_before: float | None = None
+    correlation_linear: float | None = None
+    correlation_after: float | None = None
+    nmi_before: float | None = None
+    nmi_after: float | None = None
+    jacobian_min: float | None = None
+    jacobian_max: float | None = None
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """The numbers that there are, by the names of `NUMBERS`."""
+        return self.model_dump(exclude={"session"}, exclude_none=True)
+
+
 def measure(
     scans: Mapping[str, CleanScan], prepared: Mapping[str, PreparedScan], reference: str
-) -> list[dict[str, Any]]:
-    """Measure a subject's sessions; numbers that need a registration are missing for the reference.
-
-    Returns:
-        One row for each session: session and the names of `NUMBERS`.
-    """
+) -> list[SessionNumbers]:
+    """Measure a subject's sessions; numbers are rounded to 6 decimals."""
     fixed = prepared[reference]
     fixed_ml = brain_volume_ml(scans[reference].brain, scans[reference].raw)
     rows = []
@@ -108,11 +140,7 @@ def measure(
         scan = scans[session]
         low, high = np.percentile(scan.bias[scan.brain], (1, 99))
         volume_ml = brain_volume_ml(scan.brain, scan.raw)
-        row: dict[str, Any] = {
-            "session": session,
-            "mask_ml": volume_ml,
-            "bias_range": float(high / low),
-        }
+        row = {"mask_ml": volume_ml, "bias_range": float(high / low)}
         if found.alignment is not None:
             both = np.count_nonzero(found.brain & fixed.brain)
             row |= {
@@ -128,7 +156,8 @@ def measure(
                 "jacobian_min": found.alignment.jacobian[0],
                 "jacobian_max": found.alignment.jacobian[1],
             }
-        rows.append({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
+        rounded = {name: round(float(value), 6) for name, value in row.items()}
+        rows.append(SessionNumbers.model_validate({"session": session, **rounded}))
     return rows
 
 
@@ -153,19 +182,17 @@ def _unit(data: Array) -> Array:
     return data if low >= 0 and high <= 1 else (data - low) / max(high - low, 1e-12)
 
 
-def flag(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[str, str]]]:
-    """Flag implausible numbers and outliers in each row.
-
-    Args:
-        rows: of all subjects; each with the names of `NUMBERS`, as far as they were measured.
+def flag(rows: Sequence[SessionNumbers]) -> list[list[QcFlag]]:
+    """Flag implausible numbers and outliers in the sessions of all subjects.
 
     Returns:
-        One list for each row, of the name of a number and a sentence; empty without flags.
+        One list for each session, empty without flags.
     """
     found = [_absolute(row) for row in rows]
+    measured = [row.measured for row in rows]
     titles = {column.name: column.title for column in NUMBERS}
     for name in _JUDGED:
-        values = [(place, float(row[name])) for place, row in enumerate(rows) if name in row]
+        values = [(place, own[name]) for place, own in enumerate(measured) if name in own]
         if len(values) < _FEWEST:
             continue
         numbers = np.array([value for _, value in values])
@@ -175,40 +202,41 @@ def flag(rows: Sequence[Mapping[str, Any]]) -> list[list[tuple[str, str]]]:
             far = abs(value - median)
             if 0.6745 * far > _LIMIT * spread and far > _SHARE * abs(median):
                 text = f"{titles[name]} of {value:.4g} is far from the cohort's median of {median:.4g}."
-                found[place].append((name, text))
+                found[place].append(QcFlag(name, text))
     return found
 
 
-def _absolute(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Flag a row by limits that hold for any two scans of one adult's head."""
+def _absolute(row: SessionNumbers) -> list[QcFlag]:
+    """Flag a session by limits that hold for any two scans of one adult's head."""
+    own = row.measured
     found = []
-    correlation, overlap = row.get("correlation_linear", 1.0), row.get("overlap", 1.0)
-    low, high = row.get("jacobian_min", 1.0), row.get("jacobian_max", 1.0)
+    correlation, overlap = own.get("correlation_linear", 1.0), own.get("overlap", 1.0)
+    low, high = own.get("jacobian_min", 1.0), own.get("jacobian_max", 1.0)
     if correlation < _OTHER_PERSON:
         text = (
             f"Correlation of {correlation:.2f} after linear registration, expected {_OTHER_PERSON} "
             "or more: the sessions may be of two people, or registration failed."
         )
-        found.append(("correlation_linear", text))
-    if row.get("nmi_after", 2.0) < row.get("nmi_before", 1.0) - _NMI_NOISE:
+        found.append(QcFlag("correlation_linear", text))
+    if own.get("nmi_after", 2.0) < own.get("nmi_before", 1.0) - _NMI_NOISE:
         text = "Registration lowered the mutual information: it made the alignment worse."
-        found.append(("nmi_after", text))
+        found.append(QcFlag("nmi_after", text))
     if overlap < _LEAST_OVERLAP:
         text = (
             f"The brain masks overlap by {overlap:.2f} (Dice), expected {_LEAST_OVERLAP} or more: "
             "skull stripping or registration failed."
         )
-        found.append(("overlap", text))
-    change = row.get("mask_change", 0.0)
+        found.append(QcFlag("overlap", text))
+    change = own.get("mask_change", 0.0)
     if abs(change) > _MASK_CHANGE_PERCENT:
         text = (
             f"The volume of the brain mask differs by {change:+.0f} % from the reference session's."
         )
-        found.append(("mask_change", text))
+        found.append(QcFlag("mask_change", text))
     if low < _LEAST_JACOBIAN or high > _MOST_JACOBIAN:
         text = (
             f"Registration changes volumes by factors from {low:.2g} to {high:.2g}: implausible for "
             "one person's brain."
         )
-        found.append(("jacobian_min" if low < _LEAST_JACOBIAN else "jacobian_max", text))
+        found.append(QcFlag("jacobian_min" if low < _LEAST_JACOBIAN else "jacobian_max", text))
     return found

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 import pandas as pd
 
@@ -18,7 +17,7 @@ from harmbench.pages.table import Column, Entry, Head, Row, Table
 from harmbench.preparation.qc.figure import READING
 from harmbench.storage import write_text
 
-__all__ = ["PAGE_NAME", "QcColumn", "write_qc_page"]
+__all__ = ["PAGE_NAME", "QcColumn", "QcFlag", "QcRow", "write_qc_page"]
 
 PAGE_NAME = "qc.html"
 
@@ -49,6 +48,37 @@ class QcColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class QcFlag:
+    """A number that quality control noticed: its name, and a sentence for the reader."""
+
+    number: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class QcRow:
+    """One session of a subject.
+
+    Attributes:
+        subject, session: their names.
+        status: how the preparation ended, such as `ok`.
+        numbers: by name of a column; one that is absent or NaN is shown as a dash.
+        flags: what was noticed.
+    """
+
+    subject: str
+    session: str
+    status: str
+    numbers: Mapping[str, float]
+    flags: tuple[QcFlag, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentences of the flags."""
+        return tuple(flag.sentence for flag in self.flags)
+
+
+@dataclass(frozen=True, slots=True)
 class _Flagged:
     """A subject with flags: the sentences, each with its session, and the anchor of its figure."""
 
@@ -63,8 +93,8 @@ def write_qc_page(
     *,
     title: str,
     simulated: bool,
-    settings: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, object],
+    rows: Sequence[QcRow],
     columns: Sequence[QcColumn],
     pictures: Mapping[str, Path],
     failures: Mapping[str, str],
@@ -80,9 +110,7 @@ def write_qc_page(
         title: heading of the page.
         simulated: whether the scans are simulated; the page says so at the top.
         settings: of the preparation, nested.
-        rows: one per subject and session: `subject`, `session`, `status`, `flags` (sentences), the
-            numbers under the names of `columns` (`None` or NaN where there is none), and, where it
-            is known, `flagged` (the names of the columns that the flags are about).
+        rows: one per subject and session.
         columns: the numbers shown, in order.
         pictures: subject to PNG file; a subject whose file is missing is named on the page.
         failures: subject to message, for those that could not be prepared.
@@ -91,7 +119,7 @@ def write_qc_page(
     Returns:
         Path of the page.
     """
-    subjects = list(dict.fromkeys(str(row["subject"]) for row in rows))
+    subjects = list(dict.fromkeys(row.subject for row in rows))
     subjects += [subject for subject in pictures if subject not in subjects]
     flagged = [subject for subject in subjects if _sentences(rows, subject)]
     ordered = [*flagged, *(subject for subject in subjects if subject not in flagged)]
@@ -123,19 +151,19 @@ def _without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-def _sentences(rows: Sequence[Mapping[str, Any]], subject: str) -> tuple[tuple[str, str], ...]:
+def _sentences(rows: Sequence[QcRow], subject: str) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (str(row["session"]), _without_folders(sentence))
+        (row.session, _without_folders(sentence))
         for row in rows
-        if str(row["subject"]) == subject
-        for sentence in row["flags"]
+        if row.subject == subject
+        for sentence in row.sentences
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[QcColumn]) -> Table:
+def _table(rows: Sequence[QcRow], columns: Sequence[QcColumn]) -> Table:
     shown = [
         Row(
-            labels=(str(row["subject"]), str(row["session"]), _status(row)),
+            labels=(row.subject, row.session, _status(row)),
             entries=tuple(_entry(row, column) for column in columns),
         )
         for row in rows
@@ -148,28 +176,32 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[QcColumn]) -> Ta
         labels=("Subject", "Session", "Status"),
         columns=tuple(Column((Head(c.title, c.unit),), decimals=c.digits) for c in columns),
         rows=tuple(shown),
-        data=pd.DataFrame([dict(row) for row in rows]),
+        data=pd.DataFrame(
+            [
+                {
+                    "subject": row.subject,
+                    "session": row.session,
+                    "status": row.status,
+                    **row.numbers,
+                }
+                for row in rows
+            ]
+        ),
     )
 
 
-def _status(row: Mapping[str, Any]) -> str:
-    status, count = str(row["status"]), len(row["flags"])
-    if not count:
-        return status
-    words = f"{count} flag{'s' if count > 1 else ''}"
-    return words if status == "flagged" else f"{status}, {words}"
+def _status(row: QcRow) -> str:
+    count = len(row.flags)
+    return f"{row.status}, {count} flag{'s' if count > 1 else ''}" if count else row.status
 
 
-def _entry(row: Mapping[str, Any], column: QcColumn) -> Entry:
-    value = row.get(column.name)
-    marked = column.name in row.get("flagged", ())
-    note = "flagged" if marked else ""
-    if isinstance(value, str):
-        return Entry(best=marked, note=note, text=value)
-    return Entry(math.nan if value is None else float(value), best=marked, note=note)
+def _entry(row: QcRow, column: QcColumn) -> Entry:
+    marked = any(flag.number == column.name for flag in row.flags)
+    value = row.numbers.get(column.name, math.nan)
+    return Entry(value, best=marked, note="flagged" if marked else "")
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def _flat(settings: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
     """Yield nested settings as `strip.method` and value."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -178,7 +210,7 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
             yield f"{above}{name}", _value_text(value)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     if isinstance(value, PurePath):
         return value.name
     if isinstance(value, str):
@@ -186,9 +218,7 @@ def _value_text(value: Any) -> str:
     return _without_folders(json.dumps(value, default=str))
 
 
-def _figure(
-    subject: str, anchor: str, rows: Sequence[Mapping[str, Any]], picture: Path
-) -> EmbeddedFigure:
+def _figure(subject: str, anchor: str, rows: Sequence[QcRow], picture: Path) -> EmbeddedFigure:
     address, width, height = image_address(picture, quality=_IMAGE_QUALITY)
     sentences = [f"{session}: {text}" for session, text in _sentences(rows, subject)]
     return EmbeddedFigure(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -25,35 +25,58 @@ _STAGES: Mapping[Stage, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What the cells of a method took.
+
+    Attributes:
+        seconds: stage to mean seconds, per fit or per volume.
+        peak_memory_mib: the highest of all stages.
+    """
+
+    seconds: Mapping[Stage, float]
+    peak_memory_mib: float
+
+
 def cost_table(evidence: Evidence) -> Table | None:
     """Wall time and peak memory of each method's cells; `None` where no cell has recorded any."""
-    rows: list[Row] = []
-    numbers: list[dict[str, Any]] = []
+    numbers: list[dict[str, str | float | None]] = []
     for method in evidence.methods:
         cells = [c for d in evidence.directions for c in evidence.counted_cells(method, d)]
-        costs = _costs(cells)
-        if costs:
-            parameters = _parameters(evidence, method)
-            numbers.append({"method": method, "cells": len(cells), **costs, **parameters})
+        cost = _cost(cells)
+        if cost is not None:
+            numbers.append(
+                {
+                    "method": method,
+                    "parameters": _parameters(evidence, method),
+                    "cells": len(cells),
+                    **{f"{stage}_s": cost.seconds.get(stage) for stage in _STAGES},
+                    "peak_memory_mib": cost.peak_memory_mib,
+                }
+            )
     if not numbers:
         return None
-    data = pd.DataFrame(numbers)
-    keys = {
+    # A method without networks has no number of parameters; a stage that no cell has is left out.
+    data = pd.DataFrame(numbers).dropna(axis="columns", how="all")
+    heads = {
         "parameters": Head("Parameters"),
         "cells": Head("Cells"),
         **{f"{s}_s": Head(f"{s.capitalize()} per {unit}", "s") for s, unit in _STAGES.items()},
-        "peak_memory_mb": Head("Peak memory", "MiB"),
+        "peak_memory_mib": Head("Peak memory", "MiB"),
     }
-    shown = {key: head for key, head in keys.items() if key in data and data[key].notna().any()}
-    whole = {"parameters", "cells", "peak_memory_mb"}
+    shown = [name for name in data if name != "method"]
+    whole = {"parameters", "cells", "peak_memory_mib"}
     columns = tuple(
-        Column((head,), 0, 0 if key in whole else min(decimals_for(data[key].tolist(), 0), 2))
-        for key, head in shown.items()
+        Column(
+            (heads[str(name)],),
+            decimals=0 if name in whole else min(decimals_for(data[name].tolist(), 0), 2),
+        )
+        for name in shown
     )
-    for record in data.to_dict("records"):
-        method = str(record["method"])
-        entries = tuple(Entry(float(record[key])) for key in shown)
-        rows.append(Row((evidence.methods[method],), entries, method == CEILING))
+    rows = [
+        Row((evidence.methods[method],), tuple(Entry(float(v)) for v in values), method == CEILING)
+        for method, values in zip(data["method"], data[shown].to_numpy(dtype=float), strict=True)
+    ]
     caption = (
         "Mean wall time of the recorded stages, and the highest peak memory of any stage. Times "
         "hold for the machine and load of this run (see Provenance) and are no speed comparison "
@@ -73,9 +96,9 @@ def cost_table(evidence: Evidence) -> Table | None:
     )
 
 
-def _costs(cells: Sequence[StoredCell]) -> dict[str, float]:
-    """Mean seconds per stage (per fit or per volume), and the highest peak memory."""
-    found: dict[str, float] = {}
+def _cost(cells: Sequence[StoredCell]) -> _Cost | None:
+    """Sum up the cost of a method's cells; `None` where none was recorded."""
+    found: dict[Stage, float] = {}
     peaks: list[float] = []
     for stage, unit in _STAGES.items():
         seconds = 0.0
@@ -89,18 +112,16 @@ def _costs(cells: Sequence[StoredCell]) -> dict[str, float]:
             units += cost.count or (1 if unit == "cell" else max(1, subjects))
             peaks.append(cost.peak_memory_mb)
         if units:
-            found[f"{stage}_s"] = seconds / units
-    if peaks:
-        found["peak_memory_mb"] = max(peaks)
-    return found
+            found[stage] = seconds / units
+    return _Cost(found, max(peaks)) if peaks else None
 
 
-def _parameters(evidence: Evidence, method: str) -> dict[str, int]:
+def _parameters(evidence: Evidence, method: str) -> int | None:
     for record in reversed(evidence.records):
         known = record.methods.get(method)
         if known is not None and known.parameters:
-            return {"parameters": sum(known.parameters.values())}
-    return {}
+            return sum(known.parameters.values())
+    return None
 
 
 def status_table(evidence: Evidence) -> Table:
@@ -116,7 +137,7 @@ def status_table(evidence: Evidence) -> Table:
     summary = evidence.summary[evidence.summary["group"] == ALL]
     totals = summary.groupby(["method", "direction"])[list(measured)].sum()
     rows: list[Row] = []
-    numbers: list[dict[str, Any]] = []
+    numbers: list[dict[str, str | int]] = []
     for method, title in evidence.methods.items():
         for direction in evidence.directions:
             cells = evidence.counted_cells(method, direction)
@@ -182,7 +203,7 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
             heads.append(Head(column.tissue))
         columns.append(Column(tuple(heads), column.exponent))
     rows = []
-    numbers = []
+    numbers: list[dict[str, str | float]] = []
     for method, means in source.rows.items():
         spreads = source.spreads.get(method, ())
         entries = []
@@ -190,7 +211,7 @@ def _published(evidence: Evidence, source: PublishedTable) -> Table:
             shown = f"{mean} [±{spreads[place]}]" if spreads else str(mean)
             entries.append(Entry(best=place in source.best[method], text=shown))
             at = source.columns[place]
-            number = {
+            number: dict[str, str | float] = {
                 "table": source.number,
                 "method": method,
                 "direction": at.direction,

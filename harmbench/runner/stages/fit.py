@@ -119,7 +119,7 @@ def _save(method: Method, folder: Path) -> None:
 
 def _keep_only_checkpoints_of(folder: Path, key: str) -> None:
     """Remove checkpoints that another configuration, data set or code version left."""
-    if (read_json(folder / "key.json") or {}).get("fit") != key:
+    if read_json(folder / "key.json") != {"fit": key}:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / "key.json", {"fit": key})

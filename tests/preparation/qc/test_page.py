@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from harmbench.preparation.qc import QcColumn, write_qc_page
+from harmbench.preparation.qc import QcColumn, QcFlag, QcRow, write_qc_page
 
 COLUMNS = (
     QcColumn("mask_ml", "Mask volume", "ml", 0, "Volume of the mask; adults have 900 to 1800."),
@@ -18,8 +18,8 @@ COLUMNS = (
 )
 
 
-def row(subject: str, session: str, *flags: str, **numbers: Any) -> dict[str, Any]:
-    return {"subject": subject, "session": session, "status": "ok", "flags": flags, **numbers}
+def row(subject: str, session: str, *flags: QcFlag, **numbers: float) -> QcRow:
+    return QcRow(subject, session, "ok", numbers, flags)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
         pictures[subject] = tmp_path / "figures" / f"{subject}.png"
         pictures[subject].parent.mkdir(exist_ok=True)
         Image.new("RGB", (60 + place, 40), "gray").save(pictures[subject])
-    flags = ("The mask is <small>.", "The pair is not aligned.")
+    flags = (QcFlag("other", "The mask is <small>."), QcFlag("nmi", "The pair is not aligned."))
     return {
         "title": "Study <one>",
         "simulated": False,
@@ -40,10 +40,10 @@ def given(tmp_path: Path) -> dict[str, Any]:
             "spacing_mm": None,
         },
         "rows": [
-            row("s1", "A", mask_ml=1350.4, nmi=None),
+            row("s1", "A", mask_ml=1350.4),
             row("s1", "B", mask_ml=1349.0, nmi=1.21),
             row("s2", "A", mask_ml=1400.0, nmi=float("nan")),
-            row("s2", "B", *flags, mask_ml=710.0, nmi=1.0126, flagged=("nmi",)),
+            row("s2", "B", *flags, mask_ml=710.0, nmi=1.0126),
         ],
         "columns": COLUMNS,
         "pictures": pictures,
