@@ -1,24 +1,26 @@
-"""Draw the imports of harmbench into docs/architecture.md: `python docs/architecture_picture.py`.
+"""Draw the imports of harmbench as docs/assets/architecture.svg: `python docs/architecture_picture.py`.
 
 The arrows are read from the code by grimp, the library behind import-linter: one from box to box where a
-module of the first imports one of the second. An arrow that other arrows imply is left out. With `--check`
-the page is compared with the code and not written.
+module of the first imports one of the second. An arrow that other arrows imply is left out. Graphviz'
+program `dot` (Debian: `apt install graphviz`) draws them. With `--check` the boxes and arrows in the
+picture are compared with the code; that needs no Graphviz.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 import grimp
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
-BEGIN, END = "<!-- picture: begin -->", "<!-- picture: end -->"
+PICTURE = ROOT / "docs" / "assets" / "architecture.svg"
 
 BOXES: Mapping[str, tuple[str, ...]] = {
     "cli": ("cli", "__main__"),
@@ -54,6 +56,8 @@ BOXES: Mapping[str, tuple[str, ...]] = {
 """Box to the first parts of its modules' names below `harmbench`."""
 
 Arrows = set[tuple[str, str]]
+
+_SVG = "{http://www.w3.org/2000/svg}"
 
 
 def box_of(module: str) -> str:
@@ -113,36 +117,92 @@ def reduced(arrows: Arrows) -> Arrows:
     return {(a, b) for a, b in arrows if b not in reach(arrows, a, without=(a, b))}
 
 
-def picture(arrows: Arrows) -> str:
-    """Return the arrows as a Mermaid diagram, boxes in the order of `BOXES`."""
+def labels() -> dict[str, tuple[str, ...]]:
+    """Return the lines of text in each box: its name, and the other folders and modules in it."""
+    return {
+        box: (box, *(part for part in parts if part not in {box, "__main__"}))
+        for box, parts in BOXES.items()
+    }
+
+
+def dot_source(arrows: Arrows) -> str:
+    """Return the arrows in Graphviz' language, boxes in the order of `BOXES`.
+
+    The background is white and opaque, so that the picture is legible on a dark page too.
+    """
     order = list(BOXES)
-    lines = ["```mermaid", "flowchart TD"]
-    for box, parts in BOXES.items():
-        others = [part for part in parts if part not in {box, "__main__"}]
-        label = f"<b>{box}</b>" + "".join(f"<br/>{part}" for part in others)
-        lines.append(f'    {box}["{label}"]')
+    lines = [
+        "digraph imports {",
+        '    graph [bgcolor="white", pad=0.2, nodesep=0.3, ranksep=0.4]',
+        '    node [shape=box, style="rounded,filled", fillcolor="#eef3fa", color="#44618c",'
+        ' fontcolor="#16243b", fontname="Helvetica,Arial,sans-serif", fontsize=15, margin="0.15,0.08"]',
+        '    edge [color="#5a6b85", arrowsize=0.8]',
+    ]
+    for box, (name, *others) in labels().items():
+        below = "".join(f'<br/><font point-size="13">{part}</font>' for part in others)
+        lines.append(f"    {box} [label=<<b>{name}</b>{below}>]")
     for one, other in sorted(arrows, key=lambda pair: (order.index(pair[0]), order.index(pair[1]))):
-        lines.append(f"    {one} --> {other}")
-    return "\n".join([*lines, "```"])
+        lines.append(f"    {one} -> {other}")
+    return "\n".join([*lines, "}"])
 
 
-def page_with(drawn: str, text: str) -> str:
-    """Return the page with the picture between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{drawn}\n{END}{after}"
+def drawn(source: str) -> str:
+    """Return the SVG that Graphviz makes, without the comments that name its version.
+
+    Raises:
+        FileNotFoundError: `dot` is not installed.
+        CalledProcessError: `dot` failed.
+    """
+    svg = subprocess.run(
+        ["dot", "-Tsvg"], input=source, capture_output=True, text=True, check=True
+    ).stdout
+    ElementTree.register_namespace("", _SVG.strip("{}"))
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    return ElementTree.tostring(ElementTree.fromstring(svg), encoding="unicode") + "\n"
+
+
+def shown(svg: str) -> tuple[dict[str, tuple[str, ...]], Arrows]:
+    """Return the boxes with their lines of text, and the arrows, that a picture shows.
+
+    Raises:
+        ParseError: it is not XML.
+    """
+    boxes: dict[str, tuple[str, ...]] = {}
+    arrows: Arrows = set()
+    for group in ElementTree.fromstring(svg).iter(f"{_SVG}g"):
+        title = group.findtext(f"{_SVG}title", "")
+        if group.get("class") == "node":
+            boxes[title] = tuple(text.text or "" for text in group.iter(f"{_SVG}text"))
+        elif group.get("class") == "edge":
+            one, _, other = title.partition("->")
+            arrows.add((one, other))
+    return boxes, arrows
+
+
+def problems(svg: str, arrows: Arrows) -> list[str]:
+    """Say in which boxes and arrows a picture differs from the code."""
+    boxes, seen = shown(svg)
+    wanted = labels()
+    found = [
+        f"box {box} has {boxes.get(box)}, expected {wanted.get(box)}"
+        for box in sorted({*boxes, *wanted})
+        if boxes.get(box) != wanted.get(box)
+    ]
+    found += [f"arrow {one} -> {other} is not in the code" for one, other in sorted(seen - arrows)]
+    found += [f"arrow {one} -> {other} is not drawn" for one, other in sorted(arrows - seen)]
+    return found
 
 
 def main() -> int:
-    """Write the page, or check it; return the exit code."""
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = page_with(picture(reduced(imports())), text)
-    if "--check" in sys.argv[1:]:
-        if text != wanted:
-            print(f"{PAGE} is not true to the code; run python {Path(__file__).name}")
-        return int(text != wanted)
-    PAGE.write_text(wanted, encoding="utf-8")
-    return 0
+    """Draw the picture, or check it; return the exit code."""
+    arrows = reduced(imports())
+    if "--check" not in sys.argv[1:]:
+        PICTURE.write_text(drawn(dot_source(arrows)), encoding="utf-8")
+        return 0
+    found = problems(PICTURE.read_text(encoding="utf-8"), arrows)
+    if found:
+        print("\n".join([f"{PICTURE}: run python {Path(__file__).name}", *found]))
+    return int(bool(found))
 
 
 if __name__ == "__main__":

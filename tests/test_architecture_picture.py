@@ -23,7 +23,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_page_shows_the_imports_of_the_code() -> None:
+def test_the_picture_shows_the_imports_of_the_code() -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False
     )
@@ -46,7 +46,28 @@ def test_every_module_has_one_box(script: ModuleType) -> None:
         script.box_of("harmbench.nothing.here")
 
 
-def test_the_picture_names_every_box(script: ModuleType) -> None:
-    drawn = script.picture({("cli", "base")})
-    assert "    cli --> base" in drawn
-    assert all(f'    {box}["' in drawn for box in script.BOXES)
+def test_what_is_to_be_drawn_names_every_box(script: ModuleType) -> None:
+    source = script.dot_source({("cli", "base")})
+    assert "    cli -> base" in source
+    assert all(f"    {box} [label=<<b>{box}</b>" in source for box in script.BOXES)
+
+
+def test_a_picture_that_differs_from_the_code_is_noticed(script: ModuleType) -> None:
+    svg = script.PICTURE.read_text(encoding="utf-8")
+    boxes, arrows = script.shown(svg)
+    assert set(boxes) == set(script.BOXES)
+    assert boxes["runner"] == ("runner", "planning")
+    assert script.problems(svg, arrows) == []
+    assert script.problems(svg, arrows - {("volume", "base")}) == [
+        "arrow volume -> base is not in the code"
+    ]
+    assert script.problems(svg, arrows | {("cli", "base")}) == ["arrow cli -> base is not drawn"]
+    (renamed,) = script.problems(svg.replace(">planning<", ">plans<"), arrows)
+    assert renamed.startswith("box runner has ('runner', 'plans'), expected")
+
+
+def test_the_picture_has_a_background_and_needs_nothing_else(script: ModuleType) -> None:
+    svg = script.PICTURE.read_text(encoding="utf-8")
+    assert 'fill="white"' in svg
+    assert "<script" not in svg
+    assert "href" not in svg

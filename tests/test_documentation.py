@@ -151,7 +151,7 @@ def test_options_exist(page: Path) -> None:
 def test_marks_and_other_blocks_are_understood(page: Path) -> None:
     for block in blocks(page):
         assert block.mark in {"", "run"}
-        assert block.language in {"", "csv", "mermaid", "python", "sh", "toml"}
+        assert block.language in {"", "csv", "python", "sh", "toml"}
         if block.language == "toml":
             tomllib.loads(block.text)
 
