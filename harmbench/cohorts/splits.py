@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from harmbench.cohorts.base import Cohort
 from harmbench.cohorts.pairing import ScanPair, pairs
@@ -28,6 +28,8 @@ __all__ = [
 
 class SplitChoice(Settings):
     """How training and test pairs are chosen, beside the folds."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     train_group: str | None = Field(
         None, description="learn from subjects of this group only; unset: from all"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harmbench.errors import ReportError, suggest
 from harmbench.metrics.base import Metric
-from harmbench.report.evidence import Evidence, StoredCell
+from harmbench.report.evidence import MOST_DIRECTIONS, Evidence, StoredCell
 from harmbench.report.published import DIRECTIONS
 from harmbench.results import BASELINE, CEILING, merge, read_results
 from harmbench.runner.folder import RunFolder
@@ -214,6 +214,12 @@ def _notes(
                 )
     for record in records:
         notes += record.split.words
+    ways = results["direction"].nunique()
+    if ways > MOST_DIRECTIONS:
+        notes.append(
+            f"{ways} directions were run: tables and figures of single directions show the first "
+            f"{MOST_DIRECTIONS}, the overview of scanners and the summary file hold all."
+        )
     folds = results[["direction", "subject", "fold"]].drop_duplicates()
     if len(folds) != len(folds[["direction", "subject"]].drop_duplicates()):
         notes.append(
