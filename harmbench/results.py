@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO, TypedDict
 
 import pandas as pd
+from typing_extensions import NotRequired
 
 from harmbench.errors import ReportError
 from harmbench.storage import write_text
@@ -49,14 +50,14 @@ class ScoreRow(TypedDict):
 
 
 class ResultRow(ScoreRow):
-    """A row of the results table: a score, and whose it is."""
+    """A row of the results table: a score, and whose it is; without a visit, it is empty."""
 
     method: str
     direction: str
     fold: int
     seed: int
     subject: str
-    visit: str
+    visit: NotRequired[str]
     group: str
     segmenter: str
 

@@ -94,7 +94,7 @@ class CellScores:
         if not rows:
             return
         known = self._by_pair
-        if not self._with_visits and any(row["visit"] for own in rows.values() for row in own):
+        if not self._with_visits and any(row.get("visit") for own in rows.values() for row in own):
             self._with_visits = True
             self._texts.clear()
         for name, own in rows.items():
