@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
-from typing_extensions import Self
+from pydantic import Field, field_validator
 
 from harmbench.cohorts import paths
 from harmbench.cohorts.data import DataSettings
@@ -18,6 +17,7 @@ from harmbench.cohorts.splits import SplitChoice
 from harmbench.discovery import available_methods, load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.files.plain_yaml import load_yaml
+from harmbench.folds import FoldSettings
 from harmbench.metrics.overlap import Backend
 from harmbench.plugins import Reference
 from harmbench.preparation.settings import PrepareSettings
@@ -26,9 +26,7 @@ from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
 
 __all__ = [
-    "DEFAULT_FOLDS",
     "Experiment",
-    "FoldSettings",
     "Preparation",
     "ScoringSettings",
     "load_experiment",
@@ -41,39 +39,7 @@ __all__ = [
 ]
 
 
-DEFAULT_FOLDS = 4
-"""Number of folds where none is asked for, as in the paper."""
-
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
-
-
-class FoldSettings(Settings):
-    """Cross-validation."""
-
-    k: int | None = Field(
-        None,
-        ge=2,
-        description=f"number of folds; unset: {DEFAULT_FOLDS}, or one per subject where there are fewer",
-    )
-    seed: int = Field(0, ge=0, description="seed of the shuffle")
-    file: Path | None = Field(
-        None,
-        description="folds of one's own instead: a table with the columns `subject` and `fold`",
-    )
-    run: str = Field("all", description="which folds to run: `all`, `2`, or `0,2`")
-
-    @model_validator(mode="after")
-    def _said_once(self) -> Self:
-        if self.k is not None and self.file is not None:
-            raise ValueError("k and file both say the folds: give one of them")
-        return self
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _as_text(cls, value: object) -> object:
-        if isinstance(value, list):
-            return ",".join(str(part) for part in value)
-        return str(value) if isinstance(value, int) else value
 
 
 class ScoringSettings(Settings):

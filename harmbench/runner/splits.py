@@ -18,9 +18,8 @@ from harmbench.cohorts.splits import (
     shared_folds,
     split_directions,
 )
-from harmbench.config import DEFAULT_FOLDS, FoldSettings
 from harmbench.errors import CohortError, FoldError
-from harmbench.folds import Folds, choose_folds, read_folds
+from harmbench.folds import DEFAULT_FOLDS, Folds, FoldSettings, choose_folds, read_folds
 from harmbench.notes import Note
 from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.task import Direction

@@ -86,7 +86,7 @@ def visits_by_name(layout: str, study: Study) -> dict[str, dict[str, set[str]]]:
         match = re.match(study.name, Path(path).name)
         if match is not None:
             found[match["scanner"]][match["subject"]].add(match["visit"])
-    return found
+    return {scanner: dict(own) for scanner, own in found.items()}
 
 
 @pytest.mark.parametrize("layout", list(STUDIES))
@@ -123,7 +123,6 @@ def test_a_published_study_runs(layout: str, call, tmp_path: Path) -> None:
     for (way, method), rows in results.groupby(["direction", "method"]):
         source = str(way).split("-to-")[0]
         tested = set(zip(rows["subject"], rows["visit"], strict=True))
-        # A layout whose sub- labels are not the people's names the subject with sub- before it.
         assert tested == expected[source], method
         for subject, fold in zip(rows["subject"], rows["fold"], strict=True):
             assert folds.setdefault(subject, fold) == fold  # the same in all directions

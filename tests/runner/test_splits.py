@@ -12,8 +12,8 @@ from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.pairing import with_plain_sessions
 from harmbench.cohorts.splits import SplitChoice
-from harmbench.config import FoldSettings
 from harmbench.errors import CohortError, FoldError
+from harmbench.folds import FoldSettings
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.splits import RunSplits, split_run
 from harmbench.task import Direction
