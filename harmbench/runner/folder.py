@@ -20,7 +20,7 @@ OUT/
     scores.csv        this cell's rows of the tidy table
 ```
 
-PAIR is the subject, and the visit where subjects have several scans on one scanner.
+PAIR is SUBJECT, or SUBJECT_VISIT where subjects have several scans on one scanner.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class SessionPair:
     @property
     def name(self) -> str:
         """What files and keys of a tested pair are named by: the subject, and the visit if any."""
-        return f"{self.subject} {self.visit}" if self.visit else self.subject
+        return f"{self.subject}_{self.visit}" if self.visit else self.subject
 
     @classmethod
     def of(cls, pair: ScanPair) -> SessionPair:

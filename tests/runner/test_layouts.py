@@ -64,7 +64,7 @@ STUDIES = {
     "one_row_per_session": Study(
         ("--session-pattern", r"(?P<scanner>.+)x(?P<visit>\d+)"),
         "s1A",
-        r"(?P<subject>sub-\w+?)_ses-(?P<scanner>.+)x(?P<visit>\d+)_.*T1w",
+        r"(?P<subject>sub-\w+?)_ses-(?P<scanner>[^_]+)x(?P<visit>\d+)_.*T1w",
         {"s1B": 9, "s2": 4, "s3": 5},
     ),
     "session_repeats_subject": Study(
@@ -73,7 +73,7 @@ STUDIES = {
             r"sub-(?P<subject>[^_]+)_ses-(?P=subject)(?P<scanner>\D+)(?P<visit>\d+)",
         ),
         "IOWA",
-        r"(?P<subject>sub-\w+?)_ses-[A-Z]+\d{4}(?P<scanner>\D+)(?P<visit>\d+)_.*T1w",
+        r"(?P<subject>sub-(\w+?))_ses-\2(?P<scanner>\D+)(?P<visit>\d+)_.*T1w",
         {"CCF": 6, "DART": 5, "JHU": 5, "MGH": 5, "UCI": 5, "UMN": 5, "UW": 5},
     ),
 }
@@ -151,6 +151,8 @@ def test_a_published_study_runs(layout: str, call, tmp_path: Path) -> None:
             cell.direction.source
         }
 
+    if layout != "one_row_per_session":
+        return  # one report is enough
     page = make_report([out]).read_text()
     assert (
         "A subject&#39;s visits are averaged" in page or "A subject's visits are averaged" in page
@@ -161,7 +163,7 @@ def test_a_published_study_runs(layout: str, call, tmp_path: Path) -> None:
 def test_preparing_a_study_and_running_on_it(call, tmp_path: Path) -> None:
     raw, bids, prepared, out = (tmp_path / name for name in ("raw", "bids", "prepared", "out"))
     phantom = ("--set", "data.phantom.product=raw", "--set", "data.phantom.subjects=1")
-    small = ("--set", "data.phantom.spacing_mm=4", "--set", "data.phantom.shape=[48,56,48]")
+    small = ("--set", "data.phantom.spacing_mm=4", "--set", "data.phantom.seed=1")
     code, said, err = call("cohort", *phantom, *small, "--out", raw)
     assert code == 0, said + err
     base = sorted(raw.rglob("*T1w.nii.gz"))[0]

@@ -99,7 +99,7 @@ def test_results_have_visits_and_subjects_count_once(start, tmp_path: Path) -> N
     cells = dict(RunFolder(out).cells())
     (cell,) = [c for c in cells if c.method == BASELINE and c.direction == WAY and c.fold == 0]
     pair = cells[cell].tested[0]
-    assert RunFolder(out).cell(cell).volume(pair.name).name == f"{pair.subject} {pair.visit}.nii.gz"
+    assert RunFolder(out).cell(cell).volume(pair.name).name == f"{pair.subject}_{pair.visit}.nii.gz"
     record = RunFolder(out).read_record()
     assert any("visits are averaged" in text for text in record.split.words)
     assert {(r.subject, r.scanner, r.sessions) for r in record.rescans} == {
