@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -24,6 +25,10 @@ __all__ = [
     "shared_folds",
     "split_directions",
 ]
+
+
+_ATTEMPTS = 40
+_NEXT_SEED = 10_007
 
 
 class SplitChoice(Settings):
@@ -103,9 +108,10 @@ def pair_subjects(cohort: Cohort, direction: Direction) -> tuple[str, ...]:
 def shared_folds(cohort: Cohort, k: int, seed: int = 0) -> Folds:
     """Split all subjects with scans on two scanners or more, for all directions alike.
 
-    The folds mix groups, and within a group subjects with the same scanners, in proportion, so that
-    each direction's subjects are spread over the folds. They don't depend on the directions that a
-    run chooses.
+    The folds mix groups, and within a group subjects with the same scanners, in proportion. Of several
+    shuffles, the first is taken with which every direction has test subjects in every fold; where
+    there is none, the one with the fewest directions that don't. The folds don't depend on the
+    directions that a run chooses.
 
     Args:
         cohort: all scans of the study.
@@ -118,13 +124,26 @@ def shared_folds(cohort: Cohort, k: int, seed: int = 0) -> Folds:
     scanners: dict[str, set[str]] = {}
     for scan in cohort.scans.values():
         scanners.setdefault(scan.subject, set()).add(scan.scanner)
-    # A line end sorts before every letter: groups come in the order that they have by themselves.
-    strata = {
-        subject: "\n".join([group, *sorted(scanners[subject])])
-        for subject, group in cohort.groups.items()
-        if len(scanners.get(subject, ())) > 1
+    shared = {s: tuple(sorted(scanners.get(s, ()))) for s in cohort.subjects}
+    shared = {subject: own for subject, own in shared.items() if len(own) > 1}
+    of_pairs = {
+        frozenset(two): {s for s, own in shared.items() if set(two) <= set(own)}
+        for two in combinations(cohort.scanners, 2)
     }
-    return make_folds(strata, k, seed)
+    found: list[tuple[int, Folds]] = []
+    for attempt in range(_ATTEMPTS):
+        # A line end sorts before every letter: groups come in the order that they have by themselves.
+        strata = {
+            s: "\n".join([cohort.groups[s], *own] if attempt % 2 == 0 else [*own, cohort.groups[s]])
+            for s, own in shared.items()
+        }
+        folds = make_folds(strata, k, seed + attempt // 2 * _NEXT_SEED).assignment
+        numbers = [{folds[s] for s in own} for own in of_pairs.values() if len(own) >= k]
+        empty = sum(len(used) < k for used in numbers)
+        found.append((empty, Folds(k, seed, folds)))
+        if not empty:
+            break
+    return min(found, key=lambda own: own[0])[1]
 
 
 def direction_folds(
