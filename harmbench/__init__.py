@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harmbench.cohorts.base import Cohort, rescale_volume
-    from harmbench.cohorts.data import DataSettings, open_cohort
+    from harmbench.cohorts.data import DataSettings, read_cohort
     from harmbench.config import Experiment, load_experiment, load_preparation
     from harmbench.contract import check_method
     from harmbench.discovery import available_methods, load_method
@@ -49,9 +49,9 @@ __all__ = [
     "load_model",
     "load_preparation",
     "make_report",
-    "open_cohort",
     "prepare_cohort",
     "read",
+    "read_cohort",
     "read_results",
     "rescale_volume",
     "rescore_run",
@@ -82,7 +82,7 @@ _MODULES = {
     "load_model": "trained",
     "load_preparation": "config",
     "make_report": "report",
-    "open_cohort": "cohorts.data",
+    "read_cohort": "cohorts.data",
     "prepare_cohort": "preparation.cohort",
     "read": "volume",
     "read_results": "results",

@@ -13,9 +13,11 @@ from pydantic import Field, field_validator
 
 from harmbench.cohorts import paths
 from harmbench.cohorts.data import DataSettings
+from harmbench.cohorts.splits import SplitChoice
 from harmbench.discovery import available_methods, load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.files.plain_yaml import load_yaml
+from harmbench.folds import FoldSettings
 from harmbench.metrics.overlap import Backend
 from harmbench.plugins import Reference
 from harmbench.preparation.settings import PrepareSettings
@@ -24,9 +26,7 @@ from harmbench.settings import Settings, validated
 from harmbench.storage import write_text
 
 __all__ = [
-    "DEFAULT_FOLDS",
     "Experiment",
-    "FoldSettings",
     "Preparation",
     "ScoringSettings",
     "load_experiment",
@@ -39,29 +39,7 @@ __all__ = [
 ]
 
 
-DEFAULT_FOLDS = 4
-"""Number of folds where none is asked for, as in the paper."""
-
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
-
-
-class FoldSettings(Settings):
-    """Cross-validation."""
-
-    k: int | None = Field(
-        None,
-        ge=2,
-        description=f"number of folds; unset: {DEFAULT_FOLDS}, or one per subject where there are fewer",
-    )
-    seed: int = Field(0, ge=0, description="seed of the shuffle")
-    run: str = Field("all", description="which folds to run: `all`, `2`, or `0,2`")
-
-    @field_validator("run", mode="before")
-    @classmethod
-    def _as_text(cls, value: object) -> object:
-        if isinstance(value, list):
-            return ",".join(str(part) for part in value)
-        return str(value) if isinstance(value, int) else value
 
 
 class ScoringSettings(Settings):
@@ -91,6 +69,9 @@ class Experiment(Settings):
     name: str = Field("benchmark", description="title of the report")
     data: DataSettings = Field(default_factory=DataSettings, description="which scans to run on")
     folds: FoldSettings = Field(default_factory=FoldSettings, description="cross-validation")
+    split: SplitChoice = Field(
+        default_factory=SplitChoice, description="which pairs train and test, beside the folds"
+    )
     methods: dict[str, dict[str, object]] = Field(
         default_factory=dict,
         description="label: settings; `uses: NAME` in the settings runs a method under another label",
@@ -189,6 +170,7 @@ def _values(
     values: dict[str, object] = _read_yaml(path) if path is not None else {}
     if path is not None:
         paths.from_folder(values.get("data"), path.parent)
+        paths.from_folder(values.get("folds"), path.parent, ("file",))
     for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
         _put(values, name, value)
     return values
@@ -278,12 +260,16 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
 
 
 def with_absolute_paths(experiment: Experiment) -> Experiment:
-    """Return the experiment with absolute paths: of its scans, of methods and of the segmenter."""
+    """Return the experiment with absolute paths: of scans, folds, methods and the segmenter."""
     data, scoring = paths.with_absolute_paths(experiment.data), experiment.scoring
     segmenter = str(Reference.parse(scoring.segmenter).absolute())
     scoring = scoring.model_copy(update={"segmenter": segmenter})
     methods = {label: _with_absolute_path(values) for label, values in experiment.methods.items()}
-    return experiment.model_copy(update={"data": data, "scoring": scoring, "methods": methods})
+    changes = {"data": data, "scoring": scoring, "methods": methods}
+    if experiment.folds.file is not None:
+        file = experiment.folds.file.expanduser().absolute()
+        changes["folds"] = experiment.folds.model_copy(update={"file": file})
+    return experiment.model_copy(update=changes)
 
 
 def _with_absolute_path(values: Mapping[str, object]) -> dict[str, object]:

@@ -7,13 +7,49 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from harmbench.errors import FoldError
 from harmbench.files.text import read_table
+from harmbench.settings import Settings
 
-__all__ = ["Folds", "choose_folds", "make_folds", "read_folds"]
+__all__ = ["DEFAULT_FOLDS", "FoldSettings", "Folds", "choose_folds", "make_folds", "read_folds"]
+
+DEFAULT_FOLDS = 4
+"""Number of folds where none is asked for, as in the paper."""
 
 _COLUMNS = ("subject", "fold")
+
+
+class FoldSettings(Settings):
+    """Cross-validation."""
+
+    k: int | None = Field(
+        None,
+        ge=2,
+        description=f"number of folds; unset: {DEFAULT_FOLDS}, or the subjects of the smallest direction, "
+        "where those are fewer",
+    )
+    seed: int = Field(0, ge=0, description="seed of the shuffle")
+    file: Path | None = Field(
+        None,
+        description="folds of one's own instead: a table with the columns `subject` and `fold`",
+    )
+    run: str = Field("all", description="which folds to run: `all`, `2`, or `0,2`")
+
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        if self.k is not None and self.file is not None:
+            raise ValueError("k and file both say the folds: give one of them")
+        return self
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        if isinstance(value, list):
+            return ",".join(str(part) for part in value)
+        return str(value) if isinstance(value, int) else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class Method(ABC, Generic[ConfigT_co]):
             the contract test.
         earlier_settings: settings that were added after models had been saved, with the values that
             describe what was done before; a saved model that lacks them gets these, not the defaults.
+        several_sources: whether one model may learn from the pairs of several source scanners with
+            one target scanner, and harmonize scans of a further one; pairs and task name the scanners.
         sizes: settings from the largest training to the smallest, for runs that fit a machine
             without a GPU (the last) or a budget of time; each says how long it trains by default.
 
@@ -55,6 +57,7 @@ class Method(ABC, Generic[ConfigT_co]):
     default_parameters: ClassVar[Mapping[str, int] | None] = None
     quick_settings: ClassVar[Mapping[str, object]] = {}
     earlier_settings: ClassVar[Mapping[str, object]] = {}
+    several_sources: ClassVar[bool] = False
     sizes: ClassVar[Sequence[Mapping[str, object]]] = ()
 
     def __init__(self, config: ConfigT_co | None = None) -> None:

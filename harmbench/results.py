@@ -1,4 +1,8 @@
-"""The tidy results table: one row per method, direction, fold, seed, subject, metric and tissue."""
+"""The tidy results table: one row per method, direction, fold, seed, subject, visit, metric and tissue.
+
+Its files have the column `visit` only where a row has one: where subjects have one scan on each scanner,
+it says nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from pathlib import Path
 from typing import TextIO, TypedDict
 
 import pandas as pd
+from typing_extensions import NotRequired
 
 from harmbench.errors import ReportError
 from harmbench.storage import write_text
@@ -19,6 +24,7 @@ __all__ = [
     "STATUSES",
     "ResultRow",
     "ScoreRow",
+    "has_visits",
     "merge",
     "read_results",
     "results_text",
@@ -44,13 +50,14 @@ class ScoreRow(TypedDict):
 
 
 class ResultRow(ScoreRow):
-    """A row of the results table: a score, and whose it is."""
+    """A row of the results table: a score, and whose it is; without a visit, it is empty."""
 
     method: str
     direction: str
     fold: int
     seed: int
     subject: str
+    visit: NotRequired[str]
     group: str
     segmenter: str
 
@@ -61,6 +68,7 @@ COLUMNS = (
     "fold",
     "seed",
     "subject",
+    "visit",
     "group",
     "segmenter",
     "metric",
@@ -88,6 +96,7 @@ _TEXT = [
     "method",
     "direction",
     "subject",
+    "visit",
     "group",
     "segmenter",
     "metric",
@@ -98,14 +107,27 @@ _TEXT = [
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """Make a results table from rows, with all columns in order."""
+    """Make a results table from rows, with all columns in order; a row without a visit has ""."""
     frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    frame["visit"] = frame["visit"].astype(object).fillna("")
     return frame.astype({"value": float, "fold": int, "seed": int})
 
 
-def results_text(frame: pd.DataFrame) -> str:
-    """Return a results table as CSV, in a fixed row order, values with nine significant digits."""
-    ordered = frame[list(COLUMNS)].sort_values(_IDENTITY, kind="stable")
+def has_visits(frame: pd.DataFrame) -> bool:
+    """Whether a row of a results table has a visit."""
+    return bool((frame["visit"] != "").any())
+
+
+def results_text(frame: pd.DataFrame, visits: bool | None = None) -> str:
+    """Return a results table as CSV, in a fixed row order, values with nine significant digits.
+
+    Args:
+        frame: the table.
+        visits: whether there is a column of visits; `None`: where a row has one.
+    """
+    with_visits = has_visits(frame) if visits is None else visits
+    columns = [name for name in COLUMNS if name != "visit" or with_visits]
+    ordered = frame.sort_values(_IDENTITY, kind="stable")[columns]
     return ordered.to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 
@@ -115,7 +137,7 @@ def write_results(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_results(source: Path | TextIO) -> pd.DataFrame:
-    """Read a results table from its file, or from an open text.
+    """Read a results table from its file, or from an open text; without visits, they are "".
 
     Raises:
         ReportError: the file is missing, or lacks a column.
@@ -127,6 +149,8 @@ def read_results(source: Path | TextIO) -> pd.DataFrame:
         frame = pd.read_csv(source, dtype=texts, keep_default_na=False, na_values={"value": [""]})
     except (ValueError, pd.errors.ParserError) as error:
         raise ReportError(f"{source}: not a results table ({error})") from error
+    if "visit" not in frame.columns:
+        frame["visit"] = ""
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise ReportError(f"{source}: not a results table, columns missing: {', '.join(missing)}")

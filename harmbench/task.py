@@ -13,7 +13,7 @@ __all__ = ["Direction", "Keep", "KeepNothing", "NoProgress", "Pair", "Progress",
 
 @dataclass(frozen=True, slots=True, order=True)
 class Direction:
-    """An ordered pair of sessions: map `source` to the contrast of `target`."""
+    """An ordered pair of scanners: map `source` to the contrast of `target`."""
 
     source: str
     target: str
@@ -29,12 +29,22 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Both scans of one training subject, on one grid."""
+    """Two scans of one training subject, on one grid.
+
+    Attributes:
+        subject: the person; several pairs may be of one subject.
+        group: such as `HC`.
+        source, target: the scans, in [0, 1].
+        source_scanner, target_scanner: which scanners made them; empty where that is not known.
+            Sources are from several scanners where one is left out of the training.
+    """
 
     subject: str
     group: str
     source: Volume
     target: Volume
+    source_scanner: str = ""
+    target_scanner: str = ""
 
 
 class Progress(Protocol):
@@ -70,7 +80,8 @@ class Task:
     """What a method is asked to do in one cell.
 
     Attributes:
-        direction: from which session to which.
+        direction: from which scanner to which. `harmonize` gets a scan of the source scanner;
+            training pairs say their scanners themselves.
         fold: number of the held-out fold, from 0.
         seed: seed of every random number that the method draws.
         device: torch device name, `cpu` or `cuda`.

@@ -42,6 +42,7 @@ class HistogramMatching(Method[HistogramMatchingSettings]):
 
     Config = HistogramMatchingSettings
     title = "Histogram matching"
+    several_sources = True
     reference = (
         "Nyul & Udupa, On standardizing the MR image intensity scale, Magn Reson Med 42 (1999); "
         "scikit-image match_histograms"

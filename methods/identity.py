@@ -11,6 +11,7 @@ class Identity(Method):
     """Return the source unchanged, so that every score says how far apart the scanners are."""
 
     title = "Original"
+    several_sources = True
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
         """Return `source` itself."""

@@ -10,7 +10,7 @@ import typer
 
 from harmbench.errors import ConfigError, suggest
 
-__all__ = ["config_path", "given", "one_of", "parse_rescale", "parse_shape", "selection"]
+__all__ = ["config_path", "given", "one_of", "parse_rescale", "parse_shape"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Full = Annotated[
@@ -28,40 +28,6 @@ Data = Annotated[
     Path | None,
     typer.Option(help="A manifest (.csv) or a BIDS folder; without it, the simulated cohort."),
 ]
-SessionBy = Annotated[
-    str | None,
-    typer.Option(
-        help="What says the scanner: label, an entity, sidecar fields, sessions.tsv:COLUMN."
-    ),
-]
-SessionPattern = Annotated[
-    str | None,
-    typer.Option(
-        help="Expression for ses- labels with groups scanner, visit, subject.", metavar="REGEX"
-    ),
-]
-SubjectBy = Annotated[
-    str | None,
-    typer.Option(help="Column of participants.tsv, or expression, that says who is who."),
-]
-GroupBy = Annotated[str | None, typer.Option(help="Column of participants.tsv with the group.")]
-FilterFile = Annotated[
-    Path | None,
-    typer.Option("--bids-filter-file", help="A BIDS filter file (JSON), as fMRIPrep's."),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(help="Scans to leave out: 'qc == fail' (repeatable).", metavar="CONDITION"),
-]
-ExcludeList = Annotated[
-    Path | None, typer.Option(help="A text file with scans, subjects or sessions to leave out.")
-]
-Acquisition = Annotated[
-    list[str] | None,
-    typer.Option(help="acq- label of the scans: LABEL, or SCANNER=LABEL (repeatable)."),
-]
-Runs = Annotated[str | None, typer.Option(help="Of several runs: first, last, all, or a label.")]
-Suffix = Annotated[str | None, typer.Option(help="Suffix of the scans' names, T1w by default.")]
 Rescaling = Annotated[
     str | None,
     typer.Option(help="none: scans are in [0, 1]; percentile: clip and scale each scan's brain."),
@@ -80,47 +46,6 @@ DEFAULT_OUT = Path("harmbench-run")
 def given(changes: Mapping[str, object]) -> dict[str, object]:
     """Return the settings, by dotted name, that the user gave a value for."""
     return {name: value for name, value in changes.items() if value is not None}
-
-
-def selection(
-    *,
-    session_by: str | None,
-    session_pattern: str | None,
-    subject_by: str | None,
-    group_by: str | None,
-    filter_file: Path | None,
-    exclude: list[str] | None,
-    exclude_list: Path | None,
-    acquisition: list[str] | None,
-    runs: str | None,
-    suffix: str | None,
-) -> dict[str, object]:
-    """Return the settings of `data.bids`, by dotted name, that the options of selection give.
-
-    Raises:
-        ConfigError: two acquisitions for all scanners.
-    """
-    changes: dict[str, object] = {
-        "session_by": session_by,
-        "session_pattern": session_pattern,
-        "subject_by": subject_by,
-        "group_column": group_by,
-        "filter_file": filter_file and filter_file.absolute(),
-        "exclude": exclude or None,
-        "exclude_list": exclude_list and exclude_list.absolute(),
-        "run": runs,
-        "suffix": suffix,
-    }
-    each = [text.rpartition("=") for text in acquisition or ()]
-    for_all = [label for scanner, _, label in each if not scanner]
-    if len(for_all) > 1:
-        raise ConfigError(
-            f"acquisition: {', '.join(for_all)}: one for all scanners, or SCANNER=LABEL for each"
-        )
-    changes["acquisition"] = for_all[0] if for_all else None
-    own = {scanner: {"acq": label} for scanner, _, label in each if scanner}
-    changes["per_scanner"] = own or None
-    return {f"data.bids.{name}": value for name, value in changes.items() if value is not None}
 
 
 def config_path(config: str | None) -> Path | None:

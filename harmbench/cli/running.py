@@ -10,26 +10,16 @@ import typer
 from harmbench.cli.console import say
 from harmbench.cli.options import (
     DEFAULT_OUT,
-    Acquisition,
     Config,
     Data,
     Device,
-    Exclude,
-    ExcludeList,
-    FilterFile,
-    GroupBy,
     Overrides,
     Rescaling,
-    Runs,
     SegmenterName,
-    SessionBy,
-    SessionPattern,
-    SubjectBy,
-    Suffix,
     config_path,
     given,
-    selection,
 )
+from harmbench.cli.selection import NO_SELECTION, Selection, takes_selection
 
 if TYPE_CHECKING:
     from harmbench.runner.experiment import Summary
@@ -38,27 +28,35 @@ __all__ = ["demo", "report", "rescore", "run"]
 
 
 # Long: its options are its arguments, one a line.
+@takes_selection
 def run(
     method: Annotated[
         list[str] | None,
         typer.Option("--method", "-m", help="A method, FILE.py:CLASS, or all (repeatable)."),
     ] = None,
-    fold: Annotated[str | None, typer.Option(help="all, or fold numbers: 0,2.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Number of folds.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Folds to run: all, or 0,2.")] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(help="Number of folds, or a table of one's own: subject, fold."),
+    ] = None,
     direction: Annotated[str | None, typer.Option(help="both, all, or A-to-B,B-to-C.")] = None,
     data: Data = None,
     source: Annotated[str | None, typer.Option(help="Scanner to map from.")] = None,
-    target: Annotated[str | None, typer.Option(help="Scanner to map to.")] = None,
-    session_by: SessionBy = None,
-    session_pattern: SessionPattern = None,
-    subject_by: SubjectBy = None,
-    group_by: GroupBy = None,
-    bids_filter_file: FilterFile = None,
-    exclude: Exclude = None,
-    exclude_list: ExcludeList = None,
-    acquisition: Acquisition = None,
-    runs: Runs = None,
-    suffix: Suffix = None,
+    target: Annotated[
+        str | None, typer.Option(help="Scanner to map to; alone: from every other one.")
+    ] = None,
+    train_group: Annotated[str | None, typer.Option(help="Learn from this group only.")] = None,
+    test_group: Annotated[str | None, typer.Option(help="Test on this group only.")] = None,
+    leave_scanner_out: Annotated[
+        bool | None,
+        typer.Option(
+            "--leave-scanner-out", help="Learn from the other scanners, test on an unseen one."
+        ),
+    ] = None,
+    train_pairs: Annotated[
+        str | None, typer.Option(help="Of several visits, learn from: closest, or all pairs.")
+    ] = None,
+    selection: Selection = NO_SELECTION,
     rescale: Rescaling = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -90,6 +88,8 @@ def run(
     - `harmbench run --method all --budget 2h`
 
     - `harmbench run --method my_method.py:MyMethod --data scans.csv --rescale percentile`
+
+    - `harmbench run --data study/ --target SITE-A --folds folds.tsv --method unet`
     """
     from harmbench.config import load_experiment, select_methods
     from harmbench.planning.durations import parse_duration
@@ -98,24 +98,17 @@ def run(
     budget_s = None if budget is None else parse_duration(budget)
     changes = {
         "folds.run": fold,
-        "folds.k": folds,
+        **_folds(folds),
         "data.path": data,
         "data.source": source,
         "data.target": target,
         "data.direction": direction,
         "data.rescale": rescale,
-        **selection(
-            session_by=session_by,
-            session_pattern=session_pattern,
-            subject_by=subject_by,
-            group_by=group_by,
-            filter_file=bids_filter_file,
-            exclude=exclude,
-            exclude_list=exclude_list,
-            acquisition=acquisition,
-            runs=runs,
-            suffix=suffix,
-        ),
+        "split.train_group": train_group,
+        "split.test_group": test_group,
+        "split.leave_scanner_out": leave_scanner_out,
+        "split.train_pairs": train_pairs,
+        **selection.settings(),
         "seeds": None if seed is None else [seed],
         "jobs": jobs,
         "device": device,
@@ -132,6 +125,15 @@ def run(
     say(f"{_done(summary)}: {summary.out / 'results.csv'}")
     say(f"next: harmbench report {summary.out}")
     raise typer.Exit(0 if summary.complete else 1)
+
+
+def _folds(text: str | None) -> dict[str, object]:
+    """Return the settings that `--folds` gives: a number, or a table."""
+    if text is None:
+        return {}
+    if text.isascii() and text.lstrip("-").isdigit():
+        return {"folds.k": int(text)}
+    return {"folds.file": Path(text)}
 
 
 def rescore(

@@ -10,33 +10,24 @@ import typer
 from harmbench.cli.console import say, say_notes, show_table
 from harmbench.cli.inspection import show_cohort
 from harmbench.cli.options import (
-    Acquisition,
     Config,
     ContrastName,
     Data,
-    Exclude,
-    ExcludeList,
-    FilterFile,
-    GroupBy,
     Json,
     Overrides,
     Rescaling,
-    Runs,
     SegmenterName,
-    SessionBy,
-    SessionPattern,
-    SubjectBy,
-    Suffix,
     config_path,
     given,
     parse_rescale,
     parse_shape,
-    selection,
 )
+from harmbench.cli.selection import NO_SELECTION, Selection, takes_selection
 
 __all__ = ["cohort", "prepare", "score", "segment"]
 
 
+@takes_selection
 def cohort(
     data: Data = None,
     config: Config = None,
@@ -44,16 +35,7 @@ def cohort(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for a simulated cohort.")
     ] = None,
-    session_by: SessionBy = None,
-    session_pattern: SessionPattern = None,
-    subject_by: SubjectBy = None,
-    group_by: GroupBy = None,
-    bids_filter_file: FilterFile = None,
-    exclude: Exclude = None,
-    exclude_list: ExcludeList = None,
-    acquisition: Acquisition = None,
-    runs: Runs = None,
-    suffix: Suffix = None,
+    selection: Selection = NO_SELECTION,
     rescale: Rescaling = None,
     scans: Annotated[bool, typer.Option("--scans", help="List every scan too.")] = False,
     as_json: Json = False,
@@ -74,24 +56,14 @@ def cohort(
     changes = {
         "data.path": data,
         "data.rescale": rescale,
-        **selection(
-            session_by=session_by,
-            session_pattern=session_pattern,
-            subject_by=subject_by,
-            group_by=group_by,
-            filter_file=bids_filter_file,
-            exclude=exclude,
-            exclude_list=exclude_list,
-            acquisition=acquisition,
-            runs=runs,
-            suffix=suffix,
-        ),
+        **selection.settings(),
     }
     settings = load_experiment(config_path(config), overrides or (), given(changes)).data
     show_cohort(settings, out, scans=scans, as_json=as_json)
 
 
 # Long: its options are its arguments, one a line.
+@takes_selection
 def prepare(
     data: Annotated[Path, typer.Argument(help="A manifest (.csv) or a BIDS folder of raw scans.")],
     out: Annotated[Path, typer.Argument(help="Folder of the prepared data set (BIDS derivative).")],
@@ -113,16 +85,7 @@ def prepare(
     crop: Annotated[
         str | None, typer.Option(help="Common grid in voxels, such as 160x224x224, or none.")
     ] = None,
-    session_by: SessionBy = None,
-    session_pattern: SessionPattern = None,
-    subject_by: SubjectBy = None,
-    group_by: GroupBy = None,
-    bids_filter_file: FilterFile = None,
-    exclude: Exclude = None,
-    exclude_list: ExcludeList = None,
-    acquisition: Acquisition = None,
-    runs: Runs = None,
-    suffix: Suffix = None,
+    selection: Selection = NO_SELECTION,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="A YAML file: preparation settings, and data."),
@@ -156,18 +119,7 @@ def prepare(
 
     changes = {
         "data.path": data,
-        **selection(
-            session_by=session_by,
-            session_pattern=session_pattern,
-            subject_by=subject_by,
-            group_by=group_by,
-            filter_file=bids_filter_file,
-            exclude=exclude,
-            exclude_list=exclude_list,
-            acquisition=acquisition,
-            runs=runs,
-            suffix=suffix,
-        ),
+        **selection.settings(),
         "strip.method": strip,
         "bias.method": bias,
         "registration.transform": registration,

@@ -27,6 +27,7 @@ from harmbench.cohorts.masks import missing_masks
 from harmbench.cohorts.participants import Participants, read_participants
 from harmbench.cohorts.proposal import require_clear_scanners
 from harmbench.errors import CohortError
+from harmbench.files.field_strength import FIELD, nominal_label, parse_tesla
 from harmbench.files.sidecars import field_text, odd_sidecars, sidecar_fields, simulated_among
 from harmbench.files.text import label_text, read_object
 from harmbench.notes import Note
@@ -219,6 +220,15 @@ def _mixed(chosen: Mapping[Key, tuple[Identity, BidsFile]], settings: BidsSettin
         for scanner, files in sorted(scanners.items())
         if (counts := _software(files))
     ]
+    notes += [
+        Note(
+            "field-strength-differs",
+            f"scans differ in {FIELD}: {counts}; this may be several scanners (--session-by {FIELD})",
+            f"scanner {scanner}",
+        )
+        for scanner, files in sorted(scanners.items())
+        if (counts := _counts(map(_nominal, files)))
+    ]
     # With `all`, runs are scans of their own and differ by intention.
     skipped = {short_name(settings.session_by), *(["run"] if settings.run == "all" else [])}
     return notes + [
@@ -230,8 +240,20 @@ def _mixed(chosen: Mapping[Key, tuple[Identity, BidsFile]], settings: BidsSettin
 
 def _software(files: Iterable[BidsFile]) -> str:
     """Count the software versions of one scanner's scans; empty where there is one, or none."""
-    found = Counter(field_text(sidecar_fields(file.path).get(_SOFTWARE)) for file in files)
-    known = {text: count for text, count in found.items() if text}
+    return _counts(field_text(sidecar_fields(file.path).get(_SOFTWARE)) for file in files)
+
+
+def _nominal(file: BidsFile) -> str | None:
+    """Return the nominal field strength of a scan by its sidecar, such as `3T`; `None` without one."""
+    try:
+        return nominal_label(parse_tesla(sidecar_fields(file.path).get(FIELD)))
+    except ValueError:
+        return None
+
+
+def _counts(values: Iterable[str | None]) -> str:
+    """Count different values; empty where there is one, or none."""
+    known = {text: count for text, count in Counter(values).items() if text}
     if len(known) < 2:
         return ""
     return ", ".join(f"{text} in {count}" for text, count in sorted(known.items()))

@@ -11,9 +11,7 @@ from pydantic import ConfigDict, Field
 
 from harmbench.cohorts.base import Cohort, Rescale, load_scan, scan_facts
 from harmbench.cohorts.bids import BidsSettings, read_bids
-from harmbench.cohorts.left_out import left_out_notes
 from harmbench.cohorts.manifest import read_manifest
-from harmbench.cohorts.pairing import first_scans
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
@@ -26,7 +24,6 @@ __all__ = [
     "DataSettings",
     "ScanRow",
     "check_scans",
-    "open_cohort",
     "read_cohort",
 ]
 
@@ -98,33 +95,6 @@ def read_cohort(
     """
     cohort = _open(data, progress, jobs, folder)
     return replace(cohort, citation=data.citation) if data.citation else cohort
-
-
-def open_cohort(
-    data: DataSettings,
-    progress: Progress | None = None,
-    jobs: int = 2,
-    folder: Path | None = None,
-) -> Cohort:
-    """Open a cohort as a run takes it: one scan for each subject and scanner of its directions.
-
-    Of several visits the first is taken, and subjects without a scan on one of the scanners are left
-    out, each with a note. Where the directions are not given, and not clear, nothing is left out.
-
-    Args:
-        data, progress, jobs, folder: as for `read_cohort`.
-
-    Raises:
-        CohortError: as `read_cohort`, or no subject has scans on all scanners.
-    """
-    cohort = read_cohort(data, progress, jobs, folder)
-    left = left_out_notes(cohort.left_out)
-    try:
-        directions = cohort.directions(data.source, data.target, data.direction)
-    except CohortError:
-        return replace(cohort, notes=(*cohort.notes, *left))
-    cohort = first_scans(cohort, directions)
-    return replace(cohort, notes=(*cohort.notes, *left))
 
 
 def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path | None) -> Cohort:

@@ -9,21 +9,21 @@ from datetime import datetime
 from typing import Literal
 
 from harmbench.cohorts.base import Cohort, Scan
-from harmbench.cohorts.left_out import LeftOut, left_out_notes
-from harmbench.errors import CohortError
-from harmbench.notes import Note
+from harmbench.cohorts.left_out import LeftOut
 from harmbench.task import Direction
 
 __all__ = [
     "PairChoice",
     "Rescans",
     "ScanPair",
-    "first_scans",
     "natural_key",
+    "nearest_rescans",
     "pairs",
-    "require_pairs",
     "rescans",
+    "taking_part",
+    "visit_label",
     "visits_of",
+    "with_plain_sessions",
 ]
 
 PairChoice = Literal["closest", "all", "test"]
@@ -36,7 +36,8 @@ class ScanPair:
 
     Attributes:
         subject: the person.
-        visit: label of the visit on the source scanner.
+        visit: label of the visit on the source scanner, unique within the subject and scanner for
+            pairs that are tested; see `visit_label`.
         source, target: the scans.
     """
 
@@ -59,6 +60,14 @@ def natural_key(label: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sorting key under which `v2` comes before `v10`."""
     parts = re.findall(r"[0-9]+|[^0-9]+", label)
     return tuple((0, int(p), p) if p[0] in "0123456789" else (1, 0, p.casefold()) for p in parts)
+
+
+def visit_label(scan: Scan) -> str:
+    """Return the visit of a scan, or its session where the visit has no label.
+
+    It is empty where the session is the scanner: then the subject has one scan on it.
+    """
+    return scan.visit or ("" if scan.session == scan.scanner else scan.session)
 
 
 def visits_of(cohort: Cohort, scanner: str) -> dict[str, tuple[Scan, ...]]:
@@ -84,31 +93,19 @@ def pairs(
         direction: source and target scanner.
         which: `closest`: pairs of visits that are nearest to each other, each scan in one pair at
             most (for training); `all`: every scan on the source scanner with every one on the target
-            scanner; `test`: every scan on the source scanner once, with the nearest on the target.
+            scanner; `test`: the first scan of every visit on the source scanner, with the nearest
+            on the target.
 
     Nearest is by time where both subjects' scans all have one, else by the visits' places in order.
     """
     sources = visits_of(cohort, direction.source)
     targets = visits_of(cohort, direction.target)
     return tuple(
-        ScanPair(subject, source.visit, source, target)
+        ScanPair(subject, visit_label(source), source, target)
         for subject, own in sources.items()
         if subject in targets
         for source, target in _PAIRED[which](own, targets[subject])
     )
-
-
-def require_pairs(cohort: Cohort, directions: Sequence[Direction]) -> None:
-    """Check that each direction has a pair.
-
-    Raises:
-        CohortError: names the directions without one.
-    """
-    empty = [str(way) for way in directions if not pairs(cohort, way)]
-    if empty:
-        raise CohortError(
-            f"no subject has scans on both scanners of {', '.join(empty)}: choose another direction"
-        )
 
 
 def rescans(cohort: Cohort, scanner: str) -> tuple[Rescans, ...]:
@@ -120,46 +117,68 @@ def rescans(cohort: Cohort, scanner: str) -> tuple[Rescans, ...]:
     )
 
 
-def first_scans(cohort: Cohort, directions: Sequence[Direction]) -> Cohort:
-    """Reduce a cohort to one scan for each subject and scanner of some directions: the first visit.
+def nearest_rescans(scans: Sequence[Scan]) -> dict[str, Scan]:
+    """Return, for each scan of one subject on one scanner, the other one that is nearest in time.
 
-    Subjects that lack a scanner take no part. The scanner becomes the session's label. A cohort that
-    is like this already is returned as it is.
+    Args:
+        scans: all scans of a subject on a scanner, in any order.
 
-    Raises:
-        CohortError: no subject has scans on all these scanners.
+    Returns:
+        Session to the nearest other scan; empty where there is one scan only. Nearest is as in
+        `pairs`; of two that are equally near, the earlier.
     """
-    scanners = list(dict.fromkeys(s for way in directions for s in (way.source, way.target)))
-    visits = {scanner: visits_of(cohort, scanner) for scanner in scanners}
-    whole = [s for s in cohort.subjects if all(s in visits[scanner] for scanner in scanners)]
-    if not whole:
-        raise CohortError(
-            f"{cohort.path or 'the cohort'}: no subject has scans on all of {', '.join(scanners)}; "
-            "choose other directions"
-        )
-    replicates = sum(len(visits[scanner][s]) > 1 for s in whole for scanner in scanners)
+    ordered = _in_order(scans)
+    apart = _distances(ordered, ordered)
+    places = range(len(ordered))
+    return {
+        scan.session: ordered[min((j for j in places if j != i), key=lambda j: apart[i, j])]
+        for i, scan in enumerate(ordered)
+        if len(ordered) > 1
+    }
+
+
+def with_plain_sessions(cohort: Cohort) -> Cohort:
+    """Name sessions by their scanners where no subject has several scans on one scanner.
+
+    Visits tell nothing apart then, and lose their labels. Any other cohort is returned as it is.
+    """
+    places = {(scan.subject, scan.scanner) for scan in cohort.scans.values()}
     simple = all(scan.session == scan.scanner for scan in cohort.scans.values())
-    if simple and not replicates and len(whole) == len(cohort.subjects):
+    if simple or len(places) < len(cohort.scans):
         return cohort
-    notes = list(cohort.notes)
-    if replicates:
-        text = f"{replicates} times a subject has several scans on one scanner: the first is taken"
-        notes.append(Note("replicates-not-used", text))
-    missing = [
-        LeftOut("scanner-missing", f"no scan on {', '.join(lost)}", f"subject {s}")
-        for s in cohort.subjects
-        if (lost := [scanner for scanner in scanners if s not in visits[scanner]])
-    ]
+    plain = [replace(s, session=s.scanner, visit="") for s in cohort.scans.values()]
+    return replace(cohort, scans={(scan.subject, scan.session): scan for scan in plain})
+
+
+def taking_part(cohort: Cohort, directions: Sequence[Direction]) -> Cohort:
+    """Reduce a cohort to the subjects with a pair in some of the directions, and their scans there.
+
+    All visits stay. Subjects that take no part are added to `left_out`.
+    """
+    scanners: dict[str, set[str]] = {}
+    for way in directions:
+        for pair in pairs(cohort, way):
+            scanners.setdefault(pair.subject, set()).update((way.source, way.target))
+    needed = sorted({scanner for way in directions for scanner in (way.source, way.target)})
+    had: dict[str, set[str]] = {}
+    for scan in cohort.scans.values():
+        had.setdefault(scan.subject, set()).add(scan.scanner)
+    out = []
+    for subject in cohort.subjects:
+        if subject not in scanners:
+            lost = [scanner for scanner in needed if scanner not in had.get(subject, ())]
+            few = f"no scan on {' and '.join(lost)}"
+            reason = few if len(needed) == 2 else "no pair of scans in the directions of the run"
+            out.append(LeftOut("scanner-missing", reason, f"subject {subject}"))
     return replace(
         cohort,
-        groups={s: cohort.groups[s] for s in whole},
+        groups={s: group for s, group in cohort.groups.items() if s in scanners},
         scans={
-            (s, scanner): replace(visits[scanner][s][0], session=scanner, visit="")
-            for s in whole
-            for scanner in scanners
+            key: scan
+            for key, scan in cohort.scans.items()
+            if scan.scanner in scanners.get(scan.subject, ())
         },
-        notes=(*notes, *left_out_notes(missing)),
-        left_out=(*cohort.left_out, *missing),
+        left_out=(*cohort.left_out, *out),
     )
 
 
@@ -212,8 +231,11 @@ def _every(sources: Sequence[Scan], targets: Sequence[Scan]) -> list[tuple[Scan,
 
 def _tested(sources: Sequence[Scan], targets: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
     apart = _distances(sources, targets)
-    nearest = [min(range(len(targets)), key=lambda j: apart[i, j]) for i in range(len(sources))]
-    return [(source, targets[j]) for source, j in zip(sources, nearest, strict=True)]
+    firsts: dict[str, int] = {}
+    for i, source in enumerate(sources):
+        firsts.setdefault(visit_label(source), i)
+    nearest = {i: min(range(len(targets)), key=lambda j: apart[i, j]) for i in firsts.values()}
+    return [(sources[i], targets[j]) for i, j in nearest.items()]
 
 
 _PAIRED = {"closest": _closest, "all": _every, "test": _tested}

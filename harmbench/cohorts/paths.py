@@ -11,17 +11,21 @@ __all__ = ["from_folder", "with_absolute_paths"]
 _BIDS_PATHS = ("filter_file", "exclude_list")
 
 
-def from_folder(data: object, folder: Path) -> None:
+def from_folder(
+    settings: object, folder: Path, names_of_paths: tuple[str, ...] = ("path",)
+) -> None:
     """Make relative paths relative to a folder, in place.
 
     Args:
-        data: plain values of `DataSettings` as a file has them; anything else is left alone.
+        settings: plain values of a part of the settings, such as `DataSettings`, as a file has them;
+            anything else is left alone.
         folder: of that file.
+        names_of_paths: which values are paths, beside those of `bids`.
     """
-    if not isinstance(data, dict):
+    if not isinstance(settings, dict):
         return
-    bids = data.get("bids")
-    for values, names in ((data, ("path",)), (bids, _BIDS_PATHS)):
+    bids = settings.get("bids")
+    for values, names in ((settings, names_of_paths), (bids, _BIDS_PATHS)):
         if isinstance(values, dict):
             for name in names:
                 if values.get(name):

@@ -4,32 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from pydantic import ConfigDict, Field
 
 from harmbench.cohorts.base import Cohort
-from harmbench.cohorts.pairing import PairChoice, ScanPair, pairs
+from harmbench.cohorts.pairing import ScanPair, pairs
 from harmbench.errors import CohortError, FoldError, suggest
 from harmbench.folds import Folds, make_folds
+from harmbench.settings import Settings
 from harmbench.task import Direction
 
-__all__ = ["CellPairs", "SplitChoice", "cell_pairs", "direction_folds"]
+__all__ = [
+    "CellPairs",
+    "SplitChoice",
+    "cell_pairs",
+    "direction_folds",
+    "pair_subjects",
+    "shared_folds",
+    "split_directions",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class SplitChoice:
-    """How training and test subjects are chosen, beside the folds.
+_ATTEMPTS = 40
+_NEXT_SEED = 10_007
 
-    Attributes:
-        train_group: learn from subjects of this group only; `None`: from all.
-        test_group: test on subjects of this group only; `None`: on all.
-        leave_scanner_out: learn from the directions of the other scanners to the same target, and
-            test on a source that no training pair has.
-        train_pairs: which pairs of a training subject are used.
-    """
 
-    train_group: str | None = None
-    test_group: str | None = None
-    leave_scanner_out: bool = False
-    train_pairs: PairChoice = "closest"
+class SplitChoice(Settings):
+    """How training and test pairs are chosen, beside the folds."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    train_group: str | None = Field(
+        None, description="learn from subjects of this group only; unset: from all"
+    )
+    test_group: str | None = Field(
+        None, description="test on subjects of this group only; unset: on all"
+    )
+    leave_scanner_out: bool = Field(
+        False,
+        description="learn from the pairs of the other scanners with the target scanner, and test on "
+        "a source scanner that no training pair has; for methods that accept several sources",
+    )
+    train_pairs: Literal["closest", "all"] = Field(
+        "closest",
+        description="of several visits of a training subject: pairs of the `closest` visits, each "
+        "scan in one pair at most, or `all` pairs",
+    )
+
+    def words(self) -> tuple[str, ...]:
+        """Return what is not as usual, in sentences for a report."""
+        said = []
+        if self.train_group is not None:
+            said.append(f"Methods learned from subjects of group {self.train_group} only.")
+        if self.test_group is not None:
+            said.append(f"Methods were tested on subjects of group {self.test_group} only.")
+        if self.leave_scanner_out:
+            said.append(
+                "One scanner was left out: in each direction, methods learned from pairs of the "
+                "other scanners with the target scanner, and were tested on a source scanner that "
+                "no training pair has."
+            )
+        if self.train_pairs == "all":
+            said.append("Methods learned from every pair of visits of a training subject.")
+        return tuple(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +100,52 @@ class CellPairs:
         return tuple(dict.fromkeys(pair.subject for pair in self.test))
 
 
+def pair_subjects(cohort: Cohort, direction: Direction) -> tuple[str, ...]:
+    """Return the subjects that have a pair in a direction, in the cohort's order."""
+    return tuple(dict.fromkeys(pair.subject for pair in pairs(cohort, direction)))
+
+
+def shared_folds(cohort: Cohort, k: int, seed: int = 0) -> Folds:
+    """Split all subjects with scans on two scanners or more, for all directions alike.
+
+    The folds mix groups, and within a group subjects with the same scanners, in proportion. Of several
+    shuffles, the first is taken with which every direction has test subjects in every fold; where
+    there is none, the one with the fewest directions that don't. The folds don't depend on the
+    directions that a run chooses.
+
+    Args:
+        cohort: all scans of the study.
+        k: number of folds.
+        seed: seed of the shuffle.
+
+    Raises:
+        FoldError: there are fewer subjects than folds.
+    """
+    scanners: dict[str, set[str]] = {}
+    for scan in cohort.scans.values():
+        scanners.setdefault(scan.subject, set()).add(scan.scanner)
+    shared = {s: tuple(sorted(scanners.get(s, ()))) for s in cohort.subjects}
+    shared = {subject: own for subject, own in shared.items() if len(own) > 1}
+    of_pairs = {
+        frozenset(two): {s for s, own in shared.items() if set(two) <= set(own)}
+        for two in combinations(cohort.scanners, 2)
+    }
+    found: list[tuple[int, Folds]] = []
+    for attempt in range(_ATTEMPTS):
+        # A line end sorts before every letter: groups come in the order that they have by themselves.
+        strata = {
+            s: "\n".join([cohort.groups[s], *own] if attempt % 2 == 0 else [*own, cohort.groups[s]])
+            for s, own in shared.items()
+        }
+        folds = make_folds(strata, k, seed + attempt // 2 * _NEXT_SEED).assignment
+        numbers = [{folds[s] for s in own} for own in of_pairs.values() if len(own) >= k]
+        empty = sum(len(used) < k for used in numbers)
+        found.append((empty, Folds(k, seed, folds)))
+        if not empty:
+            break
+    return min(found, key=lambda own: own[0])[1]
+
+
 def direction_folds(
     cohort: Cohort,
     direction: Direction,
@@ -80,7 +165,7 @@ def direction_folds(
     Raises:
         FoldError: there are fewer subjects with a pair than folds (says how many there are).
     """
-    groups = {pair.subject: cohort.groups[pair.subject] for pair in pairs(cohort, direction)}
+    groups = {subject: cohort.groups[subject] for subject in pair_subjects(cohort, direction)}
     if given is not None:
         assigned = {s: fold for s, fold in given.assignment.items() if s in groups}
         if len(set(assigned.values())) < 2:
@@ -91,10 +176,21 @@ def direction_folds(
         return Folds(given.k, given.seed, assigned)
     if len(groups) < k:
         raise FoldError(
-            f"{direction}: {k} folds, but {len(groups)} subjects have a pair; choose at most "
-            f"{len(groups)} folds, or another direction"
+            f"{direction}: {k} folds, but {_count(groups)} a pair; choose at most {len(groups)} "
+            "folds, or another direction"
         )
     return make_folds(groups, k, seed)
+
+
+def _count(subjects: Sequence[str] | Mapping[str, str]) -> str:
+    return f"{len(subjects)} subject{'s have' if len(subjects) != 1 else ' has'}"
+
+
+def split_directions(cohort: Cohort, direction: Direction, choice: SplitChoice) -> list[Direction]:
+    """Return the directions whose pairs the cells of a direction use, in training or test."""
+    if not choice.leave_scanner_out:
+        return [direction]
+    return [direction, *_training_directions(cohort, direction)]
 
 
 def cell_pairs(
@@ -103,8 +199,8 @@ def cell_pairs(
     folds: Folds,
     fold: int,
     choice: SplitChoice | None = None,
-) -> CellPairs:
-    """Return the training and test pairs of one cell.
+) -> CellPairs | None:
+    """Return the training and test pairs of one cell; `None` where nothing is to be tested.
 
     Test subjects are those that `fold` holds out. Training subjects are all others, also those
     that `folds` does not name because they have no pair in this direction, where another scanner's
@@ -119,14 +215,14 @@ def cell_pairs(
 
     Raises:
         CohortError: a group is unknown.
-        FoldError: no subject is left on one side.
+        FoldError: there is something to test, but nothing to learn from.
     """
     choice = choice or SplitChoice()
     for group in (choice.train_group, choice.test_group):
         if group is not None and group not in cohort.groups.values():
             raise CohortError(f"unknown group '{group}'; {suggest(group, cohort.groups.values())}")
     held_out = set(folds.test(fold))
-    ways = _training_directions(cohort, direction) if choice.leave_scanner_out else (direction,)
+    ways = _training_directions(cohort, direction) if choice.leave_scanner_out else [direction]
     train = tuple(
         pair
         for way in ways
@@ -140,16 +236,17 @@ def cell_pairs(
         for pair in pairs(cohort, direction, "test")
         if pair.subject in held_out and _in_group(cohort.groups, pair.subject, choice.test_group)
     )
-    if not train or not test:
-        side = "training" if not train else "test"
+    if not test:
+        return None
+    if not train:
         raise FoldError(
-            f"{direction}, fold {fold}: no {side} pair is left{_why(choice)}; it has "
-            f"{len(train)} training and {len(test)} test pairs"
+            f"{direction}, fold {fold}: no training pair is left{_why(choice)}; it has "
+            f"{len(test)} test pairs"
         )
     return CellPairs(train, test)
 
 
-def _training_directions(cohort: Cohort, direction: Direction) -> Sequence[Direction]:
+def _training_directions(cohort: Cohort, direction: Direction) -> list[Direction]:
     """Directions to the same target from all scanners but the source."""
     others = [s for s in cohort.scanners if s not in (direction.source, direction.target)]
     return [Direction(scanner, direction.target) for scanner in others]

@@ -59,7 +59,7 @@ def trial_of(
         uses=uses,
         label=first.method,
         settings=settings,
-        pairs=context.pairs(first.fold, first.direction),
+        pairs=context.pairs(first),
         direction=first.direction,
         device=context.device,
         jobs=min(context.experiment.jobs, len(cells)),
@@ -67,11 +67,11 @@ def trial_of(
 
 
 def cell_size(context: RunContext, cells: Iterable[Cell]) -> CellSize:
-    """Return the largest numbers of subjects of some cells."""
-    folds = {cell.fold for cell in cells}
+    """Return the largest numbers of pairs of some cells."""
+    splits = [context.split(cell) for cell in cells]
     return CellSize(
-        train=max(len(context.folds.train(fold)) for fold in folds),
-        test=max(len(context.folds.test(fold)) for fold in folds),
+        train=max(len(split.train) for split in splits),
+        test=max(len(split.test) for split in splits),
     )
 
 
@@ -125,7 +125,9 @@ def paper_line(
     data = context.experiment.data
     simulated = data.path is None
     zoom = data.phantom.spacing_mm / paper.data.phantom.spacing_mm if simulated else 1.0
-    subjects = paper.data.phantom.subjects if simulated else len(context.groups)
+    subjects = (
+        paper.data.phantom.subjects if simulated else len({s for s, _ in context.inputs.scans})
+    )
     k = (paper.folds.k or context.folds.k) if simulated else context.folds.k
     cell = CellSize(subjects - subjects // k, ceil(subjects / k))
     # One thread is measured: several wait for each other where other work takes the cores.

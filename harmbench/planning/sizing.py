@@ -21,7 +21,7 @@ _WORTH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CellSize:
-    """Numbers of training and test subjects of a cell."""
+    """Numbers of training and test pairs of a cell."""
 
     train: int
     test: int

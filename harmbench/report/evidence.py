@@ -13,12 +13,16 @@ from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, CEILING
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.pairs import SessionPair
 from harmbench.runner.run_record import RunRecord
 from harmbench.statistics import subject_values
 from harmbench.task import Direction
 from harmbench.volume import Kind, Volume, read
 
-__all__ = ["Evidence", "StoredCell"]
+__all__ = ["MOST_DIRECTIONS", "Evidence", "StoredCell"]
+
+MOST_DIRECTIONS = 6
+"""Directions that a report shows one by one; further ones are in the overview and the files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class StoredCell:
     def tests(self, subject: str) -> bool:
         """Whether a subject is among those that the cell tests on, as far as its record says."""
         return self.record.subjects is None or subject in self.record.subjects
+
+    def pair(self, subject: str) -> SessionPair | None:
+        """Return the first pair that the cell tests of a subject; `None` where it tests none."""
+        return next((pair for pair in self.record.tested if pair.subject == subject), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +104,12 @@ class Evidence:
         return self.record.cohort.simulated
 
     @property
+    def shown_directions(self) -> tuple[Direction, ...]:
+        """Directions that have tables and figures of their own; of very many, the first."""
+        many = len(self.directions) > MOST_DIRECTIONS
+        return self.directions[:MOST_DIRECTIONS] if many else self.directions
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """Methods without the untreated source and the ceiling."""
         return tuple(name for name in self.methods if name not in {BASELINE, CEILING})
@@ -132,9 +146,20 @@ class Evidence:
                 continue
         return None
 
+    def pair(self, direction: Direction, subject: str) -> SessionPair:
+        """Return the scans of a subject that figures of a direction show: its first tested pair."""
+        for (_, way), found in self.cells.items():
+            if way == direction:
+                for cell in found:
+                    tested = cell.pair(subject)
+                    if tested is not None:
+                        return tested
+        return SessionPair(subject, "", direction.source, direction.target)
+
     def harmonized(self, method: str, direction: Direction, subject: str) -> Volume | None:
-        """Read a harmonized volume; `None` where no run has it."""
-        return _first(c.folder.volume(subject) for c in self._cells_of(method, direction, subject))
+        """Read the harmonized volume of a subject's first visit; `None` where no run has it."""
+        name = self.pair(direction, subject).name
+        return _first(c.folder.volume(name) for c in self._cells_of(method, direction, subject))
 
     def scan_labels(self, subject: str, session: str) -> Volume | None:
         """Read the tissue labels of a real scan; `None` where no run has them."""
@@ -142,9 +167,12 @@ class Evidence:
         return _first((r.input_labels(subject, session, self.segmenter) for r in runs), "label")
 
     def labels(self, method: str, direction: Direction, subject: str) -> Volume | None:
-        """Read the tissue labels of a harmonized volume; `None` where no run has them."""
-        cells = self._cells_of(method, direction, subject)
-        return _first((c.folder.labels(subject, self.segmenter) for c in cells), "label")
+        """Read the labels of the harmonized volume of a first visit; `None` where no run has them."""
+        cells, name = (
+            self._cells_of(method, direction, subject),
+            self.pair(direction, subject).name,
+        )
+        return _first((c.folder.labels(name, self.segmenter) for c in cells), "label")
 
     def failed(self, method: str, direction: Direction, subject: str) -> bool:
         """Whether the cell that a subject was tested in failed, in the run that counts."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harmbench.errors import ReportError, suggest
 from harmbench.metrics.base import Metric
-from harmbench.report.evidence import Evidence, StoredCell
+from harmbench.report.evidence import MOST_DIRECTIONS, Evidence, StoredCell
 from harmbench.report.published import DIRECTIONS
 from harmbench.results import BASELINE, CEILING, merge, read_results
 from harmbench.runner.folder import RunFolder
@@ -20,7 +20,7 @@ from harmbench.task import Direction
 
 __all__ = ["load_evidence", "median_subject"]
 
-_MEASUREMENT = ["method", "direction", "seed", "subject", "segmenter", "metric", "tissue"]
+_MEASUREMENT = ["method", "direction", "seed", "subject", "visit", "segmenter", "metric", "tissue"]
 _ORDER = (BASELINE, "histogram_matching", "deepharmony", "pgan", "dm")
 
 
@@ -212,10 +212,18 @@ def _notes(
                     f"{name} was run with different settings in {folder.root.name} and an earlier "
                     "run; where both measured the same, the later counts."
                 )
-    folds = results[["subject", "fold"]].drop_duplicates()
-    if len(folds) != folds["subject"].nunique():
+    for record in records:
+        notes += record.split.words
+    ways = results["direction"].nunique()
+    if ways > MOST_DIRECTIONS:
+        notes.append(
+            f"{ways} directions were run: tables and figures of single directions show the first "
+            f"{MOST_DIRECTIONS}, the overview of scanners and the summary file hold all."
+        )
+    folds = results[["direction", "subject", "fold"]].drop_duplicates()
+    if len(folds) != len(folds[["direction", "subject"]].drop_duplicates()):
         notes.append(
             "The runs split their subjects into different folds: read the spread over folds of "
             "methods from different runs with care. Intervals over subjects are not affected."
         )
-    return tuple(notes)
+    return tuple(dict.fromkeys(notes))

@@ -32,7 +32,7 @@ def render_page(
     template = page_environment("harmbench.report").get_template("page.html.j2")
     answers = [
         {"direction": direction_title(direction), "rows": judged, "headline": headline(judged)}
-        for direction in evidence.directions
+        for direction in evidence.shown_directions
         for judged in [verdicts(evidence, direction)]
     ]
     return template.render(

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
     """Run one cell and return its record; never raises for a failure of the method.
 
-    A failure is kept: the record's status is `failed`, the log has the traceback, and every test
-    subject without a result gets rows with the status `failed`.
+    A failure is kept: the record's status is `failed`, the log has the traceback, and every tested
+    pair without a result gets rows with the status `failed`.
     """
     folder = context.folder.cell(cell)
     record = _begin(context, cell, folder.read_record())
@@ -42,8 +42,8 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
     errors: list[str] = []
     method: Method | None = None
     with _logged(folder.log):
-        train, test = context.folds.train(cell.fold), context.folds.test(cell.fold)
-        log.info("start %s: train %s, test %s", cell, train, test)
+        split = context.split(cell)
+        log.info("start %s: train %s, test %s", cell, split.train_subjects, split.test_subjects)
         try:
             if cell.method != CEILING:
                 planned = method_of(context, cell)
@@ -58,7 +58,7 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
         except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
             errors.append(_told("fit", error))
         else:
-            record = _run_subjects(context, cell, record, scores, method, progress, errors)
+            record = _run_pairs(context, cell, record, scores, method, progress, errors)
         return _close(context, cell, record, scores, errors)
 
 
@@ -77,9 +77,12 @@ def _begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRe
         checksums={},
         unsegmented={},
     )
+    split = context.split(cell)
+    pairs = {} if split.simple else {"train_pairs": split.train, "test_pairs": split.test}
     return known.model_copy(
         update={
-            "subjects": context.folds.test(cell.fold),
+            "subjects": split.test_subjects,
+            **pairs,
             "segmenter": context.segmenter,
             "device": context.device,
             "rescale": context.experiment.data.rescale,
@@ -91,7 +94,7 @@ def _begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRe
     )
 
 
-def _run_subjects(
+def _run_pairs(
     context: RunContext,
     cell: Cell,
     record: CellRecord,
@@ -100,26 +103,26 @@ def _run_subjects(
     progress: Progress,
     errors: list[str],
 ) -> CellRecord:
-    """Harmonize and score every test subject; what fails is added to `errors`, the others go on."""
-    subjects = context.folds.test(cell.fold)
-    for done, subject in enumerate(subjects):
-        progress("subjects", done, len(subjects))
+    """Harmonize and score every tested pair; what fails is added to `errors`, the others go on."""
+    pairs = context.split(cell).test
+    for done, pair in enumerate(pairs):
+        progress("subjects", done, len(pairs))
         try:
-            if not is_harmonized(context, cell, record, subject):
-                record = harmonize(context, cell, record, subject, method, progress)
-            if not is_scored(context, cell, record, subject, scores):
-                record = record.without_score(subject)
-                record = score(context, cell, record, subject, scores)
-        except Exception as error:  # noqa: BLE001 - the other subjects go on
-            errors.append(_told(f"subject {subject}", error))
-    progress("subjects", len(subjects), len(subjects))
+            if not is_harmonized(context, cell, record, pair):
+                record = harmonize(context, cell, record, pair, method, progress)
+            if not is_scored(context, record, pair, scores):
+                record = record.without_score(pair.name)
+                record = score(context, cell, record, pair, scores)
+        except Exception as error:  # noqa: BLE001 - the other pairs go on
+            errors.append(_told(f"subject {pair.name}", error))
+    progress("subjects", len(pairs), len(pairs))
     return record
 
 
 def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
     """Score a cell's stored volumes again, without its method, and return its record.
 
-    What is current is kept. A subject without a stored volume stays as it is.
+    What is current is kept. A pair without a stored volume stays as it is.
     """
     folder = context.folder.cell(cell)
     # What the method was and how it was fitted stays as recorded.
@@ -127,21 +130,21 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
     record = before.model_copy(update={"segmenter": context.segmenter})
     scores = CellScores(folder.scores, record.checksums)
     errors: list[str] = []
-    subjects = context.folds.test(cell.fold)
+    pairs = context.split(cell).test
     with _logged(folder.log):
         log.info("rescore %s", cell)
-        for done, subject in enumerate(subjects):
-            progress("subjects", done, len(subjects))
-            if record.key("harmonize", subject) is None or not is_stored(context, cell, subject):
-                errors.append(before.error or f"subject {subject}: no volume")
+        for done, pair in enumerate(pairs):
+            progress("subjects", done, len(pairs))
+            if record.key("harmonize", pair.name) is None or not is_stored(context, cell, pair):
+                errors.append(before.error or f"subject {pair.name}: no volume")
                 continue
             try:
-                if not is_scored(context, cell, record, subject, scores):
-                    record = record.without_score(subject)
-                    record = score(context, cell, record, subject, scores)
-            except Exception as error:  # noqa: BLE001 - the other subjects go on
-                errors.append(_told(f"subject {subject}", error))
-        progress("subjects", len(subjects), len(subjects))
+                if not is_scored(context, record, pair, scores):
+                    record = record.without_score(pair.name)
+                    record = score(context, cell, record, pair, scores)
+            except Exception as error:  # noqa: BLE001 - the other pairs go on
+                errors.append(_told(f"subject {pair.name}", error))
+        progress("subjects", len(pairs), len(pairs))
         return _close(context, cell, record, scores, errors)
 
 
@@ -159,7 +162,7 @@ def _close(
     context: RunContext, cell: Cell, record: CellRecord, scores: CellScores, errors: Sequence[str]
 ) -> CellRecord:
     """Say how the cell ended, in its rows and in its record."""
-    record = add_failed_rows(context, cell, record, context.folds.test(cell.fold), scores)
+    record = add_failed_rows(context, cell, record, context.split(cell).test, scores)
     status = "incomplete" if record.unsegmented else "ok"
     update = {
         "status": "failed" if errors else status,

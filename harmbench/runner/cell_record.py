@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from harmbench.cohorts.base import Rescale
 from harmbench.meter import Meter
+from harmbench.runner.pairs import SessionPair
 from harmbench.runner.records import Part, Record
 from harmbench.task import Direction
 
@@ -47,7 +48,7 @@ class StageCost(Part):
 
 
 class MissingLabels(Part):
-    """Why a subject of a cell has no scores of tissues.
+    """Why a tested pair of a cell has no scores of tissues.
 
     Attributes:
         what: `reference` or `volume`: what has no labels.
@@ -63,26 +64,26 @@ class MissingLabels(Part):
 
 
 class MadeBy(Part):
-    """The invocation that made each output of a cell: its id, by subject but for the fit."""
+    """The invocation that made each output of a cell: its id, by tested pair but for the fit."""
 
     fit: str = ""
     harmonize: Mapping[str, str] = {}
     segment: Mapping[str, str] = {}
     score: Mapping[str, str] = {}
 
-    def with_output(self, stage: Stage, invocation: str, subject: str = "") -> MadeBy:
+    def with_output(self, stage: Stage, invocation: str, pair: str = "") -> MadeBy:
         """Return the record with the invocation that made one more output."""
         if stage == "fit":
             return self.model_copy(update={"fit": invocation})
         known: Mapping[str, str] = getattr(self, stage)
-        return self.model_copy(update={stage: {**known, subject: invocation}})
+        return self.model_copy(update={stage: {**known, pair: invocation}})
 
     def outputs(self) -> Iterator[tuple[str, Stage]]:
         """Go through all outputs: the invocation, and the stage."""
         if self.fit:
             yield self.fit, "fit"
-        subjects: tuple[Stage, ...] = ("harmonize", "segment", "score")
-        for stage in subjects:
+        by_pair: tuple[Stage, ...] = ("harmonize", "segment", "score")
+        for stage in by_pair:
             known: Mapping[str, str] = getattr(self, stage)
             yield from ((invocation, stage) for invocation in known.values())
 
@@ -90,9 +91,13 @@ class MadeBy(Part):
 class CellRecord(Record):
     """What `cell.json` says of a cell.
 
+    Tested pairs go by their names (`SessionPair.name`): the subject, and the visit if there is one.
+
     Attributes:
         method, source, target, fold, seed: which cell it is.
         subjects: those that the cell tests on; `None` where the record does not say.
+        train_pairs, test_pairs: what it learns from and is tested on; `None` where that follows from
+            the subjects, since every subject of the study has one scan on each scanner.
         segmenter: name of the segmenter.
         device: torch device name.
         rescale: how intensities were brought into [0, 1].
@@ -100,12 +105,12 @@ class CellRecord(Record):
         status, error: how the cell ended, and why it failed.
         uses, settings: the method and its settings, as fitted; `None` before a fit.
         key_scheme: number of the way in which keys are made; 0 for the first.
-        keys: `fit`, `harmonize SUBJECT` and `score SUBJECT` to the key of what is stored.
+        keys: `fit`, `harmonize PAIR` and `score PAIR` to the key of what is stored.
         stages: what each stage took.
-        clipped: subject to the share of brain voxels outside [0, 1].
+        clipped: pair to the share of brain voxels outside [0, 1].
         made_by: which invocation made what.
-        checksums: subject to the checksum of its rows of scores.
-        unsegmented: subject to why it has no scores of tissues.
+        checksums: pair to the checksum of its rows of scores.
+        unsegmented: pair to why it has no scores of tissues.
     """
 
     method: str
@@ -114,6 +119,8 @@ class CellRecord(Record):
     fold: int
     seed: int
     subjects: tuple[str, ...] | None = None
+    train_pairs: tuple[SessionPair, ...] | None = None
+    test_pairs: tuple[SessionPair, ...] | None = None
     segmenter: str = ""
     device: str = ""
     rescale: Rescale = "none"
@@ -132,20 +139,27 @@ class CellRecord(Record):
 
     @property
     def direction(self) -> Direction:
-        """From which session to which."""
+        """From which scanner to which."""
         return Direction(self.source, self.target)
 
-    def key(self, stage: Stage, subject: str = "") -> str | None:
-        """Return the key of what a stage made, for a subject or (`fit`) all; `None` without one."""
-        return self.keys.get(_key_name(stage, subject))
+    @property
+    def tested(self) -> tuple[SessionPair, ...]:
+        """The pairs that the cell is tested on."""
+        if self.test_pairs is not None:
+            return self.test_pairs
+        return tuple(SessionPair(s, "", self.source, self.target) for s in self.subjects or ())
 
-    def with_key(self, stage: Stage, key: str, subject: str = "") -> CellRecord:
+    def key(self, stage: Stage, pair: str = "") -> str | None:
+        """Return the key of what a stage made, for a pair or (`fit`) all; `None` without one."""
+        return self.keys.get(_key_name(stage, pair))
+
+    def with_key(self, stage: Stage, key: str, pair: str = "") -> CellRecord:
         """Return the record with the key of what a stage made."""
-        return self.model_copy(update={"keys": {**self.keys, _key_name(stage, subject): key}})
+        return self.model_copy(update={"keys": {**self.keys, _key_name(stage, pair): key}})
 
-    def without_score(self, subject: str) -> CellRecord:
-        """Return the record without the key of a subject's scores: they are to be made again."""
-        keys = {n: key for n, key in self.keys.items() if n != _key_name("score", subject)}
+    def without_score(self, pair: str) -> CellRecord:
+        """Return the record without the key of a pair's scores: they are to be made again."""
+        keys = {n: key for n, key in self.keys.items() if n != _key_name("score", pair)}
         return self.model_copy(update={"keys": keys})
 
     def without_results(self) -> CellRecord:
@@ -154,23 +168,21 @@ class CellRecord(Record):
         cleared = dict.fromkeys(("keys", "stages", "clipped", "checksums", "unsegmented"), empty)
         return self.model_copy(update={**cleared, "made_by": MadeBy()})
 
-    def with_work(
-        self, stage: Stage, meter: Meter, invocation: str, subject: str = ""
-    ) -> CellRecord:
+    def with_work(self, stage: Stage, meter: Meter, invocation: str, pair: str = "") -> CellRecord:
         """Return the record with what a stage took, and the invocation that it ran in.
 
-        Costs of stages that go subject by subject add up, also over interrupted runs.
+        Costs of stages that go pair by pair add up, also over interrupted runs.
         """
         cost = self.stages.get(stage, StageCost()).plus(meter)
-        made_by = self.made_by.with_output(stage, invocation, subject)
+        made_by = self.made_by.with_output(stage, invocation, pair)
         return self.model_copy(update={"stages": {**self.stages, stage: cost}, "made_by": made_by})
 
-    def with_missing(self, subject: str, missing: MissingLabels | None) -> CellRecord:
-        """Return the record with why a subject has no scores of tissues; `None`: it has them."""
-        others = {name: one for name, one in self.unsegmented.items() if name != subject}
-        found = others if missing is None else {**others, subject: missing}
+    def with_missing(self, pair: str, missing: MissingLabels | None) -> CellRecord:
+        """Return the record with why a pair has no scores of tissues; `None`: it has them."""
+        others = {name: one for name, one in self.unsegmented.items() if name != pair}
+        found = others if missing is None else {**others, pair: missing}
         return self.model_copy(update={"unsegmented": found})
 
 
-def _key_name(stage: Stage, subject: str) -> str:
-    return f"{stage} {subject}" if subject else stage
+def _key_name(stage: Stage, pair: str) -> str:
+    return f"{stage} {pair}" if pair else stage

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from harmbench.errors import ReportError
-from harmbench.results import ResultRow, read_results, results_text, table
+from harmbench.results import ResultRow, has_visits, read_results, results_text, table
+from harmbench.runner.pairs import SessionPair
 from harmbench.runner.scoring import missing_rows
 from harmbench.storage import key_of, write_text
 
@@ -26,27 +27,32 @@ class CellScores:
     """The file `scores.csv` of a cell; it is read once, when first needed.
 
     A file that is cut or damaged never raises: what of it cannot be read counts as missing, and what
-    can be read is compared with the checksums that the cell's record keeps. Each subject's rows are one
-    stretch of the file, so that adding a subject formats the new rows alone.
+    can be read is compared with the checksums that the cell's record keeps. The rows of each tested pair
+    are one stretch of the file, so that adding a pair formats the new rows alone.
+
+    Pairs go by their names: the subject, and the visit if there is one (`SessionPair.name`).
 
     Args:
         path: the file; it need not exist.
-        checksums: subject to the checksum of its rows, as the cell's record has them.
+        checksums: pair to the checksum of its rows, as the cell's record has them.
     """
 
     def __init__(self, path: Path, checksums: Mapping[str, str]) -> None:
         self._path, self._checksums = path, dict(checksums)
         self._texts: dict[str, str] = {}
+        self._with_visits = False
 
     @property
     def checksums(self) -> Mapping[str, str]:
-        """Subject to the checksum of its rows as they were last written."""
+        """Pair to the checksum of its rows as they were last written."""
         return dict(self._checksums)
 
     @cached_property
-    def _by_subject(self) -> dict[str, pd.DataFrame]:
+    def _by_pair(self) -> dict[str, pd.DataFrame]:
         rows = self._read()
-        return {str(subject): own for subject, own in rows.groupby("subject", sort=True)}
+        self._with_visits = has_visits(rows)
+        groups = rows.groupby(["subject", "visit"], sort=True)
+        return {SessionPair(str(s), str(v), "", "").name: own for (s, v), own in groups}
 
     def _read(self) -> pd.DataFrame:
         if not self._path.is_file():
@@ -60,49 +66,53 @@ class CellScores:
         return rows[(rows[_NEEDED].fillna("") != "").all(axis=1)]
 
     def trusted(self) -> pd.DataFrame:
-        """Return all rows but those of subjects whose rows are not as they were written."""
+        """Return all rows but those of pairs whose rows are not as they were written."""
         good = [
             rows
-            for subject, rows in self._by_subject.items()
-            if self._checksums.get(subject) in {None, _checksum(rows)}
+            for name, rows in self._by_pair.items()
+            if self._checksums.get(name) in {None, _checksum(rows)}
         ]
         return pd.concat(good) if good else table([])
 
-    def is_whole(self, subject: str) -> bool:
-        """Whether every metric and tissue of a subject has its row, as it was written."""
-        rows = self._by_subject.get(subject)
+    def is_whole(self, name: str) -> bool:
+        """Whether every metric and tissue of a pair has its row, as it was written."""
+        rows = self._by_pair.get(name)
         if rows is None:
             return False
         wanted = sorted((row["metric"], row["tissue"]) for row in missing_rows("failed"))
         found = sorted(zip(rows["metric"], rows["tissue"], strict=True))
-        return found == wanted and self._checksums.get(subject) in {None, _checksum(rows)}
+        return found == wanted and self._checksums.get(name) in {None, _checksum(rows)}
 
-    def is_scored(self, subject: str, failures: Sequence[str] = ("failed",)) -> bool:
-        """Whether a subject's rows are whole and none has a status of `failures`."""
-        if not self.is_whole(subject):
+    def is_scored(self, name: str, failures: Sequence[str] = ("failed",)) -> bool:
+        """Whether a pair's rows are whole and none has a status of `failures`."""
+        if not self.is_whole(name):
             return False
-        return not self._by_subject[subject]["status"].isin(failures).any()
+        return not self._by_pair[name]["status"].isin(failures).any()
 
     def put(self, rows: Mapping[str, Sequence[ResultRow]]) -> None:
-        """Write the rows of subjects in place of those that they have."""
+        """Write the rows of pairs in place of those that they have."""
         if not rows:
             return
-        for subject, own in rows.items():
-            text = results_text(table(own))
-            self._texts[subject] = text.partition("\n")[2]
+        known = self._by_pair
+        if not self._with_visits and any(row.get("visit") for own in rows.values() for row in own):
+            self._with_visits = True
+            self._texts.clear()
+        for name, own in rows.items():
+            text = results_text(table(own), self._with_visits)
+            self._texts[name] = text.partition("\n")[2]
             # As they will be read: values have nine digits on disk.
-            self._by_subject[subject] = _typed(read_results(StringIO(text)))
-            self._checksums[subject] = _checksum(self._by_subject[subject])
-        for subject, frame in self._by_subject.items():
-            if subject not in self._texts:
-                self._texts[subject] = results_text(frame).partition("\n")[2]
-        header = results_text(table([]))
+            known[name] = _typed(read_results(StringIO(text)))
+            self._checksums[name] = _checksum(known[name])
+        for name, frame in known.items():
+            if name not in self._texts:
+                self._texts[name] = results_text(frame, self._with_visits).partition("\n")[2]
+        header = results_text(table([]), self._with_visits)
         write_text(self._path, header + "".join(self._texts[s] for s in sorted(self._texts)))
 
     def clear(self) -> None:
         """Remove the file."""
         self._path.unlink(missing_ok=True)
-        self._by_subject.clear()
+        self._by_pair.clear()
         self._texts.clear()
         self._checksums.clear()
 
@@ -112,4 +122,6 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _checksum(rows: pd.DataFrame) -> str:
+    if not has_visits(rows):
+        rows = rows.drop(columns="visit")
     return key_of(rows.sort_values(["metric", "tissue"]).astype(str).to_numpy().tolist())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from harmbench.code_keys import KEY_SCHEME
-from harmbench.cohorts.base import Cohort
 from harmbench.errors import RunError
 from harmbench.files.names import check_names, file_label
-from harmbench.folds import Folds
+from harmbench.runner.context import RunContext
+from harmbench.runner.fold_table import fold_rows, read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
-from harmbench.runner.inputs import InputScans, keys_of_inputs
+from harmbench.runner.inputs import keys_of_inputs
 from harmbench.runner.leftovers import foreign_file
 from harmbench.storage import why_not_writable
-from harmbench.task import Direction
 
 __all__ = ["check_file_names", "check_same_data", "check_writable", "old_keys_line"]
 
@@ -35,36 +34,57 @@ def check_writable(out: Path) -> None:
             )
 
 
-def check_file_names(
-    folder: RunFolder, methods: Iterable[str], directions: Sequence[Direction], cohort: Cohort
-) -> None:
+def check_file_names(context: RunContext, methods: Iterable[str]) -> None:
     """Raise `RunError` where two names of a run would become one file, or a name cannot be one."""
+    folder = context.folder
     before = folder.read_record().methods if folder.record.is_file() else {}
     labels = dict.fromkeys([*before, *methods])
     check_names("method", {label: file_label(label) for label in labels})
-    sessions = sorted({session for way in directions for session in (way.source, way.target)})
-    check_names("session", {session: file_label(session) for session in sessions})
+    names = list(context.inputs.scans)
+    directions = dict.fromkeys(way for way, _ in context.splits)
+    check_names(
+        "session", {session: file_label(session) for session in sorted({s for _, s in names})}
+    )
     check_names("direction", {f"{w.source} to {w.target}": file_label(str(w)) for w in directions})
-    check_names("subject", {subject: file_label(subject) for subject in cohort.subjects})
+    check_names("subject", {subject: file_label(subject) for subject, _ in names})
     scans = {
         f"{subject}, session {session}": f"{file_label(subject)}_{file_label(session)}"
-        for subject in cohort.subjects
-        for session in sessions
+        for subject, session in names
     }
     check_names("scan", scans)
+    for direction in directions:
+        tested = [p for (way, _), s in context.splits.items() if way == direction for p in s.test]
+        visits = {f"{p.subject}, visit {p.visit}": file_label(p.name) for p in tested}
+        check_names("visit", visits)
 
 
-def check_same_data(folder: RunFolder, folds: Folds, inputs: InputScans) -> None:
-    """Raise `RunError` where a folder holds a run on other subjects, folds or scans: they don't add up."""
+def check_same_data(context: RunContext) -> None:
+    """Raise `RunError` where the folder holds a run that this one does not add up with.
+
+    That is one on other subjects, folds or scans, or one that chose training and test pairs
+    otherwise.
+    """
+    folder = context.folder
     if not folder.record.is_file() and not any(folder.cells()):
         return
-    before = folder.fold_table()
-    known = dict(zip(before["subject"], before["fold"], strict=True))
-    if known != {subject: str(fold) for subject, fold in folds.assignment.items()}:
+    known, _ = read_fold_rows(folder.folds)
+    now = fold_rows(context.folds, context.own_folds)
+    # Directions of other runs in the folder, and new ones, have folds of their own where they must.
+    shared = {way for way, _ in known} & {way for way, _ in now}
+    before, after = ({k: f for k, f in rows.items() if k[0] in shared} for rows in (known, now))
+    if before != after:
         raise RunError(
             f"{folder.root} holds a run with other subjects or folds; choose another --out"
         )
-    old, new = keys_of_inputs(folder.input_scans()), keys_of_inputs(inputs)
+    if folder.record.is_file():
+        earlier, choice = folder.read_record().split.choice, context.experiment.split
+        if earlier != choice:
+            said = " ".join(earlier.words()) or "Training and test pairs were chosen as usual."
+            raise RunError(
+                f"{folder.root} holds a run with other training and test pairs ({said}); choose "
+                "another --out"
+            )
+    old, new = keys_of_inputs(folder.input_scans()), keys_of_inputs(context.inputs)
     changed = [name for name in new if name in old and old[name] != new[name]]
     if changed:
         names = ", ".join(f"{subject} {session}" for subject, session in changed[:_NAMES_SHOWN])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
 from harmbench.config import Experiment
+from harmbench.errors import RunError
 from harmbench.folds import Folds
 from harmbench.plugins import Reference
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
+from harmbench.runner.pairs import CellSplit, Rescan, SessionPair
 from harmbench.segmentation import Contrast, Segmenter, make_segmenter
 from harmbench.task import Direction, Pair, Progress, Task
 
@@ -26,6 +28,7 @@ class RunContext:
         root: the run folder.
         experiment: the settings.
         folds: which fold holds each subject out.
+        splits: what the cells of each direction and fold learn from and are tested on.
         groups: subject to group.
         inputs: the real scans.
         input_keys: (subject, session) to the SHA-256 of the scan's file, of its rescaling, and of
@@ -35,11 +38,13 @@ class RunContext:
         contrast: of the scans.
         device: torch device name.
         invocation: id of the entry in `run.json` that says what this run is made with.
+        own_folds: folds of directions that cannot have the common ones.
     """
 
     root: Path
     experiment: Experiment
     folds: Folds
+    splits: Mapping[tuple[Direction, int], CellSplit]
     groups: Mapping[str, str]
     inputs: InputScans
     input_keys: Mapping[tuple[str, str], str]
@@ -48,6 +53,7 @@ class RunContext:
     contrast: Contrast = "T1w"
     invocation: str = ""
     segmenter_reference: Reference | None = None
+    own_folds: Mapping[Direction, Folds] = field(default_factory=dict)
 
     @property
     def folder(self) -> RunFolder:
@@ -63,26 +69,53 @@ class RunContext:
         """Return what a cell asks of its method; `folder` is where checkpoints may be kept."""
         return Task(cell.direction, cell.fold, cell.seed, self.device, folder, progress)
 
-    def pairs(self, fold: int, direction: Direction) -> LazyPairs:
-        """Return the training pairs of a fold."""
-        return LazyPairs(self.inputs, self.folds.train(fold), self.groups, direction)
+    def split(self, cell: Cell) -> CellSplit:
+        """Return what a cell learns from and is tested on.
+
+        Raises:
+            RunError: the run has no such cell.
+        """
+        found = self.splits.get((cell.direction, cell.fold))
+        if found is None:
+            raise RunError(f"{self.root}: the run has no {cell.direction} fold {cell.fold}")
+        return found
+
+    def pairs(self, cell: Cell) -> LazyPairs:
+        """Return the training pairs of a cell."""
+        return LazyPairs(self.inputs, self.split(cell).train, self.groups)
+
+    def rescans(self, direction: Direction) -> tuple[Rescan, ...]:
+        """Return repeated scans on the target scanner of a direction, to score against each other.
+
+        For each scan that methods are scored against in the folds of the run, and whose subject has
+        another scan on that scanner: the nearest other one. The subject is the unit here too: one
+        with several visits is in it several times.
+        """
+        nearest = self.inputs.rescans(direction.target)
+        tested = [
+            pair
+            for (way, _), split in self.splits.items()
+            if way == direction
+            for pair in split.test
+        ]
+        found = {
+            Rescan(pair.subject, pair.target, nearest[pair.subject][pair.target]): None
+            for pair in tested
+            if pair.target in nearest.get(pair.subject, {})
+        }
+        return tuple(sorted(found))
 
 
 class LazyPairs(Sequence[Pair]):
     """Training pairs that are read from disk each time they are indexed."""
 
     def __init__(
-        self,
-        inputs: InputScans,
-        subjects: Sequence[str],
-        groups: Mapping[str, str],
-        direction: Direction,
+        self, inputs: InputScans, pairs: Sequence[SessionPair], groups: Mapping[str, str]
     ) -> None:
-        self._inputs, self._subjects = inputs, subjects
-        self._groups, self._direction = groups, direction
+        self._inputs, self._pairs, self._groups = inputs, pairs, groups
 
     def __len__(self) -> int:
-        return len(self._subjects)
+        return len(self._pairs)
 
     @overload
     def __getitem__(self, index: int) -> Pair: ...
@@ -90,11 +123,13 @@ class LazyPairs(Sequence[Pair]):
     def __getitem__(self, index: slice) -> LazyPairs: ...
     def __getitem__(self, index: int | slice) -> Pair | LazyPairs:
         if isinstance(index, slice):
-            return LazyPairs(self._inputs, self._subjects[index], self._groups, self._direction)
-        subject = self._subjects[index]
+            return LazyPairs(self._inputs, self._pairs[index], self._groups)
+        own = self._pairs[index]
         return Pair(
-            subject=subject,
-            group=self._groups[subject],
-            source=self._inputs.volume(subject, self._direction.source),
-            target=self._inputs.volume(subject, self._direction.target),
+            subject=own.subject,
+            group=self._groups[own.subject],
+            source=self._inputs.volume(own.subject, own.source),
+            target=self._inputs.volume(own.subject, own.target),
+            source_scanner=self._inputs.scanner(own.subject, own.source),
+            target_scanner=self._inputs.scanner(own.subject, own.target),
         )

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from harmbench.cohorts.base import Cohort
-from harmbench.cohorts.data import open_cohort
-from harmbench.cohorts.validation import validate
-from harmbench.config import DEFAULT_FOLDS, Experiment, with_absolute_paths
+from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
-from harmbench.errors import ConfigError, RunError
+from harmbench.errors import ConfigError, MethodError
 from harmbench.executors import Executor, LocalExecutor
-from harmbench.files.places import why_not_apart
-from harmbench.folds import choose_folds, make_folds
 from harmbench.guard import method_call
 from harmbench.method import Method
-from harmbench.notes import Note, summarize
 from harmbench.planning.course import Course
 from harmbench.planning.machine import fit_to_machine
-from harmbench.progress import Display
 from harmbench.results import CEILING
 from harmbench.runner.checks import (
     check_file_names,
@@ -35,7 +27,6 @@ from harmbench.runner.checks import (
 )
 from harmbench.runner.context import RunContext
 from harmbench.runner.grid import collect, damaged_scores, make_cells, run_cells
-from harmbench.runner.inputs import keys_of_inputs, scans_of
 from harmbench.runner.invocations import (
     begin_run,
     end_invocation,
@@ -44,10 +35,10 @@ from harmbench.runner.invocations import (
     write_plan,
 )
 from harmbench.runner.leftovers import sweep
+from harmbench.runner.opening import first_lines, open_run
 from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import MethodRecord
-from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
-from harmbench.task import Direction
+from harmbench.segmentation import choose_segmenter
 
 __all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_device"]
 
@@ -116,20 +107,23 @@ def run_experiment(
     choose_segmenter(experiment.scoring.segmenter)
     for line in plan.lines:
         say(line)
-    opened = _open(experiment, out, device)
-    context, directions = opened.context, opened.directions
-    check_same_data(context.folder, context.folds, context.inputs)
-    check_file_names(context.folder, [*methods, CEILING], directions, opened.cohort)
-    cells = make_cells(experiment, directions, opened.folds)
-    for line in _first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
+    opened = open_run(experiment, out, device)
+    context = opened.context
+    check_same_data(context)
+    check_file_names(context, [*methods, CEILING])
+    cells = make_cells(experiment, context.splits)
+    for line in first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
         say(line)
     sweep(root)
     invocation = new_invocation(device, experiment)
     context = replace(context, invocation=invocation.id)
-    begin_run(context, invocation, opened.cohort, methods, directions, opened.notes)
+    begin_run(
+        *(context, invocation, opened.cohort, methods, opened.directions),
+        *(opened.notes, opened.split_words),
+    )
     write_plan(context, plan, methods)
     executor: Executor = LocalExecutor(experiment.jobs)
-    segment_real_scans(context, directions, opened.folds, executor, say)
+    segment_real_scans(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
     return conclude(context, out, len(cells), course.follow(context, cells), say)
@@ -165,82 +159,12 @@ def conclude(
     return Summary(out, cells, failed, incomplete)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A cohort that was read and checked, and what the run does with it.
-
-    Attributes:
-        cohort: the data set.
-        directions: to run.
-        folds: numbers of the folds to run.
-        context: what the cells share.
-        notes: on the scans.
-    """
-
-    cohort: Cohort
-    directions: Sequence[Direction]
-    folds: Sequence[int]
-    context: RunContext
-    notes: Sequence[Note]
-
-
-def _open(experiment: Experiment, out: Path, device: str) -> _Opened:
-    """Read and check the cohort of an experiment; nothing is written.
-
-    Raises:
-        HarmbenchError: a scan, the folds or the segmenter are not usable.
-    """
-    data = experiment.data
-    with Display("cohort", 1) as display:
-        cohort = open_cohort(data, progress=display, jobs=os.cpu_count() or 1)
-    problem = why_not_apart(out, [scan.path for scan in cohort.scans.values()])
-    if problem:
-        raise RunError(f"{out}: {problem}")
-    directions = cohort.directions(data.source, data.target, data.direction)
-    k = experiment.folds.k or min(DEFAULT_FOLDS, len(cohort.subjects))
-    folds = make_folds(cohort.groups, k, experiment.folds.seed)
-    numbers = choose_folds(experiment.folds.run, k)
-    sessions = sorted({s for way in directions for s in (way.source, way.target)})
-    scans = [scan.path for scan in cohort.scans.values() if scan.session in sessions]
-    contrast = find_contrast(scans, experiment.scoring.contrast)
-    chosen = choose_segmenter(experiment.scoring.segmenter)
-    segmenter = make_segmenter(chosen, contrast=contrast)
-    with Display("validate", len(cohort.subjects)) as display:
-        checked = validate(cohort, sessions, data.rescale, display, workers=os.cpu_count() or 1)
-    root = out.absolute()
-    inputs = scans_of(root, cohort, sessions, checked.keys, data.rescale)
-    context = RunContext(
-        root=root,
-        experiment=experiment,
-        folds=folds,
-        groups=dict(cohort.groups),
-        inputs=inputs,
-        input_keys=keys_of_inputs(inputs),
-        segmenter=segmenter.name,
-        segmenter_reference=chosen,
-        device=device,
-        contrast=contrast,
-    )
-    return _Opened(cohort, directions, numbers, context, (*cohort.notes, *checked.notes))
-
-
-def _first_lines(opened: _Opened, cells: int, old_keys: str) -> list[str]:
-    """Return what is said before any work starts."""
-    context, subjects = opened.context, len(opened.cohort.subjects)
-    version = context.make_segmenter().version
-    return [
-        f"{cells} cells on {context.device}: {subjects} subjects, {context.folds.k} folds",
-        f"segmenter: {context.segmenter} ({version}), {context.contrast}",
-        *(f"note: {line}" for line in summarize(opened.notes)),
-        *([old_keys] if old_keys else []),
-    ]
-
-
 def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
     """Return what `run.json` says of an experiment's methods, by label.
 
     Raises:
-        MethodError: a method cannot be loaded.
+        MethodError: a method cannot be loaded, or does not accept several sources where a scanner is
+            left out of the training.
         ConfigError: settings are not valid, or a label is that of the ceiling.
     """
     described = {}
@@ -248,6 +172,11 @@ def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
         if label == CEILING:
             raise ConfigError(f"methods.{label}: the name is taken by the ceiling control")
         kind = load_method(uses)
+        if experiment.split.leave_scanner_out and not kind.several_sources:
+            raise MethodError(
+                f"{label} does not declare that it learns from several source scanners "
+                "(several_sources), which leaving a scanner out needs; choose other methods"
+            )
         settings = make_settings(kind, values, label)
         described[label] = MethodRecord(
             uses=str(uses),

@@ -4,8 +4,9 @@
 OUT/
   run.json            cohort, directions, methods with settings, segmenter, one entry per invocation
   config.yaml         resolved settings of the last invocation
-  folds.csv           subject, group, fold
-  inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale
+  folds.csv           subject, group, fold; direction, where some have folds of their own
+  inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale; scanner, visit
+                      and when, where sessions are not simply the scanners
   results.csv         the tidy table, all cells
   segmentations/      labels of the real scans, SUBJECT_SESSION_SEGMENTER.nii.gz
   cells/METHOD/DIRECTION/fold-F/seed-S/
@@ -13,11 +14,13 @@ OUT/
                       each stage's output
     log.txt           what happened, and the traceback of a failure
     model/            what the method saved; training/ its checkpoints and loss curve
-    volumes/          SUBJECT.nii.gz, the harmonized volumes
-    beside/NAME/      SUBJECT.nii.gz, what a method gave beside them, such as a standard deviation
-    segmentations/    SUBJECT_SEGMENTER.nii.gz
+    volumes/          PAIR.nii.gz, the harmonized volumes
+    beside/NAME/      PAIR.nii.gz, what a method gave beside them, such as a standard deviation
+    segmentations/    PAIR_SEGMENTER.nii.gz
     scores.csv        this cell's rows of the tidy table
 ```
+
+PAIR is SUBJECT, or SUBJECT_VISIT where subjects have several scans on one scanner.
 """
 
 from __future__ import annotations
@@ -110,22 +113,22 @@ class CellFolder:
         """The cell's rows of the tidy table."""
         return self.root / "scores.csv"
 
-    def volume(self, subject: str) -> Path:
-        """Return the path of a subject's harmonized volume."""
-        return self.root / "volumes" / f"{file_label(subject)}.nii.gz"
+    def volume(self, pair: str) -> Path:
+        """Return the path of the harmonized volume of a tested pair, by its name."""
+        return self.root / "volumes" / f"{file_label(pair)}.nii.gz"
 
     @property
     def beside(self) -> Path:
         """Folder of what a method gave beside its results, a folder for each name."""
         return self.root / "beside"
 
-    def kept(self, subject: str, name: str) -> Path:
-        """Return the path of what a method gave beside a subject's harmonized volume as `name`."""
-        return self.beside / file_label(name) / f"{file_label(subject)}.nii.gz"
+    def kept(self, pair: str, name: str) -> Path:
+        """Return the path of what a method gave beside a pair's harmonized volume as `name`."""
+        return self.beside / file_label(name) / f"{file_label(pair)}.nii.gz"
 
-    def labels(self, subject: str, segmenter: str) -> Path:
-        """Return the path of the segmentation of a subject's harmonized volume."""
-        return self.root / "segmentations" / f"{file_label(subject)}_{segmenter}.nii.gz"
+    def labels(self, pair: str, segmenter: str) -> Path:
+        """Return the path of the segmentation of a pair's harmonized volume."""
+        return self.root / "segmentations" / f"{file_label(pair)}_{segmenter}.nii.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class RunFolder:
 
     @property
     def folds(self) -> Path:
-        """The table subject, group, fold."""
+        """The table subject, group, fold; direction, where some have folds of their own."""
         return self.root / "folds.csv"
 
     @property
@@ -228,6 +231,6 @@ class RunFolder:
         name = f"{file_label(subject)}_{file_label(session)}_{segmenter}.nii.gz"
         return self.root / "segmentations" / name
 
-    def harmonized(self, cell: Cell, subject: str) -> Volume:
-        """Read a subject's harmonized volume."""
-        return read(self.cell(cell).volume(subject))
+    def harmonized(self, cell: Cell, pair: str) -> Volume:
+        """Read the harmonized volume of a tested pair: the subject, and the visit if there is one."""
+        return read(self.cell(cell).volume(pair))

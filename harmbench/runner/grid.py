@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import pandas as pd
@@ -23,17 +23,15 @@ __all__ = ["collect", "damaged_scores", "make_cells", "run_cells"]
 _REASONS_SHOWN = 3
 
 
-def make_cells(
-    experiment: Experiment, directions: Sequence[Direction], folds: Sequence[int]
-) -> list[Cell]:
-    """List the cells of an experiment, controls first."""
+def make_cells(experiment: Experiment, places: Iterable[tuple[Direction, int]]) -> list[Cell]:
+    """List the cells of an experiment in some directions and folds, controls first."""
+    places = list(places)
     labels = [CEILING] if experiment.ceiling else []
     labels += experiment.all_methods()
     return [
         Cell(label, direction, fold, seed)
         for label in labels
-        for direction in directions
-        for fold in folds
+        for direction, fold in places
         for seed in experiment.seeds
     ]
 
@@ -118,7 +116,7 @@ def damaged_scores(folder: RunFolder) -> list[str]:
     for cell, record, scores in _cell_scores(folder):
         if record.status not in {"ok", "failed"}:
             continue
-        lost = [subject for subject in record.subjects or () if not scores.is_whole(subject)]
+        lost = [pair.name for pair in record.tested if not scores.is_whole(pair.name)]
         if lost:
             found.append(
                 f"{cell}: rows of {', '.join(lost)} are missing or damaged in its scores.csv; run the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,6 +11,7 @@ import pandas as pd
 
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Cohort, Rescale, Scan, load_scan
+from harmbench.cohorts.pairing import nearest_rescans
 from harmbench.errors import RunError
 from harmbench.storage import atomic, file_key, key_of
 from harmbench.volume import Volume
@@ -27,6 +28,8 @@ __all__ = [
 
 _NEEDED = ("subject", "group", "session", "path", "mask", "sha256")
 _COLUMNS = (*_NEEDED, "mask_sha256", "rescale")
+_IDENTITY = ("scanner", "visit", "when")
+"""Columns that a table has where sessions are not simply the scanners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class InputScan:
         mask: the file of its brain mask, if it has one.
         sha256, mask_sha256: of the files; empty without a mask.
         rescale: how intensities are brought into [0, 1].
+        scanner, visit, when: as in `Scan`; the scanner is the session where it is left empty.
     """
 
     subject: str
@@ -49,6 +53,22 @@ class InputScan:
     sha256: str
     mask_sha256: str
     rescale: Rescale
+    scanner: str = ""
+    visit: str = ""
+    when: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the session for the scanner where no scanner is given."""
+        if not self.scanner:
+            object.__setattr__(self, "scanner", self.session)
+
+    @property
+    def scan(self) -> Scan:
+        """The scan as a cohort has it."""
+        return Scan(
+            *(self.subject, self.session, self.path, self.mask),
+            *(self.scanner, self.visit, self.when),
+        )
 
     def volume(self) -> Volume:
         """Read the scan as methods see it, in [0, 1].
@@ -56,7 +76,7 @@ class InputScan:
         Raises:
             VolumeError: the file is gone or damaged.
         """
-        return load_scan(Scan(self.subject, self.session, self.path, self.mask), self.rescale)
+        return load_scan(self.scan, self.rescale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +103,26 @@ class InputScans:
             raise RunError(f"{self.root}: no scan of subject {subject}, session {session}")
         return scan.volume()
 
+    def scanner(self, subject: str, session: str) -> str:
+        """Return the scanner of a scan; the session's label where the run has no such scan."""
+        scan = self.scans.get((subject, session))
+        return session if scan is None else scan.scanner
+
+    def rescans(self, scanner: str) -> dict[str, dict[str, str]]:
+        """Return, by subject, each session on a scanner with the nearest other one there.
+
+        Subjects with one scan on the scanner are not in it.
+        """
+        found: dict[str, list[Scan]] = {}
+        for own in self.scans.values():
+            if own.scanner == scanner:
+                found.setdefault(own.subject, []).append(own.scan)
+        return {
+            subject: {session: other.session for session, other in nearest_rescans(scans).items()}
+            for subject, scans in found.items()
+            if len(scans) > 1
+        }
+
     def and_later(self, later: InputScans) -> InputScans:
         """Return these scans and those of a later run, which count where both have one."""
         others = {name: scan for name, scan in self.scans.items() if name not in later.scans}
@@ -92,7 +132,6 @@ class InputScans:
 def scans_of(
     root: Path,
     cohort: Cohort,
-    sessions: Sequence[str],
     files: Mapping[tuple[str, str], str],
     rescale: Rescale,
 ) -> InputScans:
@@ -101,24 +140,26 @@ def scans_of(
     Args:
         root: the run folder.
         cohort: where the scans are.
-        sessions: those that the run needs.
         files: (subject, session) to the SHA-256 of the scan's file.
         rescale: how intensities are brought into [0, 1].
     """
-    found = {}
-    for subject in cohort.subjects:
-        for session in sessions:
-            scan = cohort.scans[subject, session]
-            found[subject, session] = InputScan(
-                subject=subject,
-                group=cohort.groups[subject],
-                session=session,
-                path=scan.path,
-                mask=scan.mask,
-                sha256=files[subject, session],
-                mask_sha256=file_key(scan.mask) if scan.mask else "",
-                rescale=rescale,
-            )
+    place = {subject: number for number, subject in enumerate(cohort.subjects)}
+    found = {
+        key: InputScan(
+            subject=scan.subject,
+            group=cohort.groups[scan.subject],
+            session=scan.session,
+            path=scan.path,
+            mask=scan.mask,
+            sha256=files[key],
+            mask_sha256=file_key(scan.mask) if scan.mask else "",
+            rescale=rescale,
+            scanner=scan.scanner,
+            visit=scan.visit,
+            when=scan.when,
+        )
+        for key, scan in sorted(cohort.scans.items(), key=lambda item: (place[item[0][0]], item[0]))
+    }
     return InputScans(root, found)
 
 
@@ -151,6 +192,7 @@ def read_inputs(path: Path) -> InputScans:
             sha256=row["sha256"],
             mask_sha256=row.get("mask_sha256", ""),
             rescale=cast(Rescale, row.get("rescale", "none")),
+            **{name: row.get(name, "") for name in _IDENTITY},
         )
         found[scan.subject, scan.session] = scan
     return InputScans(path.parent, found)
@@ -158,11 +200,12 @@ def read_inputs(path: Path) -> InputScans:
 
 def write_inputs(inputs: InputScans, path: Path) -> None:
     """Write `inputs.csv`, atomically."""
-    rows = [
-        {name: getattr(scan, name) or "" for name in _COLUMNS} for scan in inputs.scans.values()
-    ]
+    scans = inputs.scans.values()
+    plain = all(scan.session == scan.scanner and not scan.visit for scan in scans)
+    columns = [*_COLUMNS, *(() if plain else _IDENTITY)]
+    rows = [{name: getattr(scan, name) or "" for name in columns} for scan in scans]
     with atomic(path) as temporary:
-        frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+        frame = pd.DataFrame(rows, columns=columns)
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-import pandas as pd
-
 from harmbench.cohorts.base import Cohort
+from harmbench.cohorts.pairing import rescans
 from harmbench.config import Experiment, write_experiment
 from harmbench.errors import DamagedRecordError, RunError
-from harmbench.folds import Folds
 from harmbench.notes import Note
 from harmbench.planning.plan import Plan
 from harmbench.runner.context import RunContext
+from harmbench.runner.fold_table import fold_rows, read_fold_rows, write_fold_rows
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.inputs import write_inputs
 from harmbench.runner.provenance import now, provenance
@@ -23,10 +22,11 @@ from harmbench.runner.run_record import (
     FoldsRecord,
     Invocation,
     MethodRecord,
+    RescansRecord,
     RunRecord,
     SegmenterRecord,
+    SplitRecord,
 )
-from harmbench.storage import atomic
 from harmbench.task import Direction
 
 __all__ = [
@@ -53,13 +53,24 @@ def begin_run(
     methods: Mapping[str, MethodRecord],
     directions: Sequence[Direction],
     notes: Sequence[Note] = (),
+    split_words: Sequence[str] = (),
 ) -> None:
-    """Write what a run is about to do, beside what earlier runs in the folder wrote."""
+    """Write what a run is about to do, beside what earlier runs in the folder wrote.
+
+    Args:
+        context: what the cells share.
+        invocation: the entry of this run.
+        cohort: the subjects and scans that take part.
+        methods: what is kept of each method.
+        directions: to run.
+        notes: on the scans.
+        split_words: what is particular about folds and pairs.
+    """
     folder, inputs = context.folder, context.inputs
     if folder.record.is_file():
         inputs = folder.input_scans().and_later(inputs)
     write_inputs(inputs, folder.inputs)
-    _write_folds(context.folds, cohort.groups, folder.folds)
+    _write_folds(context)
     write_experiment(context.experiment, folder.config)
 
     def begin(run: RunRecord) -> RunRecord:
@@ -73,6 +84,7 @@ def begin_run(
                 "segmenter": _segmenter_record(context),
                 "stacking_axis": context.experiment.scoring.stacking_axis,
                 "folds": FoldsRecord(k=context.folds.k, seed=context.folds.seed),
+                **_particulars(context, cohort, run, split_words),
                 "notes": tuple(sorted({*run.notes, *notes})),
                 "invocations": (*run.invocations, invocation),
             }
@@ -130,10 +142,36 @@ def write_plan(context: RunContext, plan: Plan, methods: Mapping[str, MethodReco
     context.folder.update_record(note)
 
 
-def _write_folds(folds: Folds, groups: Mapping[str, str], path: Path) -> None:
-    rows = [{"subject": s, "group": groups[s], "fold": f} for s, f in folds.assignment.items()]
-    with atomic(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
+def _write_folds(context: RunContext) -> None:
+    path, groups = context.folder.folds, dict(context.groups)
+    rows = fold_rows(context.folds, context.own_folds)
+    if context.folder.record.is_file():
+        known, before = read_fold_rows(path)
+        rows, groups = {**known, **rows}, {**before, **groups}
+    write_fold_rows(rows, groups, path)
+
+
+def _particulars(
+    context: RunContext, cohort: Cohort, run: RunRecord, words: Sequence[str]
+) -> dict[str, object]:
+    """Return what only runs have whose pairs are not simply one for each subject."""
+    found: dict[str, object] = {}
+    if words:
+        said = tuple(dict.fromkeys((*run.split.words, *words)))
+        found["split"] = SplitRecord(choice=context.experiment.split, words=said)
+    again = {
+        (own.subject, own.scanner): RescansRecord(
+            subject=own.subject,
+            scanner=own.scanner,
+            sessions=tuple(scan.session for scan in own.scans),
+        )
+        for scanner in cohort.scanners
+        for own in rescans(cohort, scanner)
+    }
+    if again:
+        known = {(own.subject, own.scanner): own for own in run.rescans}
+        found["rescans"] = tuple({**known, **again}.values())
+    return found
 
 
 def _cohort_record(cohort: Cohort) -> CohortRecord:

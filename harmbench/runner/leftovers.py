@@ -17,7 +17,7 @@ _TEMPORARY = (TEMPORARY_PREFIX, PROBE_PREFIX)
 # How the header lines of a run's tables begin.
 _COLUMNS = {
     "inputs.csv": r"subject,group,session,path,.*\bsha256\b",
-    "folds.csv": "subject,group,fold$",
+    "folds.csv": "subject,group,fold(,direction)?$",
 }
 # Files in these subfolders belong to a run: labels of real scans, and all that a cell keeps.
 _PLACES = re.compile(r"segmentations/[^/]+\.(nii\.gz|json)|cells/[^/]+/[^/]+/fold-\d+/seed-\d+/.+")

@@ -10,7 +10,7 @@ from harmbench.notes import Note, summarize
 from harmbench.progress import Display
 from harmbench.runner.context import RunContext
 from harmbench.segmentation.stored import segment_to_files
-from harmbench.task import Direction, Progress
+from harmbench.task import Progress
 
 __all__ = ["NO_SCORES", "segment_inputs", "segment_real_scans"]
 
@@ -21,21 +21,15 @@ _GPU_BATCH = 4
 """Scans that a GPU segments at once: some 0.7 GB each at 1 mm."""
 
 
-def segment_real_scans(
-    context: RunContext,
-    directions: Sequence[Direction],
-    folds: Sequence[int],
-    executor: Executor,
-    say: Callable[[str], None],
-) -> None:
-    """Segment the test subjects' real scans, once for all methods and directions.
+def segment_real_scans(context: RunContext, executor: Executor, say: Callable[[str], None]) -> None:
+    """Segment the test subjects' real scans, each once for all methods and directions.
 
     A scan that has no labels shows in the rows of every cell; the reason is printed here, once.
     """
-    sessions = sorted({s for way in directions for s in (way.source, way.target)})
-    items = [
-        (s, session) for fold in folds for s in context.folds.test(fold) for session in sessions
-    ]
+    tested = (pair for split in context.splits.values() for pair in split.test)
+    items = list(
+        dict.fromkeys((p.subject, session) for p in tested for session in (p.source, p.target))
+    )
     size = 1 if context.device == "cpu" else _GPU_BATCH
     batches = [tuple(items[first : first + size]) for first in range(0, len(items), size)]
     notes: list[Note] = []

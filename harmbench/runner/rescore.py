@@ -11,13 +11,16 @@ from harmbench.errors import CohortError, ConfigError, RunError
 from harmbench.executors import Executor, LocalExecutor
 from harmbench.folds import Folds
 from harmbench.runner.cell import rescore_cell
+from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
 from harmbench.runner.experiment import Summary, conclude, torch_device
-from harmbench.runner.folder import RunFolder
+from harmbench.runner.fold_table import read_fold_rows
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.grid import run_cells
 from harmbench.runner.inputs import InputScans, keys_of_inputs
 from harmbench.runner.invocations import begin_rescore, new_invocation
 from harmbench.runner.leftovers import sweep
+from harmbench.runner.pairs import CellSplit
 from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import RunRecord
 from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
@@ -51,7 +54,8 @@ def rescore_run(
     run = folder.read_record()
     experiment = _experiment(folder, overrides, changes or {})
     device = torch_device(experiment.device)
-    cells = [cell for cell, _ in folder.cells()]
+    found = dict(folder.cells())
+    cells = list(found)
     if not cells:
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_scans()
@@ -62,10 +66,12 @@ def rescore_run(
     segmenter = make_segmenter(chosen, contrast=contrast)
     invocation = new_invocation(device, experiment)
     folds, groups = _folds(folder, run)
+    splits = {(cell.direction, cell.fold): _tested(cell, own, folds) for cell, own in found.items()}
     context = RunContext(
         root=folder.root,
         experiment=experiment,
         folds=folds,
+        splits=splits,
         groups=groups,
         inputs=inputs,
         input_keys=keys_of_inputs(inputs),
@@ -80,14 +86,13 @@ def rescore_run(
     sweep(folder.root)
     begin_rescore(context, invocation)
     executor: Executor = LocalExecutor(experiment.jobs)
-    directions = list(dict.fromkeys(cell.direction for cell in cells))
-    segment_real_scans(context, directions, sorted({cell.fold for cell in cells}), executor, say)
+    segment_real_scans(context, executor, say)
     ends = run_cells(context, cells, say, executor, rescore_cell)
     return conclude(context, out, len(cells), ends, say)
 
 
 def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
-    """Read the folds of a run, and the group of each subject.
+    """Read the folds that all directions of a run share, and the group of each subject.
 
     Raises:
         RunError: the run does not say how its folds were made, or their table is damaged.
@@ -97,11 +102,16 @@ def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
             f"{folder.record}: does not say how the folds were made; give the run's own command once "
             "more, which writes that again"
         )
-    table = folder.fold_table()
-    numbers = dict(zip(table["subject"], table["fold"].astype(int), strict=True))
-    return Folds(run.folds.k, run.folds.seed, numbers), dict(
-        zip(table["subject"], table["group"], strict=True)
-    )
+    rows, groups = read_fold_rows(folder.folds)
+    shared = {subject: fold for (way, subject), fold in rows.items() if not way}
+    return Folds(run.folds.k, run.folds.seed, shared), groups
+
+
+def _tested(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:
+    """Return what a cell was tested on; its training is over."""
+    known = record.subjects is not None
+    subjects = record if known else record.model_copy(update={"subjects": folds.test(cell.fold)})
+    return CellSplit(train=(), test=subjects.tested, simple=record.test_pairs is None)
 
 
 def _experiment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harmbench.cohorts.splits import SplitChoice
 from harmbench.notes import Note
 from harmbench.planning.plan import Plan
 from harmbench.runner.records import Part, Record
@@ -16,8 +17,10 @@ __all__ = [
     "FoldsRecord",
     "Invocation",
     "MethodRecord",
+    "RescansRecord",
     "RunRecord",
     "SegmenterRecord",
+    "SplitRecord",
 ]
 
 
@@ -74,6 +77,26 @@ class FoldsRecord(Part):
     seed: int
 
 
+class SplitRecord(Part):
+    """How training and test pairs were chosen, where that is not as usual.
+
+    Attributes:
+        choice: the settings.
+        words: the same, and what else is particular about folds and pairs, in sentences.
+    """
+
+    choice: SplitChoice = SplitChoice()
+    words: tuple[str, ...] = ()
+
+
+class RescansRecord(Part):
+    """Several scans of one subject on one scanner: their sessions, in order of visits."""
+
+    subject: str
+    scanner: str
+    sessions: tuple[str, ...]
+
+
 class Invocation(Part):
     """One `harmbench run` or `rescore`: what it was made with, and how it ended.
 
@@ -120,6 +143,8 @@ class RunRecord(Record):
         segmenter: of the last invocation.
         stacking_axis: along which slices are stacked; `None` in a folder that nothing ran in.
         folds: `None` in a folder that nothing ran in.
+        split: how training and test pairs were chosen.
+        rescans: repeated scans on one scanner, of all invocations.
         notes: what was assumed about the scans, or is odd in them; sorted, without repetitions.
         invocations: in the order of their starts.
         plan: what the runs chose where the user did not.
@@ -132,6 +157,8 @@ class RunRecord(Record):
     segmenter: SegmenterRecord = SegmenterRecord()
     stacking_axis: int | None = None
     folds: FoldsRecord | None = None
+    split: SplitRecord = SplitRecord()
+    rescans: tuple[RescansRecord, ...] = ()
     notes: tuple[Note, ...] = ()
     invocations: tuple[Invocation, ...] = ()
     plan: Plan | None = None

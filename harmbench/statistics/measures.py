@@ -13,8 +13,10 @@ __all__ = [
     "MEASURE",
     "PLACE",
     "by_subject",
-    "expected_subjects",
+    "count_visits",
+    "expected_visits",
     "subject_values",
+    "visit_values",
 ]
 
 MEASURE = ["method", "direction", "segmenter", "metric", "tissue"]
@@ -27,15 +29,34 @@ ALL = "all"
 """Group label of all subjects together."""
 
 
+_SUBJECT = [*MEASURE, "subject", "group", "fold"]
+
+
+def visit_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """Average over seeds: one row per measure, subject and visit.
+
+    Returns:
+        The columns of `MEASURE`, then subject, group, fold, visit and value. The value is NaN where
+        no seed gave one.
+    """
+    means: pd.DataFrame = (
+        frame.groupby([*_SUBJECT, "visit"], sort=True)["value"].mean().reset_index()
+    )
+    return means
+
+
 def subject_values(frame: pd.DataFrame) -> pd.DataFrame:
-    """Average over seeds: one row per measure and subject.
+    """Average over seeds, then over a subject's visits: one row per measure and subject.
+
+    The subject is the unit of every statistic: one with many visits counts once.
 
     Returns:
         The columns of `MEASURE`, then subject, group, fold and value. The value is NaN where no
         seed gave one.
     """
-    keys = [*MEASURE, "subject", "group", "fold"]
-    means: pd.DataFrame = frame.groupby(keys, sort=True)["value"].mean().reset_index()
+    means: pd.DataFrame = (
+        visit_values(frame).groupby(_SUBJECT, sort=True)["value"].mean().reset_index()
+    )
     return means
 
 
@@ -55,17 +76,30 @@ def by_subject(values: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def expected_subjects(frame: pd.DataFrame, index: pd.Index) -> pd.Series:
-    """Count, for each measure, the subjects that any method has in the same `PLACE`.
+def count_visits(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Count different visits of subjects, for each value of some columns.
 
     Args:
-        frame: rows with the columns of `MEASURE` and subject.
+        frame: rows with these columns, subject and visit.
+        columns: such as `MEASURE`.
+    """
+    counts: pd.Series = (
+        frame[[*columns, "subject", "visit"]].drop_duplicates().groupby(columns, sort=True).size()
+    )
+    return counts
+
+
+def expected_visits(frame: pd.DataFrame, index: pd.Index) -> pd.Series:
+    """Count, for each measure, the visits of subjects that any method has in the same `PLACE`.
+
+    Args:
+        frame: rows with the columns of `MEASURE`, subject and visit.
         index: the measures to count for.
 
     Returns:
-        Numbers of subjects on `index`.
+        Numbers of visits on `index`; of subjects, where each has one.
     """
-    found = frame.groupby(PLACE, sort=True)["subject"].nunique()
+    found = count_visits(frame, PLACE)
     where = pd.MultiIndex.from_frame(index.to_frame(index=False)[PLACE])
     numbers = found.reindex(where).fillna(0).to_numpy().astype(int)
     expected: pd.Series = pd.Series(numbers, index=index)

@@ -14,8 +14,10 @@ from harmbench.statistics.measures import (
     ALL,
     MEASURE,
     by_subject,
-    expected_subjects,
+    count_visits,
+    expected_visits,
     subject_values,
+    visit_values,
 )
 from harmbench.statistics.ranks import rank_methods
 
@@ -61,12 +63,12 @@ def fold_statistics(frame: pd.DataFrame, ddof: int = 1) -> pd.DataFrame:
 
 
 def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count the measurements (subjects x seeds) of each measure by how they ended.
+    """Count the measurements (subjects x visits x seeds) of each measure by how they ended.
 
     Returns:
         Indexed by measure: `n_ok`; `n_empty` (the value is a penalty, and counts in the means);
         `n_undefined`; `n_failed` (failed cells and segmentations, and any other missing value);
-        `n_absent`, subjects without a row though another method has one in this direction, as
+        `n_absent`, visits of subjects without a row though another method has one in this direction, as
         after an interrupted run.
     """
     status = frame["status"]
@@ -81,8 +83,8 @@ def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
     ).astype(int)
     keyed = pd.concat([frame[MEASURE], flags], axis=1)
     counts: pd.DataFrame = keyed.groupby(MEASURE, sort=True).sum()
-    present = frame.groupby(MEASURE, sort=True)["subject"].nunique()
-    expected = expected_subjects(frame, present.index)
+    present = count_visits(frame, MEASURE)
+    expected = expected_visits(frame, present.index)
     counts["n_absent"] = expected - present
     return counts
 
@@ -108,7 +110,7 @@ def summarize(
 
     Returns:
         The columns group, those of `MEASURE`, unit, rank, complete (the method was measured on
-        every subject that any method was), those of `fold_statistics`, `bootstrap`,
+        every visit of every subject that any method was), those of `fold_statistics`, `bootstrap`,
         `paired_bootstrap` and `count_measurements`.
     """
     magnitude = frozenset(name for name, metric in metrics.items() if metric.better == "zero")
@@ -122,9 +124,11 @@ def summarize(
         whole = whole.join(bootstrap(by_subject(values), how))
         whole = whole.join(paired_bootstrap(part, baseline, magnitude, how))
         whole["n"] = whole["n"].fillna(0).astype(int)
-        measured = values[values["value"].notna() & (values["method"] != CEILING)]
-        union = expected_subjects(measured, whole.index)
-        whole["complete"] = (whole["n"] > 0) & (whole["n"] >= union)
+        visits = visit_values(part)
+        measured = visits[visits["value"].notna()]
+        union = expected_visits(measured[measured["method"] != CEILING], whole.index)
+        own = count_visits(measured, MEASURE).reindex(whole.index).fillna(0)
+        whole["complete"] = (own > 0) & (own >= union)
         parts.append(whole.reset_index().assign(group=group))
     summary = pd.concat(parts, ignore_index=True)
     summary["rank"] = rank_methods(summary, metrics)

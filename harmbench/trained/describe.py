@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,11 @@ from harmbench.errors import HarmbenchError, RunError
 from harmbench.plugins import Reference
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.results import read_results
+from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.pairs import SessionPair
 from harmbench.runner.run_record import Invocation, MethodRecord
+from harmbench.statistics import subject_values
 from harmbench.task import Progress
 from harmbench.trained.record import CohortNote, ModelRecord, TrainingData, check_files
 from harmbench.trained.scanners import (
@@ -80,7 +83,7 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
         mask_background=own.mask_background,
         preparation=_portable(record.cohort.preparation),
         cohort=CohortNote(**{n: getattr(record.cohort, n) for n in CohortNote.model_fields}),
-        training=_training_data(run, cell, subjects, progress),
+        training=_training_data(run, own, progress),
         held_out=len(subjects),
         segmenter=own.segmenter,
         scores=_scores(run, cell),
@@ -113,27 +116,26 @@ def _portable(preparation: Mapping[str, object] | None) -> dict[str, object] | N
     return {**preparation, "strip": {**own, "hd_bet_weights": None}}
 
 
-def _training_data(
-    run: RunFolder, cell: Cell, held_out: Sequence[str], progress: Progress
-) -> TrainingData | None:
+def _training_data(run: RunFolder, cell: CellRecord, progress: Progress) -> TrainingData | None:
     """Look at the training scans; `None` where they are gone."""
     inputs = run.input_scans()
     groups = {scan.subject: scan.group for scan in inputs.scans.values()}
-    subjects = [subject for subject in groups if subject not in set(held_out)]
-    histograms: dict[str, list[Histogram]] = {cell.direction.source: [], cell.direction.target: []}
-    scanners: dict[str, dict[str, set[str]]] = {session: {} for session in histograms}
+    pairs = _training_pairs(cell, groups)
+    subjects = list(dict.fromkeys(pair.subject for pair in pairs))
+    histograms: dict[str, list[Histogram]] = {"source": [], "target": []}
+    scanners: dict[str, dict[str, set[str]]] = {side: {} for side in histograms}
     spacings, shapes, raw_spacings = set(), set(), set()
     try:
-        for done, subject in enumerate(subjects):
-            progress("training scans", done, len(subjects))
-            for session, known in histograms.items():
-                volume = inputs.volume(subject, session)
-                known.append(brain_histogram(volume))
-                for name, value in scanner_of(inputs.scans[subject, session].path).items():
-                    scanners[session].setdefault(name, set()).add(value)
+        for done, pair in enumerate(pairs):
+            progress("training scans", done, len(pairs))
+            for side, session in (("source", pair.source), ("target", pair.target)):
+                volume = inputs.volume(pair.subject, session)
+                histograms[side].append(brain_histogram(volume))
+                for name, value in scanner_of(inputs.scans[pair.subject, session].path).items():
+                    scanners[side].setdefault(name, set()).add(value)
             spacings.add(_rounded(volume.spacing_mm))
             shapes.add(volume.shape)
-            raw_spacings.add(raw_spacing_mm(inputs.scans[subject, cell.direction.source].path))
+            raw_spacings.add(raw_spacing_mm(inputs.scans[pair.subject, pair.source].path))
     except HarmbenchError:
         return None
     counts = Counter(groups[subject] for subject in subjects)
@@ -142,12 +144,22 @@ def _training_data(
         groups=dict(sorted(counts.items())),
         spacings_mm=tuple(sorted(spacings)),
         shapes=tuple(sorted(shapes)),
-        source_histogram=_mean(histograms[cell.direction.source]),
-        target_histogram=_mean(histograms[cell.direction.target]),
-        largest_distance=largest_distance(histograms[cell.direction.source]),
+        source_histogram=_mean(histograms["source"]),
+        target_histogram=_mean(histograms["target"]),
+        largest_distance=largest_distance(histograms["source"]),
         source_raw_spacings_mm=tuple(sorted({_rounded(mm) for mm in raw_spacings if mm})),
-        source_scanner=_sorted(scanners[cell.direction.source]),
-        target_scanner=_sorted(scanners[cell.direction.target]),
+        source_scanner=_sorted(scanners["source"]),
+        target_scanner=_sorted(scanners["target"]),
+    )
+
+
+def _training_pairs(cell: CellRecord, subjects: Iterable[str]) -> tuple[SessionPair, ...]:
+    """Return what a cell learned from; of a record without pairs, all subjects that it did not test."""
+    if cell.train_pairs is not None:
+        return cell.train_pairs
+    held_out = set(cell.subjects or ())
+    return tuple(
+        SessionPair(s, "", cell.source, cell.target) for s in subjects if s not in held_out
     )
 
 
@@ -174,7 +186,8 @@ def _scores(run: RunFolder, cell: Cell) -> dict[str, dict[str, float]]:
             continue
         rows = read_results(path)
         rows = rows[rows["metric"].isin(MAIN_METRICS) & rows["value"].notna()]
-        means = rows.groupby(["metric", "tissue"])["value"].mean()
+        by_subject = subject_values(rows).groupby(["metric", "tissue"])
+        means = by_subject["value"].mean()
         found[other.method] = {
             f"{metric} {tissue}".strip(): float(f"{means[metric, tissue]:.6g}")
             for metric, tissue in sorted(means.index, key=lambda i: (MAIN_METRICS.index(i[0]), i))

@@ -27,6 +27,7 @@ class UNet(SliceRegression[UNetSettings]):
     Config: ClassVar[type[UNetSettings]] = UNetSettings
     name = "unet"
     title = "U-Net"
+    several_sources = True
     reference = (
         "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "
         "segmentation. MICCAI 2015. Here a residual U-Net from diffusers, trained for regression."

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harmbench.cohorts.bids import BidsSettings, read_bids
-from harmbench.cohorts.data import DataSettings, check_scans, open_cohort, read_cohort
+from harmbench.cohorts.data import DataSettings, check_scans, read_cohort
 from harmbench.contract import tiny_pairs
 from harmbench.errors import CohortError
 from harmbench.volume import write
@@ -129,16 +129,16 @@ def test_not_bids(tmp_path: Path, folder: Path) -> None:
 
 
 def test_opening_by_path(folder: Path, make_manifest, tmp_path: Path) -> None:
-    assert open_cohort(DataSettings(path=folder)).name == "bids"
-    assert open_cohort(DataSettings(path=make_manifest(2))).name == "manifest"
+    assert read_cohort(DataSettings(path=folder)).name == "bids"
+    assert read_cohort(DataSettings(path=make_manifest(2))).name == "manifest"
     with pytest.raises(CohortError, match="no such file or folder"):
-        open_cohort(DataSettings(path=tmp_path / "none"))
+        read_cohort(DataSettings(path=tmp_path / "none"))
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CohortError, match=r"pipe: not a regular file .* a manifest \(.csv\)"):
-        open_cohort(DataSettings(path=tmp_path / "pipe"))
+        read_cohort(DataSettings(path=tmp_path / "pipe"))
     (tmp_path / "link").symlink_to(".git/annex/objects/x")
     with pytest.raises(CohortError, match="link: a link into git-annex"):
-        open_cohort(DataSettings(path=tmp_path / "link"))
+        read_cohort(DataSettings(path=tmp_path / "link"))
 
 
 def test_a_field_is_asked_of_scans_without_sidecars(folder: Path) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.directions import choose_directions
-from harmbench.cohorts.pairing import first_scans, natural_key, pairs, require_pairs, rescans
+from harmbench.cohorts.pairing import (
+    natural_key,
+    nearest_rescans,
+    pairs,
+    rescans,
+    taking_part,
+    with_plain_sessions,
+)
 from harmbench.errors import CohortError
 from harmbench.task import Direction
 
@@ -77,24 +84,64 @@ def test_directions_of_several_scanners() -> None:
         choose_directions(("A",))
 
 
-def test_a_direction_without_a_pair_is_an_error() -> None:
-    own = cohort("s1 A 1", "s1 B 1", "s2 C 1")
-    require_pairs(own, [WAY])
-    with pytest.raises(CohortError, match="A-to-C, C-to-B: choose another"):
-        require_pairs(own, [WAY, Direction("A", "C"), Direction("C", "B")])
+def test_one_pair_is_tested_for_each_visit() -> None:
+    runs = {
+        ("s1", session): Scan("s1", session, Path(session), None, scanner, visit)
+        for session, scanner, visit in (("A-1", "A", "1"), ("A-1-run2", "A", "1"), ("B", "B", ""))
+    }
+    own = Cohort("bids", "", simulated=False, groups={"s1": "HC"}, scans=runs)
+    assert visits(own, "test") == [("s1", "1", "")]
+    assert len(pairs(own, WAY, "all")) == 2
 
 
-def test_a_run_takes_the_first_visits_and_counts_who_lacks_one() -> None:
-    own = cohort("s1 A 1", "s1 A 2", "s1 B 3", "s2 A 1", "s3 A 1", "s3 B 1", "s3 C 1")
-    taken = first_scans(own, [WAY])
-    assert list(taken.scans) == [("s1", "A"), ("s1", "B"), ("s3", "A"), ("s3", "B")]
-    assert taken.scans["s1", "A"].path == Path("s1 A 1")
-    assert [(item.kind, item.where) for item in taken.left_out] == [
-        ("scanner-missing", "subject s2")
+def test_visits_without_a_label_are_told_apart_by_their_sessions() -> None:
+    scans = {
+        ("s1", name): Scan("s1", name, Path(name), None, "A" if name[0] == "a" else "B")
+        for name in ("a1", "a2", "B")
+    }
+    own = Cohort("manifest", "", simulated=False, groups={"s1": "HC"}, scans=scans)
+    assert [pair.visit for pair in pairs(own, WAY, "test")] == ["a1", "a2"]
+    assert [pair.visit for pair in pairs(own, WAY.reverse, "test")] == [""]
+
+
+def test_the_nearest_rescan_of_each_scan() -> None:
+    when = {"s1 B 1": "2020-01-01", "s1 B 2": "2020-02-01", "s1 B 3": "2020-02-02"}
+    own = cohort("s1 A 1", "s1 B 1", "s1 B 2", "s1 B 3", when=when)
+    (again,) = rescans(own, "B")
+    nearest = nearest_rescans(again.scans)
+    assert {session: other.session for session, other in nearest.items()} == {
+        "B-1": "B-2",
+        "B-2": "B-3",
+        "B-3": "B-2",
+    }
+    assert nearest_rescans(again.scans[:1]) == {}
+
+
+def test_sessions_are_scanners_where_visits_tell_nothing_apart() -> None:
+    plain = with_plain_sessions(cohort("s1 A 1", "s1 B 3", "s2 A 1"))
+    assert list(plain.scans) == [("s1", "A"), ("s1", "B"), ("s2", "A")]
+    assert {scan.visit for scan in plain.scans.values()} == {""}
+    assert with_plain_sessions(plain) is plain
+    own = cohort("s1 A 1", "s1 A 2", "s1 B 1")
+    assert with_plain_sessions(own) is own
+
+
+def test_subjects_take_part_in_the_directions_that_they_have() -> None:
+    own = cohort("s1 A 1", "s1 A 2", "s1 B 3", "s2 A 1", "s3 A 1", "s3 B 1", "s3 C 1", "s4 B 1")
+    part = taking_part(own, [WAY])
+    assert list(part.scans) == [
+        ("s1", "A-1"),
+        ("s1", "A-2"),
+        ("s1", "B-3"),
+        ("s3", "A-1"),
+        ("s3", "B-1"),
     ]
-    assert {note.kind for note in taken.notes} == {"scanner-missing", "replicates-not-used"}
-    assert first_scans(taken, [WAY]) is taken
-    with pytest.raises(CohortError, match="no subject has scans on all of B, C, A"):
-        first_scans(
-            cohort("s1 B 1", "s2 C 1", "s2 A 1"), [Direction("B", "C"), Direction("C", "A")]
-        )
+    assert [(item.where, item.reason) for item in part.left_out] == [
+        ("subject s2", "no scan on B"),
+        ("subject s4", "no scan on A"),
+    ]
+    both = taking_part(own, [WAY, Direction("B", "C")])
+    assert ("s3", "C-1") in both.scans
+    assert {item.reason for item in both.left_out} == {
+        "no pair of scans in the directions of the run"
+    }

@@ -151,6 +151,20 @@ def test_an_upgrade_inside_a_label_is_noted(study: Study) -> None:
     assert "VB17 in 1, VE11 in 2" in note.text
 
 
+def test_scanners_in_turn_behind_one_label_are_noted(study: Study) -> None:
+    # Half of the subjects were on the other scanner first; of the sidecars only the field says so.
+    root = study({
+        f"sub-0{n}_ses-{s}": {"MagneticFieldStrength": 15000 if (n + s) % 2 else 2.89}
+        for n in (1, 2, 3, 4)
+        for s in (1, 2)
+    })  # fmt: skip
+    notes = [note for note in read_bids(root).notes if note.kind == "field-strength-differs"]
+    assert [note.where for note in notes] == ["scanner 1", "scanner 2"]
+    assert "1.5T in 2, 3T in 2" in notes[0].text
+    by_field = read_bids(root, BidsSettings(session_by="MagneticFieldStrength"))
+    assert by_field.scanners == ("1.5T", "3T")
+
+
 def test_labels_in_order_of_scanning_contradict_the_sidecars(study: Study) -> None:
     models = ("Prisma", "Skyra")
     root = study({

@@ -13,9 +13,16 @@ from harmbench.cohorts.bids_names import BidsFile
 from harmbench.cohorts.bids_sessions import identify
 from harmbench.cohorts.bids_settings import BidsSettings
 from harmbench.cohorts.bids_tables import StudyTables
-from harmbench.cohorts.splits import CellPairs, SplitChoice, cell_pairs, direction_folds
+from harmbench.cohorts.splits import (
+    CellPairs,
+    SplitChoice,
+    cell_pairs,
+    direction_folds,
+    pair_subjects,
+    shared_folds,
+)
 from harmbench.errors import CohortError, FoldError
-from harmbench.folds import Folds
+from harmbench.folds import Folds, make_folds
 from harmbench.task import Direction
 
 tried = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -73,6 +80,8 @@ def test_no_subject_is_on_both_sides(
                 cell = cell_pairs(cohort, way, folds, fold, choice)
             except (FoldError, CohortError):
                 continue
+            if cell is None:
+                continue
             assert cell.train and cell.test
             # By the number of the person, not by the label of a site.
             assert not {s[-1] for s in cell.train_subjects} & {s[-1] for s in cell.test_subjects}
@@ -106,6 +115,7 @@ def test_pairs_that_leak_are_refused() -> None:
     cohort = _cohort("s1 A", "s1 B", "s2 A", "s2 B")
     folds = direction_folds(cohort, Direction("A", "B"), 2)
     cell = cell_pairs(cohort, Direction("A", "B"), folds, 0)
+    assert cell is not None
     with pytest.raises(FoldError, match="in training and in test: s"):
         CellPairs(cell.train, cell.train)
 
@@ -124,13 +134,31 @@ def test_groups_and_a_scanner_left_out() -> None:
     way = Direction("B", "C")
     folds = direction_folds(cohort, way, 5)
     fold = folds.assignment["s3"]
-    groups = cell_pairs(cohort, way, folds, fold, SplitChoice("HC", "MS"))
+    choice = SplitChoice(train_group="HC", test_group="MS")
+    groups = cell_pairs(cohort, way, folds, fold, choice)
+    assert groups is not None
     assert (groups.train_subjects, groups.test_subjects) == (("s1", "s2"), ("s3",))
     out = cell_pairs(cohort, way, folds, fold, SplitChoice(leave_scanner_out=True))
+    assert out is not None
     assert {pair.source.scanner for pair in out.train} == {"A"}
     # s6 was not on B; it is learned from.
     assert set(out.train_subjects) == {"s1", "s2", "s4", "s5", "s6"}
     with pytest.raises(CohortError, match="unknown group 'XX'"):
         cell_pairs(cohort, way, folds, fold, SplitChoice(train_group="XX"))
-    with pytest.raises(FoldError, match="no test pair is left with test group HC"):
-        cell_pairs(cohort, way, folds, fold, SplitChoice(test_group="HC"))
+    assert cell_pairs(cohort, way, folds, fold, SplitChoice(test_group="HC")) is None
+    alone = Folds(2, 0, {"s3": 0, "s4": 1})
+    with pytest.raises(FoldError, match="no training pair is left with training group HC"):
+        cell_pairs(cohort, way, alone, 0, SplitChoice(train_group="HC"))
+
+
+def test_common_folds_spread_every_direction_over_all_folds() -> None:
+    # Half of the subjects were scanned before an upgrade from B to C.
+    cohort = _cohort(
+        *(f"s{n:02} {scanner}" for n in range(20) for scanner in ("AB" if n < 10 else "AC"))
+    )
+    folds = shared_folds(cohort, 5)
+    for target in "BC":
+        own = [folds.assignment[s] for s in pair_subjects(cohort, Direction("A", target))]
+        assert sorted(own) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    simple = _cohort(*(f"s{n} {scanner}" for n in range(9) for scanner in "AB"))
+    assert shared_folds(simple, 4, 3) == make_folds(simple.groups, 4, 3)

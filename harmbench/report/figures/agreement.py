@@ -62,7 +62,7 @@ def reference_volumes(evidence: Evidence) -> pd.DataFrame:
         known: pd.DataFrame = ceiling.groupby(at)["value"].mean().reset_index()
         return known
     relative = rows[(rows["metric"] == RELATIVE_VOLUME_DIFFERENCE.name) & (rows["value"] > -100)]
-    keys = [*at, "method", "fold", "seed"]
+    keys = [*at, "visit", "method", "fold", "seed"]
     both = volume.merge(relative[[*keys, "value"]], on=keys, suffixes=("", "_relative"))
     both["value"] = both["value"] / (1 + both["value_relative"] / 100)
     derived: pd.DataFrame = both.groupby(at)["value"].mean().reset_index()

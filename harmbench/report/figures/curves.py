@@ -37,7 +37,7 @@ def loss_curves(evidence: Evidence, method: str) -> pd.DataFrame:
         _thinned(curve.iloc[:, :2].set_axis(["step", "loss"], axis=1)).assign(
             direction=str(direction), curve=f"{number} {place}", name=str(curve.columns[1])
         )
-        for direction in evidence.directions
+        for direction in evidence.shown_directions
         for number, cell in enumerate(evidence.counted_cells(method, direction))
         for place, curve in _read(cell)
     ]
@@ -88,7 +88,7 @@ def training_plot(evidence: Evidence) -> Illustration | None:
     columns = math.ceil(len(curves) / lines)
     figure = new_figure(3.3 * columns + 0.4, 2.5 * lines + 0.6)
     axes = figure.subplots(lines, columns, squeeze=False)
-    ways = [str(direction) for direction in evidence.directions]
+    ways = [str(direction) for direction in evidence.shown_directions]
     palette = {way: OKABE_ITO[place % len(OKABE_ITO)] for place, way in enumerate(ways)}
     for panel in axes.ravel()[len(curves) :]:
         panel.set_axis_off()
@@ -113,7 +113,7 @@ def training_plot(evidence: Evidence) -> Illustration | None:
             panel.set_yscale("log")
     handles = [
         Line2D([], [], color=palette[str(way)], label=direction_title(way))
-        for way in evidence.directions
+        for way in evidence.shown_directions
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return Illustration(

@@ -55,13 +55,14 @@ class _PanelRow:
 
 def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) -> list[_PanelRow]:
     """Reference, untreated source, then each method; the ceiling is the reference itself."""
+    pair = evidence.pair(direction, subject)
 
     def scan(session: str) -> Volume | None:
         return evidence.scan_labels(subject, session) if labels else evidence.scan(subject, session)
 
     rows = [
-        _PanelRow(f"Reference\n{direction.target}", scan(direction.target)),
-        _PanelRow(f"Original\n{direction.source}", scan(direction.source)),
+        _PanelRow(f"Reference\n{direction.target}", scan(pair.target)),
+        _PanelRow(f"Original\n{direction.source}", scan(pair.source)),
     ]
     for method, title in evidence.methods.items():
         if method in {BASELINE, CEILING}:
@@ -168,7 +169,8 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
         name=f"figure-slices-{file_label(str(direction))}",
         title=f"Images, {direction_title(direction)}",
         caption=(
-            f"Subject {subject} ({evidence.lead_reason}). Left: intensities, all on one scale. "
+            f"Subject {evidence.pair(direction, subject).name} ({_why(evidence, subject)}). "
+            "Left: intensities, all on one scale. "
             "Right: output minus reference, red brighter and blue darker than the reference, all on "
             f"one scale of ±{limit:.2g}. Neurological convention: the subject's left is on the left "
             f"(voxel indices in RAS: {where}). Slices were stacked along the "
@@ -182,6 +184,12 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
         vector=False,
         section="images",
     )
+
+
+def _why(evidence: Evidence, subject: str) -> str:
+    if subject == evidence.lead:
+        return evidence.lead_reason
+    return f"subject {evidence.lead} was not tested in this direction"
 
 
 def _axis_name(evidence: Evidence) -> str:
@@ -255,7 +263,8 @@ def segmentation_panels(
         name=f"figure-segmentations-{file_label(str(direction))}",
         title=f"Segmentations, {direction_title(direction)}",
         caption=(
-            f"Subject {subject}, segmented with {evidence.segmenter}. Left: tissue labels. "
+            f"Subject {evidence.pair(direction, subject).name}, segmented with "
+            f"{evidence.segmenter}. Left: tissue labels. "
             "Right: voxels whose class differs from the reference's, over the image that was "
             "segmented. Black inside the brain: voxels at 0, which a segmenter takes for background. "
             "Same convention as the images above."

@@ -127,8 +127,8 @@ def _histogram(panel: Axes, counts: Counts, method: str, colour: str) -> None:
 
 def _histograms(evidence: Evidence, direction: Direction, subject: str) -> Counts | None:
     """Count brain voxels per bin: source, reference, and each method with a volume."""
-    source = evidence.scan(subject, direction.source)
-    reference = evidence.scan(subject, direction.target)
+    pair = evidence.pair(direction, subject)
+    source, reference = (evidence.scan(subject, own) for own in (pair.source, pair.target))
     if source is None or reference is None or source.shape != reference.shape:
         return None
     brain = reference.data > 0
@@ -158,7 +158,7 @@ def subject_plot(
     if not shown:
         return None
     methods = [m for m in evidence.methods if m != CEILING]
-    directions = evidence.directions
+    directions = evidence.shown_directions
     height = 0.36 * len(methods) + 0.75
     figure = new_figure(1.6 + 3.9 * len(directions), height * len(shown) + 0.7)
     axes = figure.subplots(len(shown), len(directions), squeeze=False, sharex="row", sharey=True)
@@ -184,7 +184,8 @@ def subject_plot(
         name=name,
         title=title,
         caption=(
-            "One point per subject (mean over seeds), its shape by group. Box: quartiles and median; "
+            "One point per subject (mean over visits and seeds), its shape by group. Box: quartiles "
+            "and median; "
             "whiskers: furthest point within 1.5 times the box. Arrows in the axis labels: better "
             "direction. Failed measurements have no point; their number stands in the tables."
         ),

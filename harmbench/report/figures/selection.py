@@ -13,8 +13,9 @@ from harmbench.report.figures.panels import segmentation_panels, slice_panels
 from harmbench.report.figures.plots import histogram_plot, subject_plot
 from harmbench.report.loading import median_subject
 from harmbench.segmentation.base import TISSUES
+from harmbench.task import Direction
 
-__all__ = ["all_figures", "example_subjects"]
+__all__ = ["all_figures", "example_subjects", "lead_of"]
 
 
 def example_subjects(evidence: Evidence) -> list[tuple[str, str]]:
@@ -26,24 +27,34 @@ def example_subjects(evidence: Evidence) -> list[tuple[str, str]]:
     return found
 
 
+def lead_of(evidence: Evidence, direction: Direction) -> str:
+    """Choose the subject that panels of a direction show: the lead subject, if it was tested there."""
+    rows = evidence.results[evidence.results["direction"] == str(direction)]
+    tested = sorted(set(rows["subject"]))
+    if evidence.lead in tested or not tested:
+        return evidence.lead
+    return median_subject(rows, tested) or tested[0]
+
+
 def all_figures(evidence: Evidence) -> Iterator[Illustration]:
     """Make every figure that the results and stored volumes allow."""
     examples = example_subjects(evidence)
+    directions = evidence.shown_directions
     candidates = [
-        *(slice_panels(evidence, d, evidence.lead) for d in evidence.directions),
+        *(slice_panels(evidence, d, lead_of(evidence, d)) for d in directions),
     ]
     yield from (figure for figure in candidates if figure is not None)
-    for direction in evidence.directions:
+    for direction in directions:
         histograms = histogram_plot(evidence, direction, examples)
         if histograms is not None:
             yield histograms
     yield from _subject_plots(evidence)
-    for direction in evidence.directions:
+    for direction in directions:
         agreement = agreement_plot(evidence, direction)
         if agreement is not None:
             yield agreement
-    for direction in evidence.directions:
-        overlays = segmentation_panels(evidence, direction, evidence.lead)
+    for direction in directions:
+        overlays = segmentation_panels(evidence, direction, lead_of(evidence, direction))
         if overlays is not None:
             yield overlays
     training = training_plot(evidence)

@@ -19,6 +19,7 @@ from harmbench.metrics.volumetry import (
 from harmbench.pages.table import Table, TableNumber
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import DIRECTIONS
+from harmbench.report.tables.overview import overview_tables
 from harmbench.report.tables.shapes import (
     fold_table,
     interval_table,
@@ -54,6 +55,7 @@ def all_tables(evidence: Evidence) -> Iterator[Table]:
     yield from _metric_tables(evidence)
     yield from _group_tables(evidence)
     yield from _interval_tables(evidence)
+    yield from overview_tables(evidence)
 
 
 def _paper_tables(evidence: Evidence) -> Iterator[Table]:
@@ -63,7 +65,7 @@ def _paper_tables(evidence: Evidence) -> Iterator[Table]:
         (3, "dice-hd", "Dice score and Hausdorff distance", ("dice", "hd")),
     )
     for number, name, title, metrics in shapes:
-        measures = list_measures(evidence, evidence.directions, metrics)
+        measures = list_measures(evidence, evidence.shown_directions, metrics)
         if measures:
             caption = f"{against(evidence, metrics)} {MEAN} {BOLD}"
             yield mean_table(
@@ -84,7 +86,7 @@ def _paper_fold_tables(evidence: Evidence) -> Iterator[Table]:
         (12, "hd", "Hausdorff distance", ("hd",)),
     )
     for first, name, title, metrics in shapes:
-        for direction, place in _places(evidence.directions).items():
+        for direction, place in _places(evidence.shown_directions).items():
             measures = list_measures(evidence, [direction], metrics)
             if not measures:
                 continue
@@ -128,7 +130,7 @@ def _metric_tables(evidence: Evidence) -> Iterator[Table]:
         ),
     )
     for number, name, title, metrics in families:
-        for direction in evidence.directions:
+        for direction in evidence.shown_directions:
             measures = list_measures(evidence, [direction], metrics)
             if measures:
                 caption = f"{against(evidence, metrics)} {MEAN} {BOLD}"
@@ -153,7 +155,7 @@ def _group_tables(evidence: Evidence) -> Iterator[Table]:
     )
     sizes = ", ".join(f"{group} n = {len(who)}" for group, who in evidence.groups.items())
     for number, name, title, metrics in shapes:
-        measures = list_measures(evidence, evidence.directions, metrics)
+        measures = list_measures(evidence, evidence.shown_directions, metrics)
         if not measures:
             continue
         caption = (
@@ -195,7 +197,7 @@ def _interval_tables(evidence: Evidence) -> Iterator[Table]:
         (26, "intervals-hd95", "HD95", ("hd95",)),
     )
     for number, name, title, metrics in families:
-        for direction in evidence.directions:
+        for direction in evidence.shown_directions:
             measures = list_measures(evidence, [direction], metrics)
             if measures:
                 yield interval_table(evidence, TableNumber(number), name, title, measures)

@@ -54,15 +54,24 @@ def method_of(context: RunContext, cell: Cell) -> MethodOfCell:
 
 
 def fit_key(context: RunContext, cell: Cell, method: MethodOfCell) -> str:
-    """SHA-256 of what a fit depends on: code, settings, direction, seed, and the training scans."""
+    """SHA-256 of what a fit depends on: code, settings, direction, seed, and the training scans.
+
+    Methods see the scanners of training pairs; those that are not the direction's count too.
+    """
     way, keys = cell.direction, context.input_keys
-    train = context.folds.train(cell.fold)
+    train = context.split(cell).train
+    scanners = [context.inputs.scanner(pair.subject, pair.source) for pair in train]
+    others = [scanners] if any(scanner != way.source for scanner in scanners) else []
     return key_of(
         "fit",
         method_code(method.uses),
         method.settings.model_dump(mode="json"),
         [str(way), cell.seed],
-        [(subject, keys[subject, way.source], keys[subject, way.target]) for subject in train],
+        [
+            (pair.subject, keys[pair.subject, pair.source], keys[pair.subject, pair.target])
+            for pair in train
+        ],
+        *others,
     )
 
 
@@ -94,7 +103,7 @@ def fit(
     folder = context.folder.cell(cell)
     key = fit_key(context, cell, method)
     _keep_only_checkpoints_of(folder.training, key)
-    pairs = context.pairs(cell.fold, cell.direction)
+    pairs = context.pairs(cell)
     with Meter() as meter, method_call():
         fitted = method.kind(method.settings)
         fitted.fit(pairs, context.task(cell, progress, folder.training))
