@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -81,6 +81,12 @@ class Experiment(Settings):
     )
     ceiling: bool = Field(True, description="score the reference against itself as a control")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one cell for each")
+    train_subjects: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
+        ("all",),
+        min_length=1,
+        description="numbers of training subjects to learn from, for a learning curve: such as "
+        "`[2, 4, 8, all]`; each smaller set is a part of the larger ones",
+    )
     scoring: ScoringSettings = Field(default_factory=ScoringSettings, description="how to score")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
     jobs: int = Field(1, ge=1, description="cells that run at the same time")

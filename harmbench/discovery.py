@@ -18,6 +18,7 @@ from harmbench.settings import validated
 
 __all__ = [
     "available_methods",
+    "learns",
     "load_method",
     "make_settings",
     "method_code",
@@ -44,6 +45,11 @@ def load_method(method: str | Reference) -> type[Method]:
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise MethodError(f"method '{method}' does not define {missing}")
     return found
+
+
+def learns(method: type[Method]) -> bool:
+    """Whether a method defines a `fit` of its own."""
+    return method.fit is not Method.fit
 
 
 def method_code(method: str | Reference) -> str:

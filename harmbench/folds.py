@@ -14,7 +14,15 @@ from harmbench.errors import FoldError
 from harmbench.files.text import read_table
 from harmbench.settings import Settings
 
-__all__ = ["DEFAULT_FOLDS", "FoldSettings", "Folds", "choose_folds", "make_folds", "read_folds"]
+__all__ = [
+    "DEFAULT_FOLDS",
+    "FoldSettings",
+    "Folds",
+    "choose_folds",
+    "make_folds",
+    "nested_subsets",
+    "read_folds",
+]
 
 DEFAULT_FOLDS = 4
 """Number of folds where none is asked for, as in the paper."""
@@ -111,6 +119,39 @@ def make_folds(groups: Mapping[str, str], k: int = 4, seed: int = 0) -> Folds:
         dealt += [members[i] for i in random.permutation(len(members))]
     fold_of = {subject: place % k for place, subject in enumerate(dealt)}
     return Folds(k, seed, {subject: fold_of[subject] for subject in groups})
+
+
+def nested_subsets(
+    groups: Mapping[str, str], sizes: Sequence[int], seed: int = 0
+) -> dict[int, tuple[str, ...]]:
+    """Choose training subjects: each subset holds all smaller ones, groups in proportion.
+
+    Args:
+        groups: subject to group, of all training subjects.
+        sizes: numbers of subjects, each from 1 to all of them.
+        seed: of the order of subjects within their group.
+
+    Returns:
+        Size to subjects, in a fixed order. In each subset the share of a group differs from that of all
+        training subjects by less than one subject, where there are two groups.
+
+    Raises:
+        FoldError: a size is out of range.
+    """
+    for size in sizes:
+        if not 1 <= size <= len(groups):
+            raise FoldError(f"{size} training subjects: choose from 1 to {len(groups)}")
+    rng = np.random.default_rng(seed)
+    places: list[tuple[float, str, str]] = []
+    for group in sorted(set(groups.values())):
+        members = sorted(subject for subject, own in groups.items() if own == group)
+        order = rng.permutation(len(members))
+        # The k-th of m members stands at the middle of its m-th part of the whole order.
+        places += [
+            ((rank + 0.5) / len(members), group, members[which]) for rank, which in enumerate(order)
+        ]
+    ordered = [subject for _, _, subject in sorted(places)]
+    return {size: tuple(ordered[:size]) for size in sizes}
 
 
 def read_folds(path: Path, subjects: Sequence[str]) -> Folds:

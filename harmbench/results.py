@@ -27,9 +27,11 @@ __all__ = [
     "has_visits",
     "merge",
     "read_results",
+    "read_training_sizes",
     "results_text",
     "table",
     "write_results",
+    "write_training_sizes",
 ]
 
 BASELINE = "identity"
@@ -92,6 +94,7 @@ FAILURES = ("failed", "segmentation_failed", "segmentation_implausible")
 """Statuses of values that are missing because something failed."""
 
 _IDENTITY = [c for c in COLUMNS if c not in {"value", "unit", "status", "group"}]
+_SIZE = "train_subjects"
 _TEXT = [
     "method",
     "direction",
@@ -155,6 +158,35 @@ def read_results(source: Path | TextIO) -> pd.DataFrame:
     if missing:
         raise ReportError(f"{source}: not a results table, columns missing: {', '.join(missing)}")
     return frame[list(COLUMNS)]
+
+
+def write_training_sizes(frames: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write results tables that have the column `train_subjects` as one CSV, atomically.
+
+    Args:
+        frames: tables with the columns of `COLUMNS` and `train_subjects`, a number.
+        path: the file.
+    """
+    whole = pd.concat(frames, ignore_index=True)
+    columns = [name for name in COLUMNS if name != "visit" or has_visits(whole)]
+    place = columns.index("seed") + 1
+    columns.insert(place, _SIZE)
+    ordered = whole.sort_values([*_IDENTITY, _SIZE], kind="stable")[columns]
+    write_text(path, ordered.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def read_training_sizes(path: Path) -> pd.DataFrame:
+    """Read what `write_training_sizes` wrote: a results table with the column `train_subjects`.
+
+    Raises:
+        ReportError: the file is missing, or lacks a column.
+    """
+    frame = read_results(path)
+    try:
+        sizes = pd.read_csv(path, usecols=[_SIZE], dtype={_SIZE: int})
+    except ValueError as error:
+        raise ReportError(f"{path}: not a table of training sizes ({error})") from error
+    return frame.assign(train_subjects=sizes[_SIZE].to_numpy())
 
 
 def merge(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -56,6 +56,10 @@ def run(
     train_pairs: Annotated[
         str | None, typer.Option(help="Of several visits, learn from: closest, or all pairs.")
     ] = None,
+    train_subjects: Annotated[
+        str | None,
+        typer.Option(help="Learning curve: numbers of training subjects, such as 2,4,8,all."),
+    ] = None,
     selection: Selection = NO_SELECTION,
     rescale: Rescaling = None,
     config: Config = None,
@@ -108,6 +112,7 @@ def run(
         "split.test_group": test_group,
         "split.leave_scanner_out": leave_scanner_out,
         "split.train_pairs": train_pairs,
+        "train_subjects": _sizes(train_subjects),
         **selection.settings(),
         "seeds": None if seed is None else [seed],
         "jobs": jobs,
@@ -134,6 +139,14 @@ def _folds(text: str | None) -> dict[str, object]:
     if text.isascii() and text.lstrip("-").isdigit():
         return {"folds.k": int(text)}
     return {"folds.file": Path(text)}
+
+
+def _sizes(text: str | None) -> list[int | str] | None:
+    """Return the numbers that `--train-subjects` gives; what is no number is found by validation."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    return [int(part) if part.isascii() and part.isdigit() else part for part in parts]
 
 
 def rescore(

@@ -77,7 +77,7 @@ def cell_size(context: RunContext, cells: Iterable[Cell]) -> CellSize:
 
 def rest_of(folder: RunFolder) -> Rest:
     """Return what segmenting and scoring a volume took in the cells of a run so far."""
-    costs = [record.stages for _, record in folder.cells()]
+    costs = [record.stages for _, record in folder.all_cells()]
     # The controls' labels are partly those of real scans, at no cost: the largest mean counts.
     return Rest(
         segment_s=max((_mean_s(own.get("segment")) for own in costs), default=0.0),

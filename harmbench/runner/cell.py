@@ -79,10 +79,12 @@ def _begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRe
     )
     split = context.split(cell)
     pairs = {} if split.simple else {"train_pairs": split.train, "test_pairs": split.test}
+    reduced = {"reduced_to": cell.train_subjects} if cell.train_subjects else {}
     return known.model_copy(
         update={
             "subjects": split.test_subjects,
             **pairs,
+            **reduced,
             "segmenter": context.segmenter,
             "device": context.device,
             "rescale": context.experiment.data.rescale,

@@ -95,6 +95,7 @@ class CellRecord(Record):
 
     Attributes:
         method, source, target, fold, seed: which cell it is.
+        reduced_to: number of training subjects, where it learns from fewer than the fold has; else 0.
         subjects: those that the cell tests on; `None` where the record does not say.
         train_pairs, test_pairs: what it learns from and is tested on; `None` where that follows from
             the subjects, since every subject of the study has one scan on each scanner.
@@ -118,6 +119,7 @@ class CellRecord(Record):
     target: str
     fold: int
     seed: int
+    reduced_to: int = 0
     subjects: tuple[str, ...] | None = None
     train_pairs: tuple[SessionPair, ...] | None = None
     test_pairs: tuple[SessionPair, ...] | None = None
@@ -148,6 +150,16 @@ class CellRecord(Record):
         if self.test_pairs is not None:
             return self.test_pairs
         return tuple(SessionPair(s, "", self.source, self.target) for s in self.subjects or ())
+
+    def trained_on(self, everyone: int) -> int:
+        """Return the number of subjects that the cell learned from.
+
+        Args:
+            everyone: number of subjects of the run.
+        """
+        if self.train_pairs is not None:
+            return len({pair.subject for pair in self.train_pairs})
+        return everyone - len(self.subjects or ())
 
     def key(self, stage: Stage, pair: str = "") -> str | None:
         """Return the key of what a stage made, for a pair or (`fit`) all; `None` without one."""

@@ -65,7 +65,7 @@ def check_same_data(context: RunContext) -> None:
     otherwise.
     """
     folder = context.folder
-    if not folder.record.is_file() and not any(folder.cells()):
+    if not folder.record.is_file() and not any(folder.all_cells()):
         return
     known, _ = read_fold_rows(folder.folds)
     now = fold_rows(context.folds, context.own_folds)
@@ -97,7 +97,7 @@ def check_same_data(context: RunContext) -> None:
 def old_keys_line(folder: RunFolder, cells: Iterable[Cell]) -> str:
     """Say how many of some cells have keys of an earlier harmbench; empty where none has."""
     wanted = set(cells)
-    old = [c for c, record in folder.cells() if c in wanted and record.key_scheme != KEY_SCHEME]
+    old = [c for c, record in folder.all_cells() if c in wanted and record.key_scheme != KEY_SCHEME]
     if not old:
         return ""
     return (

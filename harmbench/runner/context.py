@@ -78,7 +78,9 @@ class RunContext:
         found = self.splits.get((cell.direction, cell.fold))
         if found is None:
             raise RunError(f"{self.root}: the run has no {cell.direction} fold {cell.fold}")
-        return found
+        if not cell.train_subjects or not found.train:  # rescoring has no training
+            return found
+        return found.reduced(cell.train_subjects, self.groups, cell.seed)
 
     def pairs(self, cell: Cell) -> LazyPairs:
         """Return the training pairs of a cell."""

@@ -7,9 +7,10 @@ OUT/
   folds.csv           subject, group, fold; direction, where some have folds of their own
   inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale; scanner, visit
                       and when, where sessions are not simply the scanners
-  results.csv         the tidy table, all cells
+  results.csv         the tidy table, all cells that learned from every training subject
+  training-sizes.csv  the same with the column train_subjects, where cells learned from fewer
   segmentations/      labels of the real scans, SUBJECT_SESSION_SEGMENTER.nii.gz
-  cells/METHOD/DIRECTION/fold-F/seed-S/
+  cells/METHOD/DIRECTION/fold-F/seed-S/   (seed-S_train-N: learned from N training subjects only)
     cell.json         status, keys, wall time and peak memory per stage, and the invocation that made
                       each stage's output
     log.txt           what happened, and the traceback of a failure
@@ -45,26 +46,38 @@ __all__ = ["Cell", "CellFolder", "RunFolder"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """The unit of work: one method, direction, fold and seed."""
+    """The unit of work: one method, direction, fold and seed.
+
+    Attributes:
+        method: its label.
+        direction: source and target scanner.
+        fold: number of the fold that is held out.
+        seed: of the method.
+        train_subjects: number of training subjects that it learns from; 0: all that the fold has.
+    """
 
     method: str
     direction: Direction
     fold: int
     seed: int
+    train_subjects: int = 0
 
     def __str__(self) -> str:
-        return f"{self.method} {self.direction} fold {self.fold} seed {self.seed}"
+        plural = "s" if self.train_subjects > 1 else ""
+        few = f" on {self.train_subjects} training subject{plural}" if self.train_subjects else ""
+        return f"{self.method} {self.direction} fold {self.fold} seed {self.seed}{few}"
 
     @classmethod
     def of(cls, record: CellRecord) -> Cell:
         """Return the cell that a record is of."""
-        return cls(record.method, record.direction, record.fold, record.seed)
+        return cls(record.method, record.direction, record.fold, record.seed, record.reduced_to)
 
     @property
     def path(self) -> Path:
         """Folder of the cell, relative to the run folder's root."""
         parts = (file_label(self.method), file_label(str(self.direction)))
-        return Path("cells", *parts, f"fold-{self.fold}", f"seed-{self.seed}")
+        few = f"_train-{self.train_subjects}" if self.train_subjects else ""
+        return Path("cells", *parts, f"fold-{self.fold}", f"seed-{self.seed}{few}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +152,13 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """The tidy results table."""
+        """The tidy results table, of cells that learned from every training subject."""
         return self.root / "results.csv"
+
+    @property
+    def training_sizes(self) -> Path:
+        """The tidy results table of all cells, with the number of training subjects."""
+        return self.root / "training-sizes.csv"
 
     @property
     def record(self) -> Path:
@@ -167,10 +185,16 @@ class RunFolder:
         return CellFolder(self.root / cell.path)
 
     def cells(self) -> Iterator[tuple[Cell, CellRecord]]:
-        """Go through the cells on disk with their records, in order.
+        """Go through the cells on disk that learned from every training subject, in order.
 
         A cell whose record is damaged is not there: the next run makes it again.
         """
+        for cell, record in self.all_cells():
+            if not cell.train_subjects:
+                yield cell, record
+
+    def all_cells(self) -> Iterator[tuple[Cell, CellRecord]]:
+        """Go through all cells on disk with their records, in order: those on fewer subjects too."""
         found = []
         for path in self.root.glob("cells/*/*/fold-*/seed-*/cell.json"):
             record = CellFolder(path.parent).read_record()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 import pandas as pd
 
 from harmbench.config import Experiment
+from harmbench.discovery import learns, load_method
+from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
 from harmbench.progress import Display, Remaining
-from harmbench.results import CEILING, merge, write_results
+from harmbench.results import CEILING, merge, write_results, write_training_sizes
 from harmbench.runner.cell import abandon_cell, run_cell
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
+from harmbench.runner.pairs import CellSplit
 from harmbench.task import Direction, Progress
 
 __all__ = ["collect", "damaged_scores", "make_cells", "run_cells"]
@@ -23,17 +27,46 @@ __all__ = ["collect", "damaged_scores", "make_cells", "run_cells"]
 _REASONS_SHOWN = 3
 
 
-def make_cells(experiment: Experiment, places: Iterable[tuple[Direction, int]]) -> list[Cell]:
-    """List the cells of an experiment in some directions and folds, controls first."""
-    places = list(places)
-    labels = [CEILING] if experiment.ceiling else []
-    labels += experiment.all_methods()
+def make_cells(
+    experiment: Experiment, splits: Mapping[tuple[Direction, int], CellSplit]
+) -> list[Cell]:
+    """List the cells of an experiment, controls first.
+
+    Methods that learn nothing are run once, whatever the numbers of training subjects.
+
+    Args:
+        experiment: methods, seeds, and numbers of training subjects.
+        splits: by direction and fold, what there is to learn from.
+
+    Raises:
+        FoldError: a number of training subjects is larger than some fold's.
+        MethodError: a method cannot be loaded.
+    """
+    smallest = min(len(split.train_subjects) for split in splits.values())
+    sizes = _training_sizes(experiment.train_subjects, smallest)
+    learned = {
+        label: sizes if learns(load_method(uses)) else (0,)
+        for label, (uses, _) in experiment.all_methods().items()
+    }
     return [
-        Cell(label, direction, fold, seed)
-        for label in labels
-        for direction, fold in places
+        Cell(label, direction, fold, seed, size)
+        for label, own in {**({CEILING: (0,)} if experiment.ceiling else {}), **learned}.items()
+        for size in own
+        for direction, fold in splits
         for seed in experiment.seeds
     ]
+
+
+def _training_sizes(chosen: Sequence[int | Literal["all"]], smallest: int) -> tuple[int, ...]:
+    """Return numbers of training subjects, 0 for all, the smallest first."""
+    numbers = sorted({size for size in chosen if size != "all"})
+    too_many = [str(size) for size in numbers if size >= smallest]
+    if too_many:
+        raise FoldError(
+            f"train_subjects: {', '.join(too_many)}: the smallest fold has {smallest} training "
+            f"subjects; choose numbers below {smallest}, and all"
+        )
+    return (*numbers, *((0,) if "all" in chosen else ()))
 
 
 def run_cells(
@@ -104,9 +137,20 @@ def _why_incomplete(missing: Mapping[str, MissingLabels]) -> str:
 
 
 def collect(folder: RunFolder) -> pd.DataFrame:
-    """Bring the scores of all cells of a run folder together in `results.csv`."""
-    results = merge([scores.trusted() for _, _, scores in _cell_scores(folder)])
+    """Bring the scores of all cells of a run folder together.
+
+    `results.csv` gets the cells that learned from every training subject. Where there are others,
+    `training-sizes.csv` gets all, with the number of training subjects.
+    """
+    found = [(cell, record, scores.trusted()) for cell, record, scores in _cell_scores(folder)]
+    results = merge([rows for cell, _, rows in found if not cell.train_subjects])
     write_results(results, folder.results)
+    if any(cell.train_subjects for cell, _, _ in found):
+        everyone = len(set(folder.fold_table()["subject"]))
+        sized = [
+            rows.assign(train_subjects=record.trained_on(everyone)) for _, record, rows in found
+        ]
+        write_training_sizes(sized, folder.training_sizes)
     return results
 
 
@@ -126,5 +170,5 @@ def damaged_scores(folder: RunFolder) -> list[str]:
 
 
 def _cell_scores(folder: RunFolder) -> Iterator[tuple[Cell, CellRecord, CellScores]]:
-    for cell, record in folder.cells():
+    for cell, record in folder.all_cells():
         yield cell, record, CellScores(folder.cell(cell).scores, record.checksums)

@@ -20,7 +20,9 @@ _COLUMNS = {
     "folds.csv": "subject,group,fold(,direction)?$",
 }
 # Files in these subfolders belong to a run: labels of real scans, and all that a cell keeps.
-_PLACES = re.compile(r"segmentations/[^/]+\.(nii\.gz|json)|cells/[^/]+/[^/]+/fold-\d+/seed-\d+/.+")
+_PLACES = re.compile(
+    r"segmentations/[^/]+\.(nii\.gz|json)|cells/[^/]+/[^/]+/fold-\d+/seed-\d+(_train-\d+)?/.+"
+)
 
 
 def foreign_file(out: Path) -> str | None:
@@ -36,7 +38,8 @@ def foreign_file(out: Path) -> str | None:
     ours = _has_columns(folder.inputs)
     known = {folder.inputs.name} if ours else set()
     if ours and _has_columns(folder.folds):
-        known |= {folder.folds.name, folder.config.name, folder.results.name}
+        known |= {folder.folds.name, folder.config.name}
+        known |= {folder.results.name, folder.training_sizes.name}
     whole = len(known) > 1
     for place, folders, files in os.walk(out):
         folders[:] = sorted(name for name in folders if not name.startswith(_TEMPORARY))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harmbench.cohorts.pairing import ScanPair
+from harmbench.folds import nested_subsets
 
 __all__ = ["CellSplit", "Rescan", "SessionPair"]
 
@@ -60,6 +61,24 @@ class CellSplit:
     def test_subjects(self) -> tuple[str, ...]:
         """Subjects with test pairs, each once."""
         return _subjects(self.test)
+
+    def reduced(self, size: int, groups: Mapping[str, str], seed: int) -> CellSplit:
+        """Return the split with fewer training subjects and the same tests.
+
+        A smaller number takes a subset of what a larger one takes (see `nested_subsets`).
+
+        Args:
+            size: number of training subjects.
+            groups: subject to group.
+            seed: of the choice.
+
+        Raises:
+            FoldError: there are not so many training subjects.
+        """
+        own = {subject: groups[subject] for subject in self.train_subjects}
+        chosen = set(nested_subsets(own, [size], seed)[size])
+        train = tuple(pair for pair in self.train if pair.subject in chosen)
+        return CellSplit(train, self.test)
 
 
 def _subjects(pairs: Sequence[SessionPair]) -> tuple[str, ...]:

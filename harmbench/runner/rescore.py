@@ -54,7 +54,7 @@ def rescore_run(
     run = folder.read_record()
     experiment = _experiment(folder, overrides, changes or {})
     device = torch_device(experiment.device)
-    found = dict(folder.cells())
+    found = dict(folder.all_cells())
     cells = list(found)
     if not cells:
         raise RunError(f"{out}: the run has no cells to score")

@@ -177,12 +177,17 @@ def _sorted(found: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _scores(run: RunFolder, cell: Cell) -> dict[str, dict[str, float]]:
-    """Means over the held-out subjects, of every method that was scored on the same ones."""
+    """Means over the held-out subjects, of every method that was scored on the same ones.
+
+    Other methods stand there as trained on as many subjects, or else on all.
+    """
     found: dict[str, dict[str, float]] = {}
-    for other, _ in run.cells():
+    for other, _ in run.all_cells():  # all subjects come first, and give way to as many
         same = (other.direction, other.fold, other.seed) == (cell.direction, cell.fold, cell.seed)
+        as_many = other.train_subjects == cell.train_subjects
+        rival = other.method != cell.method and not other.train_subjects
         path = run.cell(other).scores
-        if not same or not path.is_file():
+        if not (same and (as_many or rival)) or not path.is_file():
             continue
         rows = read_results(path)
         rows = rows[rows["metric"].isin(MAIN_METRICS) & rows["value"].notna()]

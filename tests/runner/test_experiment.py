@@ -20,6 +20,7 @@ from harmbench.results import CEILING, read_results
 from harmbench.runner.experiment import Summary, run_experiment
 from harmbench.runner.folder import CellFolder, RunFolder
 from harmbench.runner.grid import collect, make_cells
+from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.run_record import Invocation
 from harmbench.storage import read_json
 from harmbench.task import Direction
@@ -601,7 +602,9 @@ def test_half_written_files_are_swept(start, tmp_path: Path) -> None:
 
 def test_cells_are_the_product_controls_first() -> None:
     experiment = load_experiment(overrides=["methods.dm={}", "seeds=[1, 2]"])
-    cells = make_cells(experiment, [Direction("a", "b")], (0, 2))
+    pairs = tuple(SessionPair(subject, "", "a", "b") for subject in "stu")
+    split = CellSplit(pairs[1:], pairs[:1], simple=True)
+    cells = make_cells(experiment, {(Direction("a", "b"), fold): split for fold in (0, 2)})
     assert [c.method for c in cells[::4]] == [CEILING, "identity", "histogram_matching", "dm"]
     assert len(cells) == 4 * 1 * 2 * 2
     assert len({c.path for c in cells}) == len(cells)
