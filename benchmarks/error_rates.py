@@ -1,0 +1,296 @@
+"""Error rates of the verdict: false claims, coverage of intervals, and power, by simulation.
+
+Run it with `python benchmarks/error_rates.py`; `--repetitions 500` is quicker and coarser. It prints the
+tables of docs/statistics.md as Markdown.
+
+The unit is the SD of one method's error over subjects. Every method has its own error in every subject
+and measure, and, where a fold effect is named, its own shift in every fold: that of the network trained
+for it. Measures are independent, which is the hardest case.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from harmbench.statistics.claims import against, holm, leads, shown
+from harmbench.statistics.differences import Losses, compare
+from harmbench.statistics.intervals import estimate
+
+__all__ = ["DESIGNS", "NULLS", "Design", "Rates", "Scenario", "coverage", "false_claims", "power"]
+
+Array = NDArray[np.float64]
+
+METHODS = 6
+ORIGINAL = METHODS - 1
+REGION = 0.3
+"""Half-width of the region of equivalence."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Numbers of subjects, of folds and of measures."""
+
+    subjects: int
+    folds: int
+    measures: int = 8
+
+    def __str__(self) -> str:
+        return f"n = {self.subjects}, {self.folds} folds"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How errors arise.
+
+    Attributes:
+        name: for the table.
+        means: expected loss of each method, the original last; the same on every measure.
+        skewed: lognormal errors instead of normal ones.
+        fold_sd: SD of the fold effect.
+    """
+
+    name: str
+    means: tuple[float, ...] = (0.0,) * METHODS
+    skewed: bool = False
+    fold_sd: float = 0.0
+
+    def draw(self, design: Design, rng: np.random.Generator) -> Losses:
+        """Draw the losses of one run."""
+        folds = np.arange(design.subjects) % design.folds
+        shape = (design.measures, design.subjects, METHODS)
+        effects = rng.normal(0, 1, (design.measures, design.folds, METHODS)) * self.fold_sd
+        values = errors(shape, self.skewed, rng) + np.array(self.means) + effects[:, folds]
+        return Losses(values, folds, np.full(shape[:2], REGION))
+
+
+def errors(shape: tuple[int, ...], skewed: bool, rng: np.random.Generator) -> Array:
+    """Draw errors with mean 0 and SD 1, normal or lognormal (sigma 1)."""
+    if not skewed:
+        return rng.normal(size=shape)
+    return (rng.lognormal(size=shape) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+
+
+DESIGNS = (Design(8, 2), Design(8, 4), Design(40, 4), Design(40, 10))
+
+_TIED = (0.0, 0.0, 2.0, 2.0, 2.0, 2.0)
+_AT_REGION = (REGION, -REGION, REGION, -REGION, REGION, 0.0)
+
+NULLS = (
+    Scenario("six exchangeable methods"),
+    Scenario("the same, skewed errors", skewed=True),
+    Scenario("two tied leaders, others worse", _TIED),
+    Scenario("the same, skewed errors", _TIED, skewed=True),
+    Scenario("exchangeable, fold effect of 0.5 SD", fold_sd=0.5),
+    Scenario("exchangeable, fold effect of 1 SD", fold_sd=1.0),
+    Scenario("tied leaders, skewed, fold effect of 0.5 SD", _TIED, skewed=True, fold_sd=0.5),
+    Scenario("all at the border of the region of equivalence", _AT_REGION),
+)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of runs with at least one false claim among all measures.
+
+    Attributes:
+        lead: a method is said to lead that is not better than every other.
+        cell: a method is said to be better or worse than the original and is neither.
+        pair: the same of two rivals, on the primary endpoint.
+        equivalent: two methods are said to be equivalent whose difference is not inside the region.
+    """
+
+    lead: float
+    cell: float
+    pair: float
+    equivalent: float
+
+
+def false_claims(scenario: Scenario, design: Design, repetitions: int, seed: int = 0) -> Rates:
+    """Count runs with false claims."""
+    rng = np.random.default_rng(seed)
+    found = np.array(
+        [_false(scenario, scenario.draw(design, rng)) for _ in range(repetitions)], dtype=float
+    )
+    return Rates(*(float(rate) for rate in found.mean(axis=0)))
+
+
+def _false(scenario: Scenario, losses: Losses) -> tuple[bool, bool, bool, bool]:
+    means = np.array(scenario.means)
+    rivals = [*range(METHODS)]
+    found = leads(losses, rivals)
+    others = np.array([np.delete(means, best).min() for best in found.best])
+    lead = shown(found.p_adjusted) & (means[found.best] >= others)
+    methods = [m for m in rivals if m != ORIGINAL]
+    cells = against(losses, methods, ORIGINAL)
+    true = (means - means[ORIGINAL])[methods]
+    cell = (cells.better & (true >= 0)) | (cells.worse & (true <= 0))
+    equivalent = cells.equivalent & (np.abs(true) >= REGION)
+    pairs = [(a, b) for a in methods for b in methods if a < b]
+    pair = shown(holm(compare(losses, pairs).p[0])) & np.array(
+        [means[a] == means[b] for a, b in pairs]
+    )
+    return bool(lead.any()), bool(cell.any()), bool(pair.any()), bool(equivalent.any())
+
+
+def power(
+    effect: float, fold_sd: float, design: Design, repetitions: int, seed: int = 0
+) -> tuple[float, float, float]:
+    """Share of runs that find one method better on the primary endpoint.
+
+    The method is better by `effect` than each of the five others, on every measure.
+
+    Returns:
+        Shares of runs in which it is said to lead on the primary endpoint, to be better than the
+        original there, and to be better than the original on a given secondary measure.
+    """
+    scenario = Scenario("", (-effect, *[0.0] * (METHODS - 1)), fold_sd=fold_sd)
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(repetitions):
+        losses = scenario.draw(design, rng)
+        led = leads(losses, [*range(METHODS)])
+        cells = against(losses, [*range(ORIGINAL)], ORIGINAL)
+        lead = shown(led.p_adjusted)[0] and led.best[0] == 0
+        found.append((lead, cells.better[0, 0], cells.better[1:, 0].mean()))
+    shares = np.array(found, dtype=float).mean(axis=0)
+    return float(shares[0]), float(shares[1]), float(shares[2])
+
+
+Rule = Callable[[Array, NDArray[np.int_]], tuple[Array, Array]]
+
+
+def _student(values: Array, _: NDArray[np.int_]) -> tuple[Array, Array]:
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values, axis=0)
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
+def _fold_means(
+    values: Array, folds: NDArray[np.int_], overlap: bool = False
+) -> tuple[Array, Array]:
+    k = len(np.unique(folds))
+    means = np.array([values[folds == fold].mean(axis=0) for fold in range(k)])
+    # Nadeau & Bengio (2003): 1/k plus the ratio of test to training subjects, 1/(k - 1).
+    factor = 1 / k + (1 / (k - 1) if overlap else 0)
+    half = stats.t.ppf(0.975, k - 1) * np.sqrt(means.var(axis=0, ddof=1) * factor)
+    return means.mean(axis=0) - half, means.mean(axis=0) + half
+
+
+def _mixed(values: Array, folds: NDArray[np.int_]) -> tuple[Array, Array]:
+    """Mixed model with a random fold effect, balanced, by REML, Satterthwaite's degrees of freedom."""
+    n, k = len(values), len(np.unique(folds))
+    means = np.array([values[folds == fold].mean(axis=0) for fold in range(k)])
+    within = ((values - means[folds]) ** 2).sum(axis=0)
+    between = ((means[folds] - values.mean(axis=0)) ** 2).sum(axis=0)
+    effect = between / (k - 1) > within / max(n - k, 1)
+    variance = np.where(effect, between / (k - 1), (within + between) / (n - 1)) / n
+    half = stats.t.ppf(0.975, np.where(effect, k - 1, n - 1)) * np.sqrt(variance)
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
+def _overlap(values: Array, folds: NDArray[np.int_]) -> tuple[Array, Array]:
+    return _fold_means(values, folds, overlap=True)
+
+
+def _subjects(values: Array, _: NDArray[np.int_]) -> tuple[Array, Array]:
+    return estimate(values).interval()
+
+
+def _chosen(values: Array, folds: NDArray[np.int_]) -> tuple[Array, Array]:
+    return estimate(values, folds).interval()
+
+
+RULES: dict[str, Rule] = {
+    "Student, subjects": _student,
+    "Hall, subjects (tables)": _subjects,
+    "Student, fold means": _fold_means,
+    "Nadeau & Bengio": _overlap,
+    "mixed model": _mixed,
+    "Hall, fold means (verdict)": _chosen,
+}
+
+
+def coverage(
+    rule: Rule, design: Design, skewed: bool, fold_sd: float, repetitions: int, seed: int = 0
+) -> float:
+    """Share of intervals that hold the true mean, of a rule for 95 % intervals."""
+    rng = np.random.default_rng(seed)
+    folds = np.arange(design.subjects) % design.folds
+    values = errors((design.subjects, repetitions), skewed, rng)
+    values = values + (rng.normal(0, 1, (design.folds, repetitions)) * fold_sd)[folds]
+    low, high = rule(values, folds)
+    return float(((low <= 0) & (high >= 0)).mean())
+
+
+def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|---|{'---:|' * (len(head) - 1)}"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _false_claim_tables(repetitions: int) -> Iterator[str]:
+    for design in DESIGNS:
+        rows = []
+        for scenario in NULLS:
+            rates = false_claims(scenario, design, repetitions)
+            shares = (rates.lead, rates.cell, rates.pair, rates.equivalent)
+            rows.append([scenario.name, *map(_percent, shares)])
+        yield f"False claims, {design}, {design.measures} measures, % of runs"
+        yield ""
+        yield from _table(["", "lead", "against original", "rivals", "equivalent"], rows)
+
+
+def _coverage_table(repetitions: int) -> Iterator[str]:
+    rows = []
+    for design in (Design(8, 4), Design(40, 4), Design(40, 10)):
+        for skewed in (False, True):
+            for fold_sd in (0.0, 0.5, 1.0):
+                kind = "lognormal" if skewed else "normal"
+                shares = [coverage(r, design, skewed, fold_sd, repetitions) for r in RULES.values()]
+                rows.append([f"{design}, {kind}, fold effect {fold_sd:g}", *map(_percent, shares)])
+    yield "Coverage of 95 % intervals, %"
+    yield ""
+    yield from _table(["", *RULES], rows)
+
+
+def _power_table(repetitions: int) -> Iterator[str]:
+    rows = []
+    for design in (replace(d, measures=8) for d in DESIGNS):
+        for fold_sd in (0.0, 0.5):
+            for effect in (0.5, 1.0, 2.0):
+                shares = power(effect, fold_sd, design, repetitions)
+                rows.append(
+                    [f"{design}, fold effect {fold_sd:g}", f"{effect:g} SD", *map(_percent, shares)]
+                )
+    yield "Power, % of runs"
+    yield ""
+    yield from _table(
+        ["", "effect", "leads", "better than original", "the same, a secondary measure"], rows
+    )
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=4000, help="runs for each row")
+    repetitions = parser.parse_args().repetitions
+    for lines in (
+        _coverage_table(5 * repetitions),
+        _false_claim_tables(repetitions),
+        _power_table(max(repetitions // 4, 1)),
+    ):
+        for line in lines:
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
