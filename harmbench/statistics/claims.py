@@ -10,6 +10,7 @@ subject gets the worst value that any method has in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,13 @@ __all__ = [
     "PRIMARY_SHARE",
     "Claims",
     "Leads",
+    "Tests",
     "adjust",
-    "against",
-    "best_of",
-    "claims_of_pairs",
+    "find_leads",
     "holm",
-    "leads",
+    "make_claims",
+    "mean_losses",
+    "run_tests",
     "shown",
 ]
 
@@ -40,6 +42,24 @@ LEVEL = 1 - CONFIDENCE
 
 PRIMARY_SHARE = 0.8
 """Part of `LEVEL` that is for the primary endpoint; the secondary measures share the rest."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tests:
+    """Tests of pairs of methods, not corrected; all arrays have shape (measures, pairs).
+
+    Attributes:
+        pairs: indices of the first and the second method.
+        found: the differences on common subjects.
+        p: two-sided, of the weaker of both analyses: on common subjects, and with failed subjects as
+            worst. 1 where these disagree on the sign.
+        p_equal: of equivalence, of the weaker of both.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    found: Differences
+    p: Array
+    p_equal: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,80 +136,65 @@ def shown(p: Array) -> Flags:
     return np.where(np.isfinite(p), p, 1.0) <= LEVEL
 
 
-def _twice(losses: Losses, pairs: list[tuple[int, int]]) -> tuple[Differences, Array, Array]:
-    """Compare on common subjects, and with failed subjects as worst.
-
-    Returns:
-        The differences on common subjects, and two p-values of the weaker of both analyses: of a
-        difference in one direction, and of equivalence.
-    """
+def run_tests(losses: Losses, pairs: Sequence[tuple[int, int]]) -> Tests:
+    """Test pairs of methods on all measures."""
     one = compare(losses, pairs)
     if np.isfinite(losses.values).all():
-        return one, one.p, one.p_equal
+        return Tests(tuple(pairs), one, one.p, one.p_equal)
     other = compare(with_worst(losses), pairs)
     agree = np.sign(one.value) == np.sign(other.value)
     p = np.where(agree, np.maximum(one.p, other.p), np.where(np.isnan(one.p), np.nan, 1.0))
-    return one, p, np.maximum(one.p_equal, other.p_equal)
+    return Tests(tuple(pairs), one, p, np.maximum(one.p_equal, other.p_equal))
 
 
-def claims_of_pairs(losses: Losses, pairs: list[tuple[int, int]]) -> Claims:
-    """Test pairs of methods on all measures, corrected for all of them together."""
-    found, p, p_equal = _twice(losses, pairs)
-    adjusted = adjust(p)
-    different, alone = shown(adjusted), shown(adjust(found.p))
-    equivalent = shown(adjust(p_equal))
+def make_claims(tests: Tests) -> Claims:
+    """Correct tests for all of them together, and say what they show."""
+    found = tests.found
+    adjusted = adjust(tests.p)
+    different = shown(adjusted)
     return Claims(
         found=found,
         p_adjusted=adjusted,
         better=different & (found.value < 0),
         worse=different & (found.value > 0),
-        equivalent=equivalent,
-        failures_decide=alone & ~different,
+        equivalent=shown(adjust(tests.p_equal)),
+        failures_decide=shown(adjust(found.p)) & ~different,
     )
 
 
-def against(losses: Losses, methods: list[int], base: int) -> Claims:
-    """Test methods against one: the original, for example. Arrays of shape (measures, methods)."""
-    return claims_of_pairs(losses, [(method, base) for method in methods])
-
-
-def leads(losses: Losses, ranked: list[int]) -> Leads:
+def find_leads(means: Array, tests: Tests) -> Leads:
     """Test on each measure whether the best method is better than every other.
 
-    That it is better than each of them is shown where the least of these differences is
-    (intersection-union test, Berger 1982), so no correction for the number of rivals is needed.
+    That it is better than each of them is shown where the least sure of these differences is
+    (intersection-union test; Berger, Technometrics 1982, 24:295-300), so no correction for the number
+    of rivals is needed.
+
+    Args:
+        means: mean loss of each method, failed subjects counted as worst (see `mean_losses`), shape
+            (measures, methods); NaN for methods that are not ranked.
+        tests: of every pair of ranked methods.
     """
-    measures = len(losses.values)
-    best, p = np.full(measures, -1), np.full((measures, 1), np.nan)
-    filled = with_worst(losses)
-    pairs = [(one, other) for one in ranked for other in ranked if one < other]
-    found, p_of_pairs, _ = _twice(losses, pairs)
-    for measure in range(measures):
-        means = _means(filled, measure, ranked)
-        measured = [m for m, mean in zip(ranked, means, strict=True) if np.isfinite(mean)]
-        if len(measured) < 2:
-            continue
-        first = best[measure] = ranked[int(np.nanargmin(means))]
-        against_each = [
-            _p_better(first, pair, float(found.value[measure, n]), float(p_of_pairs[measure, n]))
-            for n, pair in enumerate(pairs)
-            if first in pair and set(pair) <= set(measured)
-        ]
-        p[measure] = max(against_each) if np.isfinite(against_each).all() else np.nan
+    count = np.isfinite(means).sum(axis=1)
+    best = np.where(count > 1, np.where(np.isfinite(means), means, np.inf).argmin(axis=1), -1)
+    p = np.full((len(means), 1), np.nan)
+    pairs = np.array(tests.pairs, dtype=int).reshape(-1, 2)
+    for measure in np.flatnonzero(best >= 0):
+        first = best[measure]
+        measured = np.isfinite(means[measure, pairs]).all(axis=1)
+        rivals = np.flatnonzero(measured & (pairs == first).any(axis=1))
+        sign = np.where(pairs[rivals, 0] == first, 1.0, -1.0)
+        mine = tests.p[measure, rivals]
+        in_favour = sign * tests.found.value[measure, rivals] < 0
+        p[measure] = np.where(in_favour | np.isnan(mine), mine, 1.0).max()
     return Leads(best, adjust(p)[:, 0])
 
 
-def _p_better(first: int, pair: tuple[int, int], difference: float, p: float) -> float:
-    """The p-value of a difference in favour of `first`; 1 where it is against it."""
-    in_favour = difference < 0 if pair[0] == first else difference > 0
-    return p if in_favour or np.isnan(p) else 1.0
-
-
-def best_of(losses: Losses, methods: list[int]) -> int:
-    """Return the method with the smallest mean loss on the first measure; -1 where none has any."""
-    means = _means(with_worst(losses), 0, methods)
-    return methods[int(np.nanargmin(means))] if np.isfinite(means).any() else -1
-
-
-def _means(losses: Losses, measure: int, methods: list[int]) -> Array:
-    return estimate(losses.values[measure][:, methods], losses.folds).value
+def mean_losses(losses: Losses, ranked: Sequence[int]) -> Array:
+    """Average over folds and subjects, failed subjects counted as worst; shape (measures, methods)."""
+    filled = with_worst(losses).values
+    measures, subjects, methods = filled.shape
+    flat = filled.transpose(1, 0, 2).reshape(subjects, measures * methods)
+    means = estimate(flat, losses.folds).value.reshape(measures, methods)
+    others = np.setdiff1d(np.arange(methods), np.array(ranked, dtype=int))
+    means[:, others] = np.nan
+    return means

@@ -1,13 +1,14 @@
 """Means with their intervals and p-values, over subjects alone or over subjects in folds.
 
-One method serves all: a t statistic of the fold means, with Hall's transformation, which removes the
-effect of skewed values (Hall, Journal of the Royal Statistical Society B 1992, 54:221-228). Where each
-subject is a fold of its own, it is Hall's interval over subjects. `docs/statistics.md` compares it
-with others.
+One method serves all. Student's t statistic of the fold means is taken as it is, and with Hall's
+transformation, which removes the effect of skewed values (Hall, Journal of the Royal Statistical
+Society B 1992, 54:221-228); on each side, the more careful of both counts. Where each subject is a fold
+of its own, these are intervals over subjects. `docs/statistics.md` compares them with others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -47,36 +48,39 @@ class Estimates:
     def interval(self, confidence: float = CONFIDENCE) -> tuple[Array, Array]:
         """Return the lower and the upper bounds; a bound is NaN where `error` is."""
         with np.errstate(invalid="ignore"):
-            quantile = stats.t.ppf((1 + confidence) / 2, np.maximum(self.folds - 1, 1))
-            low = self.value - self.error * self._inverse(quantile)
-            high = self.value - self.error * self._inverse(-quantile)
+            level = stats.t.ppf((1 + confidence) / 2, self._freedom)
+            low = self.value - self.error * np.maximum(level, self._inverse(level))
+            high = self.value - self.error * np.minimum(-level, self._inverse(-level))
         return low, high
 
     def p_above(self) -> Array:
         """Return one-sided p-values: small where the mean is above 0."""
-        return cast(Array, stats.t.sf(self._transformed(), np.maximum(self.folds - 1, 1)))
+        return cast(Array, stats.t.sf(np.minimum(*self._statistics()), self._freedom))
 
     def p_below(self) -> Array:
         """Return one-sided p-values: small where the mean is below 0."""
-        return cast(Array, stats.t.cdf(self._transformed(), np.maximum(self.folds - 1, 1)))
+        return cast(Array, stats.t.cdf(np.maximum(*self._statistics()), self._freedom))
 
     def p_different(self) -> Array:
         """Return two-sided p-values: small where the mean is not 0."""
         return np.minimum(1.0, 2 * np.minimum(self.p_above(), self.p_below()))
 
-    def _transformed(self) -> Array:
-        """Hall's transformation of the t statistic: T + aT² + a²T³/3 + b, a = skew/3, b = skew/6."""
+    @property
+    def _freedom(self) -> NDArray[np.int_]:
+        return np.maximum(self.folds - 1, 1)
+
+    def _statistics(self) -> tuple[Array, Array]:
+        """Student's T, and Hall's T + aT² + a²T³/3 + b with a = skew / 3, b = skew / 6."""
         with np.errstate(invalid="ignore", divide="ignore"):
             t = self.value / self.error
+        t = np.where((self.value == 0) & (self.error == 0), 0.0, t)
         a = self.skew / 3
         finite = np.where(np.isfinite(t), t, 0.0)
-        found = finite + a * finite**2 + a**2 * finite**3 / 3 + a / 2
-        found = np.where(np.isinf(t), t, found)  # all values are equal, and not 0
-        found = np.where((self.value == 0) & (self.error == 0), 0.0, found)
-        return np.where(np.isnan(self.error), np.nan, found)
+        hall = finite + a * finite**2 + a**2 * finite**3 / 3 + a / 2
+        return t, np.where(np.isfinite(t), hall, t)
 
     def _inverse(self, level: Array) -> Array:
-        """The statistic that the transformation takes to `level`."""
+        """The statistic that Hall's transformation takes to `level`."""
         a = self.skew / 3
         straight = np.abs(a) < 1e-9
         safe = np.where(straight, 1.0, a)
@@ -100,11 +104,7 @@ def estimate(values: Array, folds: NDArray[np.int_] | None = None) -> Estimates:
     value, error = np.full(columns, np.nan), np.full(columns, np.nan)
     skew = np.zeros(columns)
     numbers = np.zeros((2, columns), dtype=int)
-    patterns, which = np.unique(np.isfinite(values), axis=1, return_inverse=True)
-    for number, pattern in enumerate(patterns.T):
-        if not pattern.any():
-            continue
-        chosen = np.flatnonzero(which.ravel() == number)
+    for pattern, chosen in _patterns(np.isfinite(values)):
         sample = values[np.ix_(pattern, chosen)]
         _, codes, sizes = np.unique(labels[pattern], return_inverse=True, return_counts=True)
         share = (codes == np.arange(len(sizes))[:, None]) / sizes[:, None]
@@ -118,6 +118,18 @@ def estimate(values: Array, folds: NDArray[np.int_] | None = None) -> Estimates:
         skew[chosen[~equal]] = _skewness(sample[:, ~equal]) / np.sqrt(len(sample))
         numbers[:, chosen] = np.array([[len(sample)], [len(sizes)]])
     return Estimates(value, error, skew, numbers[0], numbers[1])
+
+
+def _patterns(known: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.int_]]]:
+    """Group columns by the rows that they have, if any."""
+    if known.all():
+        if known.size:
+            yield known[:, 0], np.arange(known.shape[1])
+        return
+    patterns, which = np.unique(known, axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        if pattern.any():
+            yield pattern, np.flatnonzero(which.ravel() == number)
 
 
 def _skewness(sample: Array) -> Array:
