@@ -222,7 +222,7 @@ def _mixed(values: Array, folds: NDArray[np.int_]) -> tuple[Array, Array]:
     means = np.array([values[folds == fold].mean(axis=0) for fold in range(k)])
     within = ((values - means[folds]) ** 2).sum(axis=0)
     between = ((means[folds] - values.mean(axis=0)) ** 2).sum(axis=0)
-    effect = between / (k - 1) > np.where(n > k, within / max(n - k, 1), np.inf)
+    effect = between / (k - 1) > within / max(n - k, 1)
     variance = np.where(effect, between / (k - 1), (within + between) / (n - 1)) / n
     half = stats.t.ppf(0.975, np.where(effect, k - 1, n - 1)) * np.sqrt(variance)
     return values.mean(axis=0) - half, values.mean(axis=0) + half
