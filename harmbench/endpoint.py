@@ -16,9 +16,7 @@ class EndpointSettings(Settings):
     """The one measure that the verdict rests on, and the region of equivalence."""
 
     metric: str = Field(VOLUME_DIFFERENCE.name, description="metric of the primary endpoint")
-    tissue: str | None = Field(
-        None, description="its tissue, for a metric of tissues; unset: GM"
-    )
+    tissue: str | None = Field(None, description="its tissue, for a metric of tissues; unset: GM")
     equivalence: float = Field(
         0.1,
         gt=0,

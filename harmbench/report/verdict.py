@@ -198,6 +198,9 @@ class Verdict:
         rows: rows of the grid: methods, then controls and volume corrections, the original, the
             rescan floor and the ceiling.
         rivals: every pair of ranked methods on the primary endpoint, without the original.
+        corrections: every method that makes images against the best volume correction, on the
+            primary endpoint; empty without volume corrections. `better` means better than each of
+            them; `p_adjusted` is Holm's over the methods.
         secondary_leads: titles of a measure and of the method that is shown to lead on it.
         harms: certain ones first.
         stability: of the ranked rows, best first.
@@ -218,6 +221,7 @@ class Verdict:
     measures: tuple[JudgedMeasure, ...]
     rows: tuple[VerdictRow, ...]
     rivals: tuple[Comparison, ...]
+    corrections: tuple[Comparison, ...]
     secondary_leads: tuple[tuple[str, str], ...]
     harms: tuple[Harm, ...]
     stability: tuple[RankStability, ...]

@@ -139,7 +139,7 @@ def shown(p: Array) -> Flags:
 def run_tests(losses: Losses, pairs: Sequence[tuple[int, int]]) -> Tests:
     """Test pairs of methods on all measures."""
     one = compare(losses, pairs)
-    if np.isfinite(losses.values).all():
+    if np.isfinite(losses.array).all():
         return Tests(tuple(pairs), one, one.p, one.p_equal)
     other = compare(with_worst(losses), pairs)
     agree = np.sign(one.value) == np.sign(other.value)
@@ -191,7 +191,7 @@ def find_leads(means: Array, tests: Tests) -> Leads:
 
 def mean_losses(losses: Losses, ranked: Sequence[int]) -> Array:
     """Average over folds and subjects, failed subjects counted as worst; shape (measures, methods)."""
-    filled = with_worst(losses).values
+    filled = with_worst(losses).array
     measures, subjects, methods = filled.shape
     flat = filled.transpose(1, 0, 2).reshape(subjects, measures * methods)
     means = estimate(flat, losses.folds).value.reshape(measures, methods)

@@ -39,7 +39,7 @@ class Losses:
     """Errors of all methods on all measures of one direction.
 
     Attributes:
-        values: shape (measures, subjects, methods), the smaller the better, the primary endpoint
+        array: shape (measures, subjects, methods), the smaller the better, the primary endpoint
             first; NaN where a subject has no value.
         folds: fold of each subject, shape (subjects,).
         region: half-width of the region of equivalence for each subject, shape (measures, subjects),
@@ -47,7 +47,7 @@ class Losses:
             lies within the mean of it. NaN where there is none.
     """
 
-    values: Array
+    array: Array
     folds: NDArray[np.int_]
     region: Array
 
@@ -82,7 +82,7 @@ def with_worst(losses: Losses) -> Losses:
 
     A method without any value on a measure stays without: it does not measure that.
     """
-    values = losses.values
+    values = losses.array
     known = np.isfinite(values)
     worst = np.where(known, values, -np.inf).max(axis=2, keepdims=True)
     fill = ~known & known.any(axis=1, keepdims=True) & np.isfinite(worst)
@@ -96,10 +96,10 @@ def compare(losses: Losses, pairs: Sequence[tuple[int, int]]) -> Differences:
         losses: of all methods.
         pairs: indices of the first and the second method.
     """
-    measures, subjects, _ = losses.values.shape
+    measures, subjects, _ = losses.array.shape
     first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
-    values = losses.values[:, :, first] - losses.values[:, :, second]
-    known = np.where(np.isfinite(losses.values), np.abs(losses.values), 0.0)
+    values = losses.array[:, :, first] - losses.array[:, :, second]
+    known = np.where(np.isfinite(losses.array), np.abs(losses.array), 0.0)
     scale = known.max(axis=(1, 2), initial=0.0)[:, None, None]
     values = np.where(np.abs(values) <= _ROUNDING * scale, 0.0, values)
     flat = values.transpose(1, 0, 2).reshape(subjects, measures * len(pairs))
