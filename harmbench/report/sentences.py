@@ -89,7 +89,7 @@ class Facts:
 def inside_sentence(measure: JudgedMeasure) -> str:
     """Name a measure inside a sentence: `GM volume difference`, `MSE`."""
     title = measure.title.removesuffix(f" {measure.tissue}") if measure.tissue else measure.title
-    if title[1:2].islower():
+    if title.startswith(("Volume", "Relative")):
         title = title[0].lower() + title[1:]
     return f"{measure.tissue} {title}".strip()
 

@@ -157,7 +157,7 @@ def intervals(wide: pd.DataFrame, confidence: float = CONFIDENCE) -> pd.DataFram
         Indexed by the columns of `wide`: `n`, `mean`, `sd` (ddof 1), `low` and `high`. The interval
         is NaN with fewer than two subjects, and a point where all values are equal.
     """
-    values = wide.to_numpy(dtype=np.float64)
+    values = wide.sort_index().to_numpy(dtype=np.float64)
     found = estimate(values)
     low, high = found.interval(confidence)
     sd = pd.DataFrame(values).std(ddof=1).to_numpy()
