@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harmbench.statistics.claims import (
+    Claims,
+    Leads,
     Tests,
     find_leads,
     holm,
@@ -26,6 +28,7 @@ from harmbench.statistics.claims import (
     mean_losses,
     run_tests,
     shown,
+    with_leads,
 )
 from harmbench.statistics.differences import Differences, Losses
 from harmbench.statistics.intervals import estimate
@@ -87,6 +90,7 @@ def errors(shape: tuple[int, ...], skewed: bool, rng: np.random.Generator) -> Ar
 DESIGNS = (Design(8, 2), Design(8, 4), Design(8, 8), Design(40, 4), Design(40, 10))
 
 _TIED = (0.0, 0.0, 2.0, 2.0, 2.0, 2.0)
+_WITH_ORIGINAL = (0.0, 2.0, 2.0, 2.0, 2.0, 0.0)
 _AT_REGION = (REGION, -REGION, REGION, -REGION, REGION, 0.0)
 
 NULLS = (
@@ -94,6 +98,7 @@ NULLS = (
     Scenario("the same, skewed errors", skewed=True),
     Scenario("two tied leaders, others worse", _TIED),
     Scenario("the same, skewed errors", _TIED, skewed=True),
+    Scenario("a method and the original tied, others worse", _WITH_ORIGINAL),
     Scenario("exchangeable, fold effect of 0.5 SD", fold_sd=0.5),
     Scenario("exchangeable, fold effect of 1 SD", fold_sd=1.0),
     Scenario("tied leaders, skewed, fold effect of 0.5 SD", _TIED, skewed=True, fold_sd=0.5),
@@ -152,21 +157,22 @@ def _part(tests: Tests, rows: slice) -> Tests:
 def false_claims(scenario: Scenario, design: Design, repetitions: int, seed: int = 0) -> Rates:
     """Count runs with false claims."""
     means = np.array(scenario.means)
-    found = [
-        (_false_lead(means, drawn, pairs), *_false_cells(means, cells), _false_pair(means, pairs))
-        for drawn, pairs, cells in simulate(scenario, design, repetitions, seed)
-    ]
+    found = []
+    for drawn, pairs, cells in simulate(scenario, design, repetitions, seed):
+        led = find_leads(drawn, pairs)
+        claims = with_leads(make_claims(cells), TO_ORIGINAL, led)
+        found.append(
+            (_false_lead(means, led), *_false_cells(means, claims), _false_pair(means, pairs))
+        )
     return Rates(*(float(rate) for rate in np.array(found, dtype=float).mean(axis=0)))
 
 
-def _false_lead(means: Array, drawn: Array, pairs: Tests) -> bool:
-    found = find_leads(drawn, pairs)
+def _false_lead(means: Array, found: Leads) -> bool:
     others = np.array([np.delete(means, best).min() for best in found.best])
     return bool((shown(found.p_adjusted) & (means[found.best] >= others)).any())
 
 
-def _false_cells(means: Array, cells: Tests) -> tuple[bool, bool]:
-    claims = make_claims(cells)
+def _false_cells(means: Array, claims: Claims) -> tuple[bool, bool]:
     true = (means - means[ORIGINAL])[:ORIGINAL]
     wrong = (claims.better & (true >= 0)) | (claims.worse & (true <= 0))
     return bool(wrong.any()), bool((claims.equivalent & (np.abs(true) >= REGION)).any())
@@ -190,7 +196,8 @@ def power(
     scenario = Scenario("", (-effect, *[0.0] * (METHODS - 1)), fold_sd=fold_sd)
     found = []
     for drawn, pairs, cells in simulate(scenario, design, repetitions, seed):
-        led, claims = find_leads(drawn, pairs), make_claims(cells)
+        led = find_leads(drawn, pairs)
+        claims = with_leads(make_claims(cells), TO_ORIGINAL, led)
         lead = shown(led.p_adjusted)[0] and led.best[0] == 0
         found.append((lead, claims.better[0, 0], claims.better[1:, 0].mean()))
     shares = np.array(found, dtype=float).mean(axis=0)

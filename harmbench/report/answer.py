@@ -21,7 +21,16 @@ from harmbench.report.verdict import (
     VerdictRow,
 )
 from harmbench.results import BASELINE
-from harmbench.statistics.claims import Claims, find_leads, holm, make_claims, run_tests, shown
+from harmbench.statistics.claims import (
+    Claims,
+    Leads,
+    find_leads,
+    holm,
+    make_claims,
+    run_tests,
+    shown,
+    with_leads,
+)
 from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 from harmbench.statistics.losses import errors_of, loss_sign
 from harmbench.task import Direction
@@ -71,12 +80,13 @@ def verdict(
 
 
 def _facts(case: Case, direction: Direction) -> sentences.Facts:
-    rows, error = _grid(case)
+    leads = _leads(case)
+    rows, error = _grid(case, leads)
     folds = case.frame[["subject", "fold"]].drop_duplicates()
     return sentences.Facts(
         measures=case.measures,
         rows=rows,
-        leads=_leads(case),
+        leads=_leaders(case, leads),
         corrections=_against_corrections(case),
         subjects=len(case.subjects),
         folds=len(set(case.losses.folds.tolist())),
@@ -88,7 +98,7 @@ def _facts(case: Case, direction: Direction) -> sentences.Facts:
     )
 
 
-def _grid(case: Case) -> tuple[tuple[VerdictRow, ...], float]:
+def _grid(case: Case, leads: Leads | None) -> tuple[tuple[VerdictRow, ...], float]:
     """Judge every ranked method against the original on all measures.
 
     Returns:
@@ -101,7 +111,9 @@ def _grid(case: Case) -> tuple[tuple[VerdictRow, ...], float]:
     error = NAN
     if BASELINE in case.names and judged:
         original = case.names.index(BASELINE)
-        claims = make_claims(run_tests(case.losses, [(n, original) for n in judged]))
+        pairs = [(n, original) for n in judged]
+        claims = make_claims(run_tests(case.losses, pairs))
+        claims = claims if leads is None else with_leads(claims, pairs, leads)
         places = {n: place for place, n in enumerate(judged)}
         known = claims.found.error[0][np.isfinite(claims.found.error[0])]
         error = float(np.median(known)) / _original_error(case, 0) if known.size else NAN
@@ -184,14 +196,17 @@ def _state(claims: Claims, at: tuple[int, int]) -> tuple[State, str]:
     return state, undone if claims.failures_decide[at] else ""
 
 
-def _leads(case: Case) -> tuple[str, ...]:
-    """Titles of the method that leads on each measure; empty where none is shown to."""
+def _leads(case: Case) -> Leads | None:
     pairs = [*combinations(case.ranked, 2)]
-    if not pairs:
+    return find_leads(case.means, run_tests(case.losses, pairs)) if pairs else None
+
+
+def _leaders(case: Case, leads: Leads | None) -> tuple[str, ...]:
+    """Titles of the method that leads on each measure; empty where none is shown to."""
+    if leads is None:
         return ("",) * len(case.measures)
-    leads = find_leads(case.means, run_tests(case.losses, pairs))
-    led = shown(leads.p_adjusted)
     titles = [case.evidence.methods[name] for name in case.names]
+    led = shown(leads.p_adjusted)
     return tuple(titles[best] if yes else "" for best, yes in zip(leads.best, led, strict=True))
 
 

@@ -11,7 +11,7 @@ subject gets the worst value that any method has in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ __all__ = [
     "mean_losses",
     "run_tests",
     "shown",
+    "with_leads",
 ]
 
 Array = NDArray[np.float64]
@@ -187,6 +188,28 @@ def find_leads(means: Array, tests: Tests) -> Leads:
         in_favour = sign * tests.found.value[measure, rivals] < 0
         p[measure] = np.where(in_favour | np.isnan(mine), mine, 1.0).max()
     return Leads(best, adjust(p)[:, 0])
+
+
+def with_leads(claims: Claims, pairs: Sequence[tuple[int, int]], leads: Leads) -> Claims:
+    """Add what leads imply: the leader is better than each method that it was compared with.
+
+    Args:
+        claims: of pairs of methods.
+        pairs: indices of the first and the second method of each.
+        leads: on the same measures, of methods among which all of these are.
+    """
+    members = np.array(pairs, dtype=int).reshape(-1, 2)
+    best, led = leads.best[:, None], shown(leads.p_adjusted)[:, None]
+    first, second = led & (members[:, 0] == best), led & (members[:, 1] == best)
+    implied = first | second
+    smaller = np.fmin(claims.p_adjusted, leads.p_adjusted[:, None])
+    return replace(
+        claims,
+        p_adjusted=np.where(implied, smaller, claims.p_adjusted),
+        better=claims.better | first,
+        worse=claims.worse | second,
+        failures_decide=claims.failures_decide & ~implied,
+    )
 
 
 def mean_losses(losses: Losses, ranked: Sequence[int]) -> Array:

@@ -18,6 +18,7 @@ from harmbench.statistics.claims import (
     make_claims,
     mean_losses,
     run_tests,
+    with_leads,
 )
 from harmbench.statistics.differences import Losses, compare, with_worst
 from harmbench.statistics.intervals import estimate
@@ -156,6 +157,18 @@ def test_claims_that_failed_subjects_undo_are_flagged() -> None:
     claims = make_claims(run_tests(losses(mine, worse, third), [(0, 1)]))
     assert not claims.better[0, 0]
     assert claims.failures_decide[0, 0]
+
+
+def test_a_lead_implies_that_the_leader_is_better_than_the_others() -> None:
+    base = noise()
+    found = losses(base, *(base + 2 + 0.1 * noise(seed=k) for k in (1, 2, 3)))
+    led = lead(found)
+    pairs = [(0, 3), (1, 3), (3, 0)]
+    no_claims = make_claims(run_tests(losses(base, base, base, base), pairs))
+    claims = with_leads(no_claims, pairs, led)
+    assert claims.better[0].tolist() == [True, False, False]
+    assert claims.worse[0].tolist() == [False, False, True]
+    assert claims.p_adjusted[0].tolist() == pytest.approx([led.p_adjusted[0], 1, led.p_adjusted[0]])
 
 
 def test_failed_subjects_get_the_worst_value_of_their_row() -> None:
