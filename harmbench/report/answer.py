@@ -158,7 +158,7 @@ def _cell(
     mean = float(known.mean()) * sign if known.size else NAN
     if claims is None:
         reason = "" if known.size else "not measured"
-        return Judged("not judged", reason, mean, *[NAN] * 7, pairs=0, folds=0)
+        return Judged("not judged", reason, mean, NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, 0)
     at = (measure, places[number])
     found = claims.found
     state, reason = _state(claims, at)

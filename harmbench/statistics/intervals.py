@@ -63,7 +63,7 @@ class Estimates:
 
     def p_different(self) -> Array:
         """Return two-sided p-values: small where the mean is not 0."""
-        return np.minimum(1.0, 2 * np.minimum(self.p_above(), self.p_below()))
+        return cast(Array, np.minimum(1.0, 2 * np.minimum(self.p_above(), self.p_below())))
 
     @property
     def _freedom(self) -> NDArray[np.int_]:
