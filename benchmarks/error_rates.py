@@ -95,9 +95,9 @@ _AT_REGION = (REGION, -REGION, REGION, -REGION, REGION, 0.0)
 
 NULLS = (
     Scenario("six exchangeable methods"),
-    Scenario("the same, skewed errors", skewed=True),
+    Scenario("six exchangeable methods, skewed errors", skewed=True),
     Scenario("two tied leaders, others worse", _TIED),
-    Scenario("the same, skewed errors", _TIED, skewed=True),
+    Scenario("two tied leaders, skewed errors", _TIED, skewed=True),
     Scenario("a method and the original tied, others worse", _WITH_ORIGINAL),
     Scenario("exchangeable, fold effect of 0.5 SD", fold_sd=0.5),
     Scenario("exchangeable, fold effect of 1 SD", fold_sd=1.0),
@@ -287,7 +287,7 @@ def _false_claim_tables(repetitions: int) -> Iterator[str]:
             rates = false_claims(scenario, design, repetitions)
             shares = (rates.lead, rates.cell, rates.equivalent, rates.pair)
             rows.append([scenario.name, *map(_percent, shares)])
-        yield f"False claims, {design}, {design.measures} measures, % of runs"
+        yield f"### False claims, {design}, {design.measures} measures, % of runs"
         yield ""
         yield from _table(["", "lead", "against original", "equivalent", "rivals"], rows)
 
@@ -300,7 +300,7 @@ def _coverage_table(repetitions: int) -> Iterator[str]:
                 kind = "lognormal" if skewed else "normal"
                 shares = [coverage(r, design, skewed, fold_sd, repetitions) for r in RULES.values()]
                 rows.append([f"{design}, {kind}, fold effect {fold_sd:g}", *map(_percent, shares)])
-    yield "Coverage of 95 % intervals, %"
+    yield "### Coverage of 95 % intervals, %"
     yield ""
     yield from _table(["", *RULES], rows)
 
@@ -314,7 +314,7 @@ def _power_table(repetitions: int) -> Iterator[str]:
                 rows.append(
                     [f"{design}, fold effect {fold_sd:g}", f"{effect:g} SD", *map(_percent, shares)]
                 )
-    yield "Power, % of runs"
+    yield "### Power, % of runs"
     yield ""
     yield from _table(
         ["", "effect", "leads", "better than original", "the same, a secondary measure"], rows

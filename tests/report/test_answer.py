@@ -141,7 +141,7 @@ def test_few_folds_are_not_judged_and_it_is_said_what_would_be_enough(make_run: 
     assert {cell.state for row in found.rows for cell in row.cells} == {"not judged"}
     assert "4 subjects in common" in row(found, "dm").cells[0].reason
     assert found.limits.startswith("4 subjects, 2 folds, 1 seed per method")
-    assert "4 folds" in found.enough
+    assert "at least 3 folds and 6 subjects" in found.enough
 
 
 def test_two_folds_of_many_subjects_are_not_judged(large_run: Path) -> None:
@@ -250,7 +250,7 @@ def test_an_endpoint_that_was_not_measured_is_said(make_run: MakeRun) -> None:
     frame = read_results(run / "results.csv")
     write_results(frame[frame["tissue"] == ""], run / "results.csv")
     found = judge(run)
-    assert "was measured for fewer than two methods" in found.sentence
+    assert "There is nothing to compare" in found.sentence
     assert {row.cells[0].state for row in found.rows} == {"not judged"}
     assert [m.metric for m in found.measures] == ["volume_difference_mm3", "mse", "ahd"]
 
