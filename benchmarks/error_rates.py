@@ -1,6 +1,6 @@
 """Error rates of the verdict: false claims, coverage of intervals, and power, by simulation.
 
-Run it with `python benchmarks/error_rates.py`; `--repetitions 500` is quicker and coarser. It prints the
+Run it with `python benchmarks/error_rates.py`; `--repetitions 200` is quicker and coarser. It prints the
 tables of docs/statistics.md as Markdown.
 
 The unit is the SD of one method's error over subjects. Every method has its own error in every subject
@@ -324,7 +324,7 @@ def _power_table(repetitions: int) -> Iterator[str]:
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=4000, help="runs for each row")
+    parser.add_argument("--repetitions", type=int, default=2000, help="runs for each row")
     repetitions = parser.parse_args().repetitions
     for lines in (
         _coverage_table(5 * repetitions),
