@@ -84,7 +84,8 @@ def errors(shape: tuple[int, ...], skewed: bool, rng: np.random.Generator) -> Ar
     """Draw errors with mean 0 and SD 1, normal or lognormal (sigma 1)."""
     if not skewed:
         return rng.normal(size=shape)
-    return (rng.lognormal(size=shape) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+    skew: Array = (rng.lognormal(size=shape) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+    return skew
 
 
 DESIGNS = (Design(8, 2), Design(8, 4), Design(8, 8), Design(40, 4), Design(40, 10))
