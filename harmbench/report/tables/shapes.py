@@ -242,9 +242,9 @@ def interval_table(
     )
     if evidence.has_baseline:
         caption += (
-            " Change: paired difference to the untreated source in the same subjects; the "
-            "interval covers neither the chance of another training run nor the number of comparisons; "
-            "the verdict does."
+            " Change: paired difference to the untreated source in the same subjects. Its interval is not "
+            "corrected for the number of comparisons, and does not cover another training run; the "
+            "verdict's tests do both."
         )
     return Table(
         number.file_name(f"{name}-{file_label(str(direction))}"),
