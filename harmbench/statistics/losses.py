@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from harmbench.metrics.base import Metric
 from harmbench.statistics.differences import Losses
-from harmbench.statistics.measures import average
 
 __all__ = ["errors_of", "loss_sign", "make_losses"]
 
@@ -64,7 +63,9 @@ def make_losses(
             continue
         if metric.better == "zero":
             rows = rows.assign(value=rows["value"].abs())
-        each = average(rows, ["subject", "method"]).reset_index()
+        # Seeds first, so that each visit of a subject counts once.
+        visits = rows.groupby(["subject", "method", "visit"], as_index=False)["value"].mean()
+        each = visits.groupby(["subject", "method"], as_index=False)["value"].mean()
         wide = each.pivot_table(index="subject", columns="method", values="value")
         wide = wide.reindex(index=subjects, columns=list(methods))
         found = wide.to_numpy(dtype=np.float64)

@@ -14,7 +14,7 @@ from harmbench.statistics.losses import make_losses
 
 
 def frame(metric: Metric, values: dict[str, list[float]], tissue: str = "") -> pd.DataFrame:
-    """Two seeds, of which the second is 0 away; subjects in turn over two folds."""
+    """One seed and visit; subjects in turn over two folds."""
     return pd.DataFrame(
         [
             {
@@ -22,6 +22,7 @@ def frame(metric: Metric, values: dict[str, list[float]], tissue: str = "") -> p
                 "subject": f"s{place}",
                 "fold": place % 2,
                 "seed": 0,
+                "visit": "",
                 "metric": metric.name,
                 "tissue": tissue,
                 "value": value,
@@ -54,6 +55,14 @@ def test_signed_errors_of_two_seeds_do_not_cancel() -> None:
     )
     assert found.array[0, :, 0].tolist() == [5, 1]
     assert np.isnan(found.region).all()  # no original, no region
+
+
+def test_visits_of_a_subject_count_once() -> None:
+    rows = frame(MSE, {"dm": [2.0, 1.0]})
+    again = rows.assign(visit="2", value=[4.0, 1.0])
+    seeds = rows.assign(seed=1)
+    found, _ = make_losses(pd.concat([rows, seeds, again]), [(MSE, "")], ["dm"], "identity", 0.1)
+    assert found.array[0, :, 0].tolist() == [3, 1]
 
 
 def test_what_was_not_measured_is_missing() -> None:
