@@ -132,9 +132,9 @@ def to_csv(table: Table) -> str:
             text = entry.format(column)
             cells.append(f"{text} ({entry.note})" if entry.note else text)
         lines.append(cells)
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+    out = StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
 
 
 def to_latex(table: Table) -> str:

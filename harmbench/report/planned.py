@@ -18,7 +18,8 @@ def absent_cells(evidence: Evidence, direction: Direction) -> dict[str, tuple[Pl
     """Return the folds and seeds that were planned for each method, and have not ended.
 
     All folds are planned, whichever of them an invocation asked for, and all seeds that any
-    invocation named. A cell that failed has ended.
+    invocation named. A cell that failed has ended. Where a run has particular folds or pairs, a
+    fold counts as planned once any method has it.
 
     Returns:
         Method to folds and seeds, for methods that lack any.
@@ -28,11 +29,19 @@ def absent_cells(evidence: Evidence, direction: Direction) -> dict[str, tuple[Pl
         if record.folds is None or direction not in record.directions:
             continue
         seeds = _seeds(record) or {int(seed) for seed in evidence.results["seed"]}
-        places = {(fold, seed) for fold in range(record.folds.k) for seed in seeds}
+        places = {(fold, seed) for fold in _folds(evidence, record, direction) for seed in seeds}
         for method in record.methods:
             planned.setdefault(method, set()).update(places)
     absent = {m: places - _ended(evidence, m, direction) for m, places in planned.items()}
     return {method: tuple(sorted(places)) for method, places in absent.items() if places}
+
+
+def _folds(evidence: Evidence, record: RunRecord, direction: Direction) -> set[int]:
+    """Return the folds that were planned; where a direction has particular ones, those that ran."""
+    if record.folds is not None and not record.split.words:
+        return set(range(record.folds.k))
+    rows = evidence.results
+    return {int(fold) for fold in rows.loc[rows["direction"] == str(direction), "fold"]}
 
 
 def _seeds(record: RunRecord) -> set[int]:
