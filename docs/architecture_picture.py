@@ -30,7 +30,7 @@ BOXES: Mapping[str, tuple[str, ...]] = {
     "contract": ("contract",),
     "preparation": ("preparation",),
     "pages": ("pages",),
-    "config": ("config",),
+    "config": ("config", "endpoint"),
     "executors": ("executors", "meter", "progress"),
     "statistics": ("statistics", "study"),
     "cohorts": ("cohorts", "folds"),

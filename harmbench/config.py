@@ -15,6 +15,7 @@ from harmbench.cohorts import paths
 from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.splits import SplitChoice
 from harmbench.discovery import available_methods, load_method, make_settings
+from harmbench.endpoint import EndpointSettings
 from harmbench.errors import ConfigError, MethodError, suggest
 from harmbench.files.plain_yaml import load_yaml
 from harmbench.folds import FoldSettings
@@ -88,6 +89,7 @@ class Experiment(Settings):
         "`[2, 4, 8, all]`; each smaller set is a part of the larger ones",
     )
     scoring: ScoringSettings = Field(default_factory=ScoringSettings, description="how to score")
+    endpoint: EndpointSettings = Field(EndpointSettings(), description="what the verdict rests on")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
     jobs: int = Field(1, ge=1, description="cells that run at the same time")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +18,7 @@ __all__ = [
     "ARROWS",
     "head_text",
     "latex_escape",
+    "to_csv",
     "to_latex",
     "to_markdown",
     "unit_text",
@@ -26,6 +29,9 @@ ARROWS: Mapping[Better, str] = MappingProxyType(
     {"lower": "↓", "higher": "↑", "zero": "→0", "none": ""}
 )
 """Sign of the better direction."""
+
+_ROOMY = 5
+"""Columns up to which a LaTeX table keeps the size of the text."""
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -116,8 +122,26 @@ def to_markdown(table: Table) -> str:
     return f"**{safe(table.heading)}**\n\n{grid}\n\n{safe(table.caption)}\n"
 
 
+def to_csv(table: Table) -> str:
+    """Print a table as CSV in its own shape: one header line, and the cells as they are shown."""
+    heads = [" / ".join(head_text(head) for head in column.heads) for column in table.columns]
+    lines = [[*table.labels, *heads]]
+    for row in table.rows:
+        cells = [*row.labels]
+        for entry, column in zip(row.entries, table.columns, strict=True):
+            text = entry.format(column)
+            cells.append(f"{text} ({entry.note})" if entry.note else text)
+        lines.append(cells)
+    out = StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
+
+
 def to_latex(table: Table) -> str:
-    """Print a table as a LaTeX float; needs the packages booktabs and graphicx."""
+    """Print a table as a LaTeX float no wider than the line; needs booktabs and graphicx.
+
+    A table that is wider is scaled down, and set in smaller type first.
+    """
     # LaTeX numbers its own tables; the paper's keep the number that they have in the paper.
     title = table.heading if table.published else table.title
     count = len(table.columns)
@@ -129,9 +153,9 @@ def to_latex(table: Table) -> str:
         rf"\caption{{{latex_escape(f'{title}. {table.caption}')}}}",
         rf"\label{{tab:{table.name}}}",
     ]
-    wide = count > 7
-    if wide:
-        lines.append(r"\resizebox{\textwidth}{!}{%")
+    if count > _ROOMY:
+        lines += [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
+    lines.append(r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%")
     lines += [rf"\begin{{tabular}}{{{'l' * first}{'r' * count}}}", r"\toprule"]
     levels = table.header_rows()
     for level, spans in enumerate(levels):
@@ -155,15 +179,17 @@ def to_latex(table: Table) -> str:
             text = rf"\textbf{{{text}}}" if entry.best else text
             cells.append(f"{text} ({latex_escape(entry.note)})" if entry.note else text)
         lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}" + ("}" if wide else ""), r"\end{table}", ""]
+    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
     return "\n".join(lines)
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write a table as `.csv` (raw numbers, tidy), `.md` and `.tex`, each atomically."""
-    paths = [folder / f"{table.name}{suffix}" for suffix in (".csv", ".md", ".tex")]
+    """Write a table as `.csv` (raw numbers, tidy), `-as-shown.csv`, `.md` and `.tex`, each atomically."""
+    suffixes = (".csv", ".md", ".tex", "-as-shown.csv")
+    paths = [folder / f"{table.name}{suffix}" for suffix in suffixes]
     with atomic(paths[0]) as temporary:
         table.data.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
     write_text(paths[1], to_markdown(table))
     write_text(paths[2], to_latex(table))
+    write_text(paths[3], to_csv(table))
     return paths

@@ -1,209 +1,298 @@
-"""The short answer: which method is best on the main measures, and how sure that is."""
+"""The short answer: what a direction's results show, and what they cannot show."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from itertools import combinations
 
-import pandas as pd
+import numpy as np
 
-from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
-from harmbench.pages.render import head_text
-from harmbench.pages.table import Column, Head, decimals_for, exponent_for
+from harmbench.report import sentences
+from harmbench.report.case import MAIN_MEASURES, Case, declared_endpoint, open_case
 from harmbench.report.evidence import Evidence
-from harmbench.report.tables.titles import short_title
+from harmbench.report.planned import what_is_absent
+from harmbench.report.verdict import (
+    Comparison,
+    Judged,
+    RankStability,
+    Role,
+    State,
+    Verdict,
+    VerdictRow,
+)
 from harmbench.results import BASELINE
-from harmbench.segmentation.base import TISSUES
-from harmbench.statistics import ALL, paired_bootstrap
+from harmbench.statistics.claims import (
+    Claims,
+    Leads,
+    find_leads,
+    holm,
+    make_claims,
+    run_tests,
+    shown,
+    with_leads,
+)
+from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
+from harmbench.statistics.losses import errors_of, loss_sign
 from harmbench.task import Direction
 
-__all__ = ["MAIN_MEASURES", "Verdict", "caveats", "headline", "verdicts"]
+__all__ = ["MAIN_MEASURES", "declared_endpoint", "verdict"]
 
-MAIN_MEASURES = (
-    ("mse", ""),
-    ("ahd", ""),
-    *((VOLUME_DIFFERENCE.name, tissue) for tissue in TISSUES),
-    *(("dice", tissue) for tissue in TISSUES),
-)
-"""Metric and tissue of the paper's main results."""
-
-_FEW = 10
-_FEWEST = 6
-"""Pairs below which nothing is called clear: with five, all differences of one sign still have a
-probability of 2 / 2**5 = 6 % by chance."""
-_NAMED = 4
+NAN = float("nan")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Who is best on one measure.
-
-    Attributes:
-        measure: metric, tissue, power of ten, unit and arrow, as text.
-        best: methods that share the best mean.
-        value: mean over subjects of the best, with its interval, as text.
-        change: paired difference to the untreated source with its interval, as text; empty where
-            the untreated source is best itself or was not scored.
-        runner_up: the next method; empty where there is none.
-        pairs: subjects that both the best and the runner-up were measured on.
-        clear: whether the interval of the paired difference to the runner-up excludes 0, with at
-            least six pairs.
-    """
-
-    measure: str
-    best: tuple[str, ...]
-    value: str
-    change: str
-    runner_up: str
-    pairs: int
-    clear: bool
-
-    @property
-    def lead(self) -> str:
-        """Say how sure the lead is: `yes`, `no`, `tie`, or that there are too few subjects."""
-        if len(self.best) > 1 or not self.runner_up:
-            return "tie"
-        if self.pairs < _FEWEST:
-            return f"too few subjects ({self.pairs})"
-        return "yes" if self.clear else "no"
-
-
-def verdicts(evidence: Evidence, direction: Direction) -> list[Verdict]:
-    """Judge each main measure that at least two methods were ranked on."""
-    found = []
-    for metric, tissue in MAIN_MEASURES:
-        if not evidence.has(metric):
-            continue
-        rows = evidence.rows(metric, tissue, ALL)
-        rows = rows[(rows["direction"] == str(direction)) & rows["rank"].notna()]
-        if len(rows) > 1:
-            found.append(_verdict(evidence, direction, metric, tissue, rows.set_index("method")))
-    return found
-
-
-def _verdict(
-    evidence: Evidence, direction: Direction, metric: str, tissue: str, rows: pd.DataFrame
+def verdict(
+    evidence: Evidence, direction: Direction, roles: Mapping[str, Role] | None = None
 ) -> Verdict:
-    declared = evidence.metrics[metric]
-    label = f"{short_title(evidence, metric)} {tissue}".strip()
-    ordered = rows.sort_values("rank", kind="stable")
-    best = [str(name) for name in ordered.index[ordered["rank"] == 1]]
-    others = [str(name) for name in ordered.index[ordered["rank"] > 1]]
-    first = ordered.loc[[best[0]]].to_dict("records")[0]
-    shown = [first["mean"], first["difference"]]
-    exponent = exponent_for(shown)
-    # Mean and change may differ in size by far: each shows its three digits.
-    decimals = max(decimals_for([number], exponent) for number in shown)
-    pairs, clear = 0, False
-    if len(best) == 1 and others:
-        pairs, clear = _separated(evidence, direction, metric, tissue, best[0], others[0])
-    column = Column((Head(label, declared.unit, exponent, declared.better),), exponent, decimals)
-    change = ""
-    if BASELINE not in best and math.isfinite(first["difference"]):
-        change = _interval(
-            column, first, "difference", "difference_low", "difference_high", signed=True
-        )
+    """Judge the methods of one direction.
+
+    Args:
+        evidence: the merged runs.
+        direction: one of its directions.
+        roles: of methods by name, such as volume corrections; of those not named, the untreated
+            source, the ceiling and the run's controls are known.
+    """
+    case = open_case(evidence, direction, roles or {})
+    facts = _facts(case, direction)
+    stability = _stability(case)
     return Verdict(
-        measure=head_text(column.heads[0]),
-        best=tuple(evidence.methods[name] for name in best),
-        value=_interval(column, first, "mean", "low", "high"),
-        change=change,
-        runner_up=evidence.methods[others[0]] if others else "",
-        pairs=pairs,
-        clear=clear,
+        direction=direction,
+        endpoint=case.measures[0],
+        sentence=sentences.headline(facts),
+        leader=facts.leads[0],
+        measures=case.measures,
+        rows=facts.rows,
+        rivals=_rivals(case),
+        corrections=facts.corrections,
+        secondary_leads=tuple(
+            (measure.title, leader)
+            for measure, leader in zip(case.measures[1:], facts.leads[1:], strict=True)
+            if leader
+        ),
+        harms=sentences.harms(facts),
+        stability=stability,
+        judgeable=facts.judgeable,
+        limits=sentences.limits(facts),
+        enough=sentences.enough(facts),
+        failures=sentences.failures(facts),
+        incomplete=facts.incomplete,
+        notes=sentences.notes(facts, stability),
     )
 
 
-def _interval(
-    column: Column,
-    row: Mapping[Hashable, Any],
-    value: str,
-    low: str,
-    high: str,
-    *,
-    signed: bool = False,
-) -> str:
-    number = float(row[value])
-    text = ("+" if signed and number > 0 else "") + column.format(number)
-    if math.isfinite(row[low]) and math.isfinite(row[high]):
-        text += f" [{column.format(float(row[low]))}, {column.format(float(row[high]))}]"
-    return text
+def _facts(case: Case, direction: Direction) -> sentences.Facts:
+    leads = _leads(case)
+    rows, error = _grid(case, leads)
+    folds = case.frame[["subject", "fold"]].drop_duplicates()
+    return sentences.Facts(
+        measures=case.measures,
+        rows=rows,
+        leads=_leaders(case, leads),
+        corrections=_against_corrections(case),
+        subjects=len(case.subjects),
+        folds=len(set(case.losses.folds.tolist())),
+        seeds=int(case.frame["seed"].nunique()),
+        split_differs=len(folds) > folds["subject"].nunique(),
+        incomplete=what_is_absent(case.evidence, direction),
+        simulated=case.evidence.simulated,
+        error=error,
+    )
 
 
-def _separated(
-    evidence: Evidence, direction: Direction, metric: str, tissue: str, best: str, other: str
-) -> tuple[int, bool]:
-    """Count pairs, and say whether the interval of their mean difference excludes 0."""
-    frame = evidence.results
-    frame = frame[(frame["metric"] == metric) & (frame["tissue"] == tissue)]
-    frame = frame[(frame["direction"] == str(direction)) & frame["method"].isin([best, other])]
-    if tissue:
-        frame = frame[frame["segmenter"] == evidence.segmenter]
-    magnitude = frozenset({metric}) if evidence.metrics[metric].better == "zero" else frozenset()
-    found = paired_bootstrap(frame, best, magnitude)
-    if found.empty:
-        return 0, False
-    pairs = int(found["n_pairs"].iloc[0])
-    low, high = float(found["difference_low"].iloc[0]), float(found["difference_high"].iloc[0])
-    return pairs, pairs >= _FEWEST and (low > 0 or high < 0)
+def _grid(case: Case, leads: Leads | None) -> tuple[tuple[VerdictRow, ...], float]:
+    """Judge every ranked method against the original on all measures.
 
-
-def headline(judged: Sequence[Verdict]) -> str:
-    """Sum up one direction in two sentences."""
-    if not judged:
-        return "There is nothing to compare: fewer than two methods were measured on all subjects."
-    many = len(judged)
-    wins = Counter(name for verdict in judged for name in verdict.best).most_common()
-    parts = [f"{name} on {count}" for name, count in wins[1:_NAMED]]
-    if len(wins) > _NAMED:
-        rest = wins[_NAMED:]
-        parts.append(
-            f"{len(rest)} other{'s' if len(rest) > 1 else ''} on {sum(n for _, n in rest)}"
+    Returns:
+        The rows, and the median standard error of these differences on the primary endpoint, as a
+        share of the original's error; NaN where nothing can be judged.
+    """
+    judged = [n for n in case.ranked if case.names[n] != BASELINE]
+    places: dict[int, int] = {}
+    claims: Claims | None = None
+    error = NAN
+    if BASELINE in case.names and judged:
+        original = case.names.index(BASELINE)
+        pairs = [(n, original) for n in judged]
+        claims = make_claims(run_tests(case.losses, pairs))
+        claims = claims if leads is None else with_leads(claims, pairs, leads)
+        places = {n: place for place, n in enumerate(judged)}
+        known = claims.found.error[0][np.isfinite(claims.found.error[0])]
+        error = float(np.median(known)) / _original_error(case, 0) if known.size else NAN
+    rows = tuple(
+        VerdictRow(
+            method=name,
+            title=case.evidence.methods[name],
+            role=case.roles[name],
+            cells=tuple(
+                _cell(case, claims if number in places else None, measure, number, places)
+                for measure in range(len(case.measures))
+            ),
+            chance_best=case.chance(name),
+            failed=case.failed(name),
         )
-    text = f"{wins[0][0]} is best on {wins[0][1]} of {many} measures"
-    text += f" ({', '.join(parts)})." if parts else "."
-    if all(verdict.pairs < _FEWEST for verdict in judged):
-        return f"{text} There are too few subjects to call a lead clear."
-    clear = sum(verdict.clear for verdict in judged)
-    if clear == 0:
-        return f"{text} No lead is clear of the runner-up."
-    return f"{text} {clear} of these {many} leads {'is' if clear == 1 else 'are'} clear of the runner-up."
+        for number, name in enumerate(case.names)
+    )
+    return rows, error
 
 
-def caveats(evidence: Evidence) -> list[str]:
-    """Say what limits the answer: data, number of subjects, settings, failures."""
-    subjects = evidence.results["subject"].nunique()
-    sizes = ", ".join(f"{len(who)} {group}" for group, who in evidence.groups.items())
-    folds = evidence.results["fold"].nunique()
-    seeds = evidence.results["seed"].nunique()
+def _original_error(case: Case, measure: int, number: int | None = None) -> float:
+    """Mean error of the original, on the subjects that a method has too; NaN where unknown."""
+    if BASELINE not in case.names:
+        return NAN
+    original = case.losses.array[measure][:, case.names.index(BASELINE)]
+    both = np.isfinite(original)
+    if number is not None:
+        both &= np.isfinite(case.losses.array[measure][:, number])
+    if not both.any():
+        return NAN
+    metric = case.metrics[measure]
+    error = float(errors_of(original[both] * loss_sign(metric), metric).mean())
+    return error if error > 0 else NAN
+
+
+def _cell(
+    case: Case, claims: Claims | None, measure: int, number: int, places: Mapping[int, int]
+) -> Judged:
+    values = case.losses.array[measure][:, number]
+    sign = loss_sign(case.metrics[measure])
+    known = values[np.isfinite(values)]
+    mean = float(known.mean()) * sign if known.size else NAN
+    if claims is None:
+        reason = "" if known.size else "not measured"
+        return Judged("not judged", reason, mean, NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, 0)
+    at = (measure, places[number])
+    found = claims.found
+    state, reason = _state(claims, at)
+    low, high = float(found.low[at]) * sign, float(found.high[at]) * sign
+    return Judged(
+        state=state,
+        reason=reason if known.size else "not measured",
+        mean=mean,
+        difference=float(found.value[at]) * sign,
+        low=min(low, high),
+        high=max(low, high),
+        p=float(found.p[at]),
+        p_adjusted=float(claims.p_adjusted[at]),
+        effect_size=-float(found.effect[at]),
+        change=-float(found.value[at]) / _original_error(case, measure, number),
+        pairs=int(found.subjects[at]),
+        folds=int(found.folds[at]),
+    )
+
+
+def _state(claims: Claims, at: tuple[int, int]) -> tuple[State, str]:
+    """Return the state of a pair, and why where that needs a reason."""
+    pairs, folds = int(claims.found.subjects[at]), int(claims.found.folds[at])
+    if pairs < FEWEST_SUBJECTS:
+        return "not judged", f"{pairs} subjects in common; at least {FEWEST_SUBJECTS} are needed"
+    if folds < FEWEST_FOLDS:
+        return "not judged", f"{folds} fold{'s' * (folds > 1)}; at least {FEWEST_FOLDS} are needed"
+    state: State = "unclear"
+    if claims.better[at] or claims.worse[at]:
+        state = "better" if claims.better[at] else "worse"
+        return state, "the difference is sure, and small" if claims.equivalent[at] else ""
+    if claims.equivalent[at]:
+        return "equivalent", ""
+    undone = "a difference on common subjects that failed subjects undo"
+    return state, undone if claims.failures_decide[at] else ""
+
+
+def _leads(case: Case) -> Leads | None:
+    pairs = [*combinations(case.ranked, 2)]
+    return find_leads(case.means, run_tests(case.losses, pairs)) if pairs else None
+
+
+def _leaders(case: Case, leads: Leads | None) -> tuple[str, ...]:
+    """Titles of the method that leads on each measure; empty where none is shown to."""
+    if leads is None:
+        return ("",) * len(case.measures)
+    titles = [case.evidence.methods[name] for name in case.names]
+    led = shown(leads.p_adjusted)
+    return tuple(titles[best] if yes else "" for best, yes in zip(leads.best, led, strict=True))
+
+
+def _comparisons(
+    case: Case, pairs: list[tuple[int, int]], p_values: list[float] | None = None
+) -> tuple[Comparison, ...]:
+    """Compare pairs on the primary endpoint, with Holm's correction over all of them."""
+    if not pairs:
+        return ()
+    tests = run_tests(case.primary, pairs)
+    own = tests.p[0] if p_values is None else np.array(p_values)
+    adjusted, equal = holm(own), shown(holm(tests.p_equal[0]))
+    claims = Claims(
+        found=tests.found,
+        p_adjusted=adjusted[None],
+        better=(shown(adjusted) & (tests.found.value[0] < 0))[None],
+        worse=(shown(adjusted) & (tests.found.value[0] > 0))[None],
+        equivalent=equal[None],
+        failures_decide=(shown(holm(tests.found.p[0])) & ~shown(adjusted))[None],
+    )
+    titles = [case.evidence.methods[name] for name in case.names]
+    sign = loss_sign(case.metrics[0])
+    found = []
+    for number, (first, second) in enumerate(pairs):
+        at = (0, number)
+        state, reason = _state(claims, at)
+        bounds = sorted((float(tests.found.low[at]) * sign, float(tests.found.high[at]) * sign))
+        found.append(
+            Comparison(
+                first=titles[first],
+                second=titles[second],
+                state=state,
+                reason=reason,
+                difference=float(tests.found.value[at]) * sign,
+                low=bounds[0],
+                high=bounds[1],
+                p=float(own[number]),
+                p_adjusted=float(adjusted[number]),
+                effect_size=-float(tests.found.effect[at]),
+                pairs=int(tests.found.subjects[at]),
+            )
+        )
+    return tuple(found)
+
+
+def _rivals(case: Case) -> tuple[Comparison, ...]:
+    rivals = [n for n in case.on_endpoint if case.names[n] != BASELINE]
+    return _comparisons(case, [*combinations(rivals, 2)])
+
+
+def _against_corrections(case: Case) -> tuple[Comparison, ...]:
+    """Compare methods that make images with the volume correction that has the smallest mean.
+
+    Better than it means better than every correction (the largest p-value); worse means worse than
+    one of them, which was chosen by its mean (its p-value times their number).
+    """
+    corrections = [n for n in case.on_endpoint if case.roles[case.names[n]] == "volume correction"]
+    images = [n for n in case.on_endpoint if case.roles[case.names[n]] in {"method", "control"}]
+    images = [n for n in images if case.names[n] != BASELINE]
+    if not corrections or not images:
+        return ()
+    best = min(corrections, key=lambda n: float(case.means[0, n]))
+    p_values = []
+    for image in images:
+        tests = run_tests(case.primary, [(image, other) for other in corrections])
+        with_best = corrections.index(best)
+        if tests.found.value[0, with_best] < 0:
+            in_favour = tests.found.value[0] < 0
+            p = float(np.where(in_favour, tests.p[0], 1.0).max())
+        else:
+            p = min(1.0, len(corrections) * float(tests.p[0, with_best]))
+        p_values.append(p)
+    return _comparisons(case, [(image, best) for image in images], p_values)
+
+
+def _stability(case: Case) -> tuple[RankStability, ...]:
+    if case.ranking is None:
+        return ()
     found = [
-        f"n = {subjects} subjects ({sizes}), {folds} fold{'s' * (folds > 1)}, {seeds} training "
-        f"seed{'s' * (seeds > 1)} per method. Intervals are 95 % bootstrap intervals over subjects; "
-        "they do not cover the chance of another training run."
+        RankStability(
+            method=case.evidence.methods[case.names[number]],
+            rank=int(case.ranking.rank[place]),
+            rank_by_ranks=int(case.ranking.rank_by_ranks[place]),
+            low=int(case.ranking.low[place]),
+            high=int(case.ranking.high[place]),
+        )
+        for place, number in enumerate(case.on_endpoint)
     ]
-    if subjects < _FEW:
-        found.append(
-            f"With fewer than {_FEW} subjects, bootstrap intervals are too narrow and an interval "
-            "that excludes 0 is weak evidence."
-        )
-    if evidence.simulated:
-        found.append("The scans are simulated: the ranking need not hold on real scans.")
-    found.append(
-        "The ranking holds for the settings of this run (see Provenance), not for the methods at "
-        "their best. Eight measures per direction are compared without correction for their number."
-    )
-    incomplete = _incomplete(evidence)
-    if incomplete:
-        found.append(
-            f"Not ranked on some measures, because of missing values: {', '.join(incomplete)}."
-        )
-    return found
-
-
-def _incomplete(evidence: Evidence) -> list[str]:
-    rows = evidence.summary[evidence.summary["group"] == ALL]
-    rows = rows[rows["metric"].isin({metric for metric, _ in MAIN_MEASURES}) & ~rows["complete"]]
-    return [title for name, title in evidence.methods.items() if name in set(rows["method"])]
+    return tuple(sorted(found, key=lambda one: one.rank))

@@ -14,7 +14,7 @@ from harmbench.notes import summarize
 from harmbench.pages.html import EmbeddedFigure, page_environment
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.table import Table
-from harmbench.report.answer import caveats, headline, verdicts
+from harmbench.report.answer import verdict
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import SLIPS, applies_to
 from harmbench.report.tables.titles import direction_title
@@ -31,15 +31,13 @@ def render_page(
     """Render the page as HTML."""
     template = page_environment("harmbench.report").get_template("page.html.j2")
     answers = [
-        {"direction": direction_title(direction), "rows": judged, "headline": headline(judged)}
+        {"title": direction_title(direction), "verdict": verdict(evidence, direction)}
         for direction in evidence.shown_directions
-        for judged in [verdicts(evidence, direction)]
     ]
     return template.render(
         evidence=evidence,
         cohort=evidence.record.cohort,
         answers=answers,
-        caveats=caveats(evidence),
         sections=_by_section(_in_order(tables)),
         pictures=_by_section(figures),
         metrics=[_metric_row(metric) for metric in evidence.metrics.values()],

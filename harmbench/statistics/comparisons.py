@@ -1,29 +1,29 @@
-"""Paired comparisons of methods over the subjects that both were measured on."""
+"""Paired differences of methods over the subjects that both were measured on."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from harmbench.results import BASELINE
-from harmbench.statistics.intervals import DEFAULT, Resampling, bootstrap
+from harmbench.statistics.intervals import intervals
 from harmbench.statistics.measures import MEASURE, PLACE, by_subject, subject_values
 
-__all__ = ["paired_bootstrap"]
+__all__ = ["paired_differences"]
 
 
-def paired_bootstrap(
+def paired_differences(
     frame: pd.DataFrame,
     baseline: str = BASELINE,
     magnitude: frozenset[str] = frozenset(),
-    how: Resampling = DEFAULT,
 ) -> pd.DataFrame:
-    """Bootstrap the mean difference of each method to `baseline` over the subjects that both have.
+    """Estimate the mean difference of each method to `baseline` over the subjects that both have.
+
+    The interval is about subjects (see `intervals`); verdicts use one that knows folds.
 
     Args:
         frame: results table.
         baseline: the method that is subtracted.
         magnitude: metrics of which absolute values are compared (those whose best value is 0).
-        how: see `bootstrap`.
 
     Returns:
         Indexed by measure, all methods but `baseline`: `n_pairs`, `difference`, `difference_low`,
@@ -44,7 +44,7 @@ def paired_bootstrap(
         empty = pd.MultiIndex.from_arrays([[]] * len(MEASURE), names=MEASURE)
         none: pd.DataFrame = pd.DataFrame(columns=names, index=empty, dtype=float)
         return none
-    found = bootstrap(by_subject(both), how)
+    found = intervals(by_subject(both))
     taken = found[["n", "mean", "low", "high"]].to_numpy()
     paired: pd.DataFrame = pd.DataFrame(taken, columns=names, index=found.index)
     return paired

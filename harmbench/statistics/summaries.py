@@ -8,8 +8,8 @@ import pandas as pd
 
 from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, CEILING, FAILURES
-from harmbench.statistics.comparisons import paired_bootstrap
-from harmbench.statistics.intervals import DEFAULT, Resampling, bootstrap
+from harmbench.statistics.comparisons import paired_differences
+from harmbench.statistics.intervals import intervals
 from harmbench.statistics.measures import (
     ALL,
     MEASURE,
@@ -95,7 +95,6 @@ def summarize(
     *,
     ddof: int = 1,
     baseline: str = BASELINE,
-    how: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """Compute everything that tables show: one row per group and measure.
 
@@ -106,12 +105,11 @@ def summarize(
         metrics: declarations by name, for ranks.
         ddof: see `fold_statistics`.
         baseline: the method that paired differences are taken to.
-        how: see `bootstrap`.
 
     Returns:
         The columns group, those of `MEASURE`, unit, rank, complete (the method was measured on
-        every visit of every subject that any method was), those of `fold_statistics`, `bootstrap`,
-        `paired_bootstrap` and `count_measurements`.
+        every visit of every subject that any method was), those of `fold_statistics`, `intervals`,
+        `paired_differences` and `count_measurements`.
     """
     magnitude = frozenset(name for name, metric in metrics.items() if metric.better == "zero")
     groups = sorted(set(frame["group"]))
@@ -121,8 +119,8 @@ def summarize(
         units = part.groupby(MEASURE, sort=True)["unit"].first()
         whole = pd.concat([units, fold_statistics(part, ddof), count_measurements(part)], axis=1)
         values = subject_values(part)
-        whole = whole.join(bootstrap(by_subject(values), how))
-        whole = whole.join(paired_bootstrap(part, baseline, magnitude, how))
+        whole = whole.join(intervals(by_subject(values)))
+        whole = whole.join(paired_differences(part, baseline, magnitude))
         whole["n"] = whole["n"].fillna(0).astype(int)
         visits = visit_values(part)
         measured = visits[visits["value"].notna()]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import subprocess
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from harmbench.pages.render import head_text, latex_escape, to_latex, to_markdown, write_table
+from harmbench.pages.render import (
+    head_text,
+    latex_escape,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_table,
+)
 from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber
 
 
@@ -87,7 +96,9 @@ def test_latex_braces_and_environments_are_balanced() -> None:
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert begun == ended[::-1]
-    assert r"\resizebox{\textwidth}{!}{%" in text
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text
+    assert r"\footnotesize" in text
+    assert r"\footnotesize" not in to_latex(example())
 
 
 @pytest.mark.parametrize(
@@ -105,16 +116,30 @@ def test_latex_escape(text: str, escaped: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 3, 8])
+def test_latex_compiles_and_no_table_is_wider_than_the_line(tmp_path: Path, times: int) -> None:
+    wide = example(
+        columns=example().columns * times,
+        rows=tuple(Row(row.labels, row.entries * times) for row in example().rows),
+    )
     head = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
-    (tmp_path / "t.tex").write_text(f"{head}\n{to_latex(example())}\\end{{document}}\n")
+    (tmp_path / "t.tex").write_text(f"{head}\n{to_latex(wide)}\\end{{document}}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+    assert b"Overfull" not in done.stdout, done.stdout[-2000:]
+
+
+def test_csv_has_the_shape_of_the_table() -> None:
+    lines = list(csv.reader(StringIO(to_csv(example()))))
+    assert lines[0][:2] == ["Method", "3T to 1.5T / MSE (\N{MULTIPLICATION SIGN}10⁻³) ↓"]
+    assert lines[1] == ["Original", "1.85", "3.72", "-5.0"]
+    assert lines[2] == ["a|b_c*", "1.50 [1.00, 2.00]", "\N{EN DASH} (2 failed)", "0.0"]
 
 
 def test_files(tmp_path: Path) -> None:
     paths = write_table(example(), tmp_path)
-    assert [path.name for path in paths] == [f"table-01-mse-ahd.{s}" for s in ("csv", "md", "tex")]
+    ends = (".csv", ".md", ".tex", "-as-shown.csv")
+    assert [path.name for path in paths] == [f"table-01-mse-ahd{end}" for end in ends]
     assert paths[0].read_text() == "method,fold_mean\nidentity,0.00185123457\n"
     assert sorted(tmp_path.iterdir()) == sorted(paths)

@@ -203,7 +203,7 @@ def _record(spec: Spec, methods: Mapping[str, float]) -> dict[str, Any]:
         },
         "segmenter": {"name": SEGMENTER, "version": "1"},
         "stacking_axis": 0,
-        "folds": {"k": 2, "seed": 0},
+        "folds": {"k": len({spec.fold(s) for s in spec.subjects}), "seed": 0},
         "invocations": [{"started": "2024-01-01T00:00:00", "version": "0.1.0", "device": "cpu"}],
     }
 
@@ -224,3 +224,11 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subjects = [f"s{number}" for number in range(8)]
     spec = Spec(subjects=subjects, failed=frozenset({("pgan", 1)}))
     return build_run(tmp_path_factory.mktemp("finished") / "run", spec)
+
+
+@pytest.fixture(scope="session")
+def many_subjects_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run of 24 subjects in 12 folds, without volumes; read-only."""
+    subjects = [f"s{number:02d}" for number in range(24)]
+    spec = Spec(subjects=subjects, volumes=False)
+    return build_run(tmp_path_factory.mktemp("many") / "run", spec)

@@ -236,14 +236,15 @@ def interval_table(
         entries = [_interval_entry(found, method, key) for found in picked for key in parts]
         rows.append(Row((label,), tuple(entries), method == CEILING))
     caption = (
-        f"{against(evidence, [m.metric for m in measures])} Mean over subjects with a 95 % BCa "
-        "bootstrap interval over subjects."
+        f"{against(evidence, [m.metric for m in measures])} Mean over subjects with a 95 % "
+        "interval over subjects, for the networks that were trained (Student's t and Hall's correction "
+        "for skewed values)."
     )
     if evidence.has_baseline:
         caption += (
-            " Change: paired difference to the untreated source in the same subjects; an interval "
-            "that excludes 0 speaks for a change beyond chance. Intervals are not corrected for the number "
-            "of comparisons."
+            " Change: paired difference to the untreated source in the same subjects. Its interval is not "
+            "corrected for the number of comparisons, and does not cover another training run; the "
+            "verdict's tests do both."
         )
     return Table(
         number.file_name(f"{name}-{file_label(str(direction))}"),

@@ -26,7 +26,9 @@ _SHORT = {
 
 def short_title(evidence: Evidence, metric: str) -> str:
     """Name a metric for a header: the usual abbreviation, or else its declared title."""
-    return _SHORT.get(metric, evidence.metrics[metric].title)
+    if metric in _SHORT or metric not in evidence.metrics:
+        return _SHORT.get(metric, metric)
+    return evidence.metrics[metric].title
 
 
 def direction_title(direction: Direction) -> str:
