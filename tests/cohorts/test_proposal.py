@@ -152,11 +152,11 @@ def test_an_upgrade_inside_a_label_is_noted(study: Study) -> None:
 
 
 def test_scanners_in_turn_behind_one_label_are_noted(study: Study) -> None:
-    # Half of the subjects were on the other scanner first; of the sidecars only the field says so.
+    # Half of the subjects were on the other scanner first, and one scanner doesn't give its model.
+    old = {"MagneticFieldStrength": 15000, "Manufacturer": "SIEMENS", MODEL: "Avanto"}
+    new = {"MagneticFieldStrength": 2.89, "Manufacturer": "SIEMENS"}
     root = study({
-        f"sub-0{n}_ses-{s}": {"MagneticFieldStrength": 15000 if (n + s) % 2 else 2.89}
-        for n in (1, 2, 3, 4)
-        for s in (1, 2)
+        f"sub-0{n}_ses-{s}": old if (n + s) % 2 else new for n in (1, 2, 3, 4) for s in (1, 2)
     })  # fmt: skip
     notes = [note for note in read_bids(root).notes if note.kind == "field-strength-differs"]
     assert [note.where for note in notes] == ["scanner 1", "scanner 2"]

@@ -202,7 +202,8 @@ def test_preparing_a_study_and_running_on_it(call, tmp_path: Path) -> None:
         "2",
     )
     way = ("--direction", "s1A-to-s1B,s3-to-s1B")
-    code, said, err = call("run", "--data", prepared, "--out", out, *options, *way)
+    little = ("--set", "controls=[identity]", "--set", "ceiling=false")
+    code, said, err = call("run", "--data", prepared, "--out", out, *options, *way, *little)
     assert code == 0, said + err
     results = read_results(out / "results.csv")
     tested = results.groupby("direction")["visit"].nunique()
