@@ -177,10 +177,21 @@ def test_preparing_a_study_and_running_on_it(call, tmp_path: Path) -> None:
             mask.write_bytes(brain.read_bytes())
     study = STUDIES["one_row_per_session"]
     few = ("--exclude", "subject != cIIs09 and subject != cIIs11")
-    steps = "--strip mask --bias none --registration none --spacing 4 --jobs 1".split()
+    steps = [
+        "--strip",
+        "mask",
+        "--bias",
+        "none",
+        "--registration",
+        "none",
+        "--spacing",
+        "4",
+        "--jobs",
+        "1",
+    ]
     code, said, err = call("prepare", bids, prepared, *study.options, *few, *steps)
     assert code == 0, said + err
-    options = "--segmenter hmrf --device cpu --method identity --folds 2".split()
+    options = ["--segmenter", "hmrf", "--device", "cpu", "--method", "identity", "--folds", "2"]
     way = ("--direction", "s1A-to-s1B,s3-to-s1B")
     little = ("--set", "controls=[identity]", "--set", "ceiling=false")
     code, said, err = call("run", "--data", prepared, "--out", out, *options, *way, *little)
