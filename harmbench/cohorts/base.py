@@ -55,6 +55,7 @@ class Scan:
         scanner: what gives the scan its contrast; the session's label where it is left empty.
         visit: label of the visit on that scanner; empty where sessions are scanners.
         when: date or time of the scan as the data set gives it, in ISO 8601; empty if unknown.
+        lesions: a mask of the lesions on the same grid; `None` where there is none.
     """
 
     subject: str
@@ -64,6 +65,7 @@ class Scan:
     scanner: str = ""
     visit: str = ""
     when: str = ""
+    lesions: Path | None = None
 
     def __post_init__(self) -> None:
         """Take the session for the scanner where no scanner is given."""

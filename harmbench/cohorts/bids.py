@@ -13,6 +13,7 @@ from harmbench.cohorts.bids_choice import (
     chosen_scans,
     differing,
     for_scanner,
+    lesions_of,
     mask_of,
     unused_masks,
 )
@@ -47,7 +48,8 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     What says the scanner is the ses- label, or what `settings` name: a pattern, sidecar fields,
     columns of tables. A field strength gets its nominal value and the unit (`1.5T`). Scans that
     `harmbench prepare` made are found by themselves, and keep their scanners and visits. The brain
-    mask of a scan has desc `brain`, suffix `mask`, and otherwise the scan's own entities and folder.
+    mask of a scan has desc `brain`, suffix `mask`, and otherwise the scan's own entities and folder;
+    the mask of its lesions has label `lesion` instead.
 
     Raises:
         UnclearScannersError: nothing is said about scanners, and the ses- labels are not them;
@@ -179,9 +181,10 @@ def _scans(
         beside[file.path.parent].append(file)
     scans = {}
     for (subject, session), (own, file) in chosen.items():
-        mask = None
+        mask = lesions = None
         try:
             mask = mask_of(file, beside[file.path.parent])
+            lesions = lesions_of(file, beside[file.path.parent])
         except CohortError as error:
             problems.append(f"subject {subject}, session {session}: {error}")
         scans[subject, session] = Scan(
@@ -192,6 +195,7 @@ def _scans(
             scanner=own.scanner,
             visit=own.visit,
             when=tables.when(file) or _prepared_time(file),
+            lesions=lesions,
         )
     kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
     folders = sorted({file.path.parent for file in files})
