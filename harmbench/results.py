@@ -21,6 +21,7 @@ __all__ = [
     "CEILING",
     "COLUMNS",
     "FAILURES",
+    "RESCAN",
     "STATUSES",
     "ResultRow",
     "ScoreRow",
@@ -39,6 +40,9 @@ BASELINE = "identity"
 
 CEILING = "target"
 """The control that nothing is ranked against: the reference scored against itself."""
+
+RESCAN = "rescan"
+"""The control that nothing is ranked against: a second scan on the target scanner, where there is one."""
 
 
 class ScoreRow(TypedDict):

@@ -52,8 +52,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     the mask of its lesions has label `lesion` instead.
 
     Raises:
-        UnclearScannersError: nothing is said about scanners, and the ses- labels are not them;
-            proposes settings.
+        UnclearScannersError: nothing says the scanners, and the ses- labels are not them.
         CohortError: not a BIDS folder, no scan matches, or lists every problem: a file name that is
             not understood, a sidecar field that is missing, several files that fit one visit, a
             subject that is not in participants.tsv, or that has two groups.
