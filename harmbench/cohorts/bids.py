@@ -79,7 +79,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     notes += _strangers(listing, selection.suffix, selection.found, problems)
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += found
-    scans, found = _scans(chosen, files, listing, tables, problems)
+    scans, lesions, found = _scans(chosen, files, listing, tables, problems)
     notes += found
     if not scans and not problems:
         problems = _why_nothing(left_out)
@@ -101,6 +101,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         preparation=preparation.get("settings") if isinstance(preparation, Mapping) else None,
         notes=(*notes, *partly, *odd_sidecars(paths), *_mixed(chosen, settings)),
         left_out=tuple(left_out),
+        lesions=lesions,
     )
 
 
@@ -173,17 +174,18 @@ def _scans(
     listing: Listing,
     tables: StudyTables,
     problems: list[str],
-) -> tuple[dict[Key, Scan], list[Note]]:
-    """Return the scans with their masks and times, and notes on masks."""
+) -> tuple[dict[Key, Scan], dict[Path, Path], list[Note]]:
+    """Return the scans with brain masks and times, masks of lesions by scan, and notes on masks."""
     beside: dict[Path, list[BidsFile]] = defaultdict(list)
     for file in listing.files:
         beside[file.path.parent].append(file)
-    scans = {}
+    scans, lesions = {}, {}
     for (subject, session), (own, file) in chosen.items():
-        mask = lesions = None
+        mask = None
         try:
             mask = mask_of(file, beside[file.path.parent])
-            lesions = lesions_of(file, beside[file.path.parent])
+            found = lesions_of(file, beside[file.path.parent])
+            lesions.update({file.path: found} if found else {})
         except CohortError as error:
             problems.append(f"subject {subject}, session {session}: {error}")
         scans[subject, session] = Scan(
@@ -194,12 +196,11 @@ def _scans(
             scanner=own.scanner,
             visit=own.visit,
             when=tables.when(file) or _prepared_time(file),
-            lesions=lesions,
         )
     kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
     folders = sorted({file.path.parent for file in files})
     notes = [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
-    return scans, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
+    return scans, lesions, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
 
 
 def _prepared_time(file: BidsFile) -> str:

@@ -53,7 +53,7 @@ def read_manifest(path: Path) -> Cohort:
         files = [
             file
             for scan in rows.scans.values()
-            for file in (scan.path, scan.mask, scan.lesions)
+            for file in (scan.path, scan.mask, rows.lesions.get(scan.path))
             if file is not None
         ]
         many = missing_contents(files, path.parent)
@@ -77,6 +77,7 @@ def read_manifest(path: Path) -> Cohort:
         title=path.stem,
         notes=(*table.notes, *notes, *odd_sidecars(images)),
         left_out=tuple(rows.left_out),
+        lesions=rows.lesions,
     )
 
 
@@ -106,6 +107,7 @@ class _Rows:
         self.folder = folder
         self.groups: dict[str, str] = {}
         self.scans: dict[tuple[str, str], Scan] = {}
+        self.lesions: dict[Path, Path] = {}
         self.left_out: list[LeftOut] = []
         self.problems: list[str] = []
 
@@ -152,5 +154,6 @@ class _Rows:
             mask and mask.absolute(),
             scanner,
             visit,
-            lesions=lesions and lesions.absolute(),
         )
+        if lesions is not None:
+            self.lesions[image.absolute()] = lesions.absolute()

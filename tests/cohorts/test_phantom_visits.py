@@ -84,9 +84,10 @@ def test_patients_have_masks_of_lesions(made: tuple[Path, Cohort]) -> None:
     root, cohort = made
     for found in (cohort, read_bids(root)):
         for (subject, _), scan in found.scans.items():
-            assert (scan.lesions is not None) == (subject == "sub-02")
-            if scan.lesions is not None:
-                lesions = read(scan.lesions, kind="label").data
+            mask = found.lesions.get(scan.path)
+            assert (mask is not None) == (subject == "sub-02")
+            if mask is not None:
+                lesions = read(mask, kind="label").data
                 truth = read(root / truth_path(subject, "lesion"), kind="label").data
                 assert np.array_equal(lesions > 0, truth > 0)
                 assert lesions.any()

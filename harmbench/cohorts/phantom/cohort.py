@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -29,6 +29,7 @@ __all__ = [
     "CITATION",
     "cache_folder",
     "check_jobs",
+    "lesions_of",
     "make_missing",
     "make_phantom",
     "prepared_scan_of",
@@ -147,13 +148,16 @@ def _make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> No
         publish(made, root, subject.label, row, _key(settings))
 
 
+def _visits(settings: PhantomSettings) -> tuple[str, ...]:
+    return ("", dataset.RESCAN) if settings.rescans else ("",)
+
+
 def _scans(settings: PhantomSettings, root: Path, subject: Subject) -> list[Scan]:
     if settings.product == "prepared":
-        visits = ("", dataset.RESCAN) if settings.rescans else ("",)
         return [
             prepared_scan_of(root, subject, session, visit)
             for session in PROTOCOLS
-            for visit in visits
+            for visit in _visits(settings)
         ]
     return [
         Scan(
@@ -166,9 +170,20 @@ def _scans(settings: PhantomSettings, root: Path, subject: Subject) -> list[Scan
     ]
 
 
+def lesions_of(root: Path, subjects: Iterable[Subject], visits: Iterable[str]) -> dict[Path, Path]:
+    """Return, for the prepared scans of patients in a data set, the masks of their lesions."""
+    return {
+        root / dataset.scan_path(subject.label, session, "prepared", visit): root
+        / dataset.lesions_path(subject.label, session, visit)
+        for subject in subjects
+        if subject.group == PATIENTS
+        for session in PROTOCOLS
+        for visit in visits
+    }
+
+
 def prepared_scan_of(root: Path, subject: Subject, session: str, visit: str = "") -> Scan:
     """Describe one prepared scan of a data set in `root`."""
-    lesions = root / dataset.lesions_path(subject.label, session, visit)
     return Scan(
         subject.label,
         dataset.session_label(session, visit),
@@ -176,7 +191,6 @@ def prepared_scan_of(root: Path, subject: Subject, session: str, visit: str = ""
         root / dataset.mask_path(subject.label, session, visit),
         scanner=session,
         visit=visit,
-        lesions=lesions if subject.group == PATIENTS else None,
     )
 
 
@@ -198,4 +212,7 @@ def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) 
         scans=scans,
         citation=CITATION,
         title=dataset.TITLE,
+        lesions=lesions_of(root, subjects, _visits(settings))
+        if settings.product == "prepared"
+        else {},
     )

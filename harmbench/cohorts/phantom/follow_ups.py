@@ -19,6 +19,7 @@ from harmbench.cohorts.phantom.cohort import (
     CITATION,
     cache_folder,
     check_jobs,
+    lesions_of,
     make_missing,
     prepared_scan_of,
 )
@@ -117,14 +118,14 @@ def _make_subject(subject: Subject, settings: PhantomSettings, root: Path, key: 
 
 
 def _changes(root: Path, subjects: Iterable[Subject]) -> dict[tuple[str, str], Mapping[str, float]]:
-    found = {}
+    found: dict[tuple[str, str], Mapping[str, float]] = {}
     for subject in subjects:
         record = read_record(root, subject.label)
         if record is None:
             raise CohortError(f"{root}: the record of {subject.label} is missing or damaged")
-        row = record["participant"]
+        row = record.participant
         for visit in CHANGES_PERCENT:
-            found[subject.label, visit] = {t: float(row[f"{visit}_{t}"]) for t in _TISSUES}
+            found[subject.label, visit] = {t: float(str(row[f"{visit}_{t}"])) for t in _TISSUES}
     return found
 
 
@@ -133,10 +134,10 @@ def _write_changes(root: Path, everyone: Iterable[Subject], key: str) -> None:
     lines = ["participant_id\tvisit\tasked_percent\tcsf_percent\tgm_percent\twm_percent"]
     for subject in everyone:
         record = read_record(root, subject.label)
-        if record is None or record.get("key") != key:
+        if record is None or record.key != key:
             continue
         for visit, asked in CHANGES_PERCENT.items():
-            values = [record["participant"][f"{visit}_{tissue}"] for tissue in _TISSUES]
+            values = [record.participant[f"{visit}_{tissue}"] for tissue in _TISSUES]
             lines.append("\t".join(map(str, (subject.label, visit, asked, *values))))
     write_text(root / dataset.CHANGES, "\n".join(lines) + "\n")
 
@@ -159,4 +160,5 @@ def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) 
         scans={(scan.subject, scan.session): scan for scan in scans},
         citation=CITATION,
         title=_TITLE,
+        lesions=lesions_of(root, subjects, CHANGES_PERCENT),
     )
