@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -172,7 +172,8 @@ class _Curves:
     @property
     def at_border(self) -> NDArray[np.bool_]:
         """Whether c lies at a border of what is searched, or a does."""
-        return (self.place == 0) | (self.place == _GRID.size - 1) | (self.a <= _NO_FLOOR * self.b)
+        outermost = (self.place == 0) | (self.place == _GRID.size - 1)
+        return np.asarray(outermost | (self.a <= _NO_FLOOR * self.b))
 
 
 def _fit(n: Floats, errors: Floats) -> _Curves:
@@ -236,9 +237,8 @@ def pairs_needed(
     curve = fit_power_law(n, mean)
     if curve.status == "too-few-sizes":
         return PairsNeeded(math.nan, math.nan, math.nan, False, False, curve)
-    parameters = (np.array([value]) for value in (curve.a, curve.b, curve.c))
-    rough = _fit(n, mean[None])
-    refined = _Curves(*parameters, rough.place, rough.flat)
+    a, b, c = (np.array([value]) for value in (curve.a, curve.b, curve.c))
+    refined = replace(_fit(n, mean[None]), a=a, b=b, c=c)
     number = float(_crossings(refined, n, mean[None], np.array([limit]))[0])
     low = high = math.nan
     if len(own) > 1:

@@ -140,4 +140,5 @@ def _errors(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFram
     if not parts:
         return pd.DataFrame(columns=[*keys, "error"])
     means = pd.concat(parts).groupby(keys, sort=True)["square"].mean()
-    return np.sqrt(means).rename("error").reset_index()
+    errors: pd.DataFrame = (means**0.5).rename("error").reset_index()
+    return errors

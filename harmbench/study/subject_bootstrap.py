@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,4 +39,4 @@ def bounds(values: Floats, how: Resampling = DEFAULT) -> tuple[float, float]:
     tails = np.array([(1 - how.confidence) / 2, (1 + how.confidence) / 2])
     places = np.clip(np.round(tails * (known.size - 1)).astype(int), 0, known.size - 1)
     low, high = known[places]
-    return cast(float, float(low)), cast(float, float(high))
+    return float(low), float(high)

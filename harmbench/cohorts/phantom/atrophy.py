@@ -124,7 +124,7 @@ def _divergence(
 def _displacement(divergence: NDArray[np.float64]) -> list[Single]:
     """Return the curl-free displacement with a divergence, in mm, no flow through the borders."""
     lines = [2 * np.cos(np.pi * np.arange(n) / n) - 2 for n in divergence.shape]
-    eigenvalues = sum(np.meshgrid(*lines, indexing="ij"))
+    eigenvalues = np.sum(np.meshgrid(*lines, indexing="ij"), axis=0)
     eigenvalues[0, 0, 0] = 1
     spectrum = fft.dctn(divergence, type=2) / eigenvalues
     spectrum[0, 0, 0] = 0
