@@ -18,7 +18,7 @@ from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
 from harmbench.planning.machine import fit_to_machine
-from harmbench.results import CEILING
+from harmbench.results import CEILING, REAL_SCANS, RESCAN
 from harmbench.runner.checks import (
     check_file_names,
     check_same_data,
@@ -43,6 +43,12 @@ from harmbench.segmentation import choose_segmenter
 __all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_device"]
 
 Say = Callable[[str], None]
+
+_RESCAN_RECORD = MethodRecord(
+    uses=RESCAN,
+    title="Rescan",
+    reference="another scan on the target scanner, scored against the reference",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +116,11 @@ def run_experiment(
     opened = open_run(experiment, out, device)
     context = opened.context
     check_same_data(context)
-    check_file_names(context, [*methods, CEILING])
-    cells = make_cells(experiment, context.splits)
+    check_file_names(context, [*methods, *REAL_SCANS])
+    rescanned = context.rescanned_places()
+    if rescanned and experiment.ceiling:
+        methods[RESCAN] = _RESCAN_RECORD
+    cells = make_cells(experiment, context.splits, rescanned)
     for line in first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
         say(line)
     sweep(root)
@@ -165,12 +174,12 @@ def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
     Raises:
         MethodError: a method cannot be loaded, or does not accept several sources where a scanner is
             left out of the training.
-        ConfigError: settings are not valid, or a label is that of the ceiling.
+        ConfigError: settings are not valid, or a label is that of a control.
     """
     described = {}
     for label, (uses, values) in experiment.all_methods().items():
-        if label == CEILING:
-            raise ConfigError(f"methods.{label}: the name is taken by the ceiling control")
+        if label in REAL_SCANS:
+            raise ConfigError(f"methods.{label}: the name is taken by a control")
         kind = load_method(uses)
         if experiment.split.leave_scanner_out and not kind.several_sources:
             raise MethodError(

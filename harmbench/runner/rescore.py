@@ -10,6 +10,7 @@ from harmbench.config import Experiment, load_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
 from harmbench.executors import Executor, LocalExecutor
 from harmbench.folds import Folds
+from harmbench.results import RESCAN
 from harmbench.runner.cell import rescore_cell
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
@@ -66,7 +67,12 @@ def rescore_run(
     segmenter = make_segmenter(chosen, contrast=contrast)
     invocation = new_invocation(device, experiment)
     folds, groups = _folds(folder, run)
-    splits = {(cell.direction, cell.fold): _tested(cell, own, folds) for cell, own in found.items()}
+    # What a rescan is scored on is a part of what methods are.
+    splits = {
+        (cell.direction, cell.fold): _tested(cell, own, folds)
+        for cell, own in found.items()
+        if cell.method != RESCAN
+    }
     context = RunContext(
         root=folder.root,
         experiment=experiment,
@@ -135,7 +141,11 @@ def _check_inputs(inputs: InputScans) -> None:
     """Raise `CohortError`, listing every problem, unless real scans are as the run found them."""
     problems = []
     for scan in inputs.scans.values():
-        for path, key in ((scan.path, scan.sha256), (scan.mask, scan.mask_sha256)):
+        for path, key in (
+            (scan.path, scan.sha256),
+            (scan.mask, scan.mask_sha256),
+            (scan.lesions, scan.lesions_sha256),
+        ):
             if path is None:
                 continue
             if not path.is_file():

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from harmbench.metrics.base import Metric
-from harmbench.results import CEILING, RESCAN
+from harmbench.results import REAL_SCANS, RESCAN
 from harmbench.statistics.intervals import Resampling
 from harmbench.statistics.measures import MEASURE, PLACE
 from harmbench.study.subject_bootstrap import DEFAULT, bounds, subject_draws
@@ -108,7 +108,7 @@ def floor_ratios(
         if RESCAN not in wide.columns:
             continue
         for method in wide.columns:
-            if method in (RESCAN, CEILING):
+            if method in REAL_SCANS:
                 continue
             found = floor_ratio(wide[method].to_numpy(), wide[RESCAN].to_numpy(), how)
             named = dict(zip(PLACE, place, strict=True))

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from harmbench.results import CEILING, RESCAN
+from harmbench.results import REAL_SCANS, RESCAN
 from harmbench.statistics.intervals import Resampling
 from harmbench.study.subject_bootstrap import DEFAULT, bounds, subject_draws
 
@@ -226,7 +226,7 @@ def switch_costs(
     rows: list[dict[str, object]] = []
     for key, part in by_subject.groupby(["method", *_KEYS], sort=True):
         method, *place = (str(value) for value in key)
-        if method in (RESCAN, CEILING) or len(part) < 2:
+        if method in REAL_SCANS or len(part) < 2:
             continue
         sd = stay.get(tuple(place), nan)
         found = _cost(part["value"].to_numpy(dtype=np.float64), trial, sd, how)

@@ -23,7 +23,7 @@ from harmbench.executors import Died, LocalExecutor
 from harmbench.guard import method_call
 from harmbench.metrics.volumetry import volume_mm3
 from harmbench.progress import Display
-from harmbench.results import CEILING, RESCAN
+from harmbench.results import REAL_SCANS
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import keys_of_inputs
 from harmbench.runner.scoring import finish_volume
@@ -164,7 +164,7 @@ def _fitted_cells(folder: RunFolder, methods: Sequence[str]) -> list[tuple[Cell,
     found = [
         (cell, record.subjects or ())
         for cell, record in folder.cells()
-        if cell.method not in (CEILING, RESCAN)
+        if cell.method not in REAL_SCANS
         and record.key("fit") is not None
         and folder.cell(cell).model.is_dir()
     ]
