@@ -14,7 +14,7 @@ from harmbench.plugins import Reference
 from harmbench.results import CEILING, RESCAN
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
-from harmbench.runner.pairs import CellSplit, SessionPair
+from harmbench.runner.pairs import CellSplit, Rescan, SessionPair
 from harmbench.segmentation import Contrast, Segmenter, make_segmenter
 from harmbench.task import Direction, Pair, Progress, Task
 
@@ -87,16 +87,20 @@ class RunContext:
 
     def _rescanned(self, direction: Direction, split: CellSplit) -> CellSplit:
         """Reduce what is tested to pairs whose target scan has another one beside it."""
-        nearest = self.inputs.rescans(direction.target)
-        test = tuple(p for p in split.test if p.target in nearest.get(p.subject, {}))
+        known = self._rescan_of(direction)
+        test = tuple(pair for pair in split.test if (pair.subject, pair.target) in known)
         return CellSplit(train=(), test=test)
+
+    def _rescan_of(self, direction: Direction) -> dict[tuple[str, str], str]:
+        """Return, by subject and session of a target scan, the session of the nearest other one."""
+        return {(one.subject, one.target): one.rescan for one in self.rescans(direction)}
 
     def real_scan(self, cell: Cell, pair: SessionPair) -> str | None:
         """Return the session of the real scan that is a control's volume; `None` for a method."""
         if cell.method == CEILING:
             return pair.target
         if cell.method == RESCAN:
-            return self.inputs.rescans(cell.direction.target)[pair.subject][pair.target]
+            return self._rescan_of(cell.direction)[pair.subject, pair.target]
         return None
 
     def rescanned_places(self) -> tuple[tuple[Direction, int], ...]:
@@ -110,6 +114,27 @@ class RunContext:
     def pairs(self, cell: Cell) -> LazyPairs:
         """Return the training pairs of a cell."""
         return LazyPairs(self.inputs, self.split(cell).train, self.groups)
+
+    def rescans(self, direction: Direction) -> tuple[Rescan, ...]:
+        """Return repeated scans on the target scanner of a direction, to score against each other.
+
+        For each scan that methods are scored against in the folds of the run, and whose subject has
+        another scan on that scanner: the nearest other one. The subject is the unit here too: one
+        with several visits is in it several times.
+        """
+        nearest = self.inputs.rescans(direction.target)
+        tested = [
+            pair
+            for (way, _), split in self.splits.items()
+            if way == direction
+            for pair in split.test
+        ]
+        found = {
+            Rescan(pair.subject, pair.target, nearest[pair.subject][pair.target]): None
+            for pair in tested
+            if pair.target in nearest.get(pair.subject, {})
+        }
+        return tuple(sorted(found))
 
 
 class LazyPairs(Sequence[Pair]):

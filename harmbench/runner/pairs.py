@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harmbench.cohorts.pairing import ScanPair
 from harmbench.folds import nested_subsets
 
-__all__ = ["CellSplit", "SessionPair"]
+__all__ = ["CellSplit", "Rescan", "SessionPair"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -83,3 +83,18 @@ class CellSplit:
 
 def _subjects(pairs: Sequence[SessionPair]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(pair.subject for pair in pairs))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rescan:
+    """Two scans of one subject on the target scanner of a direction.
+
+    Attributes:
+        subject: a test subject.
+        target: session that methods are scored against.
+        rescan: session of the nearest other scan on the same scanner.
+    """
+
+    subject: str
+    target: str
+    rescan: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from harmbench.metrics.base import Metric
-from harmbench.results import BASELINE, FAILURES, REAL_SCANS
+from harmbench.results import BASELINE, FAILURES, REAL_SCANS, RESCAN
 from harmbench.statistics.comparisons import paired_differences
 from harmbench.statistics.intervals import intervals
 from harmbench.statistics.measures import (
@@ -85,7 +85,9 @@ def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
     counts: pd.DataFrame = keyed.groupby(MEASURE, sort=True).sum()
     present = count_visits(frame, MEASURE)
     expected = expected_visits(frame, present.index)
-    counts["n_absent"] = expected - present
+    # Only some subjects have a rescan: that is no gap in a run.
+    rescans = counts.index.get_level_values("method") == RESCAN
+    counts["n_absent"] = (expected - present).where(~rescans, 0)
     return counts
 
 

@@ -140,5 +140,5 @@ def _errors(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFram
     if not parts:
         return pd.DataFrame(columns=[*keys, "error"])
     means = pd.concat(parts).groupby(keys, sort=True)["square"].mean()
-    errors: pd.DataFrame = (means**0.5).rename("error").reset_index()
-    return errors
+    found: pd.DataFrame = (means**0.5).rename("error").reset_index()
+    return found

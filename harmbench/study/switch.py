@@ -165,22 +165,33 @@ def switch_cost(
         raise ValueError("volumes must be finite, those of the reference above 0")
     if stay_sd_percent < 0:
         raise ValueError("stay_sd_percent must not be below 0")
-    return _cost(100 * (found - wanted) / wanted, trial or Trial(), stay_sd_percent, how)
+    added = 100 * (found - wanted) / wanted
+    return _cost(added, np.arange(added.size), trial or Trial(), stay_sd_percent, how)
 
 
 def _cost(
-    added: NDArray[np.float64], trial: Trial, stay_sd_percent: float, how: Resampling
+    added: NDArray[np.float64],
+    whose: NDArray[np.intp],
+    trial: Trial,
+    stay_sd_percent: float,
+    how: Resampling,
 ) -> SwitchCost:
-    """Return the cost from measured changes, in percent, of subjects who did not change."""
+    """Return the cost from measured changes, in percent, of subjects who did not change.
+
+    Args:
+        added: changes, shape (visits,).
+        whose: number of the subject of each, from 0 without gaps, same shape.
+        trial, stay_sd_percent, how: as for `switch_cost`.
+    """
     sd = float(added.std(ddof=1))
     arm, arm_stay, ratio = trial.arm(sd), nan, nan
     if np.isfinite(stay_sd_percent):
         arm = trial.arm(max(sd, stay_sd_percent))
         arm_stay = trial.arm(stay_sd_percent)
         ratio = arm / arm_stay if arm_stay > 0 else nan
-    low, high = _sd_interval(added, how)
+    low, high = _sd_interval(added, whose, how)
     return SwitchCost(
-        subjects=added.size,
+        subjects=int(whose.max()) + 1,
         bias_percent=float(added.mean()),
         sd_percent=sd,
         sd_low=low,
@@ -193,12 +204,15 @@ def _cost(
     )
 
 
-def _sd_interval(values: NDArray[np.float64], how: Resampling) -> tuple[float, float]:
-    """Interval of the SD (ddof 1) of one value for each subject."""
-    count = values.size
+def _sd_interval(
+    values: NDArray[np.float64], whose: NDArray[np.intp], how: Resampling
+) -> tuple[float, float]:
+    """Interval over subjects of the SD (ddof 1) of values; `whose` they are stands beside them."""
     centred = values - values.mean()
-    sums = subject_draws(count, how) @ np.stack([centred, centred**2], axis=1)
-    variance = np.clip(sums[:, 1] - sums[:, 0] ** 2 / count, 0, None) / (count - 1)
+    sums = np.zeros((int(whose.max()) + 1, 3))
+    np.add.at(sums, whose, np.stack([np.ones_like(centred), centred, centred**2], axis=1))
+    count, total, squares = (subject_draws(len(sums), how) @ sums).T
+    variance = np.clip(squares - total**2 / count, 0, None) / np.maximum(count - 1, 1)
     return bounds(np.sqrt(variance), how)
 
 
@@ -207,7 +221,9 @@ def switch_costs(
 ) -> pd.DataFrame:
     """Return what a change of scanner costs with each method of a run.
 
-    The rescans' rows, where a run has them, give the noise of staying on the target scanner.
+    The rescans' rows, where a run has them, give the noise of staying on the target scanner. Which of
+    two scans is the first does not matter for them: their SD is the root mean square difference. Several
+    visits of a subject count one by one, since a trial measures one; intervals are over subjects.
 
     Args:
         results: results table.
@@ -220,16 +236,17 @@ def switch_costs(
     """
     trial = trial or Trial()
     own = results[(results["metric"] == _RELATIVE) & results["value"].notna()]
-    keys = ["method", *_KEYS, "subject"]
-    by_subject = own.groupby(keys, sort=True)["value"].mean().reset_index()
-    stay = _stay(by_subject[by_subject["method"] == RESCAN])
+    keys = ["method", *_KEYS, "subject", "visit"]
+    by_visit = own.groupby(keys, sort=True)["value"].mean().reset_index()
+    stay = _stay(by_visit[by_visit["method"] == RESCAN])
     rows: list[dict[str, object]] = []
-    for key, part in by_subject.groupby(["method", *_KEYS], sort=True):
+    for key, part in by_visit.groupby(["method", *_KEYS], sort=True):
         method, *place = (str(value) for value in key)
-        if method in REAL_SCANS or len(part) < 2:
+        if method in REAL_SCANS or part["subject"].nunique() < 2:
             continue
         sd = stay.get(tuple(place), nan)
-        found = _cost(part["value"].to_numpy(dtype=np.float64), trial, sd, how)
+        whose, _ = pd.factorize(part["subject"])
+        found = _cost(part["value"].to_numpy(dtype=np.float64), whose, trial, sd, how)
         named = dict(zip(_KEYS, place, strict=True))
         rows.append({"method": method, **named, **asdict(found)})
     columns = ["method", *_KEYS, *(field.name for field in fields(SwitchCost))]
@@ -238,8 +255,10 @@ def switch_costs(
 
 def _stay(rescans: pd.DataFrame) -> Mapping[tuple[str, ...], float]:
     """SD of the difference of rescans, in percent, by direction, segmenter and tissue."""
-    return {
-        tuple(str(value) for value in key): float(part["value"].std(ddof=1))
-        for key, part in rescans.groupby(list(_KEYS), sort=True)
-        if len(part) > 1
-    }
+    squares = rescans.assign(square=rescans["value"] ** 2)
+    found = {}
+    for key, part in squares.groupby(list(_KEYS), sort=True):
+        by_subject = part.groupby("subject", sort=True)["square"].mean()
+        if len(by_subject) > 1:
+            found[tuple(str(value) for value in key)] = sqrt(float(by_subject.mean()))
+    return found

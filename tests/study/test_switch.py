@@ -128,9 +128,19 @@ def test_the_costs_of_a_run() -> None:
     found = switch_costs(run_with(values))
     assert list(found["method"]) == ["one"]
     row = found.iloc[0]
-    assert row["ratio"] == pytest.approx(4)
-    assert row["stay_sd_percent"] == pytest.approx(np.std([1, -1, 1, -1], ddof=1))
+    assert row["ratio"] == pytest.approx(np.var([2, -2, 2, -2], ddof=1))
+    # Differences of rescans have the mean 0: no degree of freedom is lost to it.
+    assert row["stay_sd_percent"] == pytest.approx(1)
     assert (row["direction"], row["tissue"]) == ("A-to-B", "GM")
+
+
+def test_rescans_in_both_orders_do_not_cancel() -> None:
+    once = run_with({"one": [2, -2, 2, -2], RESCAN: [1, -1, 1, -1]})
+    back = once.assign(visit="2", value=-once["value"])
+    for frame in (once, pd.concat([once, back])):
+        row = switch_costs(frame).iloc[0]
+        assert row["stay_sd_percent"] == pytest.approx(1)
+        assert row["subjects"] == 4
 
 
 def test_a_run_without_volumes_has_no_costs() -> None:
