@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from harmbench.metrics.base import Metric
+from harmbench.metrics.declarations import GRADIENT_CORRELATION
 from harmbench.results import REAL_SCANS, RESCAN
 from harmbench.statistics.intervals import Resampling
 from harmbench.statistics.measures import MEASURE, PLACE
@@ -132,7 +133,8 @@ def _errors(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFram
     """RMS error of each measure and subject, over seeds and visits."""
     parts = []
     for name, own in results.groupby("metric", sort=False):
-        metric = metrics.get(str(name))
+        # A comparison with the source says nothing about a rescan of the target.
+        metric = None if name == GRADIENT_CORRELATION.name else metrics.get(str(name))
         errors = None if metric is None else error_of(metric, own["value"].to_numpy())
         if errors is not None:
             parts.append(own[[*MEASURE, "subject"]].assign(square=errors**2))

@@ -18,7 +18,7 @@ import pandas as pd
 from harmbench.cohorts.base import Scan, load_scan
 from harmbench.cohorts.phantom import FollowUps, make_follow_ups
 from harmbench.config import Experiment, load_experiment
-from harmbench.errors import HarmbenchError, RunError, describe
+from harmbench.errors import RunError, describe
 from harmbench.executors import Died, LocalExecutor
 from harmbench.guard import method_call
 from harmbench.metrics.volumetry import volume_mm3
@@ -231,7 +231,7 @@ def _measure(study: _Study, work: _Work, progress: Progress) -> list[ChangeRow]:
         try:
             later = _later(study, work.cell, model, subject, visit, segmenter)
             status = "ok"
-        except HarmbenchError as error:
+        except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
             later, status = {}, f"failed: {describe(error)}"
         before = _volumes(first.labels)
         if status == "ok" and not (before and later):
