@@ -47,9 +47,8 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
 
     What says the scanner is the ses- label, or what `settings` name: a pattern, sidecar fields,
     columns of tables. A field strength gets its nominal value and the unit (`1.5T`). Scans that
-    `harmbench prepare` made are found by themselves, and keep their scanners and visits. The brain
-    mask of a scan has desc `brain`, suffix `mask`, and otherwise the scan's own entities and folder;
-    the mask of its lesions has label `lesion` instead.
+    `harmbench prepare` made are found by themselves, and keep their scanners and visits. A scan's
+    mask has suffix `mask`, desc `brain` (of lesions: label `lesion`), and else its entities and folder.
 
     Raises:
         UnclearScannersError: nothing says the scanners, and the ses- labels are not them.

@@ -44,12 +44,6 @@ __all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_d
 
 Say = Callable[[str], None]
 
-_RESCAN_RECORD = MethodRecord(
-    uses=RESCAN,
-    title="Rescan",
-    reference="another scan on the target scanner, scored against the reference",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -117,17 +111,14 @@ def run_experiment(
     context = opened.context
     check_same_data(context)
     check_file_names(context, [*methods, *REAL_SCANS])
-    rescanned = context.rescanned_places()
-    if rescanned and experiment.ceiling:
-        methods[RESCAN] = _RESCAN_RECORD
-    cells = make_cells(experiment, context.splits, rescanned)
+    cells = make_cells(experiment, context.splits, context.rescanned_places())
     for line in first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
         say(line)
     sweep(root)
     invocation = new_invocation(device, experiment)
     context = replace(context, invocation=invocation.id)
     begin_run(
-        *(context, invocation, opened.cohort, methods, opened.directions),
+        *(context, invocation, opened.cohort, methods | _rescans(context), opened.directions),
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
@@ -204,6 +195,19 @@ def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
             parameters={},
         )
     return described
+
+
+def _rescans(context: RunContext) -> dict[str, MethodRecord]:
+    """Return what `run.json` says of rescans, where the run scores some."""
+    if not (context.experiment.ceiling and context.rescanned_places()):
+        return {}
+    return {
+        RESCAN: MethodRecord(
+            uses=RESCAN,
+            title="Rescan",
+            reference="another scan on the target scanner, scored against the reference",
+        )
+    }
 
 
 def _parameter_counts(kind: type[Method], settings: BaseModel, label: str) -> dict[str, int]:

@@ -26,6 +26,7 @@ from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import RunRecord
 from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
 from harmbench.storage import file_key
+from harmbench.task import Direction
 
 __all__ = ["rescore_run"]
 
@@ -67,12 +68,7 @@ def rescore_run(
     segmenter = make_segmenter(chosen, contrast=contrast)
     invocation = new_invocation(device, experiment)
     folds, groups = _folds(folder, run)
-    # What a rescan is scored on is a part of what methods are.
-    splits = {
-        (cell.direction, cell.fold): _tested(cell, own, folds)
-        for cell, own in found.items()
-        if cell.method != RESCAN
-    }
+    splits = _splits(found, folds)
     context = RunContext(
         root=folder.root,
         experiment=experiment,
@@ -111,6 +107,17 @@ def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
     rows, groups = read_fold_rows(folder.folds)
     shared = {subject: fold for (way, subject), fold in rows.items() if not way}
     return Folds(run.folds.k, run.folds.seed, shared), groups
+
+
+def _splits(
+    found: Mapping[Cell, CellRecord], folds: Folds
+) -> dict[tuple[Direction, int], CellSplit]:
+    """Return what the cells were tested on; that of a rescan is a part of what methods were."""
+    return {
+        (cell.direction, cell.fold): _tested(cell, own, folds)
+        for cell, own in found.items()
+        if cell.method != RESCAN
+    }
 
 
 def _tested(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:

@@ -41,7 +41,7 @@ from harmbench.study.change_table import (
 )
 from harmbench.study.changes import NO_SWITCH
 from harmbench.task import Progress
-from harmbench.trained.store import Model, load_model
+from harmbench.trained.fitted import FittedMethod, load_fitted_cell
 from harmbench.volume import Volume
 
 __all__ = ["measure_changes"]
@@ -215,10 +215,7 @@ def _measure(study: _Study, work: _Work, progress: Progress) -> list[ChangeRow]:
     segmenter = study.segmenter()
     folder = RunFolder(study.root)
     inputs = folder.input_scans()
-    model = None
-    if work.cell.method != NO_SWITCH:
-        uses = study.experiment.all_methods()[work.cell.method][0]
-        model = load_model(folder.cell(work.cell).root, study.device, progress, method=str(uses))
+    model = None if work.cell.method == NO_SWITCH else _load(study, work.cell, progress)
     rows: list[ChangeRow] = []
     for done, (subject, visit, key) in enumerate(work.visits):
         progress("visits", done, len(work.visits))
@@ -233,11 +230,10 @@ def _measure(study: _Study, work: _Work, progress: Progress) -> list[ChangeRow]:
             status = "ok"
         except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
             later, status = {}, f"failed: {describe(error)}"
-        before = _volumes(first.labels)
-        if status == "ok" and not (before and later):
+        if status == "ok" and (first.labels is None or not later):
             status = "segmentation_failed"
-        for tissue in TISSUES:
-            measured = _percent(before.get(tissue, nan), later.get(tissue, nan))
+        before = _volumes(first.labels)
+        for tissue, true in study.follow_ups.true_change[subject, visit].items():
             rows.append(
                 ChangeRow(
                     method=work.cell.method,
@@ -249,8 +245,8 @@ def _measure(study: _Study, work: _Work, progress: Progress) -> list[ChangeRow]:
                     visit=visit,
                     segmenter=segmenter.name,
                     tissue=tissue,
-                    true_percent=study.follow_ups.true_change[subject, visit][tissue],
-                    measured_percent=measured,
+                    true_percent=true,
+                    measured_percent=_percent(before.get(tissue, nan), later.get(tissue, nan)),
                     status=status,
                     key=key,
                 )
@@ -259,8 +255,17 @@ def _measure(study: _Study, work: _Work, progress: Progress) -> list[ChangeRow]:
     return rows
 
 
+def _load(study: _Study, cell: Cell, progress: Progress) -> FittedMethod:
+    return load_fitted_cell(RunFolder(study.root), study.experiment, cell, study.device, progress)
+
+
 def _later(
-    study: _Study, cell: Cell, model: Model | None, subject: str, visit: str, segmenter: Segmenter
+    study: _Study,
+    cell: Cell,
+    model: FittedMethod | None,
+    subject: str,
+    visit: str,
+    segmenter: Segmenter,
 ) -> Volumes:
     """Volumes of a follow-up visit: harmonized from the source scanner, or as it is on the target."""
     way, settings = cell.direction, study.experiment

@@ -95,7 +95,9 @@ def brain(number: int, share: float = 1.0, shift: float = 0.0) -> np.ndarray:
 
     white = (15 + 0.8 * number) * share ** (1 / 3)
     data = 0.1 * inside(24) + 0.15 * inside(21.5) + 0.75 * inside(white)
-    return np.asarray(data, dtype=np.float32)
+    # A tissue of one value would be taken for a spike in the intensities.
+    noise = np.random.default_rng(round(1000 * (number + share + shift))).normal(0, 0.02, SHAPE)
+    return np.clip(data + noise * (data > 0.05), 0, 1).astype(np.float32)
 
 
 def put(path: Path, data: np.ndarray) -> Path:
