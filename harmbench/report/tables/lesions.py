@@ -24,10 +24,11 @@ def lesion_tables(evidence: Evidence) -> Iterator[Table]:
             continue
         values = evidence.values(measures[0].metric)
         own = values[(values["direction"] == str(direction)) & values["value"].notna()]
-        subjects = own["subject"].nunique()
+        count = own["subject"].nunique()
+        subjects = "1 subject has" if count == 1 else f"{count} subjects have"
         text = f"{SIMULATED} " if evidence.simulated else ""
         caption = (
-            f"{text}{subjects} subjects with a mask of lesions; the others have no part in it. Contrast: "
+            f"{text}{subjects} a mask of lesions; the others have no part in it. Contrast: "
             "how far lesions lie below the white matter around them, relative to the reference's; -100 % "
             "where they cannot be seen any more. Volume: what is darker than that white matter by half "
             "of the reference's contrast. Signed measures (→0) show bias: errors of opposite sign "
