@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_method", "doctor", "methods", "metrics", "new_method"]
 
-_ONE_FOR_EACH = {"image": "volume", "tissue": "tissue", "lesion": "volume with lesions"}
+_ONE_FOR_EACH = {"image": "volume", "tissue": "tissue", "lesion": "lesions"}
 
 
 def methods(

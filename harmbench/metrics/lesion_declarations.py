@@ -52,7 +52,7 @@ LESION_VOLUME = Metric(
     "that white matter by half of the reference's lesion contrast (this project's definition).",
 )
 LESION_VOLUME_DIFFERENCE = Metric(
-    name="relative_lesion_volume_difference",
+    name="lesion_volume_difference",
     title="Relative lesion volume difference",
     unit="%",
     lower=-100,

@@ -30,6 +30,7 @@ NO_SWITCH = "no-switch"
 RATIO_CAP = 100.0
 """Ratios of sample sizes are not told apart above this."""
 
+_LEAST_SLOPE = 1e-6
 _KEYS = ("direction", "segmenter", "tissue")
 
 
@@ -60,8 +61,8 @@ class ChangeLine:
 
     @property
     def sees_change(self) -> bool:
-        """Whether the interval of the slope lies above 0."""
-        return self.slope_low > 0
+        """Whether the interval of the slope lies above 0, by more than rounding."""
+        return self.slope_low > _LEAST_SLOPE
 
 
 def change_line(

@@ -45,7 +45,7 @@ def test_the_reference_itself(lesions: np.ndarray) -> None:
             "mse_lesions": 0,
             "lesion_contrast_change": 0,
             "lesion_volume_mm3": 64,
-            "relative_lesion_volume_difference": 0,
+            "lesion_volume_difference": 0,
         }
     )
 
@@ -55,14 +55,14 @@ def test_a_contrast_that_is_halved(lesions: np.ndarray) -> None:
     found = scores(image(lesions, 0.61), image(lesions), lesions)
     assert found["lesion_contrast_change"] == pytest.approx(-52.5, abs=1e-4)
     assert found["lesion_volume_mm3"] == 0
-    assert found["relative_lesion_volume_difference"] == pytest.approx(-100)
+    assert found["lesion_volume_difference"] == pytest.approx(-100)
     assert found["mse_lesions"] == pytest.approx(0.21**2, rel=1e-5)
 
 
 def test_lesions_that_are_painted_over(lesions: np.ndarray) -> None:
     found = scores(image(lesions, 0.8), image(lesions), lesions)
     assert found["lesion_contrast_change"] == pytest.approx(-100, abs=1e-4)
-    assert found["relative_lesion_volume_difference"] == pytest.approx(-100)
+    assert found["lesion_volume_difference"] == pytest.approx(-100)
 
 
 def test_a_brightness_of_the_whole_volume_changes_nothing(lesions: np.ndarray) -> None:
@@ -77,7 +77,7 @@ def test_a_lesion_that_grows_into_its_surroundings(lesions: np.ndarray) -> None:
     found = scores(image(grown), image(lesions), lesions)
     # The rim of 1 mm does not count: of three planes more, two.
     assert found["lesion_volume_mm3"] == 64 + 2 * 16
-    assert found["relative_lesion_volume_difference"] == pytest.approx(50)
+    assert found["lesion_volume_difference"] == pytest.approx(50)
 
 
 def test_the_surroundings(lesions: np.ndarray) -> None:

@@ -41,7 +41,7 @@ def with_lesions(run: Path) -> None:
             ("mse_lesions", 0.004, "1"),
             ("lesion_contrast_change", -20.0, "%"),
             ("lesion_volume_mm3", 500.0, "mm3"),
-            ("relative_lesion_volume_difference", 5.0, "%"),
+            ("lesion_volume_difference", 5.0, "%"),
         )
     ]
     write_results(pd.concat([results, *rows]), run / "results.csv")
@@ -99,8 +99,9 @@ def test_rescans_give_a_floor_and_a_ratio(make_run: MakeRun) -> None:
     tables = tables_of(run)
     floor = tables["table-41-rescan-floor-3T-to-1.5T"]
     dm = [c.heads[-1].text for c in floor.columns].index(title(run, "dm"))
-    for measure in floor.rows:
-        assert measure.entries[dm].value == pytest.approx(2)
+    found = [row.entries[dm].value for row in floor.rows]
+    assert all(value == pytest.approx(2) for value in found if np.isfinite(value))
+    assert np.isfinite(found).any()
     assert all(c.heads[-1].text not in ("Rescan", "Target (ceiling)") for c in floor.columns)
     ratios = row(tables["table-40-switch-3T-to-1.5T"], title(run, "dm"))
     assert ratios[3] != "\N{EN DASH}"

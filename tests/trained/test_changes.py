@@ -12,7 +12,9 @@ from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import FollowUps
 from harmbench.config import load_experiment, select_methods
 from harmbench.errors import RunError
+from harmbench.results import CEILING
 from harmbench.runner.experiment import run_experiment
+from harmbench.runner.folder import RunFolder
 from harmbench.study.change_table import change_table_path, read_changes
 from harmbench.study.changes import NO_SWITCH, change_lines
 from harmbench.trained import changes
@@ -78,7 +80,7 @@ class Added(Method):
         factor = 1.02 ** (-1 / 3)
         offset = middle - factor * middle
         white = ndimage.affine_transform(source.data, np.eye(3) * factor, offset, order=1)
-        return source.with_data(np.where(white > 0.5, white, source.data))
+        return source.with_data(np.maximum(white, source.data))
 '''
 
 SHAPE = (52, 52, 52)
@@ -156,26 +158,32 @@ def run(
     yield tmp_path / "out"
 
 
+def fitted(run: Path) -> list[str]:
+    return sorted({cell.method for cell, _ in RunFolder(run).cells()} - {CEILING})
+
+
 def test_frauds_are_found_out(run: Path) -> None:
-    rows = measure_changes(run, say=lambda _: None)
+    frauds = [name for name in fitted(run) if name != "histogram_matching"]
+    rows = measure_changes(run, frauds, say=lambda _: None)
     assert (rows["status"] == "ok").all()
     lines = change_lines(rows)
     lines = lines[lines["tissue"] == "WM"].set_index("method")
     by_name = {name.split(":")[-1].lower(): line for name, line in lines.iterrows()}
     stay, honest = by_name[NO_SWITCH], by_name["identity"]
-    assert stay["slope"] == pytest.approx(1, abs=0.1)
-    assert honest["slope"] == pytest.approx(1, abs=0.1)
+    assert stay["slope"] == pytest.approx(1, abs=0.2)
+    assert honest["slope"] == pytest.approx(1, abs=0.2)
     assert honest["offset"] == pytest.approx(0, abs=0.3)
-    assert honest["ratio"] == pytest.approx(1, abs=0.8)
+    assert honest["slope_low"] > 0.5
     shrunk = by_name["shrunk"]
-    assert shrunk["slope"] == pytest.approx(0, abs=0.15)
-    assert shrunk["slope_low"] < 0.1
+    assert shrunk["slope"] == pytest.approx(0, abs=0.3)
+    assert shrunk["slope_low"] < 0
+    assert np.isnan(shrunk["ratio"])
     copied = by_name["copied"]
     assert copied["slope"] == pytest.approx(0, abs=0.05)
     assert np.isnan(copied["ratio"])
     assert copied["residual_sd"] > 5
     added = by_name["added"]
-    assert added["slope"] == pytest.approx(1, abs=0.15)
+    assert added["slope"] == pytest.approx(1, abs=0.3)
     assert added["offset"] == pytest.approx(2, abs=0.5)
     assert added["offset_low"] > 1
 
@@ -193,8 +201,6 @@ def test_what_was_measured_is_kept(run: Path) -> None:
 
 
 def test_each_subject_is_measured_by_the_cell_that_held_it_out(run: Path) -> None:
-    from harmbench.runner.folder import RunFolder
-
     rows = measure_changes(run, ["identity"], say=lambda _: None)
     for cell, record in RunFolder(run).cells():
         own = rows[(rows["method"] == cell.method) & (rows["fold"] == cell.fold)]
