@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from harmbench.statistics.intervals import Resampling
-from harmbench.study.subject_bootstrap import DEFAULT, bounds, subject_draws
+from harmbench.study.subject_bootstrap import DEFAULT, Resampling, bounds, subject_draws
 
 __all__ = [
     "NO_SWITCH",

@@ -7,7 +7,6 @@ outside the sizes that were measured: no number beyond `FURTHEST` times the larg
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,15 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
-from harmbench.statistics.intervals import Resampling
-from harmbench.study.subject_bootstrap import DEFAULT, bounds, subject_draws
+from harmbench.study.subject_bootstrap import DEFAULT, Resampling, bounds, subject_draws
 
 __all__ = [
     "FURTHEST",
     "PairsNeeded",
     "PowerLaw",
     "fit_power_law",
-    "nested_subsets",
     "pairs_needed",
 ]
 
@@ -81,39 +78,6 @@ class PairsNeeded:
     at_once: bool
     beyond: bool
     curve: PowerLaw
-
-
-def nested_subsets(
-    groups: Mapping[str, str], sizes: Sequence[int], seed: int = 0
-) -> dict[int, tuple[str, ...]]:
-    """Choose training subjects: each subset holds all smaller ones, groups in proportion.
-
-    Args:
-        groups: subject to group, of all training subjects.
-        sizes: numbers of subjects, each from 1 to all of them.
-        seed: of the order of subjects within their group.
-
-    Returns:
-        Size to subjects, in a fixed order. In each subset the share of a group differs from that of all
-        training subjects by less than one subject, where there are two groups.
-
-    Raises:
-        ValueError: a size is out of range.
-    """
-    for size in sizes:
-        if not 1 <= size <= len(groups):
-            raise ValueError(f"size {size}: there are {len(groups)} training subjects")
-    rng = np.random.default_rng(seed)
-    places: list[tuple[float, str, str]] = []
-    for group in sorted(set(groups.values())):
-        members = sorted(subject for subject, own in groups.items() if own == group)
-        order = rng.permutation(len(members))
-        # The k-th of m members stands at the middle of its m-th part of the whole order.
-        places += [
-            ((rank + 0.5) / len(members), group, members[which]) for rank, which in enumerate(order)
-        ]
-    ordered = [subject for _, _, subject in sorted(places)]
-    return {size: tuple(ordered[:size]) for size in sizes}
 
 
 def fit_power_law(sizes: ArrayLike, errors: ArrayLike) -> PowerLaw:

@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from harmbench.metrics.base import Metric
 from harmbench.metrics.declarations import GRADIENT_CORRELATION
 from harmbench.results import REAL_SCANS, RESCAN
-from harmbench.statistics.intervals import Resampling
 from harmbench.statistics.measures import MEASURE, PLACE
-from harmbench.study.subject_bootstrap import DEFAULT, bounds, subject_draws
+from harmbench.study.subject_bootstrap import DEFAULT, Resampling, bounds, subject_draws
 
 __all__ = ["FloorRatio", "error_of", "floor_ratio", "floor_ratios"]
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.statistics.intervals import Resampling
+from harmbench.statistics.intervals import CONFIDENCE
 
-__all__ = ["DEFAULT", "bounds", "subject_draws"]
+__all__ = ["DEFAULT", "Resampling", "bounds", "subject_draws"]
 
 Floats = NDArray[np.float64]
 
-DEFAULT = Resampling(resamples=2000, kind="percentile")
-"""95 % percentile intervals from 2000 resamples of the subjects."""
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How an interval of a statistic is computed that is no mean: ratios, slopes, curves.
+
+    Attributes:
+        confidence: coverage of the percentile interval (Efron & Tibshirani 1993, Ch. 13).
+        resamples: number of bootstrap samples of the subjects.
+        seed: seed of the resampling.
+    """
+
+    confidence: float = CONFIDENCE
+    resamples: int = 2000
+    seed: int = 0
+
+
+DEFAULT = Resampling()
 
 
 def subject_draws(subjects: int, how: Resampling = DEFAULT) -> NDArray[np.int64]:

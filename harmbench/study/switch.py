@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from harmbench.results import REAL_SCANS, RESCAN
-from harmbench.statistics.intervals import Resampling
-from harmbench.study.subject_bootstrap import DEFAULT, bounds, subject_draws
+from harmbench.study.subject_bootstrap import DEFAULT, Resampling, bounds, subject_draws
 
 __all__ = [
     "SwitchCost",

@@ -1,17 +1,14 @@
-"""Learning curves: parameters that are known, subsets, and what is not known."""
+"""Learning curves: parameters that are known, and what is not known."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from harmbench.study.learning_curve import fit_power_law, nested_subsets, pairs_needed
+from harmbench.study.learning_curve import fit_power_law, pairs_needed
 
 SIZES = np.array([2, 4, 8, 16, 32])
 
@@ -126,25 +123,3 @@ def test_bad_values_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         pairs_needed(sizes, errors, thresholds)
-
-
-@given(controls=st.integers(0, 25), patients=st.integers(1, 25), seed=st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
-def test_subsets_are_nested_and_balanced(controls: int, patients: int, seed: int) -> None:
-    groups = {f"h{i}": "HC" for i in range(controls)} | {f"m{i}": "MS" for i in range(patients)}
-    sizes = range(1, len(groups) + 1)
-    found = nested_subsets(groups, sizes, seed)
-    assert found == nested_subsets(dict(reversed(groups.items())), sizes, seed)
-    for size in sizes:
-        subset = found[size]
-        assert len(set(subset)) == size
-        assert set(subset) >= set(found.get(size - 1, ()))
-        counts = Counter(groups[subject] for subject in subset)
-        assert abs(counts["MS"] - size * patients / len(groups)) <= 1
-
-
-def test_seeds_choose_other_subjects() -> None:
-    groups = {f"h{i}": "HC" for i in range(10)}
-    assert nested_subsets(groups, [5], 0) != nested_subsets(groups, [5], 1)
-    with pytest.raises(ValueError, match="size 11: there are 10"):
-        nested_subsets(groups, [11])
