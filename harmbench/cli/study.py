@@ -10,7 +10,7 @@ import typer
 from harmbench.cli.console import say, show_table
 from harmbench.cli.options import DEFAULT_OUT, Device, Json
 
-__all__ = ["study"]
+__all__ = ["changes", "study"]
 
 study = typer.Typer(
     no_args_is_help=True, help="Measure what a study asks: change over a switch of scanner."
