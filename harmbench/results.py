@@ -21,6 +21,8 @@ __all__ = [
     "CEILING",
     "COLUMNS",
     "FAILURES",
+    "REAL_SCANS",
+    "RESCAN",
     "STATUSES",
     "ResultRow",
     "ScoreRow",
@@ -39,6 +41,13 @@ BASELINE = "identity"
 
 CEILING = "target"
 """The control that nothing is ranked against: the reference scored against itself."""
+
+RESCAN = "rescan"
+"""The control that says how good anyone can be: another scan on the target scanner, where there is one,
+scored against the reference."""
+
+REAL_SCANS = frozenset({CEILING, RESCAN})
+"""Controls that are real scans of the target scanner: no method, and not ranked."""
 
 
 class ScoreRow(TypedDict):

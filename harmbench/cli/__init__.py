@@ -17,6 +17,7 @@ from harmbench.cli.adapters import check_method, doctor, methods, metrics, new_m
 from harmbench.cli.console import fail, say
 from harmbench.cli.running import demo, report, rescore, run
 from harmbench.cli.scans import cohort, prepare, score, segment
+from harmbench.cli.study import study
 from harmbench.cli.trained import apply, export
 from harmbench.errors import HarmbenchError
 
@@ -69,6 +70,8 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command(name=_command.__name__.replace("_", "-"))(_command)
+
+app.add_typer(study, name="study")
 
 _INTERRUPTED = 130
 

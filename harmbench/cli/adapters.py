@@ -14,12 +14,14 @@ from harmbench.cli.console import print_json, say, show_table
 from harmbench.cli.options import Full, Json, Overrides
 from harmbench.errors import MetricError, suggest
 from harmbench.guard import method_call
-from harmbench.metrics.declarations import METRICS
+from harmbench.metrics.lesion_declarations import ALL_METRICS
 
 if TYPE_CHECKING:
     from harmbench.method import Method
 
 __all__ = ["check_method", "doctor", "methods", "metrics", "new_method"]
+
+_ONE_FOR_EACH = {"image": "volume", "tissue": "tissue", "lesion": "lesions"}
 
 
 def methods(
@@ -113,7 +115,7 @@ def metrics(
         _show_metric(name, as_json)
         return
     if as_json:
-        print_json([asdict(metric) for metric in METRICS.values()])
+        print_json([asdict(metric) for metric in ALL_METRICS.values()])
         return
     rows = [
         {
@@ -121,17 +123,17 @@ def metrics(
             "unit": metric.unit,
             "range": f"{metric.lower:g} to {metric.upper:g}",
             "better": metric.better,
-            "one for each": "volume" if metric.scope == "image" else "tissue",
+            "one for each": _ONE_FOR_EACH[metric.scope],
         }
-        for metric in METRICS.values()
+        for metric in ALL_METRICS.values()
     ]
     show_table(rows, as_json)
 
 
 def _show_metric(name: str, as_json: bool) -> None:
-    if name not in METRICS:
-        raise MetricError(f"unknown metric '{name}'; {suggest(name, METRICS)}")
-    described = asdict(METRICS[name])
+    if name not in ALL_METRICS:
+        raise MetricError(f"unknown metric '{name}'; {suggest(name, ALL_METRICS)}")
+    described = asdict(ALL_METRICS[name])
     if as_json:
         print_json(described)
         return

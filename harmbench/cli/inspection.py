@@ -7,12 +7,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harmbench.cli.console import print_json, say_notes, show_table
+from harmbench.cli.console import print_json, say, say_notes, show_table
 
 if TYPE_CHECKING:
     from harmbench.cohorts.data import DataSettings
 
-__all__ = ["show_cohort"]
+__all__ = ["add_follow_ups", "show_cohort"]
+
+
+def add_follow_ups(data: DataSettings, out: Path | None) -> None:
+    """Make the follow-up visits of a simulated cohort and say where they are.
+
+    Args:
+        data: which cohort.
+        out: its folder.
+
+    Raises:
+        CohortError: the cohort is not simulated, or its scans are raw.
+    """
+    from harmbench.cohorts.phantom import make_follow_ups
+    from harmbench.cohorts.phantom.follow_ups import follow_up_folder
+    from harmbench.errors import CohortError
+    from harmbench.progress import Display
+
+    if data.path is not None:
+        raise CohortError("--follow-ups makes visits of the simulated cohort: leave out --data")
+    with Display("follow-up visits", 1) as display:
+        found = make_follow_ups(data.phantom, out, progress=display)
+    folder = follow_up_folder(data.phantom, out)
+    say(f"{len(found.cohort.scans)} follow-up scans, with their true changes in {folder}")
 
 
 def show_cohort(data: DataSettings, out: Path | None, *, scans: bool, as_json: bool) -> None:

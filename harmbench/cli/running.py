@@ -172,6 +172,14 @@ def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Report folder.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject shown in slice panels.")] = None,
+    effect: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            help="What a switch of scanner is judged by: the difference of change between the arms of "
+            "a trial, in % of the volume; the default is a slowing by 25 % of 0.5 % a year in 2 years.",
+        ),
+    ] = 0.25,
 ) -> None:
     """Write tables, figures and one self-contained page from stored results.
 
@@ -182,9 +190,11 @@ def report(
     """
     from harmbench.progress import Display
     from harmbench.report import make_report
+    from harmbench.study.switch import Trial
 
     with Display("report", 1) as display:
-        page = make_report(runs or [DEFAULT_OUT], out, progress=display, lead_subject=subject)
+        trial = Trial(effect_percent=effect)
+        page = make_report(runs or [DEFAULT_OUT], out, display, subject, trial)
     say(f"report: {page}")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harmbench.cli.console import say, say_notes, show_table
-from harmbench.cli.inspection import show_cohort
+from harmbench.cli.inspection import add_follow_ups, show_cohort
 from harmbench.cli.options import (
     Config,
     ContrastName,
@@ -35,6 +35,16 @@ def cohort(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for a simulated cohort.")
     ] = None,
+    rescans: Annotated[
+        bool, typer.Option("--rescans", help="Simulated cohort: a second visit of each scanner.")
+    ] = False,
+    follow_ups: Annotated[
+        bool,
+        typer.Option(
+            "--follow-ups",
+            help="Simulated cohort: make follow-up visits with a true change of volume too.",
+        ),
+    ] = False,
     selection: Selection = NO_SELECTION,
     rescale: Rescaling = None,
     scans: Annotated[bool, typer.Option("--scans", help="List every scan too.")] = False,
@@ -47,6 +57,8 @@ def cohort(
     Examples:
     - `harmbench cohort --set data.phantom.subjects=8 --set data.phantom.spacing_mm=2 --out sim`
 
+    - `harmbench cohort --rescans --follow-ups --set data.phantom.spacing_mm=2 --out sim`
+
     - `harmbench cohort --data scans.csv --scans`
 
     - `harmbench cohort --data bids/ --session-by ManufacturersModelName,SoftwareVersions`
@@ -56,10 +68,13 @@ def cohort(
     changes = {
         "data.path": data,
         "data.rescale": rescale,
+        "data.phantom.rescans": rescans or None,
         **selection.settings(),
     }
     settings = load_experiment(config_path(config), overrides or (), given(changes)).data
     show_cohort(settings, out, scans=scans, as_json=as_json)
+    if follow_ups:
+        add_follow_ups(settings, out)
 
 
 # Long: its options are its arguments, one a line.

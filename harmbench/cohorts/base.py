@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,6 +86,7 @@ class Cohort:
         preparation: settings that `harmbench prepare` made the scans with; `None` where it did not.
         notes: assumptions made when the data set was read.
         left_out: scans and subjects that the data set has, and that take no part.
+        lesions: image of a scan to the mask of its lesions on the same grid, where there is one.
         path: the manifest or folder that it was read from; `None` for the simulated cohort.
     """
 
@@ -100,6 +101,7 @@ class Cohort:
     notes: tuple[Note, ...] = ()
     path: Path | None = None
     left_out: tuple[LeftOut, ...] = ()
+    lesions: Mapping[Path, Path] = field(default_factory=dict)
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from harmbench.cohorts.bids_choice import (
     chosen_scans,
     differing,
     for_scanner,
+    lesions_of,
     mask_of,
     unused_masks,
 )
@@ -46,12 +47,11 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
 
     What says the scanner is the ses- label, or what `settings` name: a pattern, sidecar fields,
     columns of tables. A field strength gets its nominal value and the unit (`1.5T`). Scans that
-    `harmbench prepare` made are found by themselves, and keep their scanners and visits. The brain
-    mask of a scan has desc `brain`, suffix `mask`, and otherwise the scan's own entities and folder.
+    `harmbench prepare` made are found by themselves, and keep their scanners and visits. A scan's
+    mask has suffix `mask`, desc `brain` (of lesions: label `lesion`), and else its entities and folder.
 
     Raises:
-        UnclearScannersError: nothing is said about scanners, and the ses- labels are not them;
-            proposes settings.
+        UnclearScannersError: nothing says the scanners, and the ses- labels are not them.
         CohortError: not a BIDS folder, no scan matches, or lists every problem: a file name that is
             not understood, a sidecar field that is missing, several files that fit one visit, a
             subject that is not in participants.tsv, or that has two groups.
@@ -78,7 +78,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     notes += _strangers(listing, selection.suffix, selection.found, problems)
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += found
-    scans, found = _scans(chosen, files, listing, tables, problems)
+    scans, lesions, found = _scans(chosen, files, listing, tables, problems)
     notes += found
     if not scans and not problems:
         problems = _why_nothing(left_out)
@@ -100,6 +100,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         preparation=preparation.get("settings") if isinstance(preparation, Mapping) else None,
         notes=(*notes, *partly, *odd_sidecars(paths), *_mixed(chosen, settings)),
         left_out=tuple(left_out),
+        lesions=lesions,
     )
 
 
@@ -172,16 +173,18 @@ def _scans(
     listing: Listing,
     tables: StudyTables,
     problems: list[str],
-) -> tuple[dict[Key, Scan], list[Note]]:
-    """Return the scans with their masks and times, and notes on masks."""
+) -> tuple[dict[Key, Scan], dict[Path, Path], list[Note]]:
+    """Return the scans with brain masks and times, masks of lesions by scan, and notes on masks."""
     beside: dict[Path, list[BidsFile]] = defaultdict(list)
     for file in listing.files:
         beside[file.path.parent].append(file)
-    scans = {}
+    scans, lesions = {}, {}
     for (subject, session), (own, file) in chosen.items():
         mask = None
         try:
             mask = mask_of(file, beside[file.path.parent])
+            found = lesions_of(file, beside[file.path.parent])
+            lesions.update({file.path: found} if found else {})
         except CohortError as error:
             problems.append(f"subject {subject}, session {session}: {error}")
         scans[subject, session] = Scan(
@@ -196,7 +199,7 @@ def _scans(
     kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
     folders = sorted({file.path.parent for file in files})
     notes = [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
-    return scans, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
+    return scans, lesions, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
 
 
 def _prepared_time(file: BidsFile) -> str:

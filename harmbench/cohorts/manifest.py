@@ -18,7 +18,7 @@ from harmbench.files.text import TextRow, label_text, read_table
 __all__ = ["read_manifest"]
 
 _REQUIRED = ("subject", "group", "session", "path")
-_OPTIONAL = ("mask", "scanner", "visit", "exclude")
+_OPTIONAL = ("mask", "lesions", "scanner", "visit", "exclude")
 _LABELS = ("subject", "group", "session", "scanner", "visit")
 _KEPT = {"", "0", "no", "false", "n/a", "na"}
 _OUT = {"1", "yes", "true", "x", "exclude"}
@@ -28,6 +28,7 @@ def read_manifest(path: Path) -> Cohort:
     """Read a manifest: `subject,group,session,path`, and optional columns.
 
     - `mask`: a brain mask on the scan's grid.
+    - `lesions`: a mask of the lesions on the scan's grid; empty for a subject without.
     - `scanner`: where it is not the session; the session is then a label of the scan, and may be
       empty or left out.
     - `visit`: on that scanner.
@@ -49,7 +50,12 @@ def read_manifest(path: Path) -> Cohort:
         rows.add(row, required)
     problems = rows.problems
     if rows.scans:
-        files = [f for scan in rows.scans.values() for f in (scan.path, scan.mask) if f is not None]
+        files = [
+            file
+            for scan in rows.scans.values()
+            for file in (scan.path, scan.mask, rows.lesions.get(scan.path))
+            if file is not None
+        ]
         many = missing_contents(files, path.parent)
         problems = [p for p in problems if not (many and "git-annex" in p)] + many
     if not problems and not rows.scans:
@@ -71,6 +77,7 @@ def read_manifest(path: Path) -> Cohort:
         title=path.stem,
         notes=(*table.notes, *notes, *odd_sidecars(images)),
         left_out=tuple(rows.left_out),
+        lesions=rows.lesions,
     )
 
 
@@ -100,6 +107,7 @@ class _Rows:
         self.folder = folder
         self.groups: dict[str, str] = {}
         self.scans: dict[tuple[str, str], Scan] = {}
+        self.lesions: dict[Path, Path] = {}
         self.left_out: list[LeftOut] = []
         self.problems: list[str] = []
 
@@ -133,11 +141,19 @@ class _Rows:
             )
         image = self.folder / values["path"]
         mask = self.folder / values["mask"] if values.get("mask") else None
+        lesions = self.folder / values["lesions"] if values.get("lesions") else None
         self.problems += [
             f"line {line}: {file}: {problem}"
-            for file in (image, mask)
+            for file in (image, mask, lesions)
             if file is not None and (problem := why_no_file(file))
         ]
         self.scans[subject, session] = Scan(
-            subject, session, image.absolute(), mask and mask.absolute(), scanner, visit
+            subject,
+            session,
+            image.absolute(),
+            mask and mask.absolute(),
+            scanner,
+            visit,
         )
+        if lesions is not None:
+            self.lesions[image.absolute()] = lesions.absolute()

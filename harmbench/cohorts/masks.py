@@ -19,7 +19,7 @@ from harmbench.errors import VolumeError
 from harmbench.notes import Note
 from harmbench.volume import Volume, read, require_same_grid
 
-__all__ = ["BrainMask", "missing_masks", "read_mask", "to_binary"]
+__all__ = ["BrainMask", "missing_masks", "read_lesions", "read_mask", "to_binary"]
 
 
 _NOISE = 1e-3
@@ -76,6 +76,26 @@ def read_mask(path: Path, scan: Volume) -> BrainMask:
         raise VolumeError(f"the mask {path}: {error}") from error
     notes = [Note(*one, str(path)) for one in (text, found) if one is not None]
     return BrainMask(mask, (*volume.notes, *notes))
+
+
+def read_lesions(path: Path, scan: Volume) -> Mask:
+    """Read the mask of a scan's lesions, shape (x, y, z), bool: every voxel above 0 counts.
+
+    It may be empty: there are patients without lesions.
+
+    Args:
+        path: its file.
+        scan: the scan as it was read.
+
+    Raises:
+        VolumeError: the file is not readable, lies on another grid, or has values below 0.
+    """
+    volume = read(path)
+    require_same_grid(volume, scan, (f"the mask of lesions {path}", "the scan"))
+    low = float(volume.data.min())
+    if not low >= 0:
+        raise VolumeError(f"the mask of lesions {path}: values from {low:.4g}, expected 0 or above")
+    return np.asarray(volume.data > 0)
 
 
 def to_binary(values: Array) -> tuple[Mask, tuple[str, str] | None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from harmbench.cohorts.base import Cohort, Rescale, ScanFacts, masked_and_scaled, scan_facts
 from harmbench.cohorts.contents import missing_contents
 from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range
+from harmbench.cohorts.masks import read_lesions
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError
 from harmbench.files.sidecars import noted
@@ -60,7 +61,12 @@ def validate(
     """
     progress = progress or NoProgress()
     wanted = [scan for scan in cohort.scans.values() if scan.session in sessions]
-    files = [file for scan in wanted for file in (scan.path, scan.mask) if file is not None]
+    files = [
+        file
+        for scan in wanted
+        for file in (scan.path, scan.mask, cohort.lesions.get(scan.path))
+        if file is not None
+    ]
     problems = missing_contents(files, cohort.path)
     if problems:
         raise CohortError(f"{cohort.path or 'the cohort'} cannot be used:", problems)
@@ -111,6 +117,8 @@ def _check_subject(
             raw = read(scan.path)
             prints[subject, session] = fingerprint(raw)
             volume = masked_and_scaled(raw, scan, rescale)
+            if scan.path in cohort.lesions:
+                read_lesions(cohort.lesions[scan.path], raw)
             problem = out_of_range(volume, "data.rescale=percentile") or not_a_scan(volume)
             if problem is None:
                 volumes[session] = volume

@@ -9,7 +9,7 @@ from typing import Literal
 __all__ = ["Better", "Metric", "Scope", "Score"]
 
 Better = Literal["lower", "higher", "zero", "none"]
-Scope = Literal["image", "tissue"]
+Scope = Literal["image", "tissue", "lesion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Metric:
         unit: such as `mm`, `mm3`, `%`, `dB`, or `1` for a dimensionless number.
         lower, upper: bounds of the possible values.
         better: `lower`, `higher`, `zero` (nearer to zero) or `none` (a description, not a score).
-        scope: `image` (one value per volume) or `tissue` (one value per tissue class).
+        scope: `image` (one value per volume), `tissue` (one value per tissue class) or `lesion` (one
+            value per volume of a subject with a mask of lesions).
         description: one sentence, with the source of the formula.
     """
 

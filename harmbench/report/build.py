@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmbench.errors import ReportError
-from harmbench.metrics.suite import METRICS
+from harmbench.metrics.lesion_declarations import ALL_METRICS
 from harmbench.pages.html import EmbeddedFigure, embed
 from harmbench.pages.render import write_table
 from harmbench.pages.style import style, write_figure
@@ -17,9 +17,11 @@ from harmbench.report.loading import load_evidence
 from harmbench.report.page import write_page
 from harmbench.report.tables.run import cost_table, published_tables, status_table
 from harmbench.report.tables.selection import all_tables
+from harmbench.report.tables.study import study_tables
 from harmbench.report.tables.titles import SIMULATED
 from harmbench.results import COLUMNS, write_results
 from harmbench.storage import atomic, why_not_writable
+from harmbench.study.switch import Trial
 from harmbench.task import NoProgress, Progress
 
 __all__ = ["make_report"]
@@ -32,6 +34,7 @@ def make_report(
     out: Path | None = None,
     progress: Progress | None = None,
     lead_subject: str | None = None,
+    trial: Trial | None = None,
 ) -> Path:
     """Make tables, figures and a page from the results and volumes of one or more runs.
 
@@ -53,6 +56,8 @@ def make_report(
         progress: told about each step.
         lead_subject: subject shown in image panels; by default the one with the median MSE of the
             untreated source.
+        trial: what a change of volume is measured for, in the tables of a switch of scanner; by
+            default a slowing by 25 % of 0.5 % a year over two years.
 
     Returns:
         Path of the page.
@@ -65,12 +70,12 @@ def make_report(
     _check_place(out)
     progress = progress or NoProgress()
     progress("report: read", 0, 1)
-    evidence = load_evidence(runs, METRICS, lead_subject)
+    evidence = load_evidence(runs, ALL_METRICS, lead_subject)
     progress("report: read", 1, 1)
     write_results(evidence.results, out / _RESULTS)
     with atomic(out / "summary.csv") as temporary:
         evidence.summary.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
-    tables, written = _write_tables(evidence, out / "tables", progress)
+    tables, written = _write_tables(evidence, out / "tables", progress, trial)
     figures, drawn = _write_figures(evidence, out / "figures", progress)
     page = write_page(evidence, tables, figures, out / "index.html")
     _remove_stale(out, {*written, *drawn})
@@ -100,11 +105,11 @@ def _holds_results(path: Path) -> bool:
 
 
 def _write_tables(
-    evidence: Evidence, folder: Path, progress: Progress
+    evidence: Evidence, folder: Path, progress: Progress, trial: Trial | None
 ) -> tuple[list[Table], list[Path]]:
     cost = cost_table(evidence)
     tables = [*all_tables(evidence), *([cost] if cost else []), status_table(evidence)]
-    tables += published_tables(evidence)
+    tables += [*study_tables(evidence, trial), *published_tables(evidence)]
     written: list[Path] = []
     for done, table in enumerate(tables, start=1):
         written += write_table(table, folder)

@@ -15,7 +15,7 @@ from harmbench.metrics.declarations import METRICS, VOLUME_DIFFERENCE
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import short_title
 from harmbench.report.verdict import JudgedMeasure, Role
-from harmbench.results import BASELINE, CEILING
+from harmbench.results import BASELINE, CEILING, RESCAN
 from harmbench.segmentation.base import TISSUES
 from harmbench.settings import validated
 from harmbench.statistics.claims import mean_losses
@@ -163,7 +163,7 @@ def _known_roles(evidence: Evidence) -> dict[str, Role]:
         controls = invocation.config.get("controls")
         if isinstance(controls, list | tuple):
             found |= dict.fromkeys(map(str, controls), "control")
-    return {**found, BASELINE: "original", CEILING: "ceiling"}
+    return {**found, BASELINE: "original", RESCAN: "rescan floor", CEILING: "ceiling"}
 
 
 def _column(

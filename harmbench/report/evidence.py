@@ -10,7 +10,7 @@ import pandas as pd
 
 from harmbench.errors import RunError, VolumeError
 from harmbench.metrics.base import Metric
-from harmbench.results import BASELINE, CEILING
+from harmbench.results import BASELINE, REAL_SCANS
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
 from harmbench.runner.pairs import SessionPair
@@ -111,8 +111,8 @@ class Evidence:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Methods without the untreated source and the ceiling."""
-        return tuple(name for name in self.methods if name not in {BASELINE, CEILING})
+        """Methods without the untreated source, the ceiling and rescans."""
+        return tuple(name for name in self.methods if name not in {BASELINE, *REAL_SCANS})
 
     @property
     def has_baseline(self) -> bool:

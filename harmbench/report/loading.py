@@ -12,7 +12,7 @@ from harmbench.errors import ReportError, suggest
 from harmbench.metrics.base import Metric
 from harmbench.report.evidence import MOST_DIRECTIONS, Evidence, StoredCell
 from harmbench.report.published import DIRECTIONS
-from harmbench.results import BASELINE, CEILING, merge, read_results
+from harmbench.results import BASELINE, CEILING, REAL_SCANS, RESCAN, merge, read_results
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.run_record import MethodRecord, RunRecord
 from harmbench.statistics import summarize
@@ -122,10 +122,11 @@ def _methods(results: pd.DataFrame, records: Sequence[RunRecord]) -> dict[str, s
     names = [*known, *sorted(set(results["method"]))]
     ordered = [*_ORDER, *dict.fromkeys(names)]
     present = set(results["method"])
-    ordered = [name for name in dict.fromkeys(ordered) if name in present and name != CEILING]
-    if CEILING in present:
-        ordered.append(CEILING)
-    default = {BASELINE: "Original", CEILING: "Target (ceiling)"}
+    ordered = [
+        name for name in dict.fromkeys(ordered) if name in present and name not in REAL_SCANS
+    ]
+    ordered += [name for name in (RESCAN, CEILING) if name in present]
+    default = {BASELINE: "Original", RESCAN: "Rescan", CEILING: "Target (ceiling)"}
     recorded = {name: method.title for name, method in known.items() if method.title}
     titles = {name: recorded.get(name, default.get(name, name)) for name in ordered}
     twice = {title for title, times in Counter(titles.values()).items() if times > 1}

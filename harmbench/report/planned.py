@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harmbench.report.evidence import Evidence
+from harmbench.results import RESCAN
 from harmbench.runner.run_record import RunRecord
 from harmbench.task import Direction
 
@@ -30,7 +31,8 @@ def absent_cells(evidence: Evidence, direction: Direction) -> dict[str, tuple[Pl
             continue
         seeds = _seeds(record) or {int(seed) for seed in evidence.results["seed"]}
         places = {(fold, seed) for fold in _folds(evidence, record, direction) for seed in seeds}
-        for method in record.methods:
+        # Only some folds may have subjects with a rescan.
+        for method in (name for name in record.methods if name != RESCAN):
             planned.setdefault(method, set()).update(places)
     absent = {m: places - _ended(evidence, m, direction) for m, places in planned.items()}
     return {method: tuple(sorted(places)) for method, places in absent.items() if places}

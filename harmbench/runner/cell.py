@@ -15,7 +15,7 @@ from pathlib import Path
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.errors import describe
 from harmbench.method import Method
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.runner.cell_record import CellRecord, MadeBy
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
@@ -45,7 +45,7 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
         split = context.split(cell)
         log.info("start %s: train %s, test %s", cell, split.train_subjects, split.test_subjects)
         try:
-            if cell.method != CEILING:
+            if cell.method not in REAL_SCANS:
                 planned = method_of(context, cell)
                 settings = planned.settings.model_dump(mode="json")
                 record = record.model_copy(update={"uses": str(planned.uses), "settings": settings})

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from harmbench.errors import ReportError
+from harmbench.metrics.lesion_declarations import LESION_METRICS
 from harmbench.results import ResultRow, has_visits, read_results, results_text, table
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.scoring import missing_rows
@@ -79,7 +80,10 @@ class CellScores:
         rows = self._by_pair.get(name)
         if rows is None:
             return False
-        wanted = sorted((row["metric"], row["tissue"]) for row in missing_rows("failed"))
+        # Whether a pair has metrics of lesions is a part of its scores' key.
+        lesions = bool(rows["metric"].isin(list(LESION_METRICS)).any())
+        all_rows = missing_rows("failed", lesions=lesions)
+        wanted = sorted((row["metric"], row["tissue"]) for row in all_rows)
         found = sorted(zip(rows["metric"], rows["tissue"], strict=True))
         return found == wanted and self._checksums.get(name) in {None, _checksum(rows)}
 

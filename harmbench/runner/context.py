@@ -11,6 +11,7 @@ from harmbench.config import Experiment
 from harmbench.errors import RunError
 from harmbench.folds import Folds
 from harmbench.plugins import Reference
+from harmbench.results import CEILING, RESCAN
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.runner.pairs import CellSplit, Rescan, SessionPair
@@ -78,9 +79,37 @@ class RunContext:
         found = self.splits.get((cell.direction, cell.fold))
         if found is None:
             raise RunError(f"{self.root}: the run has no {cell.direction} fold {cell.fold}")
+        if cell.method == RESCAN:
+            return self._rescanned(cell.direction, found)
         if not cell.train_subjects or not found.train:  # rescoring has no training
             return found
         return found.reduced(cell.train_subjects, self.groups, cell.seed)
+
+    def _rescanned(self, direction: Direction, split: CellSplit) -> CellSplit:
+        """Reduce what is tested to pairs whose target scan has another one beside it."""
+        known = self._rescan_of(direction)
+        test = tuple(pair for pair in split.test if (pair.subject, pair.target) in known)
+        return CellSplit(train=(), test=test)
+
+    def _rescan_of(self, direction: Direction) -> dict[tuple[str, str], str]:
+        """Return, by subject and session of a target scan, the session of the nearest other one."""
+        return {(one.subject, one.target): one.rescan for one in self.rescans(direction)}
+
+    def real_scan(self, cell: Cell, pair: SessionPair) -> str | None:
+        """Return the session of the real scan that is a control's volume; `None` for a method."""
+        if cell.method == CEILING:
+            return pair.target
+        if cell.method == RESCAN:
+            return self._rescan_of(cell.direction)[pair.subject, pair.target]
+        return None
+
+    def rescanned_places(self) -> tuple[tuple[Direction, int], ...]:
+        """Return the directions and folds in which target scans have others beside them."""
+        return tuple(
+            (way, fold)
+            for (way, fold), split in self.splits.items()
+            if self._rescanned(way, split).test
+        )
 
     def pairs(self, cell: Cell) -> LazyPairs:
         """Return the training pairs of a cell."""

@@ -18,7 +18,7 @@ from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
 from harmbench.planning.machine import fit_to_machine
-from harmbench.results import CEILING
+from harmbench.results import CEILING, REAL_SCANS, RESCAN
 from harmbench.runner.checks import (
     check_file_names,
     check_same_data,
@@ -110,15 +110,15 @@ def run_experiment(
     opened = open_run(experiment, out, device)
     context = opened.context
     check_same_data(context)
-    check_file_names(context, [*methods, CEILING])
-    cells = make_cells(experiment, context.splits)
+    check_file_names(context, [*methods, *REAL_SCANS])
+    cells = make_cells(experiment, context.splits, context.rescanned_places())
     for line in first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
         say(line)
     sweep(root)
     invocation = new_invocation(device, experiment)
     context = replace(context, invocation=invocation.id)
     begin_run(
-        *(context, invocation, opened.cohort, methods, opened.directions),
+        *(context, invocation, opened.cohort, methods | _rescans(context), opened.directions),
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
@@ -165,12 +165,12 @@ def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
     Raises:
         MethodError: a method cannot be loaded, or does not accept several sources where a scanner is
             left out of the training.
-        ConfigError: settings are not valid, or a label is that of the ceiling.
+        ConfigError: settings are not valid, or a label is that of a control.
     """
     described = {}
     for label, (uses, values) in experiment.all_methods().items():
-        if label == CEILING:
-            raise ConfigError(f"methods.{label}: the name is taken by the ceiling control")
+        if label in REAL_SCANS:
+            raise ConfigError(f"methods.{label}: the name is taken by a control")
         kind = load_method(uses)
         if experiment.split.leave_scanner_out and not kind.several_sources:
             raise MethodError(
@@ -195,6 +195,19 @@ def describe_methods(experiment: Experiment) -> dict[str, MethodRecord]:
             parameters={},
         )
     return described
+
+
+def _rescans(context: RunContext) -> dict[str, MethodRecord]:
+    """Return what `run.json` says of rescans, where the run scores some."""
+    if not (context.experiment.ceiling and context.rescanned_places()):
+        return {}
+    return {
+        RESCAN: MethodRecord(
+            uses=RESCAN,
+            title="Rescan",
+            reference="another scan on the target scanner, scored against the reference",
+        )
+    }
 
 
 def _parameter_counts(kind: type[Method], settings: BaseModel, label: str) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -13,7 +13,7 @@ from harmbench.discovery import learns, load_method
 from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
 from harmbench.progress import Display, Remaining
-from harmbench.results import CEILING, merge, write_results, write_training_sizes
+from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
 from harmbench.runner.cell import abandon_cell, run_cell
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
@@ -28,7 +28,9 @@ _REASONS_SHOWN = 3
 
 
 def make_cells(
-    experiment: Experiment, splits: Mapping[tuple[Direction, int], CellSplit]
+    experiment: Experiment,
+    splits: Mapping[tuple[Direction, int], CellSplit],
+    rescanned: Collection[tuple[Direction, int]] = (),
 ) -> list[Cell]:
     """List the cells of an experiment, controls first.
 
@@ -37,6 +39,7 @@ def make_cells(
     Args:
         experiment: methods, seeds, and numbers of training subjects.
         splits: by direction and fold, what there is to learn from.
+        rescanned: directions and folds in which rescans can be scored.
 
     Raises:
         FoldError: a number of training subjects is larger than some fold's.
@@ -48,11 +51,12 @@ def make_cells(
         label: sizes if learns(load_method(uses)) else (0,)
         for label, (uses, _) in experiment.all_methods().items()
     }
+    controls = {CEILING: (0,), RESCAN: (0,)} if experiment.ceiling else {}
     return [
         Cell(label, direction, fold, seed, size)
-        for label, own in {**({CEILING: (0,)} if experiment.ceiling else {}), **learned}.items()
+        for label, own in {**controls, **learned}.items()
         for size in own
-        for direction, fold in splits
+        for direction, fold in (rescanned if label == RESCAN else splits)
         for seed in experiment.seeds
     ]
 

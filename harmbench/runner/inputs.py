@@ -9,12 +9,14 @@ from typing import cast
 
 import pandas as pd
 
+from harmbench.arrays import Mask
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Cohort, Rescale, Scan, load_scan
+from harmbench.cohorts.masks import read_lesions
 from harmbench.cohorts.pairing import nearest_rescans
 from harmbench.errors import RunError
 from harmbench.storage import atomic, file_key, key_of
-from harmbench.volume import Volume
+from harmbench.volume import Volume, read
 
 __all__ = [
     "InputScan",
@@ -28,6 +30,8 @@ __all__ = [
 
 _NEEDED = ("subject", "group", "session", "path", "mask", "sha256")
 _COLUMNS = (*_NEEDED, "mask_sha256", "rescale")
+_LESIONS = ("lesions", "lesions_sha256")
+"""Columns that a table has where a scan has a mask of lesions."""
 _IDENTITY = ("scanner", "visit", "when")
 """Columns that a table has where sessions are not simply the scanners."""
 
@@ -43,6 +47,8 @@ class InputScan:
         sha256, mask_sha256: of the files; empty without a mask.
         rescale: how intensities are brought into [0, 1].
         scanner, visit, when: as in `Scan`; the scanner is the session where it is left empty.
+        lesions: the file of the mask of its lesions, if it has one.
+        lesions_sha256: of that file; empty without one.
     """
 
     subject: str
@@ -56,6 +62,8 @@ class InputScan:
     scanner: str = ""
     visit: str = ""
     when: str = ""
+    lesions: Path | None = None
+    lesions_sha256: str = ""
 
     def __post_init__(self) -> None:
         """Take the session for the scanner where no scanner is given."""
@@ -98,10 +106,35 @@ class InputScans:
             RunError: the run has no such scan.
             VolumeError: the file is gone or damaged.
         """
+        return self._scan(subject, session).volume()
+
+    def lesions(self, subject: str, *sessions: str) -> Mask | None:
+        """Read the mask of lesions of the first of several scans that has one.
+
+        All scans of a subject lie on one grid.
+
+        Returns:
+            Shape (x, y, z), bool; `None` where none of the scans has a mask.
+
+        Raises:
+            RunError: the run has no such scan.
+            VolumeError: a file is gone or damaged, or the mask is not on the scan's grid.
+        """
+        for scan in (self._scan(subject, session) for session in sessions):
+            if scan.lesions is not None:
+                return read_lesions(scan.lesions, read(scan.path))
+        return None
+
+    def lesions_key(self, subject: str, *sessions: str) -> tuple[str, ...]:
+        """Return the SHA-256 of the mask that `lesions` reads; nothing where there is none."""
+        keys = [self._scan(subject, session).lesions_sha256 for session in sessions]
+        return tuple([key for key in keys if key][:1])
+
+    def _scan(self, subject: str, session: str) -> InputScan:
         scan = self.scans.get((subject, session))
         if scan is None:
             raise RunError(f"{self.root}: no scan of subject {subject}, session {session}")
-        return scan.volume()
+        return scan
 
     def scanner(self, subject: str, session: str) -> str:
         """Return the scanner of a scan; the session's label where the run has no such scan."""
@@ -157,6 +190,8 @@ def scans_of(
             scanner=scan.scanner,
             visit=scan.visit,
             when=scan.when,
+            lesions=(lesions := cohort.lesions.get(scan.path)),
+            lesions_sha256=file_key(lesions) if lesions else "",
         )
         for key, scan in sorted(cohort.scans.items(), key=lambda item: (place[item[0][0]], item[0]))
     }
@@ -193,6 +228,8 @@ def read_inputs(path: Path) -> InputScans:
             mask_sha256=row.get("mask_sha256", ""),
             rescale=cast(Rescale, row.get("rescale", "none")),
             **{name: row.get(name, "") for name in _IDENTITY},
+            lesions=Path(row["lesions"]) if row.get("lesions") else None,
+            lesions_sha256=row.get("lesions_sha256", ""),
         )
         found[scan.subject, scan.session] = scan
     return InputScans(path.parent, found)
@@ -202,7 +239,8 @@ def write_inputs(inputs: InputScans, path: Path) -> None:
     """Write `inputs.csv`, atomically."""
     scans = inputs.scans.values()
     plain = all(scan.session == scan.scanner and not scan.visit for scan in scans)
-    columns = [*_COLUMNS, *(() if plain else _IDENTITY)]
+    lesions = any(scan.lesions is not None for scan in scans)
+    columns = [*_COLUMNS, *(() if plain else _IDENTITY), *(_LESIONS if lesions else ())]
     rows = [{name: getattr(scan, name) or "" for name in columns} for scan in scans]
     with atomic(path) as temporary:
         frame = pd.DataFrame(rows, columns=columns)

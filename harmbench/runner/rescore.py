@@ -10,6 +10,7 @@ from harmbench.config import Experiment, load_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
 from harmbench.executors import Executor, LocalExecutor
 from harmbench.folds import Folds
+from harmbench.results import RESCAN
 from harmbench.runner.cell import rescore_cell
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
@@ -25,6 +26,7 @@ from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import RunRecord
 from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
 from harmbench.storage import file_key
+from harmbench.task import Direction
 
 __all__ = ["rescore_run"]
 
@@ -66,7 +68,7 @@ def rescore_run(
     segmenter = make_segmenter(chosen, contrast=contrast)
     invocation = new_invocation(device, experiment)
     folds, groups = _folds(folder, run)
-    splits = {(cell.direction, cell.fold): _tested(cell, own, folds) for cell, own in found.items()}
+    splits = _splits(found, folds)
     context = RunContext(
         root=folder.root,
         experiment=experiment,
@@ -107,6 +109,17 @@ def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
     return Folds(run.folds.k, run.folds.seed, shared), groups
 
 
+def _splits(
+    found: Mapping[Cell, CellRecord], folds: Folds
+) -> dict[tuple[Direction, int], CellSplit]:
+    """Return what the cells were tested on; that of a rescan is a part of what methods were."""
+    return {
+        (cell.direction, cell.fold): _tested(cell, own, folds)
+        for cell, own in found.items()
+        if cell.method != RESCAN
+    }
+
+
 def _tested(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:
     """Return what a cell was tested on; its training is over."""
     known = record.subjects is not None
@@ -135,7 +148,11 @@ def _check_inputs(inputs: InputScans) -> None:
     """Raise `CohortError`, listing every problem, unless real scans are as the run found them."""
     problems = []
     for scan in inputs.scans.values():
-        for path, key in ((scan.path, scan.sha256), (scan.mask, scan.mask_sha256)):
+        for path, key in (
+            (scan.path, scan.sha256),
+            (scan.mask, scan.mask_sha256),
+            (scan.lesions, scan.lesions_sha256),
+        ):
             if path is None:
                 continue
             if not path.is_file():

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harmbench.arrays import count_not_finite, foreground, outside_unit_range
+from harmbench.arrays import Mask, count_not_finite, foreground, outside_unit_range
 from harmbench.errors import MethodError, VolumeError
+from harmbench.metrics.lesion_declarations import ALL_METRICS
+from harmbench.metrics.lesions import score_lesions
 from harmbench.metrics.overlap import Backend
 from harmbench.metrics.suite import METRICS, score_image, score_tissues
 from harmbench.results import ScoreRow
@@ -65,6 +67,7 @@ def score_rows(
     segmented: Segmented,
     reference_segmented: Segmented,
     *,
+    lesions: Mask | None = None,
     stacking_axis: int = 0,
     surface_backend: Backend = "nearest",
 ) -> list[ScoreRow]:
@@ -75,6 +78,8 @@ def score_rows(
         reference: the real target scan.
         source: the volume that was harmonized; `None` where it is not known.
         segmented, reference_segmented: their segmentations.
+        lesions: mask of the reference's lesions, shape (x, y, z), bool; `None` where there is none,
+            and no metric of lesions.
         stacking_axis: axis along which slices were stacked.
         surface_backend: what computes surface distances.
 
@@ -90,6 +95,8 @@ def score_rows(
         stacking_axis=stacking_axis,
     )
     rows = [_row(s.metric, s.tissue, s.value, s.status) for s in scores]
+    if lesions is not None:
+        rows += _lesion_rows(harmonized, reference, lesions, reference_segmented)
     if segmented.labels is None or reference_segmented.labels is None:
         done = {(row["metric"], row["tissue"]) for row in rows}
         missing = [one for one in _all_scores() if one not in done]
@@ -105,6 +112,20 @@ def score_rows(
     return rows + [_row(s.metric, s.tissue, s.value, s.status) for s in tissue_scores]
 
 
+def _lesion_rows(
+    harmonized: Volume, reference: Volume, lesions: Mask, reference_segmented: Segmented
+) -> list[ScoreRow]:
+    labels = reference_segmented.labels
+    scores = score_lesions(
+        harmonized.data,
+        reference.data,
+        lesions,
+        None if labels is None else labels.data == TISSUES["WM"],
+        spacing_mm=reference.spacing_mm,
+    )
+    return [_row(s.metric, s.tissue, s.value, s.status) for s in scores]
+
+
 def _status_without(*segmented: Segmented) -> str:
     """Return the status of what needs all these labels, where some are missing."""
     statuses = {one.failure.status for one in segmented if one.failure is not None}
@@ -112,17 +133,22 @@ def _status_without(*segmented: Segmented) -> str:
     return "segmentation_implausible" if only_implausible else "segmentation_failed"
 
 
-def _all_scores() -> Iterator[tuple[str, str]]:
-    for name, metric in METRICS.items():
+def _all_scores(lesions: bool = False) -> Iterator[tuple[str, str]]:
+    for name, metric in (ALL_METRICS if lesions else METRICS).items():
         for tissue in TISSUES if metric.scope == "tissue" else ("",):
             yield name, tissue
 
 
 def _row(metric: str, tissue: str, value: float, status: str) -> ScoreRow:
-    unit = METRICS[metric].unit
+    unit = ALL_METRICS[metric].unit
     return ScoreRow(metric=metric, tissue=tissue, value=value, unit=unit, status=status)
 
 
-def missing_rows(status: str) -> list[ScoreRow]:
-    """Return one row without a value for every metric and tissue, so that no case is dropped."""
-    return [_row(*one, np.nan, status) for one in _all_scores()]
+def missing_rows(status: str, *, lesions: bool = False) -> list[ScoreRow]:
+    """Return one row without a value for every metric and tissue, so that no case is dropped.
+
+    Args:
+        status: of the rows.
+        lesions: whether the subject has a mask of lesions, and so the metrics of lesions.
+    """
+    return [_row(*one, np.nan, status) for one in _all_scores(lesions)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from harmbench.metrics.base import Metric
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.statistics.measures import PLACE
 
 __all__ = ["rank_methods"]
@@ -30,7 +30,7 @@ def rank_methods(summary: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.Ser
     score = summary["fold_mean"].copy()
     score = score.where(better != "higher", -score)
     score = score.where(better != "zero", score.abs())
-    ranked = summary["complete"] & (summary["method"] != CEILING) & (better != "none")
+    ranked = summary["complete"] & ~summary["method"].isin(REAL_SCANS) & (better != "none")
     places = [summary[column] for column in ("group", *PLACE)]
     ranks: pd.Series = score.where(ranked).groupby(places).rank("min")
     return ranks

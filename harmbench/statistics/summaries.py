@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from harmbench.metrics.base import Metric
-from harmbench.results import BASELINE, CEILING, FAILURES
+from harmbench.results import BASELINE, FAILURES, REAL_SCANS, RESCAN
 from harmbench.statistics.comparisons import paired_differences
 from harmbench.statistics.intervals import intervals
 from harmbench.statistics.measures import (
@@ -85,7 +85,9 @@ def count_measurements(frame: pd.DataFrame) -> pd.DataFrame:
     counts: pd.DataFrame = keyed.groupby(MEASURE, sort=True).sum()
     present = count_visits(frame, MEASURE)
     expected = expected_visits(frame, present.index)
-    counts["n_absent"] = expected - present
+    # Only some subjects have a rescan: that is no gap in a run.
+    rescans = counts.index.get_level_values("method") == RESCAN
+    counts["n_absent"] = (expected - present).where(~rescans, 0)
     return counts
 
 
@@ -124,7 +126,7 @@ def summarize(
         whole["n"] = whole["n"].fillna(0).astype(int)
         visits = visit_values(part)
         measured = visits[visits["value"].notna()]
-        union = expected_visits(measured[measured["method"] != CEILING], whole.index)
+        union = expected_visits(measured[~measured["method"].isin(REAL_SCANS)], whole.index)
         own = count_visits(measured, MEASURE).reindex(whole.index).fillna(0)
         whole["complete"] = (own > 0) & (own >= union)
         parts.append(whole.reset_index().assign(group=group))

@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, inf, nan, sqrt
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import ceil, nan, sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = ["SwitchCost", "detectable_effect_percent", "subjects_per_arm", "switch_cost"]
+from harmbench.results import REAL_SCANS, RESCAN
+from harmbench.study.subject_bootstrap import DEFAULT, Resampling, bounds, subject_draws
+
+__all__ = [
+    "SwitchCost",
+    "Trial",
+    "detectable_effect_percent",
+    "subjects_per_arm",
+    "switch_cost",
+    "switch_costs",
+]
 
 _TWO_SIDED = 1.96
+_RELATIVE = "relative_volume_difference"
+_KEYS = ("direction", "segmenter", "tissue")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial with two arms of equal size, whose end point is the change of a tissue's volume.
+
+    Attributes:
+        effect_percent: difference of the change between the arms, in percent of the volume.
+        power: of the trial, in (0, 1).
+        significance: of a two-sided test, in (0, 1).
+        people_sd_percent: SD of the true change between people, in percent; 0 counts measurement
+            alone.
+    """
+
+    effect_percent: float = 0.25
+    power: float = 0.8
+    significance: float = 0.05
+    people_sd_percent: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values, see `subjects_per_arm`."""
+        if not self.people_sd_percent >= 0:
+            raise ValueError("people_sd_percent must not be below 0")
+        subjects_per_arm(1.0, self.effect_percent, self.power, self.significance)
+
+    def arm(self, sd_percent: float) -> float:
+        """Return the subjects per arm for a measurement with an SD, in percent; not rounded."""
+        sd = sqrt(sd_percent**2 + self.people_sd_percent**2)
+        return subjects_per_arm(sd, self.effect_percent, self.power, self.significance)
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchCost:
-    """What a change of scanner adds to the change of one tissue in one person.
+    """What a change of scanner does to the measured change of one tissue.
 
     Attributes:
         subjects: from whom it was estimated.
-        bias_percent: mean of the added change, in percent of the reference volume. It cancels between
-            the arms of a trial.
-        sd_percent: standard deviation of the added change over subjects, in percent.
+        bias_percent: mean of the measured change where there was none, in percent of the reference
+            volume. It cancels between the arms of a trial.
+        sd_percent: its standard deviation over subjects, in percent. It holds the noise of both scans.
+        sd_low, sd_high: interval of the SD over subjects.
         smallest_change_percent: the smallest change of one person that can be seen, 1.96 SD.
-        subjects_per_arm: of a two-arm trial with the switch in the middle.
-        subjects_per_arm_without: of the same trial on one scanner.
-        ratio: the first over the second; NaN where the second is not known.
+        stay_sd_percent: the SD of a rescan on the target scanner; NaN where it is not known.
+        arm: subjects per arm of a trial with the switch in the middle.
+        arm_stay: of the same trial on one scanner; NaN where that is not known.
+        ratio: the first over the second, before rounding, and at least 1; NaN where it is not known.
     """
 
     subjects: int
     bias_percent: float
     sd_percent: float
+    sd_low: float
+    sd_high: float
     smallest_change_percent: float
-    subjects_per_arm: float
-    subjects_per_arm_without: float
+    stay_sd_percent: float
+    arm: float
+    arm_stay: float
     ratio: float
 
 
@@ -84,24 +132,25 @@ def subjects_per_arm(
 def switch_cost(
     harmonized: ArrayLike,
     reference: ArrayLike,
+    trial: Trial | None = None,
     *,
-    effect_percent: float,
-    own_sd_percent: float,
-    power: float = 0.8,
-    significance: float = 0.05,
+    stay_sd_percent: float = nan,
+    how: Resampling = DEFAULT,
 ) -> SwitchCost:
     """Return what a change of scanner costs with a method, for one tissue.
 
-    A subject's change is measured from one scanner to the other: the method's error in percent adds
-    to it. Its variance adds to that of the change on one scanner.
+    A subject's change is measured from one scanner to the other. The difference of the harmonized to
+    the target volume, of two scans of the same brain, is the error of that change. It holds the noise
+    of both scans, as the difference of a rescan does; a switch is never less noisy than a rescan, so
+    that a smaller SD, of a few subjects or of one reference taken twice, counts as the rescan's.
 
     Args:
         harmonized: volumes after the method, shape (subjects,), mm3.
         reference: volumes on the target scanner, same shape, mm3, above 0.
-        effect_percent: the effect to find, see `detectable_effect_percent`.
-        own_sd_percent: standard deviation of the change on one scanner, in percent: of people, and of
-            a rescan; 0 where it is not known.
-        power, significance: of the trial.
+        trial: what the change is measured for.
+        stay_sd_percent: SD of the difference of a rescan on the target scanner, in percent; NaN where
+            it is not known.
+        how: of the interval of the SD.
 
     Raises:
         ValueError: fewer than 2 subjects, other shapes, or a value that is out of range.
@@ -113,20 +162,102 @@ def switch_cost(
         )
     if not np.isfinite(found).all() or not np.isfinite(wanted).all() or (wanted <= 0).any():
         raise ValueError("volumes must be finite, those of the reference above 0")
-    if own_sd_percent < 0:
-        raise ValueError("own_sd_percent must not be below 0")
+    if stay_sd_percent < 0:
+        raise ValueError("stay_sd_percent must not be below 0")
     added = 100 * (found - wanted) / wanted
+    return _cost(added, np.arange(added.size), trial or Trial(), stay_sd_percent, how)
+
+
+def _cost(
+    added: NDArray[np.float64],
+    whose: NDArray[np.intp],
+    trial: Trial,
+    stay_sd_percent: float,
+    how: Resampling,
+) -> SwitchCost:
+    """Return the cost from measured changes, in percent, of subjects who did not change.
+
+    Args:
+        added: changes, shape (visits,).
+        whose: number of the subject of each, from 0 without gaps, same shape.
+        trial, stay_sd_percent, how: as for `switch_cost`.
+    """
     sd = float(added.std(ddof=1))
-    design = {"effect": effect_percent, "power": power, "significance": significance}
-    with_switch = subjects_per_arm(sqrt(sd**2 + own_sd_percent**2), **design)
-    without = subjects_per_arm(own_sd_percent, **design)
-    ratio = with_switch / without if without > 0 else (nan if with_switch == 0 else inf)
+    arm, arm_stay, ratio = trial.arm(sd), nan, nan
+    if np.isfinite(stay_sd_percent):
+        arm = trial.arm(max(sd, stay_sd_percent))
+        arm_stay = trial.arm(stay_sd_percent)
+        ratio = arm / arm_stay if arm_stay > 0 else nan
+    low, high = _sd_interval(added, whose, how)
     return SwitchCost(
-        subjects=found.size,
+        subjects=int(whose.max()) + 1,
         bias_percent=float(added.mean()),
         sd_percent=sd,
+        sd_low=low,
+        sd_high=high,
         smallest_change_percent=_TWO_SIDED * sd,
-        subjects_per_arm=ceil(with_switch),
-        subjects_per_arm_without=ceil(without),
+        stay_sd_percent=float(stay_sd_percent),
+        arm=float(ceil(arm)),
+        arm_stay=arm_stay if np.isnan(arm_stay) else float(ceil(arm_stay)),
         ratio=ratio,
     )
+
+
+def _sd_interval(
+    values: NDArray[np.float64], whose: NDArray[np.intp], how: Resampling
+) -> tuple[float, float]:
+    """Interval over subjects of the SD (ddof 1) of values; `whose` they are stands beside them."""
+    centred = values - values.mean()
+    sums = np.zeros((int(whose.max()) + 1, 3))
+    np.add.at(sums, whose, np.stack([np.ones_like(centred), centred, centred**2], axis=1))
+    count, total, squares = (subject_draws(len(sums), how) @ sums).T
+    variance = np.clip(squares - total**2 / count, 0, None) / np.maximum(count - 1, 1)
+    return bounds(np.sqrt(variance), how)
+
+
+def switch_costs(
+    results: pd.DataFrame, trial: Trial | None = None, how: Resampling = DEFAULT
+) -> pd.DataFrame:
+    """Return what a change of scanner costs with each method of a run.
+
+    The rescans' rows, where a run has them, give the noise of staying on the target scanner. Which of
+    two scans is the first does not matter for them: their SD is the root mean square difference. Several
+    visits of a subject count one by one, since a trial measures one; intervals are over subjects.
+
+    Args:
+        results: results table.
+        trial: what the change is measured for.
+        how: of the intervals.
+
+    Returns:
+        Columns method, direction, segmenter, tissue, and those of `SwitchCost`; one row for each with
+        at least two subjects.
+    """
+    trial = trial or Trial()
+    own = results[(results["metric"] == _RELATIVE) & results["value"].notna()]
+    keys = ["method", *_KEYS, "subject", "visit"]
+    by_visit = own.groupby(keys, sort=True)["value"].mean().reset_index()
+    stay = _stay(by_visit[by_visit["method"] == RESCAN])
+    rows: list[dict[str, object]] = []
+    for key, part in by_visit.groupby(["method", *_KEYS], sort=True):
+        method, *place = (str(value) for value in key)
+        if method in REAL_SCANS or part["subject"].nunique() < 2:
+            continue
+        sd = stay.get(tuple(place), nan)
+        whose, _ = pd.factorize(part["subject"])
+        found = _cost(part["value"].to_numpy(dtype=np.float64), whose, trial, sd, how)
+        named = dict(zip(_KEYS, place, strict=True))
+        rows.append({"method": method, **named, **asdict(found)})
+    columns = ["method", *_KEYS, *(field.name for field in fields(SwitchCost))]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _stay(rescans: pd.DataFrame) -> Mapping[tuple[str, ...], float]:
+    """SD of the difference of rescans, in percent, by direction, segmenter and tissue."""
+    squares = rescans.assign(square=rescans["value"] ** 2)
+    found = {}
+    for key, part in squares.groupby(list(_KEYS), sort=True):
+        by_subject = part.groupby("subject", sort=True)["square"].mean()
+        if len(by_subject) > 1:
+            found[tuple(str(value) for value in key)] = sqrt(float(by_subject.mean()))
+    return found

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from harmbench.metrics.suite import METRICS
+from harmbench.metrics.lesion_declarations import ALL_METRICS
 
 
 def test_methods_and_their_settings(call) -> None:
@@ -51,11 +51,11 @@ class Hidden(Method):
 
 def test_metrics_declare_themselves(call) -> None:
     _, out, _ = call("metrics", "--json")
-    assert [row["name"] for row in json.loads(out)] == list(METRICS)
+    assert [row["name"] for row in json.loads(out)] == list(ALL_METRICS)
     code, out, _ = call("metrics", "hd95")
     assert code == 0
     assert "unit: mm" in out
-    assert METRICS["hd95"].description in out
+    assert ALL_METRICS["hd95"].description in out
     code, _, err = call("metrics", "hd96")
     assert code == 2
     assert "unknown metric 'hd96'; did you mean 'hd95'" in err

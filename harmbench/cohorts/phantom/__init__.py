@@ -12,6 +12,10 @@ signal-to-noise ratio that goes with the field, repositioning, and gradient nonl
 only. `prepared` scans hold what preparation leaves of these; `raw` scans hold them in full, with a
 shell of fluid, skull and scalp around the brain.
 
+Beside the first visits there can be a second one on each scanner (`rescans`), and follow-up visits with
+a true loss of tissue of 0, 0.5, 1 and 2 % (`make_follow_ups`), in the same anatomy but for that loss.
+Later visits are registered rigidly: no registration takes a change of volume back.
+
 Not modelled: inhomogeneous excitation (B1+), T1 recovery along the readout train, susceptibility,
 motion, Gibbs ringing, multi-channel reconstruction, veins and meninges, iron and calcification,
 lesions of the cortex, disease progress between the sessions, and a face or neck. T2* of deep grey
@@ -33,6 +37,7 @@ with the published algorithm of FAST:
 """
 
 from harmbench.cohorts.phantom.cohort import cache_folder, make_phantom
+from harmbench.cohorts.phantom.follow_ups import FollowUps, make_follow_ups
 from harmbench.cohorts.phantom.subjects import PhantomSettings
 
-__all__ = ["PhantomSettings", "cache_folder", "make_phantom"]
+__all__ = ["FollowUps", "PhantomSettings", "cache_folder", "make_follow_ups", "make_phantom"]

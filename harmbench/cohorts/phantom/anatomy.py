@@ -9,19 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from harmbench.arrays import Single
+from harmbench.arrays import Mask, Single
 from harmbench.cohorts.phantom.atlas import Atlas
-from harmbench.cohorts.phantom.fields import PhantomGrid, random_nodes
+from harmbench.cohorts.phantom.atrophy import Atrophy, make_atrophy
+from harmbench.cohorts.phantom.fields import Nodes, PhantomGrid, random_nodes
 from harmbench.cohorts.phantom.folding import draw_folding, myelin_deviation, tissue_shares
 from harmbench.cohorts.phantom.lesions import lesion_map
 from harmbench.cohorts.phantom.physics import CLASSES
 from harmbench.cohorts.phantom.subjects import Subject
 from harmbench.cohorts.phantom.warp import (
     CENTRE_MM,
+    Traits,
+    Warp,
     brain_box,
     draw_traits,
     draw_warp,
     keep_volume,
+    positions_to_template,
     sample,
     to_template,
 )
@@ -103,7 +107,11 @@ def field_of_view(spacing_mm: float) -> PhantomGrid:
 
 
 def make_anatomy(
-    subject: Subject, atlas: Atlas, grid: PhantomGrid, margin_mm: float = 8.0
+    subject: Subject,
+    atlas: Atlas,
+    grid: PhantomGrid,
+    margin_mm: float = 8.0,
+    change_percent: float = 0.0,
 ) -> Anatomy:
     """Make the anatomy of a subject: the same for every voxel size.
 
@@ -114,29 +122,30 @@ def make_anatomy(
         atlas: the average brain.
         grid: a grid of the whole field of view; the result is a box of its voxels.
         margin_mm: margin of the box around the brain.
+        change_percent: change of tissue volume since the first visit, see `make_atrophy`; the box
+            is that of the first visit.
     """
     factor = 2 if grid.spacing_mm > _FINE_ENOUGH_MM else 1
     field = field_of_view(1.0)
-    generator = subject.anatomy_generator()
-    traits = draw_traits(subject, generator)
-    warp = draw_warp(generator, atlas, field, traits)
-    traits = keep_volume(atlas, warp, traits, field)
-    folding = draw_folding(generator, field)
-    deviation = random_nodes(generator, field, 6.0, 10.0)
-    lesions = lesion_map(generator, atlas, traits.lesion_ml / float(np.prod(traits.scale)))
-
-    low, high = brain_box(atlas, warp, traits, grid, margin_mm)
+    person = _draw(subject, atlas, field)
+    low, high = brain_box(atlas, person.warp, person.traits, grid, margin_mm)
     box = grid.crop(low, high)
-    fine = box.refined(factor)
-    points = to_template(warp, fine, traits)
+    change = (
+        make_atrophy(atlas, person.warp, person.traits, field, change_percent)
+        if change_percent
+        else None
+    )
+    fine, coarse = (_Shown.on(part, change) for part in (box.refined(factor), box))
+    points = fine.template_points(person)
     inside = sample(atlas.brain, atlas.grid, points) > 0.02
     points = points[:, inside]
     maps = {name: sample(getattr(atlas, name), atlas.grid, points) for name in _MAPS}
-    maps["lesion"] = sample(lesions, atlas.grid, points)
-    shares = tissue_shares(maps, [nodes.on(fine)[inside] for nodes in folding], traits)
+    maps["lesion"] = sample(person.lesions, atlas.grid, points)
+    noises = [fine.values(nodes, inside) for nodes in person.folding]
+    shares = tissue_shares(maps, noises, person.traits)
 
     def averaged(values: Single, outside: float = 0.0) -> Single:
-        whole = np.full(fine.shape, outside, dtype=np.float32)
+        whole = np.full(inside.shape, outside, dtype=np.float32)
         whole[inside] = values
         return _block_mean(whole, factor)
 
@@ -146,10 +155,62 @@ def make_anatomy(
         grid=box,
         offset=low,
         fractions=fractions,
-        t1_deviation=myelin + np.float32(_T1_DEVIATION_SD) * deviation.on(box),
+        t1_deviation=myelin + np.float32(_T1_DEVIATION_SD) * coarse.values(person.deviation),
         hull=_hull(1 - fractions["CSF"] - fractions["BLOOD"], box.spacing_mm),
-        smallest_jacobian=warp.smallest_jacobian,
+        smallest_jacobian=person.warp.smallest_jacobian,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Person:
+    """What is drawn of a subject, as functions of its positions at the first visit."""
+
+    traits: Traits
+    warp: Warp
+    folding: tuple[Nodes, ...]
+    deviation: Nodes
+    lesions: Single
+
+
+def _draw(subject: Subject, atlas: Atlas, field: PhantomGrid) -> _Person:
+    generator = subject.anatomy_generator()
+    traits = draw_traits(subject, generator)
+    warp = draw_warp(generator, atlas, field, traits)
+    traits = keep_volume(atlas, warp, traits, field)
+    folding = draw_folding(generator, field)
+    deviation = random_nodes(generator, field, 6.0, 10.0)
+    lesions = lesion_map(generator, atlas, traits.lesion_ml / float(np.prod(traits.scale)))
+    return _Person(traits, warp, folding, deviation, lesions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """What the voxels of a grid show: themselves, or at a later visit what has moved there.
+
+    Attributes:
+        grid: of the voxels.
+        earlier: positions (3, x, y, z) at the first visit; `None` at the first visit.
+    """
+
+    grid: PhantomGrid
+    earlier: Single | None
+
+    @classmethod
+    def on(cls, grid: PhantomGrid, change: Atrophy | None) -> _Shown:
+        return cls(grid, None if change is None else change.earlier(grid))
+
+    def template_points(self, person: _Person) -> Single:
+        """Template positions (3, x, y, z) in mm."""
+        if self.earlier is None:
+            return to_template(person.warp, self.grid, person.traits)
+        return positions_to_template(person.warp, self.earlier, person.traits)
+
+    def values(self, nodes: Nodes, inside: Mask | None = None) -> Single:
+        """Values of a function, (x, y, z), or (N,) in the voxels `inside`."""
+        if self.earlier is None:
+            found = nodes.on(self.grid)
+            return found if inside is None else found[inside]
+        return nodes.at(self.earlier if inside is None else self.earlier[:, inside])
 
 
 def _hull(tissue: Single, spacing_mm: float) -> Single:

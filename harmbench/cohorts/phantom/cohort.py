@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 from harmbench.code_keys import own_code
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.physics import PROTOCOLS
-from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject, make_subjects
+from harmbench.cohorts.phantom.subjects import (
+    PATIENTS,
+    PhantomSettings,
+    Subject,
+    make_subjects,
+)
 from harmbench.cohorts.whole_subjects import intact, new_subject, publish, sweep
 from harmbench.errors import CohortError
 from harmbench.processes import worker_pool
 from harmbench.storage import cache_root, key_of
 from harmbench.task import NoProgress, Progress
 
-__all__ = ["cache_folder", "make_phantom"]
+__all__ = [
+    "CITATION",
+    "cache_folder",
+    "check_jobs",
+    "lesions_of",
+    "make_missing",
+    "make_phantom",
+    "prepared_scan_of",
+]
+
+CITATION = (
+    "Simulated with harmbench from the ICBM152 2009a atlas (Fonov et al., NeuroImage 2011); "
+    "protocols and demographics after Durrer et al., MIDL 2023."
+)
 
 
 def cache_folder(settings: PhantomSettings) -> Path:
@@ -50,45 +69,63 @@ def make_phantom(
     Raises:
         CohortError: the folder holds something else, `jobs` is below 1, or a process died.
     """
-    if jobs is not None and jobs < 1:
-        raise CohortError(f"jobs is {jobs}, allowed: 1 or more")
-    progress = progress or NoProgress()
     root = (folder or cache_folder(settings)).absolute()
     key = _key(settings)
-    dataset.write_description(root, settings, key)
-    sweep(root)
     everyone = make_subjects(settings.seed)
     subjects = everyone[: settings.subjects]
-    missing = [subject for subject in subjects if not intact(root, subject.label, key)]
-    done = len(subjects) - len(missing)
-    progress("phantom", done, len(subjects))
-    _make_all(missing, settings, root, progress, jobs or min(4, os.cpu_count() or 1), done)
+    check_jobs(jobs)
+    dataset.write_description(root, settings, key)
+    make = partial(_make_subject, settings=settings, root=root)
+    make_missing(subjects, root, key, make, progress or NoProgress(), jobs)
     dataset.write_participants(root, everyone, key)
     return _cohort(settings, root, subjects)
 
 
 def _key(settings: PhantomSettings) -> str:
-    return key_of(settings.model_dump(exclude={"subjects"}), own_code("harmbench.cohorts.phantom"))
+    return key_of(settings.identity(), own_code("harmbench.cohorts.phantom"))
 
 
-def _make_all(
-    missing: Sequence[Subject],
-    settings: PhantomSettings,
+def check_jobs(jobs: int | None) -> None:
+    """Raise `CohortError` where a number of processes is below 1."""
+    if jobs is not None and jobs < 1:
+        raise CohortError(f"jobs is {jobs}, allowed: 1 or more")
+
+
+def make_missing(
+    subjects: Sequence[Subject],
     root: Path,
+    key: str,
+    make: Callable[[Subject], None],
     progress: Progress,
-    jobs: int,
-    done: int,
+    jobs: int | None,
 ) -> None:
-    total = done + len(missing)
+    """Make the subjects that a data set lacks, or has damaged, in parallel processes.
+
+    Args:
+        subjects: those that it should have.
+        root: folder of the data set.
+        key: that its subjects are made with.
+        make: makes one subject; it travels to other processes.
+        progress: told after each subject (stage `phantom`).
+        jobs: number of processes; by default one per core, at most 4.
+
+    Raises:
+        CohortError: a process died.
+    """
+    sweep(root)
+    missing = [subject for subject in subjects if not intact(root, subject.label, key)]
+    done, total = len(subjects) - len(missing), len(subjects)
+    jobs = jobs or min(4, os.cpu_count() or 1)
+    progress("phantom", done, total)
     if min(jobs, len(missing)) <= 1:
         for subject in missing:
-            _make_subject(subject, settings, root)
+            make(subject)
             done += 1
             progress("phantom", done, total)
         return
     try:
         with worker_pool(min(jobs, len(missing))) as pool:
-            waiting = [pool.submit(_make_subject, subject, settings, root) for subject in missing]
+            waiting = [pool.submit(make, subject) for subject in missing]
             for future in as_completed(waiting):
                 future.result()
                 done += 1
@@ -111,35 +148,71 @@ def _make_subject(subject: Subject, settings: PhantomSettings, root: Path) -> No
         publish(made, root, subject.label, row, _key(settings))
 
 
-def _mask(subject: Subject, session: str, settings: PhantomSettings) -> Path:
+def _visits(settings: PhantomSettings) -> tuple[str, ...]:
+    return ("", dataset.RESCAN) if settings.rescans else ("",)
+
+
+def _scans(settings: PhantomSettings, root: Path, subject: Subject) -> list[Scan]:
     if settings.product == "prepared":
-        return dataset.mask_path(subject.label, session)
-    return dataset.truth_path(subject.label, "brain", session)
+        return [
+            prepared_scan_of(root, subject, session, visit)
+            for session in PROTOCOLS
+            for visit in _visits(settings)
+        ]
+    return [
+        Scan(
+            subject.label,
+            session,
+            root / dataset.scan_path(subject.label, session, "raw"),
+            root / dataset.truth_path(subject.label, "brain", session),
+        )
+        for session in PROTOCOLS
+    ]
+
+
+def lesions_of(root: Path, subjects: Iterable[Subject], visits: Iterable[str]) -> dict[Path, Path]:
+    """Return, for the prepared scans of patients in a data set, the masks of their lesions."""
+    return {
+        root / dataset.scan_path(subject.label, session, "prepared", visit): root
+        / dataset.lesions_path(subject.label, session, visit)
+        for subject in subjects
+        if subject.group == PATIENTS
+        for session in PROTOCOLS
+        for visit in visits
+    }
+
+
+def prepared_scan_of(root: Path, subject: Subject, session: str, visit: str = "") -> Scan:
+    """Describe one prepared scan of a data set in `root`."""
+    return Scan(
+        subject.label,
+        dataset.session_label(session, visit),
+        root / dataset.scan_path(subject.label, session, "prepared", visit),
+        root / dataset.mask_path(subject.label, session, visit),
+        scanner=session,
+        visit=visit,
+    )
 
 
 def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) -> Cohort:
     scans = {
-        (subject.label, session): Scan(
-            subject.label,
-            session,
-            root / dataset.scan_path(subject.label, session, settings.product),
-            root / _mask(subject, session, settings),
-        )
+        (subject.label, scan.session): scan
         for subject in subjects
-        for session in PROTOCOLS
+        for scan in _scans(settings, root, subject)
     }
+    twice = ", twice on each scanner" if settings.rescans else ""
     return Cohort(
         name="phantom",
         description=(
             f"SIMULATED scans of {len(subjects)} people who do not exist, at 1.5 T and 3 T "
-            f"({settings.product}, {settings.spacing_mm:g} mm, seed {settings.seed})"
+            f"({settings.product}, {settings.spacing_mm:g} mm, seed {settings.seed}{twice})"
         ),
         simulated=True,
         groups={subject.label: subject.group for subject in subjects},
         scans=scans,
-        citation=(
-            "Simulated with harmbench from the ICBM152 2009a atlas (Fonov et al., NeuroImage 2011); "
-            "protocols and demographics after Durrer et al., MIDL 2023."
-        ),
-        title="harmbench phantom (SIMULATED scans, no real people)",
+        citation=CITATION,
+        title=dataset.TITLE,
+        lesions=lesions_of(root, subjects, _visits(settings))
+        if settings.product == "prepared"
+        else {},
     )

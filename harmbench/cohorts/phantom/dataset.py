@@ -14,10 +14,16 @@ from harmbench.errors import CohortError
 from harmbench.storage import read_json, write_json, write_text
 
 __all__ = [
+    "CHANGES",
+    "DERIVED",
+    "RESCAN",
     "SESSION_FOLDERS",
+    "TITLE",
     "beside",
+    "lesions_path",
     "mask_path",
     "scan_path",
+    "session_label",
     "sidecar",
     "transform_path",
     "truth_path",
@@ -27,6 +33,11 @@ __all__ = [
 
 # BIDS labels are alphanumeric, so 1.5T cannot stand in a folder's name.
 SESSION_FOLDERS = {"1.5T": "ses-1p5T", "3T": "ses-3T"}
+
+TITLE = "harmbench phantom (SIMULATED scans, no real people)"
+
+RESCAN = "2"
+"""Label of the second visit; the first has none."""
 
 _COLUMNS = (
     "participant_id",
@@ -41,12 +52,29 @@ _COLUMNS = (
 )
 _DESCRIPTION = "dataset_description.json"
 _PARTICIPANTS = "participants.tsv"
+CHANGES = "changes.tsv"
+"""Table of true changes in a data set of follow-up visits."""
+
+DERIVED = "derivatives"
+"""Folder of data sets inside a data set, which its readers leave out."""
 
 
-def scan_path(subject: str, session: str, product: Product) -> Path:
-    """Path of a T1-weighted scan below the dataset's root."""
+def session_label(scanner: str, visit: str = "") -> str:
+    """Label of a scan within its subject: the scanner, and the visit where it is not the first."""
+    return f"{scanner}-{visit}" if visit else scanner
+
+
+def scan_path(subject: str, session: str, product: Product, visit: str = "") -> Path:
+    """Path of a T1-weighted scan below the dataset's root.
+
+    Args:
+        subject: label of the subject.
+        session: the scanner, a key of `SESSION_FOLDERS`.
+        product: of the cohort.
+        visit: label of a later visit.
+    """
     middle = "_desc-prepared" if product == "prepared" else ""
-    return _anat(subject, session) / f"{_stem(subject, session)}{middle}_T1w.nii.gz"
+    return _anat(subject, session, visit) / f"{_stem(subject, session, visit)}{middle}_T1w.nii.gz"
 
 
 def beside(image: Path) -> Path:
@@ -54,12 +82,19 @@ def beside(image: Path) -> Path:
     return image.with_name(image.name.removesuffix(".nii.gz") + ".json")
 
 
-def mask_path(subject: str, session: str) -> Path:
+def mask_path(subject: str, session: str, visit: str = "") -> Path:
     """Path of a prepared session's brain mask below the dataset's root."""
-    return _anat(subject, session) / f"{_stem(subject, session)}_desc-brain_mask.nii.gz"
+    stem = _stem(subject, session, visit)
+    return _anat(subject, session, visit) / f"{stem}_desc-brain_mask.nii.gz"
 
 
-def truth_path(subject: str, name: str, session: str | None = None) -> Path:
+def lesions_path(subject: str, session: str, visit: str = "") -> Path:
+    """Path of a session's mask of lesions below the dataset's root; patients have one."""
+    stem = _stem(subject, session, visit)
+    return _anat(subject, session, visit) / f"{stem}_label-lesion_mask.nii.gz"
+
+
+def truth_path(subject: str, name: str, session: str | None = None, visit: str = "") -> Path:
     """Path of a truth image below the dataset's root.
 
     Args:
@@ -67,14 +102,16 @@ def truth_path(subject: str, name: str, session: str | None = None) -> Path:
         name: `dseg`, `lesion`, `brain`, `biasfield`, or the tissue (`CSF`, `GM`, `WM`) whose share
             of each voxel is meant.
         session: session on whose grid it lies; `None` where the sessions share one.
+        visit: label of a later visit, where the anatomy differs.
     """
+    truth = f"desc-truth{visit}"
     endings = {
-        "dseg": "desc-truth_dseg",
-        "lesion": "label-lesion_desc-truth_mask",
-        "brain": "label-brain_desc-truth_mask",
-        "biasfield": "desc-truth_biasfield",
+        "dseg": f"{truth}_dseg",
+        "lesion": f"label-lesion_{truth}_mask",
+        "brain": f"label-brain_{truth}_mask",
+        "biasfield": f"{truth}_biasfield",
     }
-    ending = endings.get(name, f"label-{name}_desc-truth_probseg")
+    ending = endings.get(name, f"label-{name}_{truth}_probseg")
     return _anat(subject, session) / f"{_stem(subject, session)}_{ending}.nii.gz"
 
 
@@ -83,17 +120,30 @@ def transform_path(subject: str, session: str) -> Path:
     return _anat(subject, session) / f"{_stem(subject, session)}_desc-truth_transforms.json"
 
 
-def _anat(subject: str, session: str | None) -> Path:
-    return Path(subject, *([SESSION_FOLDERS[session]] if session else []), "anat")
+def _anat(subject: str, session: str | None, visit: str = "") -> Path:
+    return Path(subject, *([_folder(session, visit)] if session else []), "anat")
 
 
-def _stem(subject: str, session: str | None) -> str:
-    return f"{subject}_{SESSION_FOLDERS[session]}" if session else subject
+def _stem(subject: str, session: str | None, visit: str = "") -> str:
+    return f"{subject}_{_folder(session, visit)}" if session else subject
 
 
-def sidecar(protocol: Protocol, product: Product) -> dict[str, Any]:
+def _folder(session: str, visit: str) -> str:
+    return f"{SESSION_FOLDERS[session]}{'v' if visit.isdecimal() else ''}{visit}"
+
+
+def _whose(session: str, visit: str) -> dict[str, str]:
+    """Fields that say scanner and visit, as `harmbench prepare` writes them; none of a first visit."""
+    if not visit:
+        return {}
+    scanner = SESSION_FOLDERS[session].removeprefix("ses-")
+    return {"SessionLabel": session_label(scanner, visit), "Scanner": scanner, "Visit": visit}
+
+
+def sidecar(protocol: Protocol, product: Product, visit: str = "") -> dict[str, Any]:
     """Describe a simulated scan with the fields that BIDS has for real ones (times in seconds)."""
     return {
+        **_whose(protocol.session, visit),
         "Simulated": True,
         "Manufacturer": "none (simulated)",
         "ManufacturersModelName": f"simulation of {protocol.model}",
@@ -110,7 +160,7 @@ def sidecar(protocol: Protocol, product: Product) -> dict[str, Any]:
     }
 
 
-def write_description(root: Path, settings: PhantomSettings, key: str) -> None:
+def write_description(root: Path, settings: PhantomSettings, key: str, title: str = TITLE) -> None:
     """Write `dataset_description.json`, where it is not there.
 
     Raises:
@@ -134,11 +184,11 @@ def write_description(root: Path, settings: PhantomSettings, key: str) -> None:
     if foreign:
         names = ", ".join(sorted(p.name for p in foreign)[:5])
         raise CohortError(f"{root}: not empty ({names}); choose another folder")
-    values = settings.model_dump(exclude={"subjects"})
+    values = settings.identity()
     write_json(
         path,
         {
-            "Name": "harmbench phantom (SIMULATED scans, no real people)",
+            "Name": title,
             "BIDSVersion": "1.10.0",
             "DatasetType": "derivative" if settings.product == "prepared" else "raw",
             "License": "CC0",
@@ -151,7 +201,7 @@ def write_description(root: Path, settings: PhantomSettings, key: str) -> None:
 
 
 def _is_own(root: Path, path: Path) -> bool:
-    if path.name.startswith(".") or path.name in (_DESCRIPTION, _PARTICIPANTS):
+    if path.name.startswith(".") or path.name in (_DESCRIPTION, _PARTICIPANTS, CHANGES, DERIVED):
         return True
     return record(root, path.name).is_file()
 

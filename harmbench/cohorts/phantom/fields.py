@@ -54,6 +54,11 @@ class PhantomGrid:
         matrix[:3, 3] = self.start_mm
         return matrix
 
+    def positions(self) -> Single:
+        """Positions (3, x, y, z) of the voxel centres, in mm."""
+        lines = (self.axis(number).astype(np.float32) for number in range(3))
+        return np.stack(np.meshgrid(*lines, indexing="ij"))
+
     def axis(self, number: int) -> NDArray[np.float64]:
         """Positions of the voxel centres along an axis, shape (n,), in mm."""
         steps = np.arange(self.shape[number], dtype=np.float64)
@@ -102,6 +107,16 @@ class Nodes:
                 total = total + np.take(out, index, axis=axis) * weight.reshape(shape)
             out = total
         return out
+
+    def at(self, positions_mm: Single) -> Single:
+        """Evaluate at positions (3, ...) in mm; returns (...), as `on` does at those of a grid."""
+        start = np.asarray(self.grid.start_mm, dtype=np.float32)
+        start = start.reshape(3, *[1] * (positions_mm.ndim - 1))
+        index = (positions_mm - start) / np.float32(self.grid.spacing_mm)
+        found: Single = ndimage.map_coordinates(
+            self.values, index, order=3, prefilter=False, mode="nearest", output=np.float32
+        )
+        return found
 
     def smoothed(self, sigma_mm: float) -> Nodes:
         """Return the function with its coefficients smoothed by a Gaussian."""

@@ -23,6 +23,7 @@ from harmbench.cohorts.phantom.physics import (
 )
 
 __all__ = [
+    "LATER_VISITS",
     "SCANNERS",
     "Scanner",
     "contrast",
@@ -88,6 +89,21 @@ SCANNERS: Mapping[str, Scanner] = MappingProxyType(
         ),
     }
 )
+
+# A later visit on the 3 T scanner is registered to the first one there: as at 1.5 T, an error is left.
+_REGISTERED = SCANNERS["1.5T"]
+LATER_VISITS: Mapping[str, Scanner] = MappingProxyType(
+    {
+        session: replace(
+            scanner,
+            registration_mm=_REGISTERED.registration_mm,
+            shift_mm=_REGISTERED.shift_mm,
+            turn_deg=_REGISTERED.turn_deg,
+        )
+        for session, scanner in SCANNERS.items()
+    }
+)
+"""The scanners at all visits but the first."""
 
 # Published spreads hold regions and methods beside people: subjects spread somewhat less.
 _BETWEEN_SUBJECTS = 0.85

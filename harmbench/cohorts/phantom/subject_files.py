@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.arrays import Array
+from harmbench.arrays import Array, Mask
 from harmbench.cohorts.base import rescale_volume
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.anatomy import Anatomy, field_of_view, make_anatomy
@@ -22,12 +22,18 @@ from harmbench.cohorts.phantom.raw import (
     place,
     raw_scan,
 )
-from harmbench.cohorts.phantom.scanner import SCANNERS, contrast, draw_tissues, prepared_scan
-from harmbench.cohorts.phantom.subjects import PhantomSettings, Subject
+from harmbench.cohorts.phantom.scanner import (
+    LATER_VISITS,
+    SCANNERS,
+    contrast,
+    draw_tissues,
+    prepared_scan,
+)
+from harmbench.cohorts.phantom.subjects import PATIENTS, PhantomSettings, Subject
 from harmbench.storage import write_json
 from harmbench.volume import Volume, write
 
-__all__ = ["write_subject"]
+__all__ = ["participant_row", "tissue_volumes_ml", "write_subject", "write_truth", "write_visit"]
 
 # Truth is rounded to steps: further digits have no meaning and compress badly.
 _SHARE_STEPS = 250
@@ -44,33 +50,72 @@ def write_subject(
     """
     make = _write_prepared if settings.product == "prepared" else _write_raw
     anatomy = make(subject, settings, folder)
-    return _row(subject, anatomy)
+    return participant_row(subject, anatomy)
 
 
 def _write_prepared(subject: Subject, settings: PhantomSettings, folder: Path) -> Anatomy:
     grid = field_of_view(settings.spacing_mm)
     anatomy = make_anatomy(subject, load_atlas(), grid)
-    for number, (session, protocol) in enumerate(PROTOCOLS.items()):
+    write_visit(subject, anatomy, grid, folder)
+    if settings.rescans:
+        write_visit(subject, anatomy, grid, folder, dataset.RESCAN)
+    write_truth(subject, anatomy, grid, folder)
+    return anatomy
+
+
+def write_visit(
+    subject: Subject,
+    anatomy: Anatomy,
+    grid: PhantomGrid,
+    folder: Path,
+    visit: str = "",
+    number: int = 1,
+) -> None:
+    """Scan a subject on every scanner and write the prepared scans with their masks.
+
+    Args:
+        subject: who.
+        anatomy: at that visit.
+        grid: of the volumes.
+        folder: of the dataset.
+        visit: label of the visit; empty for the first.
+        number: of a later visit, from 1: each has noise and a receive field of its own.
+    """
+    for order, (session, protocol) in enumerate(PROTOCOLS.items()):
         tissues = draw_tissues(subject.tissue_generator(), session)
         image = contrast(anatomy, protocol, tissues)
-        generator = subject.session_generator(number)
-        scan, mask = prepared_scan(generator, anatomy, image, SCANNERS[session])
+        if visit:
+            generator, scanner = subject.visit_generator(order, number), LATER_VISITS[session]
+        else:
+            generator, scanner = subject.session_generator(order), SCANNERS[session]
+        scan, mask = prepared_scan(generator, anatomy, image, scanner)
         whole_mask = _embed(mask, anatomy, grid)
         volume = Volume(_embed(scan, anatomy, grid), grid.affine)
-        path = folder / dataset.scan_path(subject.label, session, "prepared")
+        path = folder / dataset.scan_path(subject.label, session, "prepared", visit)
         write(rescale_volume(volume, "percentile", whole_mask), path)
-        write_json(dataset.beside(path), dataset.sidecar(protocol, settings.product))
-        path = folder / dataset.mask_path(subject.label, session)
+        write_json(dataset.beside(path), dataset.sidecar(protocol, "prepared", visit))
+        path = folder / dataset.mask_path(subject.label, session, visit)
         write(Volume(whole_mask, grid.affine, kind="label"), path)
+        if subject.group == PATIENTS:
+            path = folder / dataset.lesions_path(subject.label, session, visit)
+            write(Volume(_embed(_lesion(anatomy), anatomy, grid), grid.affine, kind="label"), path)
+
+
+def write_truth(
+    subject: Subject, anatomy: Anatomy, grid: PhantomGrid, folder: Path, visit: str = ""
+) -> None:
+    """Write labels, lesions and the share of each tissue at a visit."""
     brain = anatomy.brain
-    lesion = (anatomy.fractions["LESION"] > 0.5) & brain
-    for name, labels in (("dseg", anatomy.labels * brain), ("lesion", lesion)):
+    for name, labels in (("dseg", anatomy.labels * brain), ("lesion", _lesion(anatomy))):
         volume = Volume(_embed(labels, anatomy, grid), grid.affine, kind="label")
-        write(volume, folder / dataset.truth_path(subject.label, name))
+        write(volume, folder / dataset.truth_path(subject.label, name, visit=visit))
     for name, share in anatomy.tissues.items():
         volume = Volume(_embed(_stepped(share * brain, _SHARE_STEPS), anatomy, grid), grid.affine)
-        write(volume, folder / dataset.truth_path(subject.label, name))
-    return anatomy
+        write(volume, folder / dataset.truth_path(subject.label, name, visit=visit))
+
+
+def _lesion(anatomy: Anatomy) -> Mask:
+    return (anatomy.fractions["LESION"] > 0.5) & anatomy.brain
 
 
 def _write_raw(subject: Subject, settings: PhantomSettings, folder: Path) -> Anatomy:
@@ -116,22 +161,27 @@ def _transforms(session: str, placements: dict[str, Placement]) -> dict[str, obj
     }
 
 
-def _row(subject: Subject, anatomy: Anatomy) -> dict[str, str | float]:
-    millilitres = anatomy.grid.spacing_mm**3 / 1000
-    brain = anatomy.brain
-
-    def volume(share: Array) -> float:
-        return float((share * brain).sum(dtype=np.float64)) * millilitres
-
+def participant_row(subject: Subject, anatomy: Anatomy) -> dict[str, str | float]:
+    """Return a subject's row of `participants.tsv`."""
     return {
         "participant_id": subject.label,
         "group": subject.group,
         "age": subject.age,
         "sex": subject.sex,
-        "lesion_load_ml": round(volume(anatomy.fractions["LESION"]), 2),
-        "brain_ml": round(volume(brain), 1),
-        **{f"{name.lower()}_ml": round(volume(s), 1) for name, s in anatomy.tissues.items()},
+        "lesion_load_ml": round(_volume_ml(anatomy, anatomy.fractions["LESION"]), 2),
+        "brain_ml": round(_volume_ml(anatomy, anatomy.brain), 1),
+        **{f"{n.lower()}_ml": round(v, 1) for n, v in tissue_volumes_ml(anatomy).items()},
     }
+
+
+def tissue_volumes_ml(anatomy: Anatomy) -> dict[str, float]:
+    """Return the true volumes of CSF, GM and WM in the brain: sums of the voxels' shares, in ml."""
+    return {name: _volume_ml(anatomy, share) for name, share in anatomy.tissues.items()}
+
+
+def _volume_ml(anatomy: Anatomy, share: Array) -> float:
+    total = float((share * anatomy.brain).sum(dtype=np.float64))
+    return total * (anatomy.grid.spacing_mm**3 / 1000)
 
 
 def _stepped(values: NDArray[np.float32], steps: int) -> NDArray[np.float32]:

@@ -7,19 +7,24 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import special
+from typing_extensions import Self
 
 from harmbench.settings import Settings
 
-__all__ = ["COHORT_SIZE", "PhantomSettings", "Product", "Subject", "make_subjects"]
+__all__ = ["COHORT_SIZE", "PATIENTS", "PhantomSettings", "Product", "Subject", "make_subjects"]
 
 Product = Literal["prepared", "raw"]
 
 COHORT_SIZE = 40
+PATIENTS = "MS"
+"""The group with lesions."""
+
 _CONTROLS = 22
 
 _COHORT_STREAM, _ANATOMY_STREAM, _TISSUE_STREAM, _SESSION_STREAM, _HEAD_STREAM = range(5)
+_VISIT_STREAM = 5
 
 
 class PhantomSettings(Settings):
@@ -39,11 +44,29 @@ class PhantomSettings(Settings):
         "the same field of view otherwise, raw ones the protocol's voxels times this",
     )
     seed: int = Field(0, ge=0, description="seed of the whole cohort")
+    rescans: bool = Field(
+        False,
+        description="a second visit of each scanner: repositioned, with new noise and receive "
+        "field, same anatomy; of prepared scans only",
+    )
     product: Product = Field(
         "prepared",
         description="`prepared` (skull-stripped, in [0, 1], aligned) or `raw` (with a head around "
         "the brain, in scanner units, each session on its scanner's own grid)",
     )
+
+    @model_validator(mode="after")
+    def _rescans_are_prepared(self) -> Self:
+        if self.rescans and self.product == "raw":
+            raise ValueError("rescans are made of prepared scans only; leave product at `prepared`")
+        return self
+
+    def identity(self) -> dict[str, object]:
+        """Return the settings that the bytes of a subject depend on.
+
+        A setting that adds files counts where it is used: its default changes nothing.
+        """
+        return self.model_dump(exclude={"subjects", *([] if self.rescans else ["rescans"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +104,10 @@ class Subject:
     def session_generator(self, session: int) -> np.random.Generator:
         """Return the random numbers of one session's scan."""
         return _generator(self.seed, _SESSION_STREAM, self.number, session)
+
+    def visit_generator(self, session: int, visit: int) -> np.random.Generator:
+        """Return the random numbers of the scan of a later visit, numbered from 1."""
+        return _generator(self.seed, _VISIT_STREAM, self.number, session, visit)
 
 
 def make_subjects(seed: int) -> tuple[Subject, ...]:

@@ -27,6 +27,7 @@ __all__ = [
     "draw_traits",
     "draw_warp",
     "keep_volume",
+    "positions_to_template",
     "sample",
     "to_template",
 ]
@@ -145,6 +146,16 @@ def to_template(warp: Warp, grid: PhantomGrid, traits: Traits) -> Single:
         shape[axis] = -1
         line = (grid.axis(axis) - CENTRE_MM[axis]).astype(np.float32).reshape(shape)
         points[axis] = (part.on(grid) + line) / np.float32(traits.scale[axis]) + CENTRE_MM[axis]
+    return points
+
+
+def positions_to_template(warp: Warp, positions_mm: Single, traits: Traits) -> Single:
+    """Template positions of subject positions, both (3, ...) in mm."""
+    points = np.empty_like(positions_mm)
+    for axis, part in enumerate(warp.parts):
+        line = positions_mm[axis] - np.float32(CENTRE_MM[axis])
+        moved = part.at(positions_mm) + line
+        points[axis] = moved / np.float32(traits.scale[axis]) + np.float32(CENTRE_MM[axis])
     return points
 
 

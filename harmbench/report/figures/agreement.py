@@ -23,7 +23,7 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
-from harmbench.results import CEILING
+from harmbench.results import CEILING, REAL_SCANS
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
 
@@ -78,7 +78,7 @@ def agreement_plot(evidence: Evidence, direction: Direction) -> Illustration | N
     references = references[references["direction"] == str(direction)]
     if references.empty or not evidence.has(VOLUME.name):
         return None
-    methods = [m for m in evidence.methods if m != CEILING]
+    methods = [m for m in evidence.methods if m not in REAL_SCANS]
     figure = new_figure(9.6, 1.75 * len(methods) + 0.9)
     axes = figure.subplots(len(methods), len(TISSUES), squeeze=False, sharex="col", sharey="col")
     colours = method_colours(methods)

@@ -31,7 +31,7 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title, short_title
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.task import Direction
 
 __all__ = ["histogram_plot", "subject_plot"]
@@ -157,7 +157,7 @@ def subject_plot(
     shown = [(metric, tissue) for metric, tissue in panels if evidence.has(metric)]
     if not shown:
         return None
-    methods = [m for m in evidence.methods if m != CEILING]
+    methods = [m for m in evidence.methods if m not in REAL_SCANS]
     directions = evidence.shown_directions
     height = 0.36 * len(methods) + 0.75
     figure = new_figure(1.6 + 3.9 * len(directions), height * len(shown) + 0.7)

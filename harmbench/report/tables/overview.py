@@ -20,7 +20,7 @@ from harmbench.pages.table import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import against, short_title
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
 from harmbench.task import Direction
@@ -63,7 +63,7 @@ def _overview(
 ) -> Table:
     declared = evidence.metrics[metric]
     data = evidence.rows(metric, tissue, ALL)
-    data = data[data["method"] != CEILING]
+    data = data[~data["method"].isin(REAL_SCANS)]
     values = data["fold_mean"].tolist()
     exponent = exponent_for(values)
     decimals = decimals_for(values, exponent)
@@ -76,7 +76,7 @@ def _overview(
             tuple(_entry(found, method, Direction(source, target)) for target in grid.targets),
         )
         for method, title in evidence.methods.items()
-        if method != CEILING
+        if method not in REAL_SCANS
         for source in grid.sources
     )
     label = f"{short_title(evidence, metric)} {tissue}".strip()

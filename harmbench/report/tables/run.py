@@ -11,7 +11,7 @@ from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber, 
 from harmbench.report.evidence import Evidence, StoredCell
 from harmbench.report.published import CITATION, MARK, TABLES, TITLES, PublishedTable, applies_to
 from harmbench.report.tables.titles import direction_title, short_title
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.runner.cell_record import Stage
 from harmbench.statistics import ALL
 
@@ -74,7 +74,11 @@ def cost_table(evidence: Evidence) -> Table | None:
         for name in shown
     )
     rows = [
-        Row((evidence.methods[method],), tuple(Entry(float(v)) for v in values), method == CEILING)
+        Row(
+            (evidence.methods[method],),
+            tuple(Entry(float(v)) for v in values),
+            method in REAL_SCANS,
+        )
         for method, values in zip(data["method"], data[shown].to_numpy(dtype=float), strict=True)
     ]
     caption = (
@@ -146,7 +150,7 @@ def status_table(evidence: Evidence) -> Table:
             counts += [int(totals[name].get(key, 0)) for name in measured]
             entries = tuple(Entry(float(number)) for number in counts)
             labels = (title, direction_title(direction))
-            rows.append(Row(labels, entries, method == CEILING))
+            rows.append(Row(labels, entries, method in REAL_SCANS))
             names = ("cells", *(f"cells_{status}" for status in ended), *measured)
             numbers.append(
                 {

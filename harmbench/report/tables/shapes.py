@@ -24,7 +24,7 @@ from harmbench.pages.table import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import against, direction_title, short_title
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
 from harmbench.task import Direction
@@ -107,7 +107,7 @@ def mean_columns(
     for measure in measures:
         values = data.loc[data["metric"] == measure.metric, "fold_mean"].tolist()
         # The ceiling's zeros and ones would decide the format of everything above them.
-        rest = data[(data["metric"] == measure.metric) & (data["method"] != CEILING)]
+        rest = data[(data["metric"] == measure.metric) & ~data["method"].isin(REAL_SCANS)]
         exponent = exponent_for(values)
         decimals = decimals_for(rest["fold_mean"].tolist() or values, exponent, digits)
         columns.append(Column(_heads(evidence, measure, exponent), exponent, decimals))
@@ -132,7 +132,7 @@ def mean_table(
     rows = []
     for method, label in evidence.methods.items():
         entries = [_mean_entry(found, method) for found in picked]
-        rows.append(Row((label,), tuple(entries), method == CEILING))
+        rows.append(Row((label,), tuple(entries), method in REAL_SCANS))
     return Table(
         name=number.file_name(name),
         title=title,
@@ -174,7 +174,7 @@ def fold_table(
     columns = []
     for measure in measures:
         metric = evidence.metrics[measure.metric]
-        numbers = data[(data["metric"] == measure.metric) & (data["method"] != CEILING)]
+        numbers = data[(data["metric"] == measure.metric) & ~data["method"].isin(REAL_SCANS)]
         label = f"{short_title(evidence, measure.metric)} {measure.tissue}".strip()
         for key, word in statistics.items():
             values = numbers[key].tolist()
@@ -193,7 +193,7 @@ def fold_table(
             known = method in found.index
             spread = ("fold_variance", "fold_sd")
             entries += [Entry(float(found[k][method])) if known else Entry() for k in spread]
-        rows.append(Row((title_of_method,), tuple(entries), method == CEILING))
+        rows.append(Row((title_of_method,), tuple(entries), method in REAL_SCANS))
     return Table(
         number.file_name(name),
         title,
@@ -223,7 +223,7 @@ def interval_table(
     parts = {"mean": "mean", "difference": "change"} if evidence.has_baseline else {"mean": "mean"}
     for measure in measures:
         metric = evidence.metrics[measure.metric]
-        numbers = data[(data["metric"] == measure.metric) & (data["method"] != CEILING)]
+        numbers = data[(data["metric"] == measure.metric) & ~data["method"].isin(REAL_SCANS)]
         exponent = exponent_for(numbers["mean"].tolist())
         decimals = decimals_for(numbers["mean"].tolist(), exponent)
         label = f"{short_title(evidence, measure.metric)} {measure.tissue}".strip()
@@ -234,7 +234,7 @@ def interval_table(
     rows = []
     for method, label in evidence.methods.items():
         entries = [_interval_entry(found, method, key) for found in picked for key in parts]
-        rows.append(Row((label,), tuple(entries), method == CEILING))
+        rows.append(Row((label,), tuple(entries), method in REAL_SCANS))
     caption = (
         f"{against(evidence, [m.metric for m in measures])} Mean over subjects with a 95 % "
         "interval over subjects, for the networks that were trained (Student's t and Hall's correction "

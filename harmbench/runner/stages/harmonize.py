@@ -11,7 +11,7 @@ from harmbench.files.names import file_label, same_on_disk
 from harmbench.guard import method_call
 from harmbench.meter import Meter
 from harmbench.method import Method
-from harmbench.results import CEILING
+from harmbench.results import REAL_SCANS
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, CellFolder
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 def harmonize_key(context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair) -> str:
     """SHA-256 of what a harmonized volume depends on: the fit, the scan, and how it is finished.
 
-    The ceiling's volume is the target scan itself.
+    The volume of a control may be a real scan itself.
     """
-    session = pair.target if cell.method == CEILING else pair.source
+    session = context.real_scan(cell, pair) or pair.source
     return key_of(
         "harmonize",
         record.key("fit"),
@@ -42,8 +42,8 @@ def harmonize_key(context: RunContext, cell: Cell, record: CellRecord, pair: Ses
 
 
 def is_stored(context: RunContext, cell: Cell, pair: SessionPair) -> bool:
-    """Whether a pair's harmonized volume is on disk; the ceiling's is the reference."""
-    return cell.method == CEILING or context.folder.cell(cell).volume(pair.name).is_file()
+    """Whether a pair's harmonized volume is on disk; that of a control may be a real scan."""
+    return cell.method in REAL_SCANS or context.folder.cell(cell).volume(pair.name).is_file()
 
 
 def is_harmonized(context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair) -> bool:
@@ -67,7 +67,7 @@ def harmonize(
         cell: the cell.
         record: its record.
         pair: a tested pair.
-        method: fitted; `None` for the ceiling, whose volume is the reference.
+        method: fitted; `None` for a control whose volume is a real scan.
         progress: called with progress.
 
     Raises:

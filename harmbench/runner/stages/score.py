@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from harmbench.code_keys import stage_code
 from harmbench.meter import Meter
-from harmbench.results import CEILING, FAILURES, ResultRow, ScoreRow
+from harmbench.results import FAILURES, ResultRow, ScoreRow
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
@@ -39,6 +39,7 @@ def score_key(context: RunContext, made: str, pair: SessionPair) -> str:
         context.experiment.scoring.model_dump(mode="json"),
         segmenter_key(context.make_segmenter()),
         stage_code("score"),
+        *context.inputs.lesions_key(pair.subject, pair.target, pair.source),
     )
 
 
@@ -65,8 +66,12 @@ def score(
     folder = context.folder.cell(cell)
     source = context.inputs.volume(pair.subject, pair.source)
     reference = context.inputs.volume(pair.subject, pair.target)
-    stored = cell.method != CEILING
-    harmonized = read(folder.volume(pair.name)) if stored else reference
+    real = context.real_scan(cell, pair)
+    harmonized = (
+        read(folder.volume(pair.name))
+        if real is None
+        else context.inputs.volume(pair.subject, real)
+    )
     with Meter() as meter:
         segmented, reference_segmented = _segment(context, cell, pair, harmonized, reference)
     record = record.with_work("segment", meter, context.invocation, pair.name)
@@ -80,6 +85,7 @@ def score(
             source,
             segmented,
             reference_segmented,
+            lesions=context.inputs.lesions(pair.subject, pair.target, pair.source),
             stacking_axis=settings.stacking_axis,
             surface_backend=settings.surface_backend,
         )
@@ -102,13 +108,14 @@ def _segment(
         context.folder.input_labels(pair.subject, session, segmenter.name)
         for session in (pair.target, pair.source)
     )
-    if cell.method == CEILING:
-        known = segment_to_file(reference, of_reference, segmenter)
-        return known, known
+    known = segment_to_file(reference, of_reference, segmenter)
+    real = context.real_scan(cell, pair)
+    if real is not None:
+        labels = context.folder.input_labels(pair.subject, real, segmenter.name)
+        return segment_to_file(harmonized, labels, segmenter), known
     path = context.folder.cell(cell).labels(pair.name, segmenter.name)
     # A method may have given back one of the real scans, whose labels are there.
-    found = segment_to_file(harmonized, path, segmenter, (of_reference, of_source))
-    return found, segment_to_file(reference, of_reference, segmenter)
+    return segment_to_file(harmonized, path, segmenter, (of_reference, of_source)), known
 
 
 def _missing(pair: str, found: Mapping[str, Segmented]) -> MissingLabels | None:
@@ -139,8 +146,14 @@ def add_failed_rows(
             and _has_rows(record, pair, scores)
         )
     ]
-    rows = missing_rows("failed")
-    scores.put({pair.name: _named_rows(context, cell, pair, rows) for pair in failed})
+    rows = {
+        pair.name: missing_rows(
+            "failed",
+            lesions=bool(context.inputs.lesions_key(pair.subject, pair.target, pair.source)),
+        )
+        for pair in failed
+    }
+    scores.put({pair.name: _named_rows(context, cell, pair, rows[pair.name]) for pair in failed})
     for pair in failed:
         record = record.without_score(pair.name).with_missing(pair.name, None)
     return record.model_copy(update={"checksums": scores.checksums})

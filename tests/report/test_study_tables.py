@@ -1,0 +1,127 @@
+"""Tables of a switch of scanner, rescans, known change and lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmbench.metrics.lesion_declarations import ALL_METRICS
+from harmbench.pages.table import Table
+from harmbench.report.evidence import Evidence
+from harmbench.report.loading import load_evidence
+from harmbench.report.tables.study import study_tables
+from harmbench.results import RESCAN, read_results, write_results
+from harmbench.study.change_table import CHANGE_COLUMNS, change_table_path, write_changes
+from harmbench.study.changes import NO_SWITCH
+from harmbench.study.switch import Trial
+
+MakeRun = Callable[..., Path]
+
+
+def with_rescans(run: Path) -> None:
+    """Add a rescan with half the error of the method dm, for all subjects."""
+    results = read_results(run / "results.csv")
+    own = results[results["method"] == "dm"].assign(method=RESCAN)
+    perfect = own["metric"].isin(["dice", "ssim"])
+    own["value"] = own["value"].where(~perfect, 1 - (1 - own["value"]) / 2)
+    own["value"] = own["value"].where(perfect, own["value"] / 2)
+    write_results(pd.concat([results, own]), run / "results.csv")
+
+
+def with_lesions(run: Path) -> None:
+    results = read_results(run / "results.csv")
+    own = results[(results["metric"] == "mse") & (results["subject"] == "s2")]
+    rows = [
+        own.assign(metric=name, value=value, unit=unit)
+        for name, value, unit in (
+            ("mse_lesions", 0.004, "1"),
+            ("lesion_contrast_change", -20.0, "%"),
+            ("lesion_volume_mm3", 500.0, "mm3"),
+            ("lesion_volume_difference", 5.0, "%"),
+        )
+    ]
+    write_results(pd.concat([results, *rows]), run / "results.csv")
+
+
+def with_changes(run: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for method, slope, offset in (("dm", 0.0, 3.0), (NO_SWITCH, 1.0, 0.0)):
+        for subject in ("s1", "s2", "s3", "s4"):
+            for visit, true in (("fu0", 0.0), ("fu1", -1.0), ("fu2", -2.0)):
+                for tissue in ("CSF", "GM", "WM"):
+                    measured = offset + slope * true + 0.2 * rng.standard_normal()
+                    row = (method, "3T-to-1.5T", 0, 0, subject, "HC", visit, "hmrf", tissue)
+                    rows.append((*row, true, measured, "ok", "key"))
+    write_changes(pd.DataFrame(rows, columns=list(CHANGE_COLUMNS)), change_table_path(run))
+
+
+def tables_of(run: Path, trial: Trial | None = None) -> dict[str, Table]:
+    evidence: Evidence = load_evidence([run], ALL_METRICS)
+    return {table.name: table for table in study_tables(evidence, trial)}
+
+
+def row(table: Table, label: str) -> list[str]:
+    (found,) = [one for one in table.rows if one.labels[0] == label]
+    entries = zip(found.entries, table.columns, strict=True)
+    return [entry.format(column) for entry, column in entries]
+
+
+def title(run: Path, method: str) -> str:
+    return load_evidence([run], ALL_METRICS).methods[method]
+
+
+def test_any_run_has_the_cost_of_a_switch(make_run: MakeRun) -> None:
+    run = make_run()
+    tables = tables_of(run)
+    assert set(tables) == {"table-40-switch-3T-to-1.5T", "table-40-switch-1.5T-to-3T"}
+    table = tables["table-40-switch-3T-to-1.5T"]
+    assert table.caption.startswith("Simulated scans, not acquired.")
+    assert "0.25 % of the volume" in table.caption
+    assert "not known" in table.caption
+    cells = row(table, title(run, "dm"))
+    assert len(cells) == 12
+    assert cells[3] == "\N{EN DASH}"
+    # Four times the effect: a sixteenth of the subjects, but for rounding up.
+    more = row(
+        tables_of(run, Trial(effect_percent=1.0))["table-40-switch-3T-to-1.5T"], title(run, "dm")
+    )
+    assert float(cells[2]) == pytest.approx(16 * float(more[2]), abs=16)
+
+
+def test_rescans_give_a_floor_and_a_ratio(make_run: MakeRun) -> None:
+    run = make_run()
+    with_rescans(run)
+    tables = tables_of(run)
+    floor = tables["table-41-rescan-floor-3T-to-1.5T"]
+    dm = [c.heads[-1].text for c in floor.columns].index(title(run, "dm"))
+    found = [row.entries[dm].value for row in floor.rows]
+    assert all(value == pytest.approx(2) for value in found if np.isfinite(value))
+    assert np.isfinite(found).any()
+    assert all(c.heads[-1].text not in ("Rescan", "Target (ceiling)") for c in floor.columns)
+    ratios = row(tables["table-40-switch-3T-to-1.5T"], title(run, "dm"))
+    assert ratios[3] != "\N{EN DASH}"
+
+
+def test_known_changes_are_shown_where_they_were_measured(make_run: MakeRun) -> None:
+    run = make_run()
+    with_changes(run)
+    table = tables_of(run)["table-42-changes-3T-to-1.5T"]
+    slope, offset, _, ratio, *_ = row(table, title(run, "dm"))
+    assert abs(float(slope.split()[0])) < 0.3
+    assert float(offset.split()[0]) == pytest.approx(3, abs=0.4)
+    assert ratio == "\N{EN DASH}"
+    assert row(table, "No switch (target scanner)")[3] == "1.00"
+    assert "simulated too" in table.caption
+
+
+def test_lesions_have_a_table_where_there_are_masks(make_run: MakeRun) -> None:
+    run = make_run()
+    with_lesions(run)
+    table = tables_of(run)["table-43-lesions-3T-to-1.5T"]
+    assert table.caption.startswith("Simulated scans, not acquired. 1 subject has a mask")
+    assert row(table, title(run, "dm"))[1].startswith("-20")
