@@ -119,7 +119,7 @@ def test_a_published_study_runs(layout: str, call, tmp_path: Path) -> None:
     assert set(results["status"]) == {"ok"}
     by_way = results.groupby("direction")
     assert set(by_way.groups) == {f"{scanner}-to-{study.target}" for scanner in expected}
-    folds = {}
+    folds: dict[str, int] = {}
     for (way, method), rows in results.groupby(["direction", "method"]):
         source = str(way).split("-to-")[0]
         tested = set(zip(rows["subject"], rows["visit"], strict=True))
