@@ -26,6 +26,13 @@ from harmbench.runner.checks import (
     old_keys_line,
 )
 from harmbench.runner.context import RunContext
+from harmbench.runner.corrections import (
+    correct_volumes,
+    describe_corrections,
+    is_named,
+    joined,
+    make_volume_cells,
+)
 from harmbench.runner.grid import collect, damaged_scores, make_cells, run_cells
 from harmbench.runner.invocations import (
     begin_run,
@@ -36,7 +43,6 @@ from harmbench.runner.invocations import (
 )
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.opening import first_lines, open_run
-from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import MethodRecord
 from harmbench.segmentation import choose_segmenter
 
@@ -103,7 +109,7 @@ def run_experiment(
         budget_s=budget_s,
         before=read_plan(out),
     )
-    methods = describe_methods(experiment)
+    methods = {**describe_methods(experiment), **describe_corrections(experiment)}
     choose_segmenter(experiment.scoring.segmenter)
     for line in plan.lines:
         say(line)
@@ -123,10 +129,13 @@ def run_experiment(
     )
     write_plan(context, plan, methods)
     executor: Executor = LocalExecutor(experiment.jobs)
-    segment_real_scans(context, executor, say)
+    corrected = make_volume_cells(experiment, context.splits)
+    before = correct_volumes(context, corrected, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
-    return conclude(context, out, len(cells), course.follow(context, cells), say)
+    ends = joined(before, course.follow(context, cells))
+    count = len(cells) + sum(is_named(experiment, cell.method) for cell in corrected)
+    return conclude(context, out, count, ends, say)
 
 
 def conclude(
