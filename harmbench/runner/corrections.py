@@ -7,6 +7,7 @@ controls: where one cannot be fitted, its rows say so, and the run goes on to en
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from harmbench.config import Experiment
@@ -24,10 +25,10 @@ from harmbench.runner.volume_cell import run_volume_cell
 from harmbench.task import Direction
 
 __all__ = [
+    "Corrected",
     "correct_volumes",
     "describe_corrections",
     "is_named",
-    "joined",
     "make_volume_cells",
     "run_volume_cells",
 ]
@@ -51,26 +52,41 @@ def make_volume_cells(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """How the cells of volume corrections ended.
+
+    Attributes:
+        named: how many of them are of corrections that the user named.
+        ends: of these: why cells failed, and why others are incomplete.
+    """
+
+    named: int
+    ends: Ends
+
+    def joined(self, images: Ends) -> Ends:
+        """Return these ends and those of the cells of images together."""
+        return {**self.ends[0], **images[0]}, {**self.ends[1], **images[1]}
+
+
 def correct_volumes(
     context: RunContext,
-    cells: Sequence[Cell],
     executor: Executor,
     say: Callable[[str], None],
-) -> Ends:
+    cells: Sequence[Cell] | None = None,
+) -> Corrected:
     """Segment the real scans that a run needs, and run its cells of volume corrections.
 
     Args:
         context: what the cells share.
-        cells: of volume corrections.
         executor: runs segmentations and cells.
         say: called with why scans have no labels, and why cells failed or are incomplete.
-
-    Returns:
-        Why those cells failed that did, and why those are incomplete that are: of the corrections that
-        the user named, not of the controls.
+        cells: of volume corrections; by default all that the experiment has.
     """
-    volumes = segment_real_scans(context, executor, say, training=bool(cells))
-    return run_volume_cells(context, cells, volumes, executor, say)
+    wanted = make_volume_cells(context.experiment, context.splits) if cells is None else cells
+    volumes = segment_real_scans(context, executor, say, training=bool(wanted))
+    named = sum(is_named(context.experiment, cell.method) for cell in wanted)
+    return Corrected(named, run_volume_cells(context, wanted, volumes, executor, say))
 
 
 def run_volume_cells(
@@ -80,18 +96,18 @@ def run_volume_cells(
     executor: Executor,
     say: Callable[[str], None],
 ) -> Ends:
-    """Run cells of volume corrections on known tissue volumes; see `correct_volumes`."""
+    """Run cells of volume corrections on known tissue volumes.
+
+    Returns:
+        Why those cells failed that did, and why those are incomplete that are: of the corrections that
+        the user named, not of the controls.
+    """
     if not cells:
         return {}, {}
     ends = run_cells(context, cells, say, executor, partial(run_volume_cell, volumes))
     named = {str(cell) for cell in cells if is_named(context.experiment, cell.method)}
     failed, incomplete = ({k: why for k, why in end.items() if k in named} for end in ends)
     return failed, incomplete
-
-
-def joined(first: Ends, second: Ends) -> Ends:
-    """Return how two groups of cells ended, together."""
-    return {**first[0], **second[0]}, {**first[1], **second[1]}
 
 
 def is_named(experiment: Experiment, label: str) -> bool:

@@ -14,7 +14,7 @@ from harmbench.results import RESCAN
 from harmbench.runner.cell import rescore_cell
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
-from harmbench.runner.corrections import correct_volumes, joined
+from harmbench.runner.corrections import correct_volumes
 from harmbench.runner.experiment import Summary, conclude, torch_device
 from harmbench.runner.fold_table import read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
@@ -57,8 +57,7 @@ def rescore_run(
     experiment = _experiment(folder, overrides, changes or {})
     device = torch_device(experiment.device)
     found = dict(folder.all_cells())
-    cells = list(found)
-    if not cells:
+    if not found:
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_scans()
     _check_inputs(inputs)
@@ -83,16 +82,21 @@ def rescore_run(
         contrast=contrast,
         invocation=invocation.id,
     )
-    say(f"{len(cells)} cells to score on {device}")
+    say(f"{len(found)} cells to score on {device}")
     say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
     sweep(folder.root)
     begin_rescore(context, invocation)
     executor = LocalExecutor(experiment.jobs)
-    corrected = [cell for cell, record in folder.cells() if record.maps == "volumes"]
-    before = correct_volumes(context, corrected, executor, say)
-    images = [cell for cell in cells if cell not in corrected]
-    ends = joined(before, run_cells(context, images, say, executor, rescore_cell))
-    return conclude(context, out, len(images), ends, say)
+    images, volumes = _by_kind(found)
+    corrected = correct_volumes(context, executor, say, volumes)
+    ends = corrected.joined(run_cells(context, images, say, executor, rescore_cell))
+    return conclude(context, out, len(images) + corrected.named, ends, say)
+
+
+def _by_kind(found: Mapping[Cell, CellRecord]) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells of methods that map images, and those of volume corrections."""
+    volumes = [cell for cell, record in found.items() if record.maps == "volumes"]
+    return [cell for cell in found if cell not in volumes], volumes
 
 
 def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:

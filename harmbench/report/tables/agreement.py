@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmbench.files.names import file_label
+from harmbench.metrics.declarations import VOLUME
 from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import SIMULATED, direction_title
@@ -88,7 +89,7 @@ def _agreement_table(evidence: Evidence, direction: Direction, pairs: pd.DataFra
         ("Method", "Tissue"),
         columns,
         tuple(rows),
-        pd.DataFrame(numbers),
+        pd.DataFrame(numbers).assign(metric=VOLUME.name),
         section="agreement",
         number=_AGREEMENT,
     )
@@ -185,7 +186,7 @@ def _fraction_table(evidence: Evidence, direction: Direction, fractions: pd.Data
         ("Method",),
         columns,
         tuple(rows),
-        pd.DataFrame(numbers),
+        pd.DataFrame(numbers).assign(metric=VOLUME.name),
         section="agreement",
         number=_FRACTIONS,
     )
@@ -238,7 +239,7 @@ def _group_table(
         ("Method", "Tissue"),
         columns,
         tuple(rows),
-        pd.DataFrame(numbers),
+        pd.DataFrame(numbers).assign(metric=VOLUME.name),
         section="agreement",
         number=_GROUPS,
     )

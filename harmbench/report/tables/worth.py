@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harmbench.files.names import file_label
+from harmbench.metrics.declarations import VOLUME_DIFFERENCE
 from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import SIMULATED, direction_title
@@ -68,7 +69,8 @@ def _table(evidence: Evidence, direction: Direction, rows: pd.DataFrame) -> Tabl
         f"Chosen: {chosen}. Intervals are not corrected for the number of comparisons."
     )
     data = rows.assign(
-        correction=[chosen_names(evidence, direction, str(tissue)) for tissue in rows["tissue"]]
+        metric=VOLUME_DIFFERENCE.name,
+        correction=[chosen_names(evidence, direction, str(tissue)) for tissue in rows["tissue"]],
     )
     return Table(
         _NUMBER.file_name(f"worth-{file_label(str(direction))}"),
