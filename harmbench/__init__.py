@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from harmbench.cohorts.data import DataSettings, read_cohort
     from harmbench.config import Experiment, load_experiment, load_preparation
     from harmbench.contract import check_method
-    from harmbench.discovery import available_methods, load_method
+    from harmbench.correction_contract import check_correction
+    from harmbench.discovery import (
+        available_corrections,
+        available_methods,
+        load_correction,
+        load_method,
+    )
     from harmbench.errors import HarmbenchError
     from harmbench.method import Method
     from harmbench.preparation.cohort import prepare_cohort
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from harmbench.trained import export_model, load_model
     from harmbench.trained.apply import apply_model
     from harmbench.volume import Volume, read, write
+    from harmbench.volume_correction import VolumeCorrection
 
 __all__ = [
     "Cohort",
@@ -39,11 +46,15 @@ __all__ = [
     "Settings",
     "Task",
     "Volume",
+    "VolumeCorrection",
     "__version__",
     "apply_model",
+    "available_corrections",
     "available_methods",
+    "check_correction",
     "check_method",
     "export_model",
+    "load_correction",
     "load_experiment",
     "load_method",
     "load_model",
@@ -73,10 +84,14 @@ _MODULES = {
     "Settings": "settings",
     "Task": "task",
     "Volume": "volume",
+    "VolumeCorrection": "volume_correction",
     "apply_model": "trained.apply",
+    "available_corrections": "discovery",
     "available_methods": "discovery",
+    "check_correction": "correction_contract",
     "check_method": "contract",
     "export_model": "trained",
+    "load_correction": "discovery",
     "load_experiment": "config",
     "load_method": "discovery",
     "load_model": "trained",

@@ -10,17 +10,21 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Literal
 
-from harmbench.plugins import METHODS
+from harmbench.plugins import METHODS, VOLUME_CORRECTIONS
 from harmbench.syntax import bound_by_import
 
 __all__ = ["InstalledMethod", "describe_installed", "source_file"]
 
-_CONTRACT = ("harmbench.method", "Method")
-"""Module and name of the class that every method derives from."""
+_CONTRACTS = (
+    ("harmbench.method", "Method"),
+    ("harmbench.volume_correction", "VolumeCorrection"),
+)
+"""Module and name of the classes that every method, and every volume correction, derives from."""
 
 Place = tuple[str, str]
 """A module's dotted name, and the name of a class in it."""
@@ -38,6 +42,7 @@ class InstalledMethod:
         parameters: trainable parameters of each network at the default settings, empty for a method
             without any; `None` where the class does not declare them.
         problem: why its class was not found; empty where it was.
+        maps: `images`, or `volumes` for a volume correction.
     """
 
     name: str
@@ -46,6 +51,7 @@ class InstalledMethod:
     reference: str = ""
     parameters: Mapping[str, int] | None = None
     problem: str = ""
+    maps: Literal["images", "volumes"] = "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,12 @@ class _Class:
 
 
 def describe_installed() -> list[InstalledMethod]:
-    """Describe the installed methods in the order of their names."""
-    return [_described(point) for _, point in sorted(METHODS.installed().items())]
+    """Describe the installed methods, then the volume corrections, each in the order of their names."""
+    corrections = [_described(point) for _, point in sorted(VOLUME_CORRECTIONS.installed().items())]
+    return [
+        *(_described(point) for _, point in sorted(METHODS.installed().items())),
+        *(replace(correction, maps="volumes") for correction in corrections),
+    ]
 
 
 def _described(point: EntryPoint) -> InstalledMethod:
@@ -103,7 +113,7 @@ def _text(classes: list[_Class], name: str) -> str:
 
 def _parameters(classes: list[_Class]) -> Mapping[str, int] | None:
     for kind in classes:
-        if kind.place == _CONTRACT:
+        if kind.place in _CONTRACTS:
             return {}  # nothing on the way counts parameters
         declared = kind.literal("default_parameters")
         if isinstance(declared, dict):

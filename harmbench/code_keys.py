@@ -40,6 +40,10 @@ STAGES: Final[Mapping[str, tuple[str, ...]]] = {
         "harmbench.segmentation.stored:segment_to_files",
     ),
     "score": ("harmbench.volume:read", "harmbench.runner.scoring:score_rows"),
+    "correct": (
+        "harmbench.runner.tissue_volumes:volume_rows",
+        "harmbench.study.choice:inner_errors",
+    ),
     "prepare": ("harmbench.preparation.subject:prepare_subject",),
 }
 """Entry points, `MODULE:NAME`, of each stage. A fit, and a segmenter, start at their own modules.

@@ -14,12 +14,19 @@ from pydantic import Field, field_validator
 from harmbench.cohorts import paths
 from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.splits import SplitChoice
-from harmbench.discovery import available_methods, load_method, make_settings
+from harmbench.discovery import (
+    available_corrections,
+    available_methods,
+    is_correction,
+    load_correction,
+    load_method,
+    make_settings,
+)
 from harmbench.endpoint import EndpointSettings
 from harmbench.errors import ConfigError, MethodError, suggest
-from harmbench.files.plain_yaml import load_yaml
 from harmbench.folds import FoldSettings
 from harmbench.metrics.overlap import Backend
+from harmbench.overrides import parse_overrides, plain_values
 from harmbench.plugins import Reference
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.segmentation import Contrast
@@ -80,6 +87,10 @@ class Experiment(Settings):
     controls: tuple[str, ...] = Field(
         ("identity", "histogram_matching"), description="methods that every run includes"
     )
+    volume_controls: tuple[str, ...] = Field(
+        ("volume_offset", "volume_ratio", "volume_linear", "volume_combat"),
+        description="volume corrections that every run includes; `[]`: none",
+    )
     ceiling: bool = Field(True, description="score the reference against itself as a control")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one cell for each")
     train_subjects: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field(
@@ -101,10 +112,19 @@ class Experiment(Settings):
         return value
 
     def all_methods(self) -> dict[str, tuple[Reference, dict[str, object]]]:
-        """Return label to (which method, settings), controls first."""
-        labels = dict.fromkeys([*self.controls, *self.methods])
+        """Return label to (which method, settings), controls first; volume corrections are left out."""
+        found = self._labelled([*self.controls, *self.methods])
+        return {label: one for label, one in found.items() if not is_correction(one[0])}
+
+    def all_corrections(self) -> dict[str, tuple[Reference, dict[str, object]]]:
+        """Return label to (which volume correction, settings), controls first."""
+        found = self._labelled([*self.volume_controls, *self.methods])
+        controls = set(self.volume_controls)
+        return {k: one for k, one in found.items() if k in controls or is_correction(one[0])}
+
+    def _labelled(self, labels: Sequence[str]) -> dict[str, tuple[Reference, dict[str, object]]]:
         found = {}
-        for label in labels:
+        for label in dict.fromkeys(labels):
             settings = dict(self.methods.get(label, {}))
             found[label] = (Reference.parse(str(settings.pop("uses", label))), settings)
         return found
@@ -127,7 +147,7 @@ def load_experiment(
     Raises:
         ConfigError: the file is not readable YAML, or a name or value is not valid.
     """
-    return validated(Experiment, _values(path, overrides, changes))
+    return validated(Experiment, plain_values(path, overrides, changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +176,7 @@ def load_preparation(
         ConfigError: the file is not readable YAML, a name or value is not valid, or a setting of the
             data does not apply to a preparation.
     """
-    values = _values(path, overrides, changes)
+    values = plain_values(path, overrides, changes)
     data = values.pop("data", None)
     if not isinstance(data, Mapping | None):
         raise ConfigError(f"data: expected a mapping of settings, got {data!r}")
@@ -171,89 +191,34 @@ def load_preparation(
     )
 
 
-def _values(
-    path: Path | None, overrides: Sequence[str], changes: Mapping[str, object] | None
-) -> dict[str, object]:
-    """Put together plain values from a file, overrides and changes, in this order."""
-    values: dict[str, object] = _read_yaml(path) if path is not None else {}
-    if path is not None:
-        paths.from_folder(values.get("data"), path.parent)
-        paths.from_folder(values.get("folds"), path.parent, ("file",))
-    for name, value in {**parse_overrides(overrides), **(changes or {})}.items():
-        _put(values, name, value)
-    return values
-
-
-def parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
-    """Read `NAME=VALUE` texts, the values as YAML.
-
-    Raises:
-        ConfigError: there is no `=`, or a value is not YAML.
-    """
-    found: dict[str, object] = {}
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"'{override}': an override is NAME=VALUE, as in folds.k=4")
-        try:
-            found[name.strip()] = load_yaml(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"'{override}': the value is not YAML ({error})") from error
-    return found
-
-
-def _read_yaml(path: Path) -> dict[str, object]:
-    try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({error})") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
-    return values
-
-
-def _put(values: dict[str, object], name: str, value: object) -> None:
-    *parents, last = name.split(".")
-    place = values
-    for parent in parents:
-        inner = place.get(parent)
-        if not isinstance(inner, dict):
-            inner = place[parent] = {}
-        place = inner
-    place[last] = value
-
-
 def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
     """Keep the methods that `names` lists, and add those that the experiment does not have yet.
 
     Args:
         experiment: its settings of the named methods are kept.
-        names: labels of the experiment, installed methods, `FILE.py:CLASS` (labelled by the class),
-            or `all`: every method of the experiment, or every installed one where it has none.
+        names: labels of the experiment, installed methods and volume corrections, `FILE.py:CLASS`
+            (labelled by the class), or `all`: every method of the experiment, or every installed one
+            that maps images where it has none.
 
     Raises:
         MethodError: a name is neither in the experiment nor an installed method.
         ConfigError: there is no method to run, or settings are wrong, be it of a method that is
             left out: a misspelt setting must not pass because another method was named.
     """
-    installed = available_methods()
+    installed, corrections = available_methods(), available_corrections()
     known = dict(experiment.methods)
     chosen: dict[str, dict[str, object]] = {}
     for name in names:
         if name == "all":
             chosen |= known or {own: {} for own in installed}
-        elif name in known or name in installed:
+        elif name in known or name in installed or name in corrections:
             chosen[name] = known.get(name, {})
         elif (reference := Reference.parse(name)).file is not None:
             # Absolute, so that the run folder still knows its method from anywhere else.
             own = known.get(reference.name, {})
             chosen[reference.name] = {**own, "uses": str(reference.absolute())}
         else:
-            allowed = {*known, *installed, "all"}
+            allowed = {*known, *installed, *corrections, "all"}
             raise MethodError(
                 f"unknown method '{name}'; {suggest(name, allowed)}; or FILE.py:CLASS"
             )
@@ -261,9 +226,13 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
         chosen = known
     if not chosen and not experiment.controls:
         raise ConfigError("no method to run: name some under methods, or with --method")
-    methods = experiment.all_methods()
+    methods, corrections_of_it = experiment.all_methods(), experiment.all_corrections()
     for label in sorted(set(known) - set(chosen)):
-        make_settings(load_method(methods[label][0]), methods[label][1], label)
+        if label in methods:
+            make_settings(load_method(methods[label][0]), methods[label][1], label)
+        else:
+            uses, values = corrections_of_it[label]
+            make_settings(load_correction(uses), values, label)
     return experiment.model_copy(update={"methods": chosen})
 
 

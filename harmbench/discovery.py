@@ -13,12 +13,17 @@ from harmbench.code_keys import own_code
 from harmbench.errors import MethodError
 from harmbench.guard import method_call
 from harmbench.method import Method
-from harmbench.plugins import METHODS, Reference
+from harmbench.plugins import METHODS, VOLUME_CORRECTIONS, Reference
 from harmbench.settings import validated
+from harmbench.volume_correction import VolumeCorrection
 
 __all__ = [
+    "available_corrections",
     "available_methods",
+    "correction_code",
+    "is_correction",
     "learns",
+    "load_correction",
     "load_method",
     "make_settings",
     "method_code",
@@ -40,10 +45,12 @@ def load_method(method: str | Reference) -> type[Method]:
     Raises:
         MethodError: the name is unknown, the file or class is missing, or the import fails.
     """
+    if is_correction(method):
+        raise MethodError(
+            f"'{method}' is a volume correction: it maps tissue volumes, and no images"
+        )
     found = cast(type[Method], METHODS.load(_reference(method), _is_method))
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise MethodError(f"method '{method}' does not define {missing}")
+    _require_whole(found, f"method '{method}'")
     return found
 
 
@@ -61,6 +68,53 @@ def method_code(method: str | Reference) -> str:
     return own_code(METHODS.module(_reference(method)))
 
 
+def available_corrections() -> dict[str, EntryPoint]:
+    """Return the installed volume corrections by name, without importing them."""
+    return VOLUME_CORRECTIONS.installed()
+
+
+def load_correction(correction: str | Reference) -> type[VolumeCorrection]:
+    """Import a volume correction.
+
+    Args:
+        correction: an installed name, or `path/to/file.py:Class`.
+
+    Raises:
+        MethodError: the name is unknown, the file or class is missing, or the import fails.
+    """
+    loaded = VOLUME_CORRECTIONS.load(_reference(correction), _is_correction)
+    found = cast(type[VolumeCorrection], loaded)
+    _require_whole(found, f"volume correction '{correction}'")
+    return found
+
+
+def correction_code(correction: str | Reference) -> str:
+    """SHA-256 of a volume correction's code, as `method_code`; it must have been loaded."""
+    return own_code(VOLUME_CORRECTIONS.module(_reference(correction)))
+
+
+def is_correction(method: str | Reference) -> bool:
+    """Whether a reference is of a volume correction. A class in a file is imported.
+
+    What cannot be imported is none: whoever loads it as a method says what is wrong with it.
+    """
+    reference = _reference(method)
+    if reference.file is None:
+        known = reference.name in available_methods()
+        return not known and reference.name in available_corrections()
+    try:
+        VOLUME_CORRECTIONS.load(reference, _is_correction)
+    except MethodError:
+        return False
+    return True
+
+
+def _require_whole(found: type, name: str) -> None:
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise MethodError(f"{name} does not define {missing}")
+
+
 def _reference(method: str | Reference) -> Reference:
     return Reference.parse(method) if isinstance(method, str) else method
 
@@ -69,8 +123,14 @@ def _is_method(kind: type) -> bool:
     return issubclass(kind, Method) and kind is not Method
 
 
-def make_settings(method: type[Method], values: Mapping[str, object], label: str) -> BaseModel:
-    """Validate a method's settings; `label` is its name in the configuration.
+def _is_correction(kind: type) -> bool:
+    return issubclass(kind, VolumeCorrection) and kind is not VolumeCorrection
+
+
+def make_settings(
+    method: type[Method] | type[VolumeCorrection], values: Mapping[str, object], label: str
+) -> BaseModel:
+    """Validate the settings of a method or a volume correction; `label` is its name in the configuration.
 
     Raises:
         ConfigError: names every setting that is unknown (with the nearest valid name) or invalid.

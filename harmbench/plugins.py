@@ -16,7 +16,7 @@ from zlib import crc32
 from harmbench.errors import HarmbenchError, MethodError, SegmentationError, suggest
 from harmbench.guard import method_call
 
-__all__ = ["METHODS", "SEGMENTERS", "PluginGroup", "Reference"]
+__all__ = ["METHODS", "SEGMENTERS", "VOLUME_CORRECTIONS", "PluginGroup", "Reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +155,15 @@ METHODS = PluginGroup(
     "harmbench.methods", "method", "a subclass of harmbench.method.Method", MethodError
 )
 """Harmonization methods; see `harmbench.discovery`."""
+
+VOLUME_CORRECTIONS = PluginGroup(
+    "harmbench.volume_corrections",
+    "volume correction",
+    "a subclass of harmbench.volume_correction.VolumeCorrection",
+    MethodError,
+)
+"""Corrections of tissue volumes. They have a group of their own: what a name maps, images or volumes, is
+known without an import, and who reads the group of methods meets no class without `harmonize`."""
 
 SEGMENTERS = PluginGroup(
     "harmbench.segmenters",

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Generic, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from harmbench.errors import MethodError
 from harmbench.settings import Settings
 
 __all__ = ["Covariates", "VolumeCorrection", "Volumes", "checked_pairs", "checked_volumes"]
+
+# Covariant, as in `harmbench.method`.
+ConfigT_co = TypeVar("ConfigT_co", bound=BaseModel, covariant=True, default=BaseModel)
 
 Volumes = NDArray[np.float64]
 """Tissue volumes in mm3, shape (subjects, tissues)."""
@@ -27,14 +31,18 @@ Covariates = Mapping[str, Sequence[float | str]]
 """Name of a covariate, such as `age`, to one value for each subject; numbers, or labels of groups."""
 
 
-class VolumeCorrection(ABC):
+class VolumeCorrection(ABC, Generic[ConfigT_co]):
     """A correction of tissue volumes. A subclass defines `fit` and `correct`.
+
+    A subclass with settings names their class twice, as a subclass of `harmbench.method.Method` does:
+    `class Mine(VolumeCorrection[MySettings])`, and `Config = MySettings`.
 
     Class attributes:
         Config: the settings, a subclass of `Settings`.
-        title: name for tables and figures.
-        reference: citation of the method's source.
-        least_subjects: training subjects that `fit` needs.
+        title: name for tables and figures, written as a literal: `harmbench methods` reads it from
+            the source.
+        reference: citation of the method's source, a literal as well.
+        least_subjects: training subjects that `fit` needs; a run does not call it with fewer.
 
     Args:
         config: an instance of `Config`, or `None` for its defaults.
@@ -45,8 +53,9 @@ class VolumeCorrection(ABC):
     reference: ClassVar[str] = ""
     least_subjects: ClassVar[int] = 1
 
-    def __init__(self, config: BaseModel | None = None) -> None:
-        self.config = self.Config() if config is None else config
+    def __init__(self, config: ConfigT_co | None = None) -> None:
+        # A ClassVar cannot name the type variable.
+        self.config = cast(ConfigT_co, self.Config()) if config is None else config
 
     @abstractmethod
     def fit(self, source: Volumes, target: Volumes, covariates: Covariates | None = None) -> None:

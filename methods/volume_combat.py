@@ -29,7 +29,7 @@ class VolumeCombatSettings(Settings):
     mean_only: bool = Field(False, description="adjust the mean alone, not the variance")
 
 
-class VolumeCombat(VolumeCorrection):
+class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
     """ComBat with the target scanner as the reference batch (library combatlearn).
 
     Tissues are the features. ComBat does not know that both scans are of the same person: that is how
@@ -57,12 +57,10 @@ class VolumeCombat(VolumeCorrection):
         both = np.concatenate([one, two])
         if (np.ptp(both, axis=0) == 0).any():
             raise MethodError("volume_combat: a tissue has the same volume in all training scans")
-        settings = self.config
-        assert isinstance(settings, VolumeCombatSettings)
         model = ComBatModel(
             method="fortin",
-            parametric=settings.parametric,
-            mean_only=settings.mean_only,
+            parametric=self.config.parametric,
+            mean_only=self.config.mean_only,
             reference_batch=_TARGET,
         )
         batch = np.array([_SOURCE] * len(one) + [_TARGET] * len(two))

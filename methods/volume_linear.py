@@ -48,7 +48,7 @@ def deming(x: Volumes, y: Volumes, error_ratio: float = 1.0) -> tuple[float, flo
     return float(slope), float(y.mean() - slope * x.mean())
 
 
-class VolumeLinear(VolumeCorrection):
+class VolumeLinear(VolumeCorrection[VolumeLinearSettings]):
     """Map each tissue's volume by a Deming regression of target on source.
 
     Both volumes are measured with error. Least squares would count all of the error in the target
@@ -66,10 +66,8 @@ class VolumeLinear(VolumeCorrection):
     def fit(self, source: Volumes, target: Volumes, covariates: Covariates | None = None) -> None:
         """Fit a line for each tissue; see `VolumeCorrection.fit`."""
         one, two = checked_pairs(source, target, self.least_subjects)
-        settings = self.config
-        assert isinstance(settings, VolumeLinearSettings)
         columns = zip(one.T, two.T, strict=True)
-        self.lines = np.array([deming(x, y, settings.error_ratio) for x, y in columns])
+        self.lines = np.array([deming(x, y, self.config.error_ratio) for x, y in columns])
 
     def correct(self, volumes: Volumes, covariates: Covariates | None = None) -> Volumes:
         """Apply the lines; see `VolumeCorrection.correct`. Where a line gives less than 0, it gives 0."""

@@ -205,7 +205,10 @@ def finished(thresholds, make_manifest, tmp_path: Path) -> Callable[..., Path]:
                 path.write_text(json.dumps({"MagneticFieldStrength": float(value)}))
         experiment = load_experiment(
             None,
-            ["scoring.segmenter=thresholds", "device=cpu", "folds.k=2", "folds.run=0"],
+            [
+                *("scoring.segmenter=thresholds", "device=cpu", "folds.k=2", "folds.run=0"),
+                "volume_controls=[]",
+            ],
             {
                 "data.path": manifest,
                 "data.direction": "A-to-B",

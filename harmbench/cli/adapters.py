@@ -18,6 +18,7 @@ from harmbench.metrics.lesion_declarations import ALL_METRICS
 
 if TYPE_CHECKING:
     from harmbench.method import Method
+    from harmbench.volume_correction import VolumeCorrection
 
 __all__ = ["check_method", "doctor", "methods", "metrics", "new_method"]
 
@@ -25,13 +26,16 @@ _ONE_FOR_EACH = {"image": "volume", "tissue": "tissue", "lesion": "lesions"}
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, or FILE.py:CLASS.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A method, a volume correction, or FILE.py:CLASS.")
+    ] = None,
     full: Full = False,
     as_json: Json = False,
 ) -> None:
     """List the methods; with a name, its settings, source and parameter counts.
 
-    The list is read from source files, without importing a method; `--full` imports them all.
+    The list is read from source files, without importing a method; `--full` imports them all. Volume
+    corrections map tissue volumes, and no images; every run has those that come with harmbench.
     """
     if name is not None:
         _show_method(name, as_json)
@@ -44,6 +48,7 @@ def methods(
         {
             "method": row.name,
             "title": row.title or row.problem,
+            "maps": row.maps,
             "parameters": _total(row.parameters),
             "reference": row.reference,
         }
@@ -55,7 +60,7 @@ def methods(
 
 
 def _described(method: InstalledMethod) -> dict[str, object]:
-    names = ("title", "reference", "parameters", "problem")
+    names = ("title", "reference", "maps", "parameters", "problem")
     return {name: getattr(method, name) for name in names}
 
 
@@ -67,9 +72,7 @@ def _total(parameters: Mapping[str, int] | None) -> str:
 
 def _imported(method: InstalledMethod) -> InstalledMethod:
     """Ask a method's class what its source only declares."""
-    from harmbench.discovery import load_method
-
-    kind = load_method(method.name)
+    kind = _load(method.name)
     return replace(
         method,
         title=kind.title,
@@ -79,16 +82,27 @@ def _imported(method: InstalledMethod) -> InstalledMethod:
     )
 
 
-def _counts(kind: type[Method], name: str) -> dict[str, int]:
+def _load(name: str) -> type[Method] | type[VolumeCorrection]:
+    from harmbench.discovery import is_correction, load_correction, load_method
+
+    return load_correction(name) if is_correction(name) else load_method(name)
+
+
+def _counts(kind: type[Method] | type[VolumeCorrection], name: str) -> dict[str, int]:
+    from harmbench.method import Method
+
+    if not issubclass(kind, Method):
+        return {}
     with method_call(f"method '{name}'"):
         return dict(kind().parameter_counts())
 
 
 def _show_method(name: str, as_json: bool) -> None:
-    from harmbench.discovery import load_method
+    from harmbench.method import Method
 
-    kind = load_method(name)
+    kind = _load(name)
     counts = _counts(kind, name)
+    maps = "images" if issubclass(kind, Method) else "volumes"
     settings = [
         {
             "setting": key,
@@ -99,9 +113,9 @@ def _show_method(name: str, as_json: bool) -> None:
     ]
     if as_json:
         described = {"method": name, "title": kind.title, "reference": kind.reference}
-        print_json({**described, "parameters": counts, "settings": settings})
+        print_json({**described, "maps": maps, "parameters": counts, "settings": settings})
         return
-    print(f"{name}: {kind.title}\nsource: {kind.reference or '-'}")
+    print(f"{name}: {kind.title}\nsource: {kind.reference or '-'}\nmaps: {maps}")
     print("parameters: " + (", ".join(f"{k} {v:,}" for k, v in counts.items()) or "none"))
     show_table(settings, as_json)
 
@@ -144,11 +158,17 @@ def _show_metric(name: str, as_json: bool) -> None:
 def new_method(
     name: Annotated[str, typer.Argument(help="Such as my_method.")],
     folder: Annotated[Path, typer.Option(help="Where the files go.")] = Path(),
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="A volume correction: it maps tissue volumes.")
+    ] = False,
 ) -> None:
-    """Write a working method adapter and its test, to start from."""
+    """Write a working method adapter and its test, to start from.
+
+    Example: `harmbench new-method my_correction --volumes`
+    """
     from harmbench.cli.scaffold import new_method as write_method
 
-    adapter, test, cls = write_method(name, folder)
+    adapter, test, cls = write_method(name, folder, volumes=volumes)
     print(f"wrote {adapter} and {test}; next:")
     print(f"  harmbench check-method {adapter}:{cls}")
     print(f"  harmbench run --method {adapter}:{cls} --config demo")
@@ -161,13 +181,21 @@ def check_method(
 ) -> None:
     """Run the contract's tests on a method: grid, range, seed, save and load, resume.
 
+    A volume correction has a contract of its own: shape, finite volumes, each subject alone.
+
     Example: `harmbench check-method my_method.py:MyMethod --set degree=2`
     """
     from harmbench.config import parse_overrides
     from harmbench.contract import check_method as check
-    from harmbench.discovery import load_method
+    from harmbench.correction_contract import check_correction
+    from harmbench.discovery import is_correction, load_correction, load_method
 
-    checks = check(load_method(name), parse_overrides(overrides or ()))
+    settings = parse_overrides(overrides or ())
+    checks = (
+        check_correction(load_correction(name), settings)
+        if is_correction(name)
+        else check(load_method(name), settings)
+    )
     rows = [
         {"check": c.name, "result": "passed" if c.passed else "FAILED", "detail": c.detail}
         for c in checks

@@ -130,6 +130,8 @@ def _methods() -> Iterator[Finding]:
     for method in describe_installed():
         if method.problem:
             yield Finding(f"method {method.name}", "broken", method.problem)
+        elif method.maps == "volumes":
+            yield Finding(f"volume correction {method.name}", "found", _size(0))
         elif method.parameters is None:
             yield Finding(f"method {method.name}", "found", "declares no number of parameters")
         else:
@@ -138,7 +140,12 @@ def _methods() -> Iterator[Finding]:
 
 
 def _tried_methods() -> Iterator[Finding]:
-    from harmbench.discovery import available_methods, load_method
+    from harmbench.discovery import (
+        available_corrections,
+        available_methods,
+        load_correction,
+        load_method,
+    )
 
     for name in sorted(available_methods()):
         try:
@@ -148,6 +155,12 @@ def _tried_methods() -> Iterator[Finding]:
             yield Finding(f"method {name}", "ok", _size(sum(counts.values())))
         except HarmbenchError as error:
             yield Finding(f"method {name}", "broken", str(error))
+    for name in sorted(available_corrections()):
+        try:
+            load_correction(name)
+            yield Finding(f"volume correction {name}", "ok", _size(0))
+        except HarmbenchError as error:
+            yield Finding(f"volume correction {name}", "broken", str(error))
 
 
 def _size(parameters: int) -> str:

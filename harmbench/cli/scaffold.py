@@ -93,12 +93,69 @@ def test_contract() -> None:
 '''
 
 
-def new_method(name: str, folder: Path) -> tuple[Path, Path, str]:
+_CORRECTION = '''"""{title}: describe in one sentence what it does."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from harmbench import Settings, VolumeCorrection
+from harmbench.errors import MethodError
+from harmbench.volume_correction import Covariates, Volumes, checked_pairs, checked_volumes
+
+
+class {cls}Settings(Settings):
+    """Settings of {name}: checked before a run starts and recorded with its results."""
+
+    share: float = Field(1.0, ge=0, le=1, description="share of the difference that is corrected")
+
+
+class {cls}(VolumeCorrection[{cls}Settings]):
+    """Add a share of the median difference between the two scanners to each tissue's volume."""
+
+    Config = {cls}Settings
+    title = "{title}"
+    reference = "cite the paper that the correction comes from"
+
+    def __init__(self, config: {cls}Settings | None = None) -> None:
+        super().__init__(config)
+        self.difference: Volumes | None = None
+
+    def fit(self, source: Volumes, target: Volumes, covariates: Covariates | None = None) -> None:
+        """Take the median difference of each tissue over the training subjects, in mm3."""
+        one, two = checked_pairs(source, target, self.least_subjects)
+        self.difference = np.asarray(np.median(two - one, axis=0), dtype=np.float64)
+
+    def correct(self, volumes: Volumes, covariates: Covariates | None = None) -> Volumes:
+        """Add it; a volume is never below 0."""
+        if self.difference is None:
+            raise MethodError("{name} was not fitted: call fit")
+        array = checked_volumes(volumes, "volumes", self.difference.size)
+        return np.maximum(array + self.config.share * self.difference, 0)
+'''
+
+_CORRECTION_TEST = '''"""The shared contract test of volume corrections, on {name}."""
+
+from pathlib import Path
+
+from harmbench import check_correction, load_correction
+
+
+def test_contract() -> None:
+    adapter = Path(__file__).with_name("{name}.py")
+    checks = check_correction(load_correction(f"{{adapter}}:{cls}"))
+    assert not [check for check in checks if not check.passed]
+'''
+
+
+def new_method(name: str, folder: Path, *, volumes: bool = False) -> tuple[Path, Path, str]:
     """Write a working adapter and its test.
 
     Args:
         name: a Python identifier in lower case, such as `my_method`.
         folder: where the two files go.
+        volumes: whether it is a volume correction, instead of a method that maps images.
 
     Returns:
         The adapter's file, the test's file, and the class's name.
@@ -115,6 +172,7 @@ def new_method(name: str, folder: Path) -> tuple[Path, Path, str]:
     for path in (adapter, test):
         if path.exists():
             raise MethodError(f"{path} is there already; choose another name or --folder")
-    write_text(adapter, _ADAPTER.format(name=name, cls=cls, title=title))
-    write_text(test, _TEST.format(name=name, cls=cls))
+    code, its_test = (_CORRECTION, _CORRECTION_TEST) if volumes else (_ADAPTER, _TEST)
+    write_text(adapter, code.format(name=name, cls=cls, title=title))
+    write_text(test, its_test.format(name=name, cls=cls))
     return adapter, test, cls

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.run_record import RunRecord
+from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.statistics import subject_values
 from harmbench.task import Direction
 from harmbench.volume import Kind, Volume, read
@@ -63,7 +64,8 @@ class Evidence:
         summary: see `harmbench.statistics.summarize`.
         metrics: declarations of all metrics in the results, in the order of tables; a metric that
             is not declared gets a declaration without a better direction.
-        methods: method to title, in the order of tables: untreated first, ceiling last.
+        methods: method to title, in the order of tables: untreated first; volume corrections and the
+            ceiling last.
         directions: in the order of tables: the paper's first.
         groups: group to subjects, sorted.
         segmenter: name of the segmenter that tissue tables show; empty without tissue scores.
@@ -110,9 +112,21 @@ class Evidence:
         return self.directions[:MOST_DIRECTIONS] if many else self.directions
 
     @property
+    def corrections(self) -> tuple[str, ...]:
+        """Volume corrections: methods that give tissue volumes, and no images."""
+        described = {name: one for record in self.records for name, one in record.methods.items()}
+        return tuple(n for n in self.methods if n in described and described[n].maps == "volumes")
+
+    @property
     def candidates(self) -> tuple[str, ...]:
-        """Methods without the untreated source, the ceiling and rescans."""
-        return tuple(name for name in self.methods if name not in {BASELINE, *REAL_SCANS})
+        """Methods that give images, without the untreated source, the ceiling and rescans."""
+        others = {BASELINE, *REAL_SCANS, *self.corrections}
+        return tuple(name for name in self.methods if name not in others)
+
+    def methods_for(self, metrics: Iterable[str]) -> dict[str, str]:
+        """Return method to title of the methods that can have a value of any of some metrics."""
+        left_out = set() if set(metrics) & set(VOLUME_METRICS) else set(self.corrections)
+        return {name: title for name, title in self.methods.items() if name not in left_out}
 
     @property
     def has_baseline(self) -> bool:

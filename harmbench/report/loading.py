@@ -125,6 +125,8 @@ def _methods(results: pd.DataFrame, records: Sequence[RunRecord]) -> dict[str, s
     ordered = [
         name for name in dict.fromkeys(ordered) if name in present and name not in REAL_SCANS
     ]
+    # A stable sort: volume corrections stand behind all methods that give images.
+    ordered.sort(key=lambda name: name in known and known[name].maps == "volumes")
     ordered += [name for name in (RESCAN, CEILING) if name in present]
     default = {BASELINE: "Original", RESCAN: "Rescan", CEILING: "Target (ceiling)"}
     recorded = {name: method.title for name, method in known.items() if method.title}

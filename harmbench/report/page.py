@@ -18,6 +18,12 @@ from harmbench.report.answer import verdict
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import SLIPS, applies_to
 from harmbench.report.tables.titles import direction_title
+from harmbench.report.volume_answer import (
+    comparisons,
+    volume_limits,
+    worth_lead,
+    worth_sentences,
+)
 from harmbench.results import STATUSES
 from harmbench.runner.run_record import MethodRecord
 from harmbench.storage import write_text
@@ -38,6 +44,7 @@ def render_page(
         evidence=evidence,
         cohort=evidence.record.cohort,
         answers=answers,
+        volumes=_volumes(evidence),
         sections=_by_section(_in_order(tables)),
         pictures=_by_section(figures),
         metrics=[_metric_row(metric) for metric in evidence.metrics.values()],
@@ -50,6 +57,16 @@ def render_page(
         chosen=_chosen(evidence),
         input_notes=_input_notes(evidence),
     )
+
+
+def _volumes(evidence: Evidence) -> dict[str, object]:
+    """Whether volumes need a network, in words."""
+    found = comparisons(evidence)
+    return {
+        "lead": worth_lead(found),
+        "directions": worth_sentences(found),
+        "limits": volume_limits(evidence),
+    }
 
 
 def write_page(

@@ -25,7 +25,7 @@ from harmbench.runner.stages.harmonize import harmonize, is_harmonized, is_store
 from harmbench.runner.stages.score import add_failed_rows, is_scored, score
 from harmbench.task import Progress
 
-__all__ = ["abandon_cell", "rescore_cell", "run_cell"]
+__all__ = ["abandon_cell", "begin", "close", "logged", "rescore_cell", "run_cell", "told"]
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
     pair without a result gets rows with the status `failed`.
     """
     folder = context.folder.cell(cell)
-    record = _begin(context, cell, folder.read_record())
-    scores = CellScores(folder.scores, record.checksums)
+    record = begin(context, cell, folder.read_record())
+    scores = CellScores.of(folder, record)
     errors: list[str] = []
     method: Method | None = None
-    with _logged(folder.log):
+    with logged(folder.log):
         split = context.split(cell)
         log.info("start %s: train %s, test %s", cell, split.train_subjects, split.test_subjects)
         try:
@@ -56,13 +56,13 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
                     record = forget_results(context, cell, record, scores)
                     method, record = fit(context, cell, record, planned, progress)
         except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
-            errors.append(_told("fit", error))
+            errors.append(told("fit", error))
         else:
             record = _run_pairs(context, cell, record, scores, method, progress, errors)
-        return _close(context, cell, record, scores, errors)
+        return close(context, cell, record, scores, errors)
 
 
-def _begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRecord:
+def begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRecord:
     """Return the record of a cell that starts: what is stored stays known."""
     known = before or CellRecord(
         method=cell.method,
@@ -92,8 +92,15 @@ def _begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRe
             "status": "running",
             "error": "",
             "key_scheme": KEY_SCHEME,
+            **({"maps": "volumes"} if _corrects(context, cell, before) else {}),
         }
     )
+
+
+def _corrects(context: RunContext, cell: Cell, before: CellRecord | None) -> bool:
+    """Whether a cell is of a volume correction; one of an earlier run may not be in the settings."""
+    known = before is not None and before.maps == "volumes"
+    return known or cell.method in context.experiment.all_corrections()
 
 
 def _run_pairs(
@@ -116,7 +123,7 @@ def _run_pairs(
                 record = record.without_score(pair.name)
                 record = score(context, cell, record, pair, scores)
         except Exception as error:  # noqa: BLE001 - the other pairs go on
-            errors.append(_told(f"subject {pair.name}", error))
+            errors.append(told(f"subject {pair.name}", error))
     progress("subjects", len(pairs), len(pairs))
     return record
 
@@ -128,12 +135,12 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
     """
     folder = context.folder.cell(cell)
     # What the method was and how it was fitted stays as recorded.
-    before = folder.read_record() or _begin(context, cell, None)
+    before = folder.read_record() or begin(context, cell, None)
     record = before.model_copy(update={"segmenter": context.segmenter})
-    scores = CellScores(folder.scores, record.checksums)
+    scores = CellScores.of(folder, record)
     errors: list[str] = []
     pairs = context.split(cell).test
-    with _logged(folder.log):
+    with logged(folder.log):
         log.info("rescore %s", cell)
         for done, pair in enumerate(pairs):
             progress("subjects", done, len(pairs))
@@ -145,22 +152,22 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
                     record = record.without_score(pair.name)
                     record = score(context, cell, record, pair, scores)
             except Exception as error:  # noqa: BLE001 - the other pairs go on
-                errors.append(_told(f"subject {pair.name}", error))
+                errors.append(told(f"subject {pair.name}", error))
         progress("subjects", len(pairs), len(pairs))
-        return _close(context, cell, record, scores, errors)
+        return close(context, cell, record, scores, errors)
 
 
 def abandon_cell(context: RunContext, cell: Cell, reason: str) -> CellRecord:
     """Record a cell whose process died: its record and its rows say so."""
     folder = context.folder.cell(cell)
-    record = _begin(context, cell, folder.read_record())
-    with _logged(folder.log):
+    record = begin(context, cell, folder.read_record())
+    with logged(folder.log):
         log.error("%s", reason)
-        scores = CellScores(folder.scores, record.checksums)
-        return _close(context, cell, record, scores, [reason])
+        scores = CellScores.of(folder, record)
+        return close(context, cell, record, scores, [reason])
 
 
-def _close(
+def close(
     context: RunContext, cell: Cell, record: CellRecord, scores: CellScores, errors: Sequence[str]
 ) -> CellRecord:
     """Say how the cell ended, in its rows and in its record."""
@@ -176,14 +183,14 @@ def _close(
     return record
 
 
-def _told(what: str, error: Exception) -> str:
+def told(what: str, error: Exception) -> str:
     """Log a failure, and return it as one line."""
     log.error("%s failed\n%s", what, "".join(traceback.format_exception(error)))
     return f"{what}: {describe(error)}"
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def logged(path: Path) -> Iterator[None]:
     """Append what harmbench logs to a cell's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")

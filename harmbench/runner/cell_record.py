@@ -8,7 +8,7 @@ from typing import Any, Literal
 from harmbench.cohorts.base import Rescale
 from harmbench.meter import Meter
 from harmbench.runner.pairs import SessionPair
-from harmbench.runner.records import Part, Record
+from harmbench.runner.records import Maps, Part, Record
 from harmbench.task import Direction
 
 __all__ = ["CellRecord", "CellStatus", "MadeBy", "MissingLabels", "Stage", "StageCost"]
@@ -17,6 +17,9 @@ CellStatus = Literal["running", "ok", "incomplete", "failed"]
 """How a cell ended; `running` where it has not, `incomplete` where tissues have no scores."""
 
 Stage = Literal["fit", "harmonize", "segment", "score"]
+
+
+_OF_A_FIT = ("keys", "stages", "clipped", "checksums", "unsegmented", "inner_error_mm3")
 
 
 class StageCost(Part):
@@ -51,7 +54,7 @@ class MissingLabels(Part):
     """Why a tested pair of a cell has no scores of tissues.
 
     Attributes:
-        what: `reference` or `volume`: what has no labels.
+        what: what has no labels: `reference`, `volume`, or, for a volume correction, `source`.
         reason: the segmenter and what it said.
         status: of the rows without a value.
         lasting: whether it follows from the volume; otherwise the next run tries again.
@@ -104,6 +107,7 @@ class CellRecord(Record):
         rescale: how intensities were brought into [0, 1].
         mask_background: whether volumes are 0 outside the brain of their source.
         status, error: how the cell ended, and why it failed.
+        maps: what the method maps; a volume correction has rows for volumes alone.
         uses, settings: the method and its settings, as fitted; `None` before a fit.
         key_scheme: number of the way in which keys are made; 0 for the first.
         keys: `fit`, `harmonize PAIR` and `score PAIR` to the key of what is stored.
@@ -112,6 +116,9 @@ class CellRecord(Record):
         made_by: which invocation made what.
         checksums: pair to the checksum of its rows of scores.
         unsegmented: pair to why it has no scores of tissues.
+        inner_error_mm3: of a volume correction, tissue to its mean absolute error on training subjects
+            that it was not fitted on; see `harmbench.study.choice`. Without a value for a tissue there
+            was none.
     """
 
     method: str
@@ -129,6 +136,7 @@ class CellRecord(Record):
     mask_background: bool = True
     status: CellStatus = "ok"
     error: str = ""
+    maps: Maps = "images"
     uses: str | None = None
     settings: Mapping[str, Any] | None = None
     key_scheme: int = 0
@@ -138,6 +146,7 @@ class CellRecord(Record):
     made_by: MadeBy = MadeBy()
     checksums: Mapping[str, str] = {}
     unsegmented: Mapping[str, MissingLabels] = {}
+    inner_error_mm3: Mapping[str, float] = {}
 
     @property
     def direction(self) -> Direction:
@@ -177,7 +186,7 @@ class CellRecord(Record):
     def without_results(self) -> CellRecord:
         """Return the record without all that hangs on the fit, and the fit itself."""
         empty: Mapping[str, str] = {}
-        cleared = dict.fromkeys(("keys", "stages", "clipped", "checksums", "unsegmented"), empty)
+        cleared = dict.fromkeys(_OF_A_FIT, empty)
         return self.model_copy(update={**cleared, "made_by": MadeBy()})
 
     def with_work(self, stage: Stage, meter: Meter, invocation: str, pair: str = "") -> CellRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -12,9 +12,19 @@ import pandas as pd
 
 from harmbench.errors import ReportError
 from harmbench.metrics.lesion_declarations import LESION_METRICS
-from harmbench.results import ResultRow, has_visits, read_results, results_text, table
+from harmbench.results import (
+    ResultRow,
+    ScoreRow,
+    has_visits,
+    read_results,
+    results_text,
+    table,
+)
+from harmbench.runner.cell_record import CellRecord
+from harmbench.runner.folder import CellFolder
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.scoring import missing_rows
+from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.storage import key_of, write_text
 
 __all__ = ["CellScores"]
@@ -36,12 +46,21 @@ class CellScores:
     Args:
         path: the file; it need not exist.
         checksums: pair to the checksum of its rows, as the cell's record has them.
+        metrics: names of the metrics that have rows; `None`: all.
     """
 
-    def __init__(self, path: Path, checksums: Mapping[str, str]) -> None:
-        self._path, self._checksums = path, dict(checksums)
+    def __init__(
+        self, path: Path, checksums: Mapping[str, str], metrics: Collection[str] | None = None
+    ) -> None:
+        self._path, self._checksums, self._metrics = path, dict(checksums), metrics
         self._texts: dict[str, str] = {}
         self._with_visits = False
+
+    @classmethod
+    def of(cls, folder: CellFolder, record: CellRecord) -> CellScores:
+        """Return the rows of a cell; those of a volume correction are of volumes alone."""
+        metrics = VOLUME_METRICS if record.maps == "volumes" else None
+        return cls(folder.scores, record.checksums, metrics)
 
     @property
     def checksums(self) -> Mapping[str, str]:
@@ -82,7 +101,7 @@ class CellScores:
             return False
         # Whether a pair has metrics of lesions is a part of its scores' key.
         lesions = bool(rows["metric"].isin(list(LESION_METRICS)).any())
-        all_rows = missing_rows("failed", lesions=lesions)
+        all_rows = self.missing_rows("failed", lesions=lesions)
         wanted = sorted((row["metric"], row["tissue"]) for row in all_rows)
         found = sorted(zip(rows["metric"], rows["tissue"], strict=True))
         return found == wanted and self._checksums.get(name) in {None, _checksum(rows)}
@@ -92,6 +111,10 @@ class CellScores:
         if not self.is_whole(name):
             return False
         return not self._by_pair[name]["status"].isin(failures).any()
+
+    def missing_rows(self, status: str, *, lesions: bool = False) -> list[ScoreRow]:
+        """Return a row without a value for each metric and tissue that a pair of the cell has."""
+        return missing_rows(status, self._metrics, lesions=lesions)
 
     def put(self, rows: Mapping[str, Sequence[ResultRow]]) -> None:
         """Write the rows of pairs in place of those that they have."""

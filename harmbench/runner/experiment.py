@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.executors import Executor, LocalExecutor
+from harmbench.executors import LocalExecutor
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
@@ -26,6 +26,7 @@ from harmbench.runner.checks import (
     old_keys_line,
 )
 from harmbench.runner.context import RunContext
+from harmbench.runner.corrections import correct_volumes, describe_corrections
 from harmbench.runner.grid import collect, damaged_scores, make_cells, run_cells
 from harmbench.runner.invocations import (
     begin_run,
@@ -36,7 +37,6 @@ from harmbench.runner.invocations import (
 )
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.opening import first_lines, open_run
-from harmbench.runner.real_scans import segment_real_scans
 from harmbench.runner.run_record import MethodRecord
 from harmbench.segmentation import choose_segmenter
 
@@ -103,30 +103,30 @@ def run_experiment(
         budget_s=budget_s,
         before=read_plan(out),
     )
-    methods = describe_methods(experiment)
+    methods = {**describe_methods(experiment), **describe_corrections(experiment)}
     choose_segmenter(experiment.scoring.segmenter)
     for line in plan.lines:
         say(line)
     opened = open_run(experiment, out, device)
-    context = opened.context
+    invocation = new_invocation(device, experiment)
+    context = replace(opened.context, invocation=invocation.id)
     check_same_data(context)
     check_file_names(context, [*methods, *REAL_SCANS])
     cells = make_cells(experiment, context.splits, context.rescanned_places())
     for line in first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
         say(line)
     sweep(root)
-    invocation = new_invocation(device, experiment)
-    context = replace(context, invocation=invocation.id)
     begin_run(
         *(context, invocation, opened.cohort, methods | _rescans(context), opened.directions),
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
-    executor: Executor = LocalExecutor(experiment.jobs)
-    segment_real_scans(context, executor, say)
+    executor = LocalExecutor(experiment.jobs)
+    corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
-    return conclude(context, out, len(cells), course.follow(context, cells), say)
+    ends = corrected.joined(course.follow(context, cells))
+    return conclude(context, out, len(cells) + corrected.named, ends, say)
 
 
 def conclude(

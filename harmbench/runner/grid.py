@@ -175,4 +175,4 @@ def damaged_scores(folder: RunFolder) -> list[str]:
 
 def _cell_scores(folder: RunFolder) -> Iterator[tuple[Cell, CellRecord, CellScores]]:
     for cell, record in folder.all_cells():
-        yield cell, record, CellScores(folder.cell(cell).scores, record.checksums)
+        yield cell, record, CellScores.of(folder.cell(cell), record)

@@ -21,10 +21,14 @@ from pydantic import (
 from harmbench.errors import DamagedRecordError, ReportError
 from harmbench.storage import read_json, write_json
 
-__all__ = ["FORMAT", "Part", "Record", "read_record", "write_record"]
+__all__ = ["FORMAT", "Maps", "Part", "Record", "read_record", "write_record"]
 
 FORMAT: Final = 1
 """Number of the format in which records are written."""
+
+
+Maps = Literal["images", "volumes"]
+"""What a method maps; one that maps tissue volumes is a volume correction."""
 
 
 class Part(BaseModel):

@@ -8,12 +8,13 @@ from typing import Any
 
 from harmbench.config import Experiment, load_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
-from harmbench.executors import Executor, LocalExecutor
+from harmbench.executors import LocalExecutor
 from harmbench.folds import Folds
 from harmbench.results import RESCAN
 from harmbench.runner.cell import rescore_cell
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
+from harmbench.runner.corrections import correct_volumes
 from harmbench.runner.experiment import Summary, conclude, torch_device
 from harmbench.runner.fold_table import read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
@@ -21,8 +22,7 @@ from harmbench.runner.grid import run_cells
 from harmbench.runner.inputs import InputScans, keys_of_inputs
 from harmbench.runner.invocations import begin_rescore, new_invocation
 from harmbench.runner.leftovers import sweep
-from harmbench.runner.pairs import CellSplit
-from harmbench.runner.real_scans import segment_real_scans
+from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.run_record import RunRecord
 from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
 from harmbench.storage import file_key
@@ -57,8 +57,7 @@ def rescore_run(
     experiment = _experiment(folder, overrides, changes or {})
     device = torch_device(experiment.device)
     found = dict(folder.all_cells())
-    cells = list(found)
-    if not cells:
+    if not found:
         raise RunError(f"{out}: the run has no cells to score")
     inputs = folder.input_scans()
     _check_inputs(inputs)
@@ -83,14 +82,21 @@ def rescore_run(
         contrast=contrast,
         invocation=invocation.id,
     )
-    say(f"{len(cells)} cells to score on {device}")
+    say(f"{len(found)} cells to score on {device}")
     say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
     sweep(folder.root)
     begin_rescore(context, invocation)
-    executor: Executor = LocalExecutor(experiment.jobs)
-    segment_real_scans(context, executor, say)
-    ends = run_cells(context, cells, say, executor, rescore_cell)
-    return conclude(context, out, len(cells), ends, say)
+    executor = LocalExecutor(experiment.jobs)
+    images, volumes = _by_kind(found)
+    corrected = correct_volumes(context, executor, say, volumes)
+    ends = corrected.joined(run_cells(context, images, say, executor, rescore_cell))
+    return conclude(context, out, len(images) + corrected.named, ends, say)
+
+
+def _by_kind(found: Mapping[Cell, CellRecord]) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells of methods that map images, and those of volume corrections."""
+    volumes = [cell for cell, record in found.items() if record.maps == "volumes"]
+    return [cell for cell in found if cell not in volumes], volumes
 
 
 def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
@@ -114,17 +120,23 @@ def _splits(
 ) -> dict[tuple[Direction, int], CellSplit]:
     """Return what the cells were tested on; that of a rescan is a part of what methods were."""
     return {
-        (cell.direction, cell.fold): _tested(cell, own, folds)
+        (cell.direction, cell.fold): _split(cell, own, folds)
         for cell, own in found.items()
         if cell.method != RESCAN
     }
 
 
-def _tested(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:
-    """Return what a cell was tested on; its training is over."""
+def _split(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:
+    """Return what a cell was tested on, and what it learned from; volume corrections do that again."""
     known = record.subjects is not None
-    subjects = record if known else record.model_copy(update={"subjects": folds.test(cell.fold)})
-    return CellSplit(train=(), test=subjects.tested, simple=record.test_pairs is None)
+    test = (
+        record if known else record.model_copy(update={"subjects": folds.test(cell.fold)})
+    ).tested
+    held_out = {pair.subject for pair in test}
+    others = (subject for subject in folds.assignment if subject not in held_out)
+    ends = (cell.direction.source, cell.direction.target)
+    train = record.train_pairs or tuple(SessionPair(subject, "", *ends) for subject in others)
+    return CellSplit(train=train, test=test, simple=record.test_pairs is None)
 
 
 def _experiment(

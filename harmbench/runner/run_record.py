@@ -8,7 +8,7 @@ from typing import Any
 from harmbench.cohorts.splits import SplitChoice
 from harmbench.notes import Note
 from harmbench.planning.plan import Plan
-from harmbench.runner.records import Part, Record
+from harmbench.runner.records import Maps, Part, Record
 from harmbench.segmentation import Contrast
 from harmbench.task import Direction
 
@@ -53,6 +53,7 @@ class MethodRecord(Part):
         reference: where it was published.
         settings: those that it runs with.
         parameters: number of parameters by network.
+        maps: what it maps.
     """
 
     uses: str = ""
@@ -60,6 +61,7 @@ class MethodRecord(Part):
     reference: str = ""
     settings: Mapping[str, Any] = {}
     parameters: Mapping[str, int] = {}
+    maps: Maps = "images"
 
 
 class SegmenterRecord(Part):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -144,11 +144,15 @@ def _row(metric: str, tissue: str, value: float, status: str) -> ScoreRow:
     return ScoreRow(metric=metric, tissue=tissue, value=value, unit=unit, status=status)
 
 
-def missing_rows(status: str, *, lesions: bool = False) -> list[ScoreRow]:
+def missing_rows(
+    status: str, metrics: Collection[str] | None = None, *, lesions: bool = False
+) -> list[ScoreRow]:
     """Return one row without a value for every metric and tissue, so that no case is dropped.
 
     Args:
         status: of the rows.
+        metrics: names of the metrics to return rows for; `None`: all.
         lesions: whether the subject has a mask of lesions, and so the metrics of lesions.
     """
-    return [_row(*one, np.nan, status) for one in _all_scores(lesions)]
+    scores = (one for one in _all_scores(lesions) if metrics is None or one[0] in metrics)
+    return [_row(*one, np.nan, status) for one in scores]

@@ -5,7 +5,7 @@ Values of both measurements are in one unit, one value for each subject.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from scipy import stats
 __all__ = [
     "BlandAltman",
     "Interval",
+    "annualized_percent_change",
     "bland_altman",
     "coefficient_of_variation",
     "concordance",
@@ -178,19 +179,26 @@ def bland_altman(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Bl
     """Bias, limits of agreement, and proportional bias of two measurements.
 
     Args:
-        first, second: shape (subjects,), at least 3 subjects.
+        first, second: shape (subjects,).
         level: of the intervals.
 
+    Returns:
+        The agreement; NaN for limits and intervals of fewer than 2 subjects, and for a slope of fewer
+        than 3.
+
     Raises:
-        ValueError: fewer than 3 subjects, other shapes, or a value that is not finite.
+        ValueError: no subject, other shapes, or a value that is not finite.
     """
-    x, y = _pair(first, second, least=3)
+    x, y = _pair(first, second, least=1)
     difference, mean = y - x, (x + y) / 2
-    n, sd = x.size, float(difference.std(ddof=1))
-    bias = float(difference.mean())
+    n, bias = x.size, float(difference.mean())
+    if n < 2:
+        none = Interval(np.nan, np.nan, np.nan)
+        return BlandAltman(replace(none, value=bias), (np.nan, np.nan), none, np.nan)
+    sd = float(difference.std(ddof=1))
     half = float(stats.t.ppf(1 - (1 - level) / 2, n - 1)) * sd / np.sqrt(n)
     slope, p = Interval(np.nan, np.nan, np.nan), np.nan
-    if np.ptp(mean) > 0:
+    if n > 2 and np.ptp(mean) > 0:
         line = stats.linregress(mean, difference)
         width = float(stats.t.ppf(1 - (1 - level) / 2, n - 2)) * float(line.stderr)
         slope = Interval(float(line.slope), line.slope - width, line.slope + width)
@@ -208,3 +216,22 @@ def _pair(first: ArrayLike, second: ArrayLike, least: int) -> tuple[Values, Valu
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("values must be finite")
     return x, y
+
+
+def annualized_percent_change(first: ArrayLike, second: ArrayLike, years: ArrayLike) -> Values:
+    """Change per year in percent of the first volume, compounded: 100 ((second / first)^(1 / years) - 1).
+
+    Args:
+        first, second: volumes at the two visits, shape (subjects,), above 0.
+        years: between the visits, same shape, not 0; below 0 where the second visit came first.
+
+    Raises:
+        ValueError: shapes differ, or a value that is not finite or out of range.
+    """
+    x, y = _pair(first, second, least=1)
+    time = np.asarray(years, dtype=np.float64)
+    if time.shape != x.shape or not np.isfinite(time).all() or (time == 0).any():
+        raise ValueError("years: expected one finite number other than 0 for each subject")
+    if (x <= 0).any() or (y <= 0).any():
+        raise ValueError("a percent change needs volumes above 0")
+    return np.asarray(100 * ((y / x) ** (1 / time) - 1))

@@ -59,6 +59,11 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
     own = paths.read_record()
     if own is None:
         raise RunError(f"{folder}: not a cell's folder, nor an exported model")
+    if own.maps == "volumes":
+        raise RunError(
+            f"{folder}: {own.method} is a volume correction: it maps tissue volumes, and has no model "
+            "of images to export or to apply to a scan"
+        )
     if own.key("fit") is None or not paths.model.is_dir():
         raise RunError(f"{folder}: the cell has no fitted model (its status is {own.status})")
     cell = Cell.of(own)

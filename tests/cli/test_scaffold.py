@@ -32,13 +32,15 @@ def _type_check(*files: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_passes_the_strict_type_check(tmp_path: Path) -> None:
-    adapter, test, _ = new_method("my_method", tmp_path)
+@pytest.mark.parametrize(("volumes", "setting"), [(False, "degree"), (True, "share")])
+def test_it_passes_the_strict_type_check(tmp_path: Path, volumes: bool, setting: str) -> None:
+    adapter, test, _ = new_method("my_method", tmp_path, volumes=volumes)
     done = _type_check(adapter, test)
     assert done.returncode == 0, done.stdout + done.stderr
     # A wrong name is found: the type of the settings is known.
-    adapter.write_text(adapter.read_text().replace("self.config.degree", "self.config.degrees"))
-    assert 'MyMethodSettings" has no attribute "degrees"' in _type_check(adapter).stdout
+    wrong = adapter.read_text().replace(f"self.config.{setting}", f"self.config.{setting}s")
+    adapter.write_text(wrong)
+    assert f'MyMethodSettings" has no attribute "{setting}s"' in _type_check(adapter).stdout
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:

@@ -78,7 +78,13 @@ class Stand:
             "folds.k": 2,
             "methods": {"slow": {"uses": f"{self.adapter}:Slow", **given}, **methods},
         }
-        defaults = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]", "jobs=1"]
+        defaults = [
+            "scoring.segmenter=thresholds",
+            "device=cpu",
+            "controls=[identity]",
+            "volume_controls=[]",
+            "jobs=1",
+        ]
         experiment = load_experiment(None, [*defaults, *overrides], changes)
         run_experiment(
             experiment, self.out, self.said.append, configured=configured, budget_s=budget_s

@@ -41,6 +41,11 @@ class Spec:
     volumes: bool = True
     ceiling: bool = True
     salt: str = ""
+    corrections: Mapping[str, float] = field(default_factory=dict)
+    """Volume correction to its error in mm3, in every tissue of every subject, give or take 1 mm3."""
+    inner: Mapping[str, float] = field(default_factory=dict)
+    """Volume correction to its error in mm3 on training subjects."""
+    preparation: Mapping[str, Any] | None = None
 
     def group(self, subject: str) -> str:
         return ("HC", "MS")[self.subjects.index(subject) % 2]
@@ -123,6 +128,12 @@ def build_run(root: Path, spec: Spec) -> Path:
                 cell = Cell(method, direction, fold, 0)
                 members = [s for s in spec.subjects if spec.fold(s) == fold]
                 rows += _cell(folder, spec, cell, gamma, members)
+    for name in spec.corrections:
+        for direction in spec.directions:
+            for fold in sorted({spec.fold(s) for s in spec.subjects}):
+                members = [s for s in spec.subjects if spec.fold(s) == fold]
+                rows += _volume_cell(folder, spec, Cell(name, direction, fold, 0), members)
+    methods |= spec.corrections
     columns = ["subject", "group", "session", "path", "mask", "sha256", "rescale"]
     root.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(inputs, columns=columns).to_csv(folder.inputs, index=False)
@@ -180,6 +191,41 @@ def _cell(
     return rows
 
 
+def _volume_cell(
+    folder: RunFolder, spec: Spec, cell: Cell, members: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Write the cell of a volume correction, and return its rows."""
+    rows = []
+    for subject in members:
+        labels = segment(scan(subject, cell.direction.target))
+        for tissue, value in TISSUES.items():
+            wanted = float((labels == value).sum() * 1.5)
+            error = spec.corrections[cell.method] + int(subject[1:]) % 3 - 1
+            found = {
+                "volume_mm3": wanted + error,
+                "volume_difference_mm3": abs(error),
+                "relative_volume_difference": 100 * error / wanted,
+            }
+            rows += [
+                {
+                    **{"method": cell.method, "direction": str(cell.direction), "fold": cell.fold},
+                    **{"seed": 0, "subject": subject, "group": spec.group(subject)},
+                    **{"segmenter": SEGMENTER, "metric": metric, "tissue": tissue},
+                    **{"value": number, "unit": METRICS[metric].unit, "status": "ok"},
+                }
+                for metric, number in found.items()
+            ]
+    inner = spec.inner.get(cell.method)
+    record = {
+        **{"method": cell.method, "source": cell.direction.source},
+        **{"target": cell.direction.target, "fold": cell.fold, "seed": 0, "status": "ok"},
+        **{"subjects": list(members), "maps": "volumes"},
+        "inner_error_mm3": {} if inner is None else dict.fromkeys(TISSUES, inner),
+    }
+    write_json(folder.cell(cell).record, record)
+    return rows
+
+
 def _record(spec: Spec, methods: Mapping[str, float]) -> dict[str, Any]:
     titles = {"identity": "Original", "target": "Target (ceiling)", "dm": "DM", "pgan": "pGAN"}
     return {
@@ -189,6 +235,7 @@ def _record(spec: Spec, methods: Mapping[str, float]) -> dict[str, Any]:
             "description": "Blobs & shells <for tests>.",
             "simulated": spec.simulated,
             "citation": "" if spec.simulated else "Lesjak et al. 2018",
+            "preparation": spec.preparation,
         },
         "directions": [{"source": d.source, "target": d.target} for d in spec.directions],
         "methods": {
@@ -198,6 +245,7 @@ def _record(spec: Spec, methods: Mapping[str, float]) -> dict[str, Any]:
                 "reference": "",
                 "settings": {"gamma": gamma},
                 "parameters": {"net": 1234} if name == "dm" else {},
+                "maps": "volumes" if name in spec.corrections else "images",
             }
             for name, gamma in methods.items()
         },

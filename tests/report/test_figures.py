@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,12 +18,13 @@ from harmbench.metrics.suite import METRICS
 from harmbench.pages.style import method_colours, style, write_figure
 from harmbench.pages.views import take_slice, views
 from harmbench.report.evidence import Evidence
-from harmbench.report.figures.agreement import agreement_plot, bland_altman, reference_volumes
+from harmbench.report.figures.agreement import agreement_plot
 from harmbench.report.figures.curves import POINTS, loss_curves, training_plot
 from harmbench.report.figures.panels import TISSUE_COLOURS, segmentation_panels, slice_panels
 from harmbench.report.figures.plots import histogram_plot, subject_plot
 from harmbench.report.figures.selection import all_figures, example_subjects
 from harmbench.report.loading import load_evidence
+from harmbench.report.volumes import reference_volumes
 from harmbench.results import read_results, write_results
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
@@ -143,16 +143,6 @@ def test_histograms_count_the_brain(evidence: Evidence) -> None:
     line = plot.figure.axes[0].lines[0]
     assert len(np.asarray(line.get_ydata())) == BINS == 255
     assert np.sum(line.get_ydata()) * 1000 == pytest.approx((reference.data > 0).sum())
-
-
-def test_bland_altman_by_hand() -> None:
-    # Differences 1, 2, 3: mean 2, SD 1.
-    bias, low, high = bland_altman(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))
-    assert (bias, low, high) == pytest.approx((2, 2 - 1.96, 2 + 1.96))
-    bias, low, high = bland_altman(np.array([2.0]), np.array([1.0]))
-    assert bias == 1
-    assert math.isnan(low)
-    assert math.isnan(high)
 
 
 def test_reference_volumes_follow_from_any_method(make_run: MakeRun) -> None:

@@ -98,7 +98,12 @@ def start(make_manifest, adapter: Path, tmp_path: Path) -> Callable[..., Summary
     def run(*overrides: str, out: str = "out", **tricks: object) -> Summary:
         methods = {"tricks": {"uses": f"{adapter}:Tricks", **tricks}} if tricks else {}
         changes = {"data.path": manifest, "methods": methods, "folds.k": 2}
-        defaults = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]"]
+        defaults = [
+            "scoring.segmenter=thresholds",
+            "device=cpu",
+            "controls=[identity]",
+            "volume_controls=[]",
+        ]
         experiment = load_experiment(None, [*defaults, *overrides], changes)
         if any(override.startswith("folds.k") for override in overrides):
             del changes["folds.k"]
@@ -457,7 +462,13 @@ def test_a_method_may_change_the_working_directory(
     adapter = Path("tricks.py")
     experiment = load_experiment(
         None,
-        ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]", "folds.k=2"],
+        [
+            "scoring.segmenter=thresholds",
+            "device=cpu",
+            "controls=[identity]",
+            "volume_controls=[]",
+            "folds.k=2",
+        ],
         {
             "data.path": manifest,
             "methods": {"tricks": {"uses": f"{adapter}:Tricks", "fail": "chdir"}},

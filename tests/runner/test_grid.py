@@ -40,7 +40,12 @@ class Deadly:
 @pytest.fixture
 def start(make_manifest, tmp_path: Path) -> Callable[[], Summary]:
     def run() -> Summary:
-        settings = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]"]
+        settings = [
+            "scoring.segmenter=thresholds",
+            "device=cpu",
+            "controls=[identity]",
+            "volume_controls=[]",
+        ]
         changes = {"data.path": make_manifest(4), "folds.k": 2, "data.direction": "A-to-B"}
         experiment = load_experiment(None, settings, changes)
         return run_experiment(experiment, tmp_path / "out", say=lambda _: None)

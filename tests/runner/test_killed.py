@@ -67,7 +67,12 @@ def killer(tmp_path: Path) -> Iterator[_Killer]:
 
 
 def _run(manifest: Path, out: Path) -> pd.DataFrame:
-    settings = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]"]
+    settings = [
+        "scoring.segmenter=thresholds",
+        "device=cpu",
+        "controls=[identity]",
+        "volume_controls=[]",
+    ]
     changes = {"data.path": manifest, "folds.k": 2, "folds.run": "0", "data.direction": "A-to-B"}
     summary = run_experiment(load_experiment(None, settings, changes), out, say=lambda _: None)
     assert not summary.failed

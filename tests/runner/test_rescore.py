@@ -44,7 +44,13 @@ def out(make_manifest, tmp_path: Path) -> Path:
     manifest = make_manifest(4)
     bright = float(read(tmp_path / "scans" / "s1_A.nii.gz").data.sum())
     adapter.write_text(ADAPTER.replace("SUM", str(bright)))
-    settings = ["scoring.segmenter=thresholds", "device=cpu", "controls=[identity]", "folds.k=2"]
+    settings = [
+        "scoring.segmenter=thresholds",
+        "device=cpu",
+        "controls=[identity]",
+        "volume_controls=[]",
+        "folds.k=2",
+    ]
     changes = {"data.path": manifest, "methods": {"dim": {"uses": f"{adapter}:Dim"}}}
     run_experiment(load_experiment(None, settings, changes), tmp_path / "out", say=quiet)
     adapter.unlink()

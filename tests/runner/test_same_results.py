@@ -39,7 +39,7 @@ def test_a_seeded_run_gives_the_known_results(
         "folds.run": "0",
         "methods": methods,
     }
-    settings = ["scoring.segmenter=thresholds", "device=cpu", "jobs=1"]
+    settings = ["scoring.segmenter=thresholds", "device=cpu", "jobs=1", "volume_controls=[]"]
     out = tmp_path / "out"
     summary = run_experiment(load_experiment(None, settings, changes), out, say=lambda _: None)
     assert not summary.failed

@@ -31,7 +31,9 @@ def run(call, make_manifest, tmp_path: Path):
     def start(out: str, *more: object) -> tuple[int, str]:
         command = ["run", "--data", manifest, "--folds", 2, "--device", "cpu", "--fold", 0]
         command += ["--direction", "A-to-B", "--segmenter", "fast", "--out", tmp_path / out]
-        code, _, err = call(*command, "--set", "controls=[identity]", *more)
+        code, _, err = call(
+            *command, "--set", "controls=[identity]", "--set", "volume_controls=[]", *more
+        )
         return code, err
 
     return start

@@ -106,7 +106,16 @@ def test_bad_values_are_refused(function) -> None:
         with pytest.raises(ValueError, match=r"shape|finite"):
             function(first, second)
     with pytest.raises(ValueError, match=r"at least|above 0"):
-        function([], []) if function is coefficient_of_variation else function([1, 2], [1, 2])
+        function([1, 2], [1, 2]) if function is concordance else function([], [])
+
+
+def test_bland_altman_of_few_subjects() -> None:
+    one, two = bland_altman([1], [3]), bland_altman([1, 2], [3, 6])
+    assert one.bias.value == 2
+    assert np.isnan([*one.limits, one.bias.low, one.slope.value, one.slope_p]).all()
+    # Differences 2 and 4: mean 3, SD the root of 2.
+    assert two.limits == pytest.approx((3 - 1.96 * 2**0.5, 3 + 1.96 * 2**0.5))
+    assert np.isnan([two.slope.value, two.slope_p]).all()
 
 
 def test_bad_tables_of_icc_are_refused() -> None:

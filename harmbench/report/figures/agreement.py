@@ -6,13 +6,11 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from harmbench.files.names import file_label
-from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
+from harmbench.metrics.volumetry import VOLUME
 from harmbench.pages.style import (
     Illustration,
     group_handles,
@@ -23,50 +21,13 @@ from harmbench.pages.style import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
-from harmbench.results import CEILING, REAL_SCANS
+from harmbench.report.volumes import reference_volumes
+from harmbench.results import REAL_SCANS
 from harmbench.segmentation.base import TISSUES
+from harmbench.study.agreement import bland_altman
 from harmbench.task import Direction
 
-__all__ = ["agreement_plot", "bland_altman", "reference_volumes"]
-
-
-def bland_altman(
-    one: NDArray[np.float64], other: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Agreement of two measurements of the same subjects (Bland & Altman 1986).
-
-    Args:
-        one, other: shape (subjects,).
-
-    Returns:
-        Bias (mean of `one - other`), and the lower and upper limit of agreement, bias ± 1.96 SD
-        (ddof 1). The limits are NaN with fewer than two subjects.
-    """
-    differences = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
-    bias = float(differences.mean()) if differences.size else math.nan
-    spread = 1.96 * float(differences.std(ddof=1)) if differences.size > 1 else math.nan
-    return bias, bias - spread, bias + spread
-
-
-def reference_volumes(evidence: Evidence) -> pd.DataFrame:
-    """Give the reference's volume per direction, tissue and subject, in mm³.
-
-    It is the volume of the ceiling, or else follows from a method's volume v and its signed
-    relative difference r in percent: v / (1 + r / 100).
-    """
-    rows = evidence.results[evidence.results["segmenter"] == evidence.segmenter]
-    at = ["direction", "tissue", "subject"]
-    volume = rows[(rows["metric"] == VOLUME.name) & rows["value"].notna()]
-    ceiling = volume[volume["method"] == CEILING]
-    if len(ceiling):
-        known: pd.DataFrame = ceiling.groupby(at)["value"].mean().reset_index()
-        return known
-    relative = rows[(rows["metric"] == RELATIVE_VOLUME_DIFFERENCE.name) & (rows["value"] > -100)]
-    keys = [*at, "visit", "method", "fold", "seed"]
-    both = volume.merge(relative[[*keys, "value"]], on=keys, suffixes=("", "_relative"))
-    both["value"] = both["value"] / (1 + both["value_relative"] / 100)
-    derived: pd.DataFrame = both.groupby(at)["value"].mean().reset_index()
-    return derived
+__all__ = ["agreement_plot"]
 
 
 def agreement_plot(evidence: Evidence, direction: Direction) -> Illustration | None:
@@ -135,22 +96,25 @@ def _agreement(panel: Axes, rows: pd.DataFrame, colour: str, groups: Sequence[st
             edgecolor="white",
             linewidth=0.4,
         )
-    bias, low, high = bland_altman(
-        rows["value"].to_numpy() / 1e3, rows["value_reference"].to_numpy() / 1e3
-    )
+    bias, low, high = _bias_and_limits(rows)
     panel.axhline(bias, color=colour, lw=1.3)
     if math.isfinite(low):
         panel.axhline(low, color=colour, lw=1, ls="--")
         panel.axhline(high, color=colour, lw=1, ls="--")
 
 
+def _bias_and_limits(rows: pd.DataFrame) -> tuple[float, float, float]:
+    """Bias and limits of agreement, method minus reference, in ml."""
+    method, reference = (rows[name].to_numpy() / 1e3 for name in ("value", "value_reference"))
+    found = bland_altman(reference, method)
+    return found.bias.value, *found.limits
+
+
 def _limits_text(rows: pd.DataFrame) -> str:
     """Print the bias and the limits of agreement in ml."""
     if rows.empty:
         return "no value"
-    bias, low, high = bland_altman(
-        rows["value"].to_numpy() / 1e3, rows["value_reference"].to_numpy() / 1e3
-    )
+    bias, low, high = _bias_and_limits(rows)
     largest = max(abs(part) for part in (bias, low, high) if math.isfinite(part))
     decimals = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
     limits = f", limits {low:+.{decimals}f} to {high:+.{decimals}f}" if math.isfinite(low) else ""

@@ -23,7 +23,6 @@ from harmbench.pages.style import Illustration, new_figure
 from harmbench.pages.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
-from harmbench.results import BASELINE, REAL_SCANS
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
 from harmbench.volume import Volume
@@ -64,9 +63,8 @@ def _rows(evidence: Evidence, direction: Direction, subject: str, labels: bool) 
         _PanelRow(f"Reference\n{direction.target}", scan(pair.target)),
         _PanelRow(f"Original\n{direction.source}", scan(pair.source)),
     ]
-    for method, title in evidence.methods.items():
-        if method in {BASELINE, *REAL_SCANS}:
-            continue
+    for method in evidence.candidates:
+        title = evidence.methods[method]
         if labels:
             volume = evidence.labels(method, direction, subject)
         else:

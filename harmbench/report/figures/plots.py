@@ -157,7 +157,8 @@ def subject_plot(
     shown = [(metric, tissue) for metric, tissue in panels if evidence.has(metric)]
     if not shown:
         return None
-    methods = [m for m in evidence.methods if m not in REAL_SCANS]
+    measured = evidence.methods_for(metric for metric, _ in shown)
+    methods = [method for method in measured if method not in REAL_SCANS]
     directions = evidence.shown_directions
     height = 0.36 * len(methods) + 0.75
     figure = new_figure(1.6 + 3.9 * len(directions), height * len(shown) + 0.7)

@@ -19,6 +19,7 @@ from harmbench.metrics.volumetry import (
 from harmbench.pages.table import Table, TableNumber
 from harmbench.report.evidence import Evidence
 from harmbench.report.published import DIRECTIONS
+from harmbench.report.tables.agreement import agreement_tables
 from harmbench.report.tables.overview import overview_tables
 from harmbench.report.tables.shapes import (
     fold_table,
@@ -28,6 +29,7 @@ from harmbench.report.tables.shapes import (
     mean_table,
 )
 from harmbench.report.tables.titles import against, direction_title
+from harmbench.report.tables.worth import worth_tables
 from harmbench.task import Direction
 
 __all__ = ["all_tables"]
@@ -56,6 +58,8 @@ def all_tables(evidence: Evidence) -> Iterator[Table]:
     yield from _group_tables(evidence)
     yield from _interval_tables(evidence)
     yield from overview_tables(evidence)
+    yield from worth_tables(evidence)
+    yield from agreement_tables(evidence)
 
 
 def _paper_tables(evidence: Evidence) -> Iterator[Table]:

@@ -25,6 +25,7 @@ from harmbench.pages.table import (
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import against, direction_title, short_title
 from harmbench.results import REAL_SCANS
+from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
 from harmbench.task import Direction
@@ -99,6 +100,11 @@ def _note(row: Mapping[Hashable, Any]) -> str:
     return ", ".join(f"{int(row[key])} {word}" for key, word in words.items() if row[key])
 
 
+def _absent(evidence: Evidence, measure: Measure, method: str) -> str:
+    """Say why a method has no row for a measure; nothing where it cannot have one."""
+    return "not run" if method in evidence.methods_for([measure.metric]) else ""
+
+
 def mean_columns(
     evidence: Evidence, measures: Sequence[Measure], data: pd.DataFrame, digits: int
 ) -> tuple[Column, ...]:
@@ -130,8 +136,13 @@ def mean_table(
     picked = [_pick(evidence, measure, group) for measure in measures]
     data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
     rows = []
-    for method, label in evidence.methods.items():
-        entries = [_mean_entry(found, method) for found in picked]
+    # Main tables are read side by side: they show every method, with dashes where it gives no images.
+    metrics = [*VOLUME_METRICS] if section == "main" else [one.metric for one in measures]
+    for method, label in evidence.methods_for(metrics).items():
+        entries = [
+            _mean_entry(evidence, measure, found, method)
+            for measure, found in zip(measures, picked, strict=True)
+        ]
         rows.append(Row((label,), tuple(entries), method in REAL_SCANS))
     return Table(
         name=number.file_name(name),
@@ -152,9 +163,9 @@ def _is_best(found: pd.DataFrame, method: str) -> bool:
     return bool(ranks[method] == 1 and ranks.notna().sum() > 1)
 
 
-def _mean_entry(found: pd.DataFrame, method: str) -> Entry:
+def _mean_entry(evidence: Evidence, measure: Measure, found: pd.DataFrame, method: str) -> Entry:
     if method not in found.index:
-        return Entry(note="not run")
+        return Entry(note=_absent(evidence, measure, method))
     row = _record(found, method)
     return Entry(float(row["fold_mean"]), best=_is_best(found, method), note=_note(row))
 
@@ -185,10 +196,11 @@ def fold_table(
             digits = 4 if key == "fold_mean" else 3
             columns.append(Column(heads, exponent, decimals_for(values, exponent, digits)))
     rows = []
-    for method, title_of_method in evidence.methods.items():
+    shown = evidence.methods_for(measure.metric for measure in measures)
+    for method, title_of_method in shown.items():
         entries = []
-        for found in picked:
-            mean = _mean_entry(found, method)
+        for measure, found in zip(measures, picked, strict=True):
+            mean = _mean_entry(evidence, measure, found, method)
             entries.append(mean)
             known = method in found.index
             spread = ("fold_variance", "fold_sd")
@@ -232,7 +244,7 @@ def interval_table(
             heads = (Head(label), Head(word, metric.unit, exponent, better))
             columns.append(Column(heads, exponent, decimals))
     rows = []
-    for method, label in evidence.methods.items():
+    for method, label in evidence.methods_for(one.metric for one in measures).items():
         entries = [_interval_entry(found, method, key) for found in picked for key in parts]
         rows.append(Row((label,), tuple(entries), method in REAL_SCANS))
     caption = (

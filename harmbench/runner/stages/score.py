@@ -13,13 +13,13 @@ from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
 from harmbench.runner.pairs import SessionPair
-from harmbench.runner.scoring import missing_rows, score_rows
+from harmbench.runner.scoring import score_rows
 from harmbench.segmentation.result import Segmented
 from harmbench.segmentation.stored import segment_to_file, segmenter_key
 from harmbench.storage import key_of
 from harmbench.volume import Volume, read
 
-__all__ = ["add_failed_rows", "is_scored", "score", "score_key"]
+__all__ = ["add_failed_rows", "has_rows", "is_scored", "named_rows", "score", "score_key"]
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +48,13 @@ def is_scored(
 ) -> bool:
     """Whether the scores of a pair's stored volume are there and current."""
     made = record.key("harmonize", pair.name)
-    if made is None or not _has_rows(record, pair, scores):
+    if made is None or not has_rows(record, pair, scores):
         return False
     return record.key("score", pair.name) == score_key(context, made, pair)
 
 
-def _has_rows(record: CellRecord, pair: SessionPair, scores: CellScores) -> bool:
+def has_rows(record: CellRecord, pair: SessionPair, scores: CellScores) -> bool:
+    """Whether a pair has all of its rows, and none that another try might give a value."""
     # Without a reason in the record it is not known whether trying again would help.
     known = pair.name in record.unsegmented
     return scores.is_scored(pair.name, ("failed",) if known else FAILURES)
@@ -89,7 +90,7 @@ def score(
             stacking_axis=settings.stacking_axis,
             surface_backend=settings.surface_backend,
         )
-    scores.put({pair.name: _named_rows(context, cell, pair, rows)})
+    scores.put({pair.name: named_rows(context, cell, pair, rows)})
     record = record.model_copy(update={"checksums": scores.checksums})
     record = record.with_work("score", meter, context.invocation, pair.name)
     made = record.key("harmonize", pair.name)
@@ -143,25 +144,26 @@ def add_failed_rows(
         for pair in pairs
         if not (
             (record.key("score", pair.name) is not None or pair.name in record.unsegmented)
-            and _has_rows(record, pair, scores)
+            and has_rows(record, pair, scores)
         )
     ]
     rows = {
-        pair.name: missing_rows(
+        pair.name: scores.missing_rows(
             "failed",
             lesions=bool(context.inputs.lesions_key(pair.subject, pair.target, pair.source)),
         )
         for pair in failed
     }
-    scores.put({pair.name: _named_rows(context, cell, pair, rows[pair.name]) for pair in failed})
+    scores.put({pair.name: named_rows(context, cell, pair, rows[pair.name]) for pair in failed})
     for pair in failed:
         record = record.without_score(pair.name).with_missing(pair.name, None)
     return record.model_copy(update={"checksums": scores.checksums})
 
 
-def _named_rows(
+def named_rows(
     context: RunContext, cell: Cell, pair: SessionPair, rows: Iterable[ScoreRow]
 ) -> list[ResultRow]:
+    """Return rows of the results table: scores, and whose they are."""
     return [
         ResultRow(
             method=cell.method,

@@ -1,0 +1,94 @@
+"""Each method's volume error against that of the best volume correction."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harmbench.files.names import file_label
+from harmbench.metrics.declarations import VOLUME_DIFFERENCE
+from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber
+from harmbench.report.evidence import Evidence
+from harmbench.report.tables.titles import SIMULATED, direction_title
+from harmbench.report.volumes import chosen_corrections, worth_of
+from harmbench.segmentation.base import TISSUES
+from harmbench.task import Direction
+
+__all__ = ["chosen_names", "worth_tables"]
+
+_NUMBER = TableNumber(40)
+_ML = 1e-3
+
+
+def worth_tables(evidence: Evidence) -> Iterator[Table]:
+    """Make one table for each direction; none where no volume correction was chosen."""
+    found = worth_of(evidence)
+    for direction in evidence.directions:
+        rows = found[found["direction"] == str(direction)]
+        if not rows.empty:
+            yield _table(evidence, direction, rows)
+
+
+def chosen_names(evidence: Evidence, direction: Direction, tissue: str) -> str:
+    """Name the corrections that training subjects chose: `Volume ratio (3 of 4 folds), ...`."""
+    counts = Counter(
+        name
+        for (way, _, own), name in chosen_corrections(evidence).items()
+        if way == str(direction) and own == tissue
+    )
+    if len(counts) == 1:
+        return evidence.methods[next(iter(counts))]
+    folds = sum(counts.values())
+    return ", ".join(
+        f"{evidence.methods[name]} ({count} of {folds} folds)"
+        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _table(evidence: Evidence, direction: Direction, rows: pd.DataFrame) -> Table:
+    heads = (Head("error", "ml", better="lower"), Head("minus correction", "ml"))
+    columns = tuple(
+        Column((Head(tissue), head), decimals=2) for tissue in TISSUES for head in heads
+    )
+    shown = []
+    for method, title in evidence.methods.items():
+        mine = rows[rows["method"] == method].set_index("tissue")
+        if not mine.empty:
+            entries = [entry for tissue in TISSUES for entry in _entries(mine, tissue)]
+            shown.append(Row((title,), tuple(entries), method in evidence.corrections))
+    chosen = "; ".join(f"{t}: {chosen_names(evidence, direction, t) or 'none'}" for t in TISSUES)
+    caption = (
+        f"{f'{SIMULATED} ' if evidence.simulated else ''}Error: mean absolute difference to the target "
+        "scanner's volume, over subjects. Minus correction: mean paired difference to the error of the "
+        "best volume correction, with its 95 % interval over subjects; below 0 the method "
+        "is better. Which correction is best was decided on training subjects alone, by "
+        "cross-validation within them, for each fold and tissue. "
+        f"Chosen: {chosen}. Intervals are not corrected for the number of comparisons."
+    )
+    data = rows.assign(
+        metric=VOLUME_DIFFERENCE.name,
+        correction=[chosen_names(evidence, direction, str(tissue)) for tissue in rows["tissue"]],
+    )
+    return Table(
+        _NUMBER.file_name(f"worth-{file_label(str(direction))}"),
+        f"Volumes: each method against the best volume correction, {direction_title(direction)}",
+        caption,
+        ("Method",),
+        columns,
+        tuple(shown),
+        data,
+        section="worth",
+        number=_NUMBER,
+    )
+
+
+def _entries(rows: pd.DataFrame, tissue: str) -> tuple[Entry, Entry]:
+    """Return a method's error in one tissue, and its difference to the correction's, in ml."""
+    if tissue not in rows.index:
+        return Entry(math.nan), Entry(math.nan)
+    names = ("error_mm3", "difference_mm3", "low_mm3", "high_mm3")
+    error, difference, low, high = (float(rows[name][tissue]) * _ML for name in names)
+    return Entry(error), Entry(difference, low, high)

@@ -1,0 +1,203 @@
+"""Whether volumes need a network, in words; and what limits every statement on volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harmbench.report.evidence import Evidence
+from harmbench.report.tables.titles import direction_title
+from harmbench.report.tables.worth import chosen_names
+from harmbench.report.volumes import worth_of
+from harmbench.results import BASELINE
+from harmbench.segmentation.base import TISSUES
+
+__all__ = ["Comparison", "comparisons", "volume_limits", "worth_lead", "worth_sentences"]
+
+FEWEST = 6
+"""Pairs below which nothing is called clear, as in the short answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The image methods against the best volume correction, in one direction and tissue.
+
+    Attributes:
+        direction: as text: `3T to 1.5T`.
+        tissue: which volume.
+        correction: name of the correction that training subjects chose.
+        pairs: the smallest number of subjects that a comparison rests on.
+        correction_ml: mean absolute error of the correction.
+        untreated_ml: that of the untreated source; `None` where it was not scored.
+        untreated_beaten: whether the correction is clearly better than the untreated source.
+        errors_ml: image method's title to its mean absolute error, best first.
+        better: those whose interval of the difference lies below 0: better than the correction.
+        worse: those whose interval lies above 0.
+    """
+
+    direction: str
+    tissue: str
+    correction: str
+    pairs: int
+    correction_ml: float
+    untreated_ml: float | None
+    untreated_beaten: bool
+    errors_ml: Mapping[str, float]
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few subjects to call any difference clear."""
+        return self.pairs < FEWEST
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether an image method is clearly better than the best correction."""
+        return bool(self.better) and not self.few
+
+    def sentence(self) -> str:
+        """Say it in words."""
+        title, error = next(iter(self.errors_ml.items()))
+        numbers = (
+            f"mean absolute error {_ml(self.correction_ml)} ({self.correction}, chosen on training "
+            f"subjects) against {_ml(error)} ({title}, the best image method)"
+        )
+        if self.untreated_ml is not None:
+            numbers += f" and {_ml(self.untreated_ml)} (untreated)"
+        return f"{self.tissue}: {self._verdict()} {numbers[0].upper()}{numbers[1:]}.{self._harm()}"
+
+    def _verdict(self) -> str:
+        count = len(self.errors_ml)
+        if self.few:
+            return f"There are too few subjects ({self.pairs}) to say whether a network is needed."
+        if self.better:
+            names = ", ".join(self.better)
+            verb = "is" if len(self.better) == 1 else "are"
+            return f"{names} {verb} better than the best volume correction."
+        if len(self.worse) == count:
+            all_of_them = {1: "the image method", 2: "both image methods"}
+            return (
+                "No network is needed for this volume: a volume correction is better than "
+                f"{all_of_them.get(count, f'all {count} image methods')}."
+            )
+        return (
+            "No network is shown to be needed for this volume: a volume correction is better than "
+            f"{len(self.worse)} of {count} image method{'s' * (count > 1)}, and none is clearly better "
+            "than it."
+        )
+
+    def _harm(self) -> str:
+        if self.few or self.untreated_ml is None or self.untreated_beaten or self.better:
+            return ""
+        return " The correction is not clearly better than leaving the scans untreated."
+
+
+def _ml(value: float) -> str:
+    return f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 3}f} ml"
+
+
+def comparisons(evidence: Evidence) -> list[Comparison]:
+    """Compare in every direction and tissue; empty without volume corrections or image methods."""
+    found = worth_of(evidence)
+    made = []
+    for direction in evidence.directions:
+        for tissue in TISSUES:
+            rows = found[(found["direction"] == str(direction)) & (found["tissue"] == tissue)]
+            rows = rows.set_index("method")
+            methods = [name for name in evidence.candidates if name in rows.index]
+            if methods:
+                correction = chosen_names(evidence, direction, tissue)
+                titles = evidence.methods
+                made.append(
+                    _comparison(rows, methods, titles, direction_title(direction), correction)
+                )
+    return made
+
+
+def _comparison(
+    rows: pd.DataFrame,
+    methods: Sequence[str],
+    titles: Mapping[str, str],
+    direction: str,
+    correction: str,
+) -> Comparison:
+    images = rows.loc[list(methods)].sort_values("error_mm3", kind="stable")
+    untreated = rows.loc[[BASELINE]] if BASELINE in rows.index else None
+    return Comparison(
+        direction=direction,
+        tissue=str(rows["tissue"].iloc[0]),
+        correction=correction,
+        pairs=int(images["n_pairs"].min()),
+        correction_ml=float(images["correction_mm3"].iloc[0]) / 1e3,
+        untreated_ml=None if untreated is None else float(untreated["error_mm3"].iloc[0]) / 1e3,
+        untreated_beaten=untreated is not None and float(untreated["low_mm3"].iloc[0]) > 0,
+        errors_ml={titles[str(n)]: float(e) / 1e3 for n, e in images["error_mm3"].items()},
+        better=tuple(titles[str(n)] for n in images.index[images["high_mm3"] < 0]),
+        worse=tuple(titles[str(n)] for n in images.index[images["low_mm3"] > 0]),
+    )
+
+
+def worth_lead(found: Sequence[Comparison]) -> str:
+    """Sum up all directions and tissues in one sentence; empty where there is nothing to compare."""
+    if not found:
+        return ""
+    judged = [one for one in found if not one.few]
+    if not judged:
+        return "There are too few subjects to say whether volumes need a network."
+    needed = [one for one in judged if one.needs_image]
+    where = ", ".join(f"{one.tissue} {one.direction}" for one in needed)
+    many = len(judged)
+    if not needed:
+        return (
+            f"Volumes need no network here: in none of {many} comparisons (tissue and direction) is an "
+            "image method clearly better than the best volume correction, a few numbers fitted on the "
+            "training subjects' volumes."
+        )
+    return (
+        f"Volumes need an image method in {len(needed)} of {many} comparisons (tissue and direction): "
+        f"{where}. Elsewhere none is clearly better than the best volume correction, a few numbers "
+        "fitted on the training subjects' volumes."
+        if len(needed) < many
+        else f"Volumes need an image method in all {many} comparisons (tissue and direction)."
+    )
+
+
+def worth_sentences(found: Sequence[Comparison]) -> dict[str, list[str]]:
+    """Return direction to one sentence or two for each tissue."""
+    said: dict[str, list[str]] = {}
+    for one in found:
+        said.setdefault(one.direction, []).append(one.sentence())
+    return said
+
+
+def volume_limits(evidence: Evidence) -> list[str]:
+    """Say what limits every statement on volumes of a report."""
+    limits = []
+    if evidence.corrections:
+        limits.append(
+            "Volume corrections mend volumes, not images: they give no harmonized scan, and nothing "
+            "that is measured on one, such as a lesion, a surface or a voxel-wise map. They hold for "
+            "this segmenter, these two scanners and people like the training subjects."
+        )
+    if _deformable(evidence):
+        limits.append(
+            "These scans were prepared with deformable registration, which brings a subject's two "
+            "scans onto each other. It removes real differences between them with those of the "
+            "scanners, and makes every method look better on volumes than it would be on scans that "
+            "were aligned rigidly."
+        )
+    return limits
+
+
+def _deformable(evidence: Evidence) -> bool:
+    """Whether `harmbench prepare` registered the scans of any run deformably."""
+    for record in evidence.records:
+        settings = record.cohort.preparation
+        if settings is not None:
+            registration = settings.get("registration")
+            if isinstance(registration, Mapping) and registration.get("transform") == "deformable":
+                return True
+    return False

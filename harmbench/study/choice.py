@@ -1,0 +1,61 @@
+"""Which volume correction is the best one, judged on training subjects alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from harmbench.errors import MethodError
+from harmbench.volume_correction import VolumeCorrection, Volumes, checked_pairs
+
+__all__ = ["INNER_FOLDS", "inner_errors"]
+
+INNER_FOLDS = 10
+"""Folds of the inner cross-validation; up to so many training subjects, each is left out alone."""
+
+
+def inner_errors(
+    make: Callable[[], VolumeCorrection],
+    source: Volumes,
+    target: Volumes,
+    subjects: Sequence[str] | None = None,
+    folds: int = INNER_FOLDS,
+) -> Volumes:
+    """Cross-validate a volume correction within the training subjects.
+
+    Every subject is corrected by a fit that did not see it. Subject i, in the order of their first
+    rows, belongs to the inner fold i modulo `folds`.
+
+    Args:
+        make: returns a new correction that is not fitted.
+        source, target: volumes of training pairs, shape (pairs, tissues), mm3.
+        subjects: whose pairs they are; by default each is of another subject.
+        folds: number of inner folds; at most one for each subject.
+
+    Returns:
+        Absolute errors in mm3, shape (pairs, tissues); NaN where a fit failed, as with too few
+        subjects.
+
+    Raises:
+        MethodError: the volumes are not usable; see `checked_pairs`.
+    """
+    one, two = checked_pairs(source, target)
+    names = [*map(str, range(len(one)))] if subjects is None else list(subjects)
+    number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    place = np.array([number[name] for name in names]) % min(folds, len(number))
+    errors = np.full_like(one, np.nan)
+    for fold in np.unique(place):
+        out = place == fold
+        if out.all():
+            continue
+        correction = make()
+        if (~out).sum() < correction.least_subjects:
+            continue
+        try:
+            correction.fit(one[~out], two[~out])
+            errors[out] = np.abs(correction.correct(one[out]) - two[out])
+        except MethodError:
+            # Without these subjects the others cannot be fitted: the correction cannot be judged.
+            continue
+    return errors

@@ -1,0 +1,212 @@
+"""Volumes in a report: is a network needed, agreement in the field's terms, and what limits both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmbench.metrics.suite import METRICS
+from harmbench.pages.table import Table
+from harmbench.report import make_report
+from harmbench.report.evidence import Evidence
+from harmbench.report.loading import load_evidence
+from harmbench.report.tables.agreement import agreement_tables
+from harmbench.report.tables.selection import all_tables
+from harmbench.report.tables.worth import worth_tables
+from harmbench.report.volume_answer import (
+    comparisons,
+    volume_limits,
+    worth_lead,
+    worth_sentences,
+)
+from harmbench.report.volumes import chosen_corrections
+from harmbench.segmentation import TISSUES
+from harmbench.study.agreement import icc
+
+MakeRun = Callable[..., Path]
+
+SUBJECTS = [f"s{number}" for number in range(8)]
+
+
+def _evidence(make_run: MakeRun, **fields: object) -> Evidence:
+    run = make_run(**{"subjects": SUBJECTS, "volumes": False, **fields})
+    return load_evidence([run], METRICS)
+
+
+@pytest.fixture
+def evidence(make_run: MakeRun) -> Evidence:
+    """A correction that is better than every image method, and one that is worse but tempting."""
+    corrections = {"volume_ratio": 2.0, "volume_offset": 5000.0}
+    return _evidence(
+        make_run, corrections=corrections, inner={"volume_ratio": 3.0, "volume_offset": 9.0}
+    )
+
+
+def _by_name(evidence: Evidence) -> dict[str, Table]:
+    return {table.name: table for table in all_tables(evidence)}
+
+
+def test_corrections_stand_behind_methods_and_have_no_images(evidence: Evidence) -> None:
+    assert list(evidence.methods) == [
+        "identity",
+        "pgan",
+        "dm",
+        "volume_offset",
+        "volume_ratio",
+        "target",
+    ]
+    assert evidence.corrections == ("volume_offset", "volume_ratio")
+    assert evidence.candidates == ("pgan", "dm")
+    tables = _by_name(evidence)
+    rows = {row.labels[0]: row for row in tables["table-01-mse-ahd"].rows}
+    shown = [
+        entry.format(column)
+        for entry, column in zip(
+            rows["volume_ratio"].entries, tables["table-01-mse-ahd"].columns, strict=True
+        )
+    ]
+    assert shown == ["\N{EN DASH}"] * 4
+    assert not any(entry.note for entry in rows["volume_ratio"].entries)
+    volumes = {row.labels[0]: row for row in tables["table-02-volume-differences"].rows}
+    assert all(np.isfinite(entry.value) for entry in volumes["volume_ratio"].entries)
+    # Tables beyond the main ones leave out who gives nothing for them.
+    for name, table in tables.items():
+        if name.startswith(("table-10", "table-14", "table-25")):
+            assert "volume_ratio" not in {row.labels[0] for row in table.rows}
+
+
+def test_training_subjects_choose(evidence: Evidence) -> None:
+    choices = chosen_corrections(evidence)
+    assert set(choices.values()) == {"volume_ratio"}
+    assert len(choices) == 2 * 4 * len(TISSUES)
+
+
+def test_the_sentence_is_computed(evidence: Evidence, make_run: MakeRun) -> None:
+    found = comparisons(evidence)
+    assert len(found) == 2 * len(TISSUES)
+    csf = next(one for one in found if one.tissue == "CSF" and one.direction == "3T to 1.5T")
+    assert set(csf.worse) == {"DM", "pGAN"}
+    assert csf.sentence().startswith(
+        "CSF: No network is needed for this volume: a volume correction is better than both image "
+        "methods. Mean absolute error 0.002 ml (volume_ratio, chosen on training subjects) "
+        "against "
+    )
+    # DM's white matter is that of the reference in one direction.
+    assert worth_lead(found).startswith(
+        "Volumes need an image method in 1 of 6 comparisons (tissue and direction): WM 3T to 1.5T. "
+    )
+    grey = [one for one in found if one.tissue == "GM"]
+    assert worth_lead(grey).startswith("Volumes need no network here: in none of 2 comparisons")
+    assert list(worth_sentences(found)) == ["3T to 1.5T", "1.5T to 3T"]
+    # The same run with corrections that are far off: every image method is better.
+    poor = _evidence(
+        make_run, folder="poor", corrections={"volume_ratio": 1e5}, inner={"volume_ratio": 1.0}
+    )
+    others = comparisons(poor)
+    assert all(set(one.better) == {"DM", "pGAN"} for one in others)
+    assert (
+        worth_lead(others)
+        == "Volumes need an image method in all 6 comparisons (tissue and direction)."
+    )
+    assert "are better than the best volume correction" in others[0].sentence()
+
+
+def test_few_subjects_are_called_few(make_run: MakeRun) -> None:
+    few = _evidence(
+        make_run,
+        subjects=SUBJECTS[:4],
+        corrections={"volume_ratio": 2.0},
+        inner={"volume_ratio": 1.0},
+    )
+    found = comparisons(few)
+    assert "There are too few subjects (4)" in found[0].sentence()
+    assert worth_lead(found) == "There are too few subjects to say whether volumes need a network."
+
+
+def test_without_a_choice_there_is_nothing_to_say(make_run: MakeRun) -> None:
+    none = _evidence(make_run, corrections={"volume_ratio": 2.0})
+    assert comparisons(none) == []
+    assert worth_lead([]) == ""
+    assert list(worth_tables(none)) == []
+
+
+def test_worth_tables_hold_paired_differences(evidence: Evidence) -> None:
+    table = next(iter(worth_tables(evidence)))
+    assert table.name == "table-40-worth-3T-to-1.5T"
+    data = table.data.set_index(["method", "tissue"])
+    rows = evidence.values("volume_difference_mm3", "GM")
+    rows = rows[rows["direction"] == "3T-to-1.5T"].pivot_table(
+        index="subject", columns="method", values="value"
+    )
+    expected = rows["dm"] - rows["volume_ratio"]
+    assert data["difference_mm3"]["dm", "GM"] == pytest.approx(expected.mean())
+    assert data["low_mm3"]["dm", "GM"] <= expected.mean() <= data["high_mm3"]["dm", "GM"]
+    assert data["n_pairs"]["dm", "GM"] == 8
+    assert set(data["correction"]) == {"volume_ratio"}
+
+
+def test_agreement_tables(evidence: Evidence) -> None:
+    tables = {table.name: table for table in agreement_tables(evidence)}
+    assert sorted(tables) == sorted(
+        f"table-{name}-{way}"
+        for name in ("41-volume-agreement", "42-brain-fractions", "43-group-difference-HC-MS")
+        for way in ("3T-to-1.5T", "1.5T-to-3T")
+    )
+    data = tables["table-41-volume-agreement-3T-to-1.5T"].data.set_index(["method", "tissue"])
+    volumes = evidence.values("volume_mm3", "GM")
+    volumes = volumes[volumes["direction"] == "3T-to-1.5T"].pivot_table(
+        index="subject", columns="method", values="value"
+    )
+    expected = icc(volumes[["target", "dm"]].to_numpy())[0]
+    assert data["icc_a1"]["dm", "GM"] == pytest.approx(expected.value)
+    # The correction's error is 1, 2 or 3 mm3.
+    assert data["bias_mm3"]["volume_ratio", "GM"] == pytest.approx(
+        np.mean([1, 2, 3, 1, 2, 3, 1, 2])
+    )
+    fractions = tables["table-42-brain-fractions-3T-to-1.5T"].data
+    brain = fractions[fractions["measure"] == "BPF"].set_index("method")
+    both = _fractions(evidence)
+    assert brain["mean_percent"]["dm"] == pytest.approx(both["dm"].mean())
+    assert brain["difference_percent"]["dm"] == pytest.approx((both["dm"] - both["target"]).mean())
+
+
+def _fractions(evidence: Evidence) -> pd.DataFrame:
+    parts = []
+    for tissue in TISSUES:
+        values = evidence.values("volume_mm3", tissue)
+        values = values[values["direction"] == "3T-to-1.5T"]
+        parts.append(values.pivot_table(index="subject", columns="method", values="value"))
+    whole: pd.DataFrame = 100 * (parts[1] + parts[2]) / (parts[0] + parts[1] + parts[2])
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("transform", "told"), [("deformable", True), ("affine", False), (None, False)]
+)
+def test_deformable_registration_is_named(
+    make_run: MakeRun, transform: str | None, told: bool
+) -> None:
+    preparation = transform and {"registration": {"transform": transform}, "spacing_mm": 1.0}
+    evidence = _evidence(make_run, preparation=preparation)
+    assert any("deformable registration" in text for text in volume_limits(evidence)) == told
+
+
+def test_the_page_says_it(make_run: MakeRun) -> None:
+    run = make_run(
+        subjects=SUBJECTS,
+        volumes=False,
+        corrections={"volume_ratio": 2.0},
+        inner={"volume_ratio": 1.0},
+        preparation={"registration": {"transform": "deformable"}},
+    )
+    page = make_report([run])
+    text = page.read_text()
+    assert "Volumes need an image method in 1 of 6 comparisons" in text
+    assert "mend volumes, not images" in text
+    assert "deformable registration" in text
+    for name in ("table-40-worth", "table-41-volume-agreement", "table-42-brain-fractions"):
+        assert (page.parent / "tables" / f"{name}-3T-to-1.5T.csv").is_file()

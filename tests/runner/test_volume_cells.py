@@ -1,0 +1,317 @@
+"""Volume corrections in a run: fitted on training subjects alone, rows of volumes alone, never in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmbench.config import load_experiment
+from harmbench.errors import RunError
+from harmbench.folds import make_folds
+from harmbench.methods.volume_offset import VolumeOffset
+from harmbench.results import read_results
+from harmbench.runner.context import RunContext
+from harmbench.runner.corrections import make_volume_cells, run_volume_cells
+from harmbench.runner.experiment import Summary, run_experiment
+from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.inputs import InputScans
+from harmbench.runner.pairs import CellSplit, SessionPair
+from harmbench.runner.rescore import rescore_run
+from harmbench.runner.tissue_volumes import VOLUME_METRICS, MeasuredScan, RealVolumes, volume_rows
+from harmbench.runner.volume_cell import run_volume_cell, training_volumes
+from harmbench.segmentation import TISSUES
+from harmbench.segmentation.result import Unsegmented
+from harmbench.study.choice import inner_errors
+from harmbench.task import Direction, NoProgress
+from harmbench.trained.describe import describe_cell
+
+pytestmark = pytest.mark.usefixtures("thresholds")
+
+WAY = Direction("A", "B")
+
+CORRECTION = '''
+import numpy as np
+
+from harmbench import Settings, VolumeCorrection
+
+
+class MineSettings(Settings):
+    fail: bool = False
+
+
+class Mine(VolumeCorrection[MineSettings]):
+    """Gives the training subjects' mean volumes on the target scanner."""
+
+    Config = MineSettings
+    title = "Mine"
+
+    def fit(self, source, target, covariates=None):
+        if self.config.fail:
+            raise ValueError("no fit today")
+        self.mean = target.mean(axis=0)
+
+    def correct(self, volumes, covariates=None):
+        return np.tile(self.mean, (len(volumes), 1))
+'''
+
+
+def _context(root: Path, subjects: int = 12, k: int = 3, **changes: object) -> RunContext:
+    names = {f"s{number}": "HC" for number in range(subjects)}
+    experiment = load_experiment(None, ["device=cpu"], changes)
+    folds = make_folds(names, k)
+    splits = {
+        (WAY, fold): CellSplit(
+            train=tuple(SessionPair(s, "", "A", "B") for s in folds.train(fold)),
+            test=tuple(SessionPair(s, "", "A", "B") for s in folds.test(fold)),
+            simple=True,
+        )
+        for fold in range(k)
+    }
+    return RunContext(
+        root=root,
+        experiment=experiment,
+        folds=folds,
+        splits=splits,
+        groups=names,
+        inputs=InputScans(root, {}),
+        input_keys={},
+        segmenter="thresholds",
+        device="cpu",
+    )
+
+
+def _volumes(subjects: int = 12, seed: int = 0) -> dict[tuple[str, str], MeasuredScan]:
+    random = np.random.default_rng(seed)
+    found = {}
+    for number in range(subjects):
+        one = random.normal([3e5, 6e5, 5e5], 4e4)
+        two = one * [1.2, 0.9, 1.1] + random.normal(0, 2e3, 3)
+        found[f"s{number}", "A"] = MeasuredScan(tuple(map(float, one)))
+        found[f"s{number}", "B"] = MeasuredScan(tuple(map(float, two)))
+    return found
+
+
+def _run(context: RunContext, volumes: RealVolumes, *names: str) -> pd.DataFrame:
+    """Run cells of fold 0 and return their rows."""
+    frames = []
+    for name in names or context.experiment.all_corrections():
+        cell = Cell(name, WAY, 0, 0)
+        run_volume_cell(volumes, context, cell, NoProgress())
+        frames.append(read_results(context.folder.cell(cell).scores))
+    return pd.concat(frames)
+
+
+def test_values_are_those_of_the_training_subjects(tmp_path: Path) -> None:
+    context, volumes = _context(tmp_path), _volumes()
+    rows = _run(context, volumes, "volume_ratio")
+    train, source, target = training_volumes(context, volumes, Cell("volume_ratio", WAY, 0, 0))
+    assert train == context.folds.train(0)
+    ratio = target.mean(axis=0) / source.mean(axis=0)
+    assert set(rows["subject"]) == set(context.folds.test(0))
+    for subject in context.folds.test(0):
+        for place, tissue in enumerate(TISSUES):
+            own = rows[(rows["subject"] == subject) & (rows["tissue"] == tissue)]
+            known = own.set_index("metric")["value"]
+            one = np.array(volumes[subject, "A"].volumes_mm3)[place] * ratio[place]
+            two = np.array(volumes[subject, "B"].volumes_mm3)[place]
+            expected = [one, abs(one - two), 100 * (one - two) / two]
+            np.testing.assert_allclose(known[list(VOLUME_METRICS)], expected, rtol=1e-8)
+    assert set(rows["metric"]) == set(VOLUME_METRICS)
+    assert set(rows["status"]) == {"ok"}
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), factor=st.floats(0.2, 5))
+def test_a_test_subject_s_reference_moves_nothing_that_is_fitted(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, factor: float
+) -> None:
+    context = _context(tmp_path_factory.mktemp("run"))
+    volumes = _volumes(seed=seed)
+    changed = dict(volumes)
+    for subject in context.folds.test(0):
+        known = volumes[subject, "B"].volumes_mm3
+        assert known is not None
+        changed[subject, "B"] = MeasuredScan(tuple(factor * value for value in known))
+    found, inner = [], []
+    for number, one in enumerate((volumes, changed)):
+        own = replace(context, root=context.root / str(number))
+        rows = _run(own, one)
+        found.append(rows[rows["metric"] == "volume_mm3"].reset_index(drop=True))
+        records = [record for _, record in own.folder.cells()]
+        assert {record.status for record in records} == {"ok"}
+        inner.append([(record.key("fit"), record.inner_error_mm3) for record in records])
+    pd.testing.assert_frame_equal(found[0], found[1])
+    assert inner[0] == inner[1]
+
+
+def test_current_cells_are_skipped_and_stale_ones_redone(tmp_path: Path) -> None:
+    context, volumes = _context(tmp_path), _volumes()
+    cell = Cell("volume_offset", WAY, 0, 0)
+    first = run_volume_cell(volumes, context, cell, NoProgress())
+    scores = context.folder.cell(cell).scores
+    scores_before = scores.read_bytes()
+    again = run_volume_cell(volumes, context, cell, NoProgress())
+    assert again.stages == first.stages
+    # Rows that were cut, as by a kill, are made again.
+    scores.write_bytes(scores_before[: len(scores_before) // 2])
+    mended = run_volume_cell(volumes, context, cell, NoProgress())
+    assert scores.read_bytes() == scores_before
+    assert mended.stages != first.stages
+    other = {**volumes, (context.folds.train(0)[0], "B"): MeasuredScan((1e5, 1e5, 1e5))}
+    moved = run_volume_cell(other, context, cell, NoProgress())
+    assert moved.key("fit") != first.key("fit")
+    assert scores.read_bytes() != scores_before
+
+
+def test_visits_of_one_subject_stay_together(tmp_path: Path) -> None:
+    context = _context(tmp_path, 5, k=5)
+    volumes = _volumes(5)
+    known = context.splits[WAY, 0]
+    twice = tuple(replace(pair, source="A2", visit="2") for pair in known.train)
+    volumes |= {(pair.subject, "A2"): volumes[pair.subject, "A"] for pair in twice}
+    split = replace(known, train=(*known.train, *twice), simple=False)
+    context = replace(context, splits={(WAY, 0): split})
+    cell = Cell("volume_offset", WAY, 0, 0)
+    subjects, source, target = training_volumes(context, volumes, cell)
+    assert len(subjects) == 8
+    record = run_volume_cell(volumes, context, cell, NoProgress())
+    # Each subject's second pair repeats the first: it must not help to judge the first.
+    alone = inner_errors(VolumeOffset, source[:4], target[:4]).mean(axis=0)
+    np.testing.assert_allclose(list(record.inner_error_mm3.values()), alone)
+
+
+def test_scans_without_labels(tmp_path: Path) -> None:
+    context, volumes = _context(tmp_path), _volumes()
+    dark = Unsegmented("thresholds: too dark", "segmentation_implausible", lasting=True)
+    test, train = context.folds.test(0), context.folds.train(0)
+    for place in ((test[0], "A"), (test[1], "B"), (train[0], "B")):
+        volumes[place] = MeasuredScan(failure=dark)
+    cell = Cell("volume_offset", WAY, 0, 0)
+    record = run_volume_cell(volumes, context, cell, NoProgress())
+    assert record.status == "incomplete"
+    assert {subject: one.what for subject, one in record.unsegmented.items()} == {
+        test[0]: "source",
+        test[1]: "reference",
+    }
+    rows = read_results(context.folder.cell(cell).scores)
+    statuses = rows.groupby("subject")["status"].unique().map(list).to_dict()
+    assert statuses[test[0]] == statuses[test[1]] == ["segmentation_implausible"]
+    assert training_volumes(context, volumes, Cell("volume_ratio", WAY, 0, 0))[0] == train[1:]
+
+
+@pytest.mark.parametrize(
+    ("subjects", "change", "reason"),
+    [
+        (4, 1.0, "2 training subjects with tissue volumes on both scanners, expected at least 3"),
+        (12, 0.0, "a tissue has the same volume in all training scans"),
+    ],
+)
+def test_a_fit_that_fails_is_rows_with_a_reason(
+    tmp_path: Path, subjects: int, change: float, reason: str
+) -> None:
+    context = _context(tmp_path, subjects, k=2)
+    volumes = {
+        place: MeasuredScan(tuple(5e5 + change * (v - 5e5) for v in scan.volumes_mm3 or ()))
+        for place, scan in _volumes(subjects).items()
+    }
+    cell = Cell("volume_combat", WAY, 0, 0)
+    record = run_volume_cell(volumes, context, cell, NoProgress())
+    assert record.status == "failed"
+    assert reason in record.error
+    rows = read_results(context.folder.cell(cell).scores)
+    assert set(rows["status"]) == {"failed"}
+    assert len(rows) == len(context.folds.test(0)) * len(VOLUME_METRICS) * len(TISSUES)
+
+
+def test_a_relative_difference_to_no_volume() -> None:
+    rows = {(r["metric"], r["tissue"]): r for r in volume_rows([0, 5, 10], [0, 0, 8])}
+    relative = [rows["relative_volume_difference", tissue] for tissue in TISSUES]
+    assert [row["status"] for row in relative] == ["ok", "undefined", "ok"]
+    assert relative[0]["value"] == 0
+    assert relative[2]["value"] == pytest.approx(25)
+
+
+def test_only_named_corrections_can_fail_a_run(tmp_path: Path) -> None:
+    class Here:
+        jobs = 1
+
+        def run(self, work, items, display, line=None):
+            for item in items:
+                yield item, work(item, NoProgress())
+
+    adapter = tmp_path / "mine.py"
+    adapter.write_text(CORRECTION)
+    named = {"mine": {"uses": f"{adapter}:Mine", "fail": True}}
+    context = _context(tmp_path / "out", 4, k=2, methods=named)
+    cells = make_volume_cells(context.experiment, [(WAY, 0)])
+    said: list[str] = []
+    failed, incomplete = run_volume_cells(context, cells, _volumes(4), Here(), said.append)
+    assert list(failed) == ["mine A-to-B fold 0 seed 0"]
+    assert "no fit today" in failed["mine A-to-B fold 0 seed 0"]
+    assert not incomplete
+    assert sum("expected at least 3" in line for line in said) == 2
+
+
+@pytest.fixture
+def start(make_manifest: Callable[..., Path], tmp_path: Path) -> Callable[..., Summary]:
+    """Run an experiment on eight tiny subjects in two folds, A to B, with volume corrections."""
+    manifest = make_manifest(8)
+
+    def run(*overrides: str, **methods: object) -> Summary:
+        changes = {"data.path": manifest, "data.direction": "A-to-B", "methods": methods}
+        given = ["scoring.segmenter=thresholds", "device=cpu", "folds.k=2", "controls=[identity]"]
+        experiment = load_experiment(None, [*given, *overrides], changes)
+        return run_experiment(experiment, tmp_path / "out", say=lambda _: None)
+
+    return run
+
+
+def test_every_run_has_them(start: Callable[..., Summary], tmp_path: Path) -> None:
+    adapter = tmp_path / "mine.py"
+    adapter.write_text(CORRECTION)
+    # One fold: its training subjects' scans are segmented too.
+    summary = start("folds.run=0", mine={"uses": f"{adapter}:Mine"})
+    assert summary.complete
+    assert summary.cells == 3
+    folder = RunFolder(tmp_path / "out")
+    results = read_results(folder.results)
+    names = {"volume_offset", "volume_ratio", "volume_linear", "volume_combat", "mine"}
+    corrected = results[results["method"].isin(names)]
+    assert set(corrected["method"]) == names
+    assert set(corrected["metric"]) == set(VOLUME_METRICS)
+    run = folder.read_record()
+    assert {name for name, one in run.methods.items() if one.maps == "volumes"} == names
+    # Untreated volumes are those that the corrections start from.
+    volumes = results[results["metric"] == "volume_mm3"]
+    for _, own in volumes.groupby("tissue"):
+        wide = own.pivot_table(index="subject", columns="method", values="value")
+        steps = wide["volume_offset"] - wide["identity"]
+        assert np.ptp(steps.to_numpy()) == pytest.approx(0, abs=1e-3)
+    before = folder.results.read_bytes()
+    assert start("folds.run=0", mine={"uses": f"{adapter}:Mine"}).complete
+    assert folder.results.read_bytes() == before
+    # Rescoring does them again where that is needed, and an export says what they are.
+    assert rescore_run(tmp_path / "out", say=lambda _: None).complete
+    assert folder.results.read_bytes() == before
+    cell = folder.cell(Cell("volume_ratio", WAY, 0, 0)).root
+    with pytest.raises(RunError, match="volume_ratio is a volume correction"):
+        describe_cell(cell, NoProgress())
+    record = json.loads((cell / "cell.json").read_text())
+    assert record["maps"] == "volumes"
+    assert set(record["inner_error_mm3"]) == set(TISSUES)
+
+
+def test_a_run_without_them(start: Callable[..., Summary], tmp_path: Path) -> None:
+    assert start("volume_controls=[]", "folds.run=0").complete
+    folder = RunFolder(tmp_path / "out")
+    assert set(read_results(folder.results)["method"]) == {"identity", "target"}
+    assert len(list((tmp_path / "out" / "segmentations").glob("*.nii.gz"))) == 8
+    assert CellFolder(tmp_path / "out" / "cells" / "volume_ratio").read_record() is None
