@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -73,6 +73,8 @@ class Evidence:
         lead: subject that panels show.
         lead_reason: why that one, for captions.
         notes: what a reader should know about how the runs fit together.
+        training_sizes: results with the column `train_subjects`, see `results.read_training_sizes`;
+            empty where all cells learned from every training subject.
     """
 
     runs: tuple[RunFolder, ...]
@@ -88,6 +90,7 @@ class Evidence:
     lead: str
     lead_reason: str
     notes: tuple[str, ...] = ()
+    training_sizes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def record(self) -> RunRecord:

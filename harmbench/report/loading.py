@@ -12,7 +12,15 @@ from harmbench.errors import ReportError, suggest
 from harmbench.metrics.base import Metric
 from harmbench.report.evidence import MOST_DIRECTIONS, Evidence, StoredCell
 from harmbench.report.published import DIRECTIONS
-from harmbench.results import BASELINE, CEILING, REAL_SCANS, RESCAN, merge, read_results
+from harmbench.results import (
+    BASELINE,
+    CEILING,
+    REAL_SCANS,
+    RESCAN,
+    merge,
+    read_results,
+    read_training_sizes,
+)
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.run_record import MethodRecord, RunRecord
 from harmbench.statistics import summarize
@@ -68,7 +76,23 @@ def load_evidence(
         lead=lead,
         lead_reason=reason,
         notes=_notes(folders, records, results),
+        training_sizes=_training_sizes(folders),
     )
+
+
+def _training_sizes(folders: Sequence[RunFolder]) -> pd.DataFrame:
+    """Merge the results of runs that have cells on fewer training subjects."""
+    tables = [
+        read_training_sizes(folder.training_sizes)
+        for folder in folders
+        if folder.training_sizes.is_file()
+    ]
+    if not tables:
+        return pd.DataFrame()
+    found = pd.concat(tables, ignore_index=True)
+    found.loc[found["tissue"] == "", "segmenter"] = ""
+    keys = [*_MEASUREMENT, "train_subjects"]
+    return found.drop_duplicates(keys, keep="last", ignore_index=True)
 
 
 def _require_same_cohort(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> None:

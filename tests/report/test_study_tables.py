@@ -78,8 +78,8 @@ def title(run: Path, method: str) -> str:
 def test_any_run_has_the_cost_of_a_switch(make_run: MakeRun) -> None:
     run = make_run()
     tables = tables_of(run)
-    assert set(tables) == {"table-40-switch-3T-to-1.5T", "table-40-switch-1.5T-to-3T"}
-    table = tables["table-40-switch-3T-to-1.5T"]
+    assert set(tables) == {"table-44-switch-3T-to-1.5T", "table-44-switch-1.5T-to-3T"}
+    table = tables["table-44-switch-3T-to-1.5T"]
     assert table.caption.startswith("Simulated scans, not acquired.")
     assert "0.25 % of the volume" in table.caption
     assert "not known" in table.caption
@@ -88,7 +88,7 @@ def test_any_run_has_the_cost_of_a_switch(make_run: MakeRun) -> None:
     assert cells[3] == "\N{EN DASH}"
     # Four times the effect: a sixteenth of the subjects, but for rounding up.
     more = row(
-        tables_of(run, Trial(effect_percent=1.0))["table-40-switch-3T-to-1.5T"], title(run, "dm")
+        tables_of(run, Trial(effect_percent=1.0))["table-44-switch-3T-to-1.5T"], title(run, "dm")
     )
     assert float(cells[2]) == pytest.approx(16 * float(more[2]), abs=16)
 
@@ -97,20 +97,20 @@ def test_rescans_give_a_floor_and_a_ratio(make_run: MakeRun) -> None:
     run = make_run()
     with_rescans(run)
     tables = tables_of(run)
-    floor = tables["table-41-rescan-floor-3T-to-1.5T"]
+    floor = tables["table-45-rescan-floor-3T-to-1.5T"]
     dm = [c.heads[-1].text for c in floor.columns].index(title(run, "dm"))
     found = [row.entries[dm].value for row in floor.rows]
     assert all(value == pytest.approx(2) for value in found if np.isfinite(value))
     assert np.isfinite(found).any()
     assert all(c.heads[-1].text not in ("Rescan", "Target (ceiling)") for c in floor.columns)
-    ratios = row(tables["table-40-switch-3T-to-1.5T"], title(run, "dm"))
+    ratios = row(tables["table-44-switch-3T-to-1.5T"], title(run, "dm"))
     assert ratios[3] != "\N{EN DASH}"
 
 
 def test_known_changes_are_shown_where_they_were_measured(make_run: MakeRun) -> None:
     run = make_run()
     with_changes(run)
-    table = tables_of(run)["table-42-changes-3T-to-1.5T"]
+    table = tables_of(run)["table-46-changes-3T-to-1.5T"]
     slope, offset, _, ratio, *_ = row(table, title(run, "dm"))
     assert abs(float(slope.split()[0])) < 0.3
     assert float(offset.split()[0]) == pytest.approx(3, abs=0.4)
@@ -122,6 +122,6 @@ def test_known_changes_are_shown_where_they_were_measured(make_run: MakeRun) -> 
 def test_lesions_have_a_table_where_there_are_masks(make_run: MakeRun) -> None:
     run = make_run()
     with_lesions(run)
-    table = tables_of(run)["table-43-lesions-3T-to-1.5T"]
+    table = tables_of(run)["table-47-lesions-3T-to-1.5T"]
     assert table.caption.startswith("Simulated scans, not acquired. 1 subject has a mask")
     assert row(table, title(run, "dm"))[1].startswith("-20")

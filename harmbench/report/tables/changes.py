@@ -18,7 +18,7 @@ from harmbench.study.changes import NO_SWITCH, change_lines
 
 __all__ = ["change_tables"]
 
-_NUMBER = 42
+_NUMBER = 46
 _CAPTION = (
     f"{SIMULATED} The change is simulated too, and known: follow-up visits with a true loss of about 0, "
     "0.5, 1 and 2 % of brain tissue, by a smooth deformation. First visit on the target scanner, later "

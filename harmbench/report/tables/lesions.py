@@ -13,7 +13,7 @@ from harmbench.report.tables.titles import SIMULATED, direction_title
 
 __all__ = ["lesion_tables"]
 
-_NUMBER = 43
+_NUMBER = 47
 
 
 def lesion_tables(evidence: Evidence) -> Iterator[Table]:

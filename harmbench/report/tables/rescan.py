@@ -17,7 +17,7 @@ from harmbench.study.rescan import floor_ratios
 
 __all__ = ["rescan_tables"]
 
-_NUMBER = 41
+_NUMBER = 45
 
 
 def rescan_tables(evidence: Evidence) -> Iterator[Table]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.changes import change_tables
+from harmbench.report.tables.learning import learning_tables
 from harmbench.report.tables.lesions import lesion_tables
 from harmbench.report.tables.rescan import rescan_tables
 from harmbench.report.tables.switch import switch_tables
@@ -26,3 +27,4 @@ def study_tables(evidence: Evidence, trial: Trial | None = None) -> Iterator[Tab
     yield from rescan_tables(evidence)
     yield from change_tables(evidence)
     yield from lesion_tables(evidence)
+    yield from learning_tables(evidence)

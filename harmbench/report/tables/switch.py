@@ -17,7 +17,7 @@ from harmbench.study.switch import Trial, switch_costs
 
 __all__ = ["ratio_entry", "switch_tables"]
 
-_NUMBER = 40
+_NUMBER = 44
 
 
 def switch_tables(evidence: Evidence, trial: Trial | None = None) -> Iterator[Table]:
