@@ -15,6 +15,7 @@ setup: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV), a few minutes the first time; see $(VENV)/install.log"
+	@rm -rf harmbench.egg-info  # of an earlier setup: its entry points would count in this folder
 	@$(BIN)/python -m pip install --upgrade "pip>=25.1" "setuptools>=77" > $(VENV)/install.log 2>&1 \
 		&& $(BIN)/python $(INSTALL) --editable ".[dev]" >> $(VENV)/install.log 2>&1 \
 		|| { tail -n 40 $(VENV)/install.log; exit 1; }

@@ -150,7 +150,8 @@ def add_failed_rows(
     rows = {
         pair.name: scores.missing_rows(
             "failed",
-            lesions=bool(context.inputs.lesions_key(pair.subject, pair.target, pair.source)),
+            lesions=record.maps == "images"
+            and bool(context.inputs.lesions_key(pair.subject, pair.target, pair.source)),
         )
         for pair in failed
     }
