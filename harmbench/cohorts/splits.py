@@ -52,6 +52,11 @@ class SplitChoice(Settings):
         description="of several visits of a training subject: pairs of the `closest` visits, each "
         "scan in one pair at most, or `all` pairs",
     )
+    visits: Literal["all", "first"] = Field(
+        "all",
+        description="of several visits of a subject: learn from and test `all`, or the `first` alone, so "
+        "that the others serve as rescans",
+    )
 
     def words(self) -> tuple[str, ...]:
         """Return what is not as usual, in sentences for a report."""
@@ -66,7 +71,12 @@ class SplitChoice(Settings):
                 "other scanners with the target scanner, and were tested on a source scanner that "
                 "no training pair has."
             )
-        if self.train_pairs == "all":
+        if self.visits == "first":
+            said.append(
+                "Of several visits of a subject, methods learned from and were tested on the first "
+                "alone; the others are rescans."
+            )
+        elif self.train_pairs == "all":
             said.append("Methods learned from every pair of visits of a training subject.")
         return tuple(said)
 
@@ -223,17 +233,18 @@ def cell_pairs(
             raise CohortError(f"unknown group '{group}'; {suggest(group, cohort.groups.values())}")
     held_out = set(folds.test(fold))
     ways = _training_directions(cohort, direction) if choice.leave_scanner_out else [direction]
+    chosen = _first_of_each if choice.visits == "first" else tuple
     train = tuple(
         pair
         for way in ways
-        for pair in pairs(cohort, way, choice.train_pairs)
+        for pair in chosen(pairs(cohort, way, choice.train_pairs))
         if pair.subject not in held_out
         and _in_group(cohort.groups, pair.subject, choice.train_group)
         and (choice.leave_scanner_out or pair.subject in folds.assignment)
     )
     test = tuple(
         pair
-        for pair in pairs(cohort, direction, "test")
+        for pair in chosen(pairs(cohort, direction, "test"))
         if pair.subject in held_out and _in_group(cohort.groups, pair.subject, choice.test_group)
     )
     if not test:
@@ -244,6 +255,14 @@ def cell_pairs(
             f"{len(test)} test pairs"
         )
     return CellPairs(train, test)
+
+
+def _first_of_each(found: Sequence[ScanPair]) -> tuple[ScanPair, ...]:
+    """Return each subject's first pair; pairs are in order of visits."""
+    first: dict[str, ScanPair] = {}
+    for pair in found:
+        first.setdefault(pair.subject, pair)
+    return tuple(first.values())
 
 
 def _training_directions(cohort: Cohort, direction: Direction) -> list[Direction]:

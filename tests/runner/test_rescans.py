@@ -57,11 +57,35 @@ def study(tmp_path: Path) -> Path:
 @pytest.fixture
 def start(study: Path, tmp_path: Path) -> Callable[..., Summary]:
     def run(*overrides: str, name: str = "out", **changes: object) -> Summary:
-        settings = ["scoring.segmenter=thresholds", "device=cpu", "folds.k=2", *overrides]
+        settings = ["scoring.segmenter=thresholds", "device=cpu", "folds.k=2"]
+        settings += ["volume_controls=[]", *overrides]
         found = load_experiment(None, settings, {"data.path": study, **changes})
         return run_experiment(found, tmp_path / name, say=lambda _: None)
 
     return run
+
+
+def test_visits_may_serve_as_rescans_alone(start, tmp_path: Path) -> None:
+    ways = "A-to-B,B-to-A"
+    assert start(**{"data.direction": ways}).complete
+    assert start("split.visits=first", name="first", **{"data.direction": ways}).complete
+    everything, first = (read_results(tmp_path / n / "results.csv") for n in ("out", "first"))
+    mse = {
+        name: own[(own["metric"] == "mse") & (own["method"] == "identity")]
+        for name, own in (("all", everything), ("first", first))
+    }
+    counts = {n: own.groupby("direction")["subject"].count().to_dict() for n, own in mse.items()}
+    assert counts["all"] == {"A-to-B": 4, "B-to-A": 7}
+    assert counts["first"] == {"A-to-B": 4, "B-to-A": 4}
+    # Rescans of the target scanner are scored as before.
+    own, other = (
+        found[(found["method"] == RESCAN) & (found["direction"] == "A-to-B")]
+        for found in (everything, first)
+    )
+    assert len(own)
+    np.testing.assert_array_equal(own["value"].to_numpy(), other["value"].to_numpy())
+    words = RunFolder(tmp_path / "first").read_record().split.words
+    assert any("the others are rescans" in word for word in words)
 
 
 def test_a_rescan_is_scored_against_the_reference(start, tmp_path: Path, study: Path) -> None:

@@ -44,6 +44,7 @@ _choices = st.builds(
     test_group=st.sampled_from([None, "HC", "MS"]),
     leave_scanner_out=st.booleans(),
     train_pairs=st.sampled_from(["closest", "all"]),
+    visits=st.sampled_from(["all", "first"]),
 )
 _data = st.sampled_from(
     [
@@ -71,6 +72,10 @@ def check(cohort: Cohort, splits: RunSplits, choice: SplitChoice) -> None:
             assert not files & {source.path, target.path}
             own = splits.own_folds.get(way, splits.folds)
             assert own.assignment[pair.subject] == fold
+        if choice.visits == "first":
+            assert len(cell.test) == len(cell.test_subjects)
+            trained = [(p.subject, cohort.scans[p.subject, p.source].scanner) for p in cell.train]
+            assert len(set(trained)) == len(trained)
         sources = {cohort.scans[pair.subject, pair.source].scanner for pair in cell.train}
         left_out = choice.leave_scanner_out
         assert (way.source not in sources) if left_out else sources == {way.source}
