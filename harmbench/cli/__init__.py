@@ -15,7 +15,7 @@ import typer
 from harmbench import __version__
 from harmbench.cli.adapters import check_method, doctor, methods, metrics, new_method
 from harmbench.cli.console import fail, say
-from harmbench.cli.running import demo, report, rescore, run
+from harmbench.cli.running import demo, report, rescore, run, serve
 from harmbench.cli.scans import cohort, prepare, score, segment
 from harmbench.cli.study import study
 from harmbench.cli.trained import apply, export
@@ -55,6 +55,7 @@ _COMMANDS = (
     run,
     rescore,
     report,
+    serve,
     demo,
     methods,
     metrics,

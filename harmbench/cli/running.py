@@ -24,7 +24,7 @@ from harmbench.cli.selection import NO_SELECTION, Selection, takes_selection
 if TYPE_CHECKING:
     from harmbench.runner.experiment import Summary
 
-__all__ = ["demo", "report", "rescore", "run"]
+__all__ = ["demo", "report", "rescore", "run", "serve"]
 
 
 # Long: its options are its arguments, one a line.
@@ -196,6 +196,28 @@ def report(
         trial = Trial(effect_percent=effect)
         page = make_report(runs or [DEFAULT_OUT], out, display, subject, trial)
     say(f"report: {page}")
+
+
+def serve(
+    out: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")] = DEFAULT_OUT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port; 0 takes one that is free.")
+    ] = 8765,
+) -> None:
+    """Serve a run's page to this machine, with every subject's volumes at full resolution.
+
+    The server listens on 127.0.0.1 and shows nothing but this run. Ctrl-C ends it.
+
+    Example: `harmbench serve runs/dm --port 0`
+    """
+    from harmbench.report.server import open_server
+
+    with open_server(out, port) as server:
+        try:
+            say(f"page: {server.address} (Ctrl-C ends)")
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("stopped")
 
 
 def demo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from harmbench.pages.style import Illustration
 __all__ = ["EmbeddedFigure", "embed", "image_address", "page_environment"]
 
 _MAX_WIDTH = 1700
-_IMAGE_QUALITY = 82
+_MAX_WIDTH_OF_IMAGES = 1200
+_IMAGE_QUALITY = 75
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFigure:
-    """A figure in a page: its image as a data URL, and its texts."""
+    """A figure in a page: its image as a data URL, its texts, and the names of its files."""
 
     name: str
     title: str
@@ -31,11 +33,13 @@ class EmbeddedFigure:
     width: int
     height: int
     address: str
+    files: tuple[str, ...] = ()
 
 
-def embed(illustration: Illustration, png: Path) -> EmbeddedFigure:
-    """Turn a figure's PNG file into what the page holds, line art without loss."""
-    address, width, height = image_address(png, lossless=illustration.vector)
+def embed(illustration: Illustration, files: Sequence[Path]) -> EmbeddedFigure:
+    """Turn a figure's files, the PNG first, into what the page holds, line art without loss."""
+    widest = _MAX_WIDTH if illustration.vector else _MAX_WIDTH_OF_IMAGES
+    address, width, height = image_address(files[0], lossless=illustration.vector, max_width=widest)
     return EmbeddedFigure(
         name=illustration.name,
         title=illustration.title,
@@ -45,13 +49,18 @@ def embed(illustration: Illustration, png: Path) -> EmbeddedFigure:
         width=width,
         height=height,
         address=address,
+        files=tuple(path.name for path in files),
     )
 
 
 def image_address(
-    png: Path, *, lossless: bool = False, quality: int = _IMAGE_QUALITY
+    png: Path,
+    *,
+    lossless: bool = False,
+    quality: int = _IMAGE_QUALITY,
+    max_width: int = _MAX_WIDTH,
 ) -> tuple[str, int, int]:
-    """Turn a PNG file into a data address: WebP, at most 1700 pixels wide.
+    """Turn a PNG file into a data address: WebP, at most `max_width` pixels wide.
 
     At the default quality, from 0 to 100, a page of sixteen figures stays within a few megabytes.
 
@@ -60,9 +69,9 @@ def image_address(
     """
     with Image.open(png) as opened:
         image = opened.convert("RGB")
-    if image.width > _MAX_WIDTH:
-        height = round(image.height * _MAX_WIDTH / image.width)
-        image = image.resize((_MAX_WIDTH, height), Image.Resampling.LANCZOS)
+    if image.width > max_width:
+        height = round(image.height * max_width / image.width)
+        image = image.resize((max_width, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", lossless=lossless, quality=quality, method=4)
     data = base64.b64encode(buffer.getvalue()).decode()

@@ -73,6 +73,9 @@ _SETTINGS: Mapping[str, object] = MappingProxyType(
         "savefig.facecolor": "white",
         "svg.hashsalt": "harmbench",
         "svg.fonttype": "path",
+        "pdf.fonttype": 42,
+        # Names of subjects and groups are shown as they are: a dollar sign begins no formula.
+        "text.parse_math": False,
     }
 )
 
@@ -123,7 +126,7 @@ def method_colours(methods: Sequence[str]) -> dict[str, str]:
 
 
 def write_figure(illustration: Illustration, folder: Path, stamp: str = "") -> list[Path]:
-    """Write a figure as PNG and, for line art, as SVG too; each atomically, without dates.
+    """Write a figure as PNG, PDF and, for line art, SVG; each atomically, without dates.
 
     Args:
         illustration: what to write.
@@ -139,9 +142,13 @@ def write_figure(illustration: Illustration, folder: Path, stamp: str = "") -> l
     paths = [folder / f"{illustration.name}.png"]
     with atomic(paths[0]) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, bbox_inches=area)
+    paths.append(folder / f"{illustration.name}.pdf")
+    with atomic(paths[1]) as temporary:
+        nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(temporary, format="pdf", dpi=DPI, bbox_inches=area, metadata=nothing)
     if illustration.vector:
         paths.append(folder / f"{illustration.name}.svg")
-        with atomic(paths[1]) as temporary:
+        with atomic(paths[2]) as temporary:
             figure.savefig(temporary, format="svg", bbox_inches=area, metadata={"Date": None})
     return paths
 

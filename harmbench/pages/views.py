@@ -19,6 +19,7 @@ from harmbench.arrays import Array
 __all__ = [
     "View",
     "blank_panel",
+    "plane_axes",
     "show_cut",
     "show_slice",
     "take_slice",
@@ -93,6 +94,12 @@ def views(
         )
         found.append(View(plane, index, (window[0], window[1]), (wide, tall)))
     return tuple(found)
+
+
+def plane_axes(view: View) -> tuple[int, int, int]:
+    """Return the axis that a view looks along, and those shown to the right and upwards."""
+    along, right, up, _ = _PLANES[view.plane]
+    return along, right, up
 
 
 def take_slice(data: Array, view: View) -> Array:

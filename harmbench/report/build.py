@@ -12,7 +12,7 @@ from harmbench.pages.render import write_table
 from harmbench.pages.style import style, write_figure
 from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
-from harmbench.report.figures.selection import all_figures
+from harmbench.report.figures.selection import all_figures, why_not_drawn
 from harmbench.report.loading import load_evidence
 from harmbench.report.page import write_page
 from harmbench.report.tables.run import cost_table, published_tables, status_table
@@ -44,7 +44,7 @@ def make_report(
       results.csv    merged tidy table
       summary.csv    every statistic of every measure, by group
       tables/        NAME.csv, NAME.md, NAME.tex; published-* hold the paper's numbers
-      figures/       NAME.png, and NAME.svg for line art
+      figures/       NAME.png, NAME.pdf, and NAME.svg for line art
     ```
 
     Each file is written atomically, the page last; files of an earlier report that this one no
@@ -77,7 +77,8 @@ def make_report(
         evidence.summary.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
     tables, written = _write_tables(evidence, out / "tables", progress, trial)
     figures, drawn = _write_figures(evidence, out / "figures", progress)
-    page = write_page(evidence, tables, figures, out / "index.html")
+    undrawn = why_not_drawn(evidence, {figure.name for figure in figures})
+    page = write_page(evidence, tables, figures, out / "index.html", undrawn)
     _remove_stale(out, {*written, *drawn})
     return page
 
@@ -125,7 +126,7 @@ def _write_figures(
     with style():
         for done, figure in enumerate(all_figures(evidence), start=1):
             paths = write_figure(figure, folder, SIMULATED if evidence.simulated else "")
-            figures.append(embed(figure, paths[0]))
+            figures.append(embed(figure, paths))
             written += paths
             progress("report: figures", done, done)
     return figures, written

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harmbench.metrics.base import Metric
 from harmbench.notes import summarize
+from harmbench.pages.bundles import bundle_text, licences, list_bundles
 from harmbench.pages.html import EmbeddedFigure, page_environment
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.table import Table
-from harmbench.report.answer import verdict
+from harmbench.report.answer import declared_endpoint, verdict
 from harmbench.report.evidence import Evidence
+from harmbench.report.explorer import endpoint_order, explorer_data, log_link
+from harmbench.report.first_screen import LETTERS, answer
+from harmbench.report.packing import Embedded, embed_volumes
+from harmbench.report.paragraph import bibtex, methods_paragraph
 from harmbench.report.published import SLIPS, applies_to
-from harmbench.report.tables.titles import direction_title
+from harmbench.report.verdict import Role, Verdict
 from harmbench.report.volume_answer import (
     comparisons,
     volume_limits,
@@ -28,30 +34,78 @@ from harmbench.results import STATUSES
 from harmbench.runner.run_record import MethodRecord
 from harmbench.storage import write_text
 
-__all__ = ["render_page", "write_page"]
+__all__ = ["FOLDED_FIGURES", "FOLDED_TABLES", "endpoint_of", "render_page", "write_page"]
+
+
+FOLDED_FIGURES: Mapping[str, str] = MappingProxyType(
+    {
+        "histograms": "Histograms",
+        "segmentations": "Segmentations",
+        "subjects": "Values per subject",
+        "agreement": "Agreement of volumes",
+    }
+)
+"""Figures that stand in a fold: section to title."""
+
+FOLDED_TABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "overview": "Scanners by scanners",
+        "study": "What a study asks: a switch of scanner, rescans, known change, lesions",
+        "metrics": "All metrics",
+        "groups": "By group of subjects",
+        "intervals": "Intervals over subjects",
+    }
+)
+"""Tables that stand in a fold: section to title."""
+
+_PAPER = ("main", "folds")
+_ELSEWHERE = ("cost", "status", "worth", "agreement")
 
 
 def render_page(
-    evidence: Evidence, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]
+    evidence: Evidence,
+    tables: Sequence[Table],
+    figures: Sequence[EmbeddedFigure],
+    out: Path,
+    embedded: Sequence[Embedded] = (),
+    undrawn: Sequence[str] = (),
 ) -> str:
-    """Render the page as HTML."""
-    template = page_environment("harmbench.report").get_template("page.html.j2")
-    answers = [
-        {"title": direction_title(direction), "verdict": verdict(evidence, direction)}
-        for direction in evidence.shown_directions
-    ]
-    return template.render(
+    """Render the page as HTML.
+
+    Args:
+        evidence: the merged runs.
+        tables, figures: what the page shows.
+        out: the report's folder, which links are relative to.
+        embedded: volumes for the viewer.
+        undrawn: why figures could not be drawn, in sentences.
+    """
+    environment = page_environment("harmbench.report")
+    roles: dict[str, Role] = dict.fromkeys(evidence.corrections, "volume correction")
+    verdicts = [verdict(evidence, way, roles) for way in evidence.shown_directions]
+    bundles = list_bundles()
+    return environment.get_template("page.html.j2").render(
         evidence=evidence,
         cohort=evidence.record.cohort,
-        answers=answers,
+        answers=[answer(evidence, one) for one in verdicts],
         volumes=_volumes(evidence),
-        sections=_by_section(_in_order(tables)),
+        letters=LETTERS,
+        incomplete=list(dict.fromkeys(text for one in verdicts for text in one.incomplete)),
+        **_arranged(tables, verdicts),
         pictures=_by_section(figures),
+        folded_figures=FOLDED_FIGURES,
+        undrawn=undrawn,
+        explorer=_explorer(evidence, out, embedded),
+        embedded=embedded,
+        bundles=bundles,
+        bundle_text=bundle_text,
+        licences=licences(),
         metrics=[_metric_row(metric) for metric in evidence.metrics.values()],
         statuses=STATUSES,
-        failures=_failures(evidence),
+        failures=_failures(evidence, out),
         paper_applies=applies_to(str(direction) for direction in evidence.directions),
         slips=SLIPS,
+        paragraph=methods_paragraph(evidence, verdicts[0] if verdicts else None),
+        bibtex=bibtex(evidence),
         methods=_method_rows(evidence),
         invocations=_invocations(evidence),
         chosen=_chosen(evidence),
@@ -69,12 +123,73 @@ def _volumes(evidence: Evidence) -> dict[str, object]:
     }
 
 
+def _arranged(tables: Sequence[Table], verdicts: Sequence[Verdict]) -> dict[str, object]:
+    """Sort tables into those that stand in no fold, those of the folds, and the paper's."""
+    sections = _by_section(_in_order(tables))
+    folded = {
+        title: [table for table in sections.get(name, []) if not _of_endpoint(table, verdicts)]
+        for name, title in FOLDED_TABLES.items()
+    }
+    apart = [table for part in folded.values() for table in part]
+    return {
+        "sections": sections,
+        "open_tables": [
+            table
+            for name, part in sections.items()
+            for table in part
+            if name not in {*_PAPER, *_ELSEWHERE} and table not in apart
+        ],
+        "folded_tables": folded,
+        "paper_tables": _in_order([t for name in _PAPER for t in sections.get(name, [])]),
+    }
+
+
+def _of_endpoint(table: Table, verdicts: Sequence[Verdict]) -> bool:
+    """Whether a table shows the primary endpoint in detail: then it stands in no fold."""
+    if table.section not in {"intervals", "overview"} or not verdicts:
+        return False
+    endpoint = verdicts[0].endpoint
+    shown = table.data[table.data["metric"] == endpoint.metric]
+    return bool((shown["tissue"] == endpoint.tissue).any())
+
+
 def write_page(
-    evidence: Evidence, tables: Sequence[Table], figures: Sequence[EmbeddedFigure], path: Path
+    evidence: Evidence,
+    tables: Sequence[Table],
+    figures: Sequence[EmbeddedFigure],
+    path: Path,
+    undrawn: Sequence[str] = (),
 ) -> Path:
-    """Write the page atomically."""
-    write_text(path, render_page(evidence, tables, figures))
+    """Write the page atomically, with volumes for its viewer."""
+    order = endpoint_order(evidence, endpoint_of(evidence))
+    embedded = [*embed_volumes(evidence, order)]
+    write_text(path, render_page(evidence, tables, figures, path.parent, embedded, undrawn))
     return path
+
+
+def endpoint_of(evidence: Evidence) -> tuple[str, str]:
+    """Return the metric and tissue of the primary endpoint."""
+    return declared_endpoint(evidence).measure
+
+
+def _explorer(evidence: Evidence, out: Path, embedded: Sequence[Embedded]) -> dict[str, object]:
+    """Collect what the scripts of the page read."""
+    data = explorer_data(evidence, endpoint_of(evidence), out)
+    subjects = len(data["subjects"])
+    how = f"harmbench serve {evidence.runs[-1].root.name}"
+    held = f"volumes of {len(embedded)} of {subjects} subjects" if embedded else "no volumes"
+    return {
+        **data,
+        "first": embedded[0].subject if embedded else data["subjects"][0]["id"],
+        "elsewhere": f"This page holds {held}. To see this one: {how}",
+        "embedded": [{"subject": one.subject, "note": _resolution(one, how)} for one in embedded],
+    }
+
+
+def _resolution(one: Embedded, how: str) -> str:
+    """Say how fine the volumes of a subject are in the page."""
+    text = f"{one.spacing_mm:.3g} mm voxels"
+    return text if one.step == 1 else f"{text}, averaged to save space; at full resolution: {how}"
 
 
 def _in_order(tables: Sequence[Table]) -> list[Table]:
@@ -108,17 +223,19 @@ def _metric_row(metric: Metric) -> dict[str, str]:
     }
 
 
-def _failures(evidence: Evidence) -> list[dict[str, str]]:
+def _failures(evidence: Evidence, out: Path) -> list[dict[str, str]]:
     """List the cells that failed or are incomplete, with the reason."""
     found = []
     for method, direction in evidence.cells:
         for cell in evidence.counted_cells(method, direction):
+            link = log_link(cell, out)
             if cell.failed:
                 error = cell.record.error.strip() or "no message was recorded"
-                found.append({"cell": str(cell.cell), "error": error[:500]})
+                found.append({"cell": str(cell.cell), "error": error[:500], "link": link})
             for subject, missing in cell.record.unsegmented.items():
                 what = f"subject {subject}, {missing.what} without scores of tissues"
-                found.append({"cell": str(cell.cell), "error": f"{what}: {missing.reason}"[:500]})
+                text = f"{what}: {missing.reason}"[:500]
+                found.append({"cell": str(cell.cell), "error": text, "link": link})
     return found
 
 

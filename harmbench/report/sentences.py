@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from harmbench.pages.render import unit_text
+from harmbench.report.quantities import shown_unit
 from harmbench.report.verdict import (
     Comparison,
     Harm,
@@ -95,9 +95,11 @@ def inside_sentence(measure: JudgedMeasure) -> str:
 
 
 def amount(value: float, unit: str, *, signed: bool = False) -> str:
-    """Print a value with three significant digits and its unit."""
+    """Print a value with three significant digits and its unit, volumes in ml."""
     if not math.isfinite(value):
         return "unknown"
+    unit, divide = shown_unit(unit)
+    value /= 10.0**divide
     size = abs(value)
     decimals = 2 - math.floor(math.log10(size)) if size > 0 else 0
     rounded = round(value, decimals)
@@ -106,7 +108,7 @@ def amount(value: float, unit: str, *, signed: bool = False) -> str:
         text = f"{rounded:+,.0f}" if signed else f"{rounded:,.0f}"
     elif 0 < size < 1e-3:
         text = f"{value:+.2e}" if signed else f"{value:.2e}"
-    return f"{text} {unit_text(unit)}".strip()
+    return f"{text} {unit}".strip()
 
 
 def headline(facts: Facts) -> str:

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harmbench.metrics.suite import METRICS
+from harmbench.report import make_report
 from harmbench.results import table, write_results
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.segmentation.base import TISSUES
@@ -280,3 +281,9 @@ def many_subjects_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subjects = [f"s{number:02d}" for number in range(24)]
     spec = Spec(subjects=subjects, volumes=False)
     return build_run(tmp_path_factory.mktemp("many") / "run", spec)
+
+
+@pytest.fixture(scope="session")
+def finished_report(finished_run: Path) -> Path:
+    """The folder of the report on `finished_run`, which lies in that run; read-only."""
+    return make_report([finished_run]).parent

@@ -268,7 +268,11 @@ def test_files_are_the_same_on_every_run(evidence: Evidence, tmp_path: Path) -> 
         plot = subject_plot(evidence, "figure-x", "X", [("mse", "")])
         assert plot is not None
         paths = write_figure(plot, tmp_path / folder)
-        assert [path.name for path in paths] == ["figure-x.png", "figure-x.svg"]
+        assert [path.name for path in paths] == [
+            "figure-x.png",
+            "figure-x.pdf",
+            "figure-x.svg",
+        ]
         contents.append([path.read_bytes() for path in paths])
     assert contents[0] == contents[1]
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from harmbench.errors import ReportError
 from harmbench.metrics.suite import METRICS
 from harmbench.report import make_report
+from harmbench.report.first_screen import LETTERS
 from harmbench.report.loading import load_evidence
 from harmbench.report.page import render_page
 from harmbench.report.tables.run import published_tables, status_table
@@ -58,15 +61,12 @@ def page_of(run: Path) -> Page:
     """The page without figures, which takes no time."""
     evidence = load_evidence([run], METRICS)
     tables = [*all_tables(evidence), status_table(evidence), *published_tables(evidence)]
-    return Page(render_page(evidence, tables, []))
+    return Page(render_page(evidence, tables, [], run / "report"))
 
 
 @pytest.fixture(scope="module")
-def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("report")
-    page = make_report([finished_run], out)
-    assert page == out / "index.html"
-    return out
+def report(finished_report: Path) -> Path:
+    return finished_report
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +75,14 @@ def page(report: Path) -> Page:
 
 
 def test_the_page_stands_alone(report: Path, page: Page) -> None:
-    links = [a.get("href") or "" for a in [*page.all("a"), *page.all("link")]]
-    assert all(link.startswith("#") for link in links)
-    targets = {attributes.get("id") for _, attributes in page.tags}
-    assert {link[1:] for link in links} <= targets
+    links = [a.get("href") or "" for a in page.all("a")]
+    inside = {link[1:] for link in links if link.startswith("#")}
+    assert inside <= {attributes.get("id") for _, attributes in page.tags}
+    files = [unquote(link) for link in links if not link.startswith("#")]
+    assert {Path(file).parts[0] for file in files} == {"tables", "figures"}
+    assert all((report / file).is_file() for file in files)
+    assert [link.get("href") for link in page.all("link")] == ["data:,"], "no icon is asked for"
+    assert not [script for script in page.all("script") if "src" in script]
     images = [image["src"] or "" for image in page.all("img")]
     assert images
     assert all(image.startswith("data:image/webp;base64,") for image in images)
@@ -94,15 +98,31 @@ def test_the_page_is_accessible(page: Page) -> None:
 
 def test_simulated_data_is_said_first(page: Page) -> None:
     assert "Simulated data" in page.text
-    assert page.text.index("Simulated data") < page.text.index("Answer")
+    assert page.text.index("Simulated data") < page.text.index("Against the original")
     assert "Blobs & shells <for tests>." in page.text
 
 
 def test_the_answer_comes_before_tables_and_names_its_limits(page: Page) -> None:
-    assert "GM volume difference" in page.text
-    assert page.text.index("chance of being best") < page.text.index("Table 1.")
+    sentences = [a for a in page.all("p") if a.get("class") == "sentence"]
+    assert len(sentences) == 2, "one for each direction"
+    assert page.text.index("Limits:") < page.text.index("Table ")
     assert "8 subjects, 4 folds, 1 seed per method" in page.text
     assert "pGAN failed on 2 of 8 subjects (s2, s3)." in page.text
+
+
+def test_the_grid_has_letters_beside_its_colours(page: Page) -> None:
+    states = [a.get("class") or "" for a in page.all("td") if "state-" in (a.get("class") or "")]
+    judged = [state for state in states if state != "state-shown"]
+    assert judged
+    letters = [a for a in page.all("b") if a.get("class") == "letter"]
+    assert len(letters) == sum(s != "state-not-judged" for s in judged) + 2 * len(LETTERS) - 2
+
+
+def test_few_tables_stand_in_no_fold(report: Path) -> None:
+    text = (report / "index.html").read_text(encoding="utf-8")
+    text = text[text.index('<section id="tables">') :]
+    text = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+    assert text.count("<table>") <= 8
 
 
 def test_failures_are_listed(page: Page) -> None:
@@ -133,6 +153,7 @@ def test_files_beside_the_page(report: Path) -> None:
     assert (report / "tables" / "published-table-01.tex").is_file()
     pictures = {path.name for path in (report / "figures").iterdir()}
     assert {"figure-slices-3T-to-1.5T.png", "figure-histograms-1.5T-to-3T.svg"} <= pictures
+    assert {"figure-slices-3T-to-1.5T.pdf", "figure-histograms-1.5T-to-3T.pdf"} <= pictures
     assert not list(report.rglob(".*"))
 
 
@@ -172,11 +193,30 @@ def test_other_directions_have_no_published_numbers(make_run: MakeRun) -> None:
     assert "as published by" not in page.text
 
 
+NASTY = ["$a$", "<b>x</b>", "../../x", "a & {{ b }}", "</script><script>"]
+
+
+def test_no_name_does_harm(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(subjects=[f"s{n}" for n in range(8)], directions=[Direction("3T", "1.5T")])
+    frame = read_results(run / "results.csv")
+    groups = frame["group"].map({"HC": NASTY[0], "MS": NASTY[4]})
+    write_results(frame.assign(group=groups), run / "results.csv")
+    record = run / "run.json"
+    text = json.loads(record.read_text())
+    text["name"] = NASTY[1]
+    for number, method in enumerate(text["methods"].values()):
+        method["title"] = NASTY[number % len(NASTY)]
+    record.write_text(json.dumps(text))
+    page = make_report([run], tmp_path / "out").read_text(encoding="utf-8")
+    assert "<b>x</b>" not in page
+    assert "</script><script>" not in page.replace("</script>\n<script>", "")
+    assert all(name in Page(page).text for name in NASTY[:4])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
 def test_one_method_alone(make_run: MakeRun) -> None:
     page = page_of(make_run(gammas={"dm": 0.7}, ceiling=False, volumes=False))
-    assert "There is nothing to compare" in page.text
     assert "The untreated source (identity) was not scored" in page.text
-    assert "Change from original" not in page.text
 
 
 def test_errors_leave_nothing_behind(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_fold_tables_label_variance_and_sd(tables: dict[str, Table]) -> None:
     table = tables["table-08-volume-differences-folds-3T-to-1.5T"]
     heads = [column.heads[-1] for column in table.columns[:3]]
     assert [head.text for head in heads] == ["mean", "variance", "SD"]
-    assert [head.unit for head in heads] == ["mm3", "mm⁶", "mm3"]
+    assert [head.unit for head in heads] == ["ml", "ml²", "ml"]
     mean, variance, sd = (entry.value for entry in table.rows[0].entries[:3])
     assert sd**2 == pytest.approx(variance)
     assert mean > 0

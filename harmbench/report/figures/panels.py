@@ -22,6 +22,7 @@ from harmbench.files.names import file_label
 from harmbench.pages.style import Illustration, new_figure
 from harmbench.pages.views import View, blank_panel, show_slice, views, write_letters
 from harmbench.report.evidence import Evidence
+from harmbench.report.figures.artefacts import find_artefacts, mark_artefacts
 from harmbench.report.tables.titles import direction_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
@@ -149,9 +150,14 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
         images, differences = axes[place, :3], axes[place, 3:]
         if row.volume is None:
             continue
+        found = None
+        if place > 1:
+            found = find_artefacts(row.volume, reference, evidence.record.stacking_axis or 0)
         for column, view in enumerate(planes):
             settings = {"cmap": "gray", "vmin": 0, "vmax": 1}
             grey = show_slice(images[column], row.volume.data, view, **settings)
+            if found:
+                mark_artefacts(images[column], found, view, reference.spacing_mm)
             if place == 0:
                 write_letters(images[column], view)
                 continue
@@ -172,7 +178,10 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
             "Right: output minus reference, red brighter and blue darker than the reference, all on "
             f"one scale of ±{limit:.2g}. Neurological convention: the subject's left is on the left "
             f"(voxel indices in RAS: {where}). Slices were stacked along the "
-            f"{_axis_name(evidence)} axis, so stripes between slices show in the other planes."
+            f"{_axis_name(evidence)} axis, so stripes between slices show in the other planes. Red "
+            "circles: regions of a method's output that are brighter than the 99th percentile of the "
+            "reference's brain; blue arrows: slices that are offset against their neighbours. Only what "
+            "stands out is marked."
         ),
         alt=(
             f"Slices of subject {subject} in three planes for the reference, the original and each "

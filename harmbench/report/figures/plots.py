@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harmbench.files.names import file_label
 from harmbench.metrics.base import Metric
 from harmbench.metrics.histogram import BINS, histogram
-from harmbench.pages.render import ARROWS, unit_text
+from harmbench.pages.render import ARROWS
 from harmbench.pages.style import (
     REFERENCE_COLOUR,
     SOURCE_COLOUR,
@@ -30,6 +30,7 @@ from harmbench.pages.style import (
     new_figure,
 )
 from harmbench.report.evidence import Evidence
+from harmbench.report.quantities import quantity
 from harmbench.report.tables.titles import direction_title, short_title
 from harmbench.results import REAL_SCANS
 from harmbench.task import Direction
@@ -167,6 +168,7 @@ def subject_plot(
     names = [textwrap.fill(evidence.methods[method], 22) for method in methods]
     for line, (metric, tissue) in enumerate(shown):
         values = evidence.values(metric, tissue)
+        values["value"] /= 10.0 ** quantity(evidence, metric).divide
         label = _value_label(evidence, metric, tissue)
         for column, direction in enumerate(directions):
             panel = axes[line, column]
@@ -199,7 +201,7 @@ def subject_plot(
 
 def _value_label(evidence: Evidence, metric: str, tissue: str) -> str:
     declared: Metric = evidence.metrics[metric]
-    unit = unit_text(declared.unit)
+    unit = quantity(evidence, metric).unit_text
     parts = (
         short_title(evidence, metric),
         tissue,

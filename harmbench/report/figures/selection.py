@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
 from harmbench.pages.style import Illustration
 from harmbench.report.evidence import Evidence
@@ -12,10 +13,36 @@ from harmbench.report.figures.curves import training_plot
 from harmbench.report.figures.panels import segmentation_panels, slice_panels
 from harmbench.report.figures.plots import histogram_plot, subject_plot
 from harmbench.report.loading import median_subject
+from harmbench.report.tables.titles import direction_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
 
-__all__ = ["all_figures", "example_subjects", "lead_of"]
+__all__ = ["all_figures", "example_subjects", "lead_of", "why_not_drawn"]
+
+_REASONS = {
+    "figure-slices": ("Images", "the scans of the target cannot be read, or are no longer there"),
+    "figure-histograms": ("Histograms", "the scans cannot be read, or are no longer there"),
+    "figure-volume-agreement": ("Agreement of volumes", "tissue volumes were not measured"),
+    "figure-segmentations": ("Segmentations", "no labels of the target's scans are stored"),
+}
+"""Figures that each direction has: the beginning of their names, title, and why one may be missing."""
+
+
+def _by_tissue(metric: str) -> tuple[tuple[str, str], ...]:
+    return tuple((metric, tissue) for tissue in TISSUES)
+
+
+_SUBJECT_PLOTS = (
+    ("image", "Image metrics per subject", tuple((name, "") for name in ("mse", "ahd", "ssim"))),
+    (
+        "volume-differences",
+        "Volume differences per subject",
+        _by_tissue(VOLUME_DIFFERENCE.name),
+    ),
+    ("dice", "Dice score per subject", _by_tissue("dice")),
+    ("hd95", "HD95 per subject", _by_tissue("hd95")),
+)
+"""Name, title, and the metrics and tissues of its panels."""
 
 
 def example_subjects(evidence: Evidence) -> list[tuple[str, str]]:
@@ -62,17 +89,33 @@ def all_figures(evidence: Evidence) -> Iterator[Illustration]:
         yield training
 
 
-def _subject_plots(evidence: Evidence) -> Iterator[Illustration]:
-    def tissues(metric: str) -> list[tuple[str, str]]:
-        return [(metric, tissue) for tissue in TISSUES]
+def why_not_drawn(evidence: Evidence, drawn: Collection[str]) -> list[str]:
+    """Say for each figure that could not be made why that is.
 
-    plots = (
-        ("image", "Image metrics per subject", [(name, "") for name in ("mse", "ahd", "ssim")]),
-        ("volume-differences", "Volume differences per subject", tissues(VOLUME_DIFFERENCE.name)),
-        ("dice", "Dice score per subject", tissues("dice")),
-        ("hd95", "HD95 per subject", tissues("hd95")),
-    )
-    for name, title, panels in plots:
+    Args:
+        evidence: the merged runs.
+        drawn: names of the figures that were made.
+    """
+    found = []
+    for begin, (title, reason) in _REASONS.items():
+        lacking = [
+            direction_title(way)
+            for way in evidence.shown_directions
+            if f"{begin}-{file_label(str(way))}" not in drawn
+        ]
+        if lacking:
+            found.append(f"{title}, {', '.join(lacking)}: {reason}.")
+    for name, title, panels in _SUBJECT_PLOTS:
+        if f"figure-subjects-{name}" not in drawn:
+            metrics = ", ".join(dict.fromkeys(metric for metric, _ in panels))
+            found.append(f"{title}: not measured ({metrics}).")
+    if "figure-training" not in drawn:
+        found.append("Training curves: no method kept a loss curve.")
+    return found
+
+
+def _subject_plots(evidence: Evidence) -> Iterator[Illustration]:
+    for name, title, panels in _SUBJECT_PLOTS:
         plot = subject_plot(evidence, f"figure-subjects-{name}", title, panels)
         if plot is not None:
             yield plot

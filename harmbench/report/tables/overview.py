@@ -92,7 +92,7 @@ def _overview(
         columns,
         rows,
         data,
-        section="main",
+        section="overview",
         number=number,
     )
 

@@ -185,8 +185,7 @@ def _group_tables(evidence: Evidence) -> Iterator[Table]:
             for row in table.rows
         ]
         data = pd.concat([table.data for table in tables], ignore_index=True)
-        # Columns of the groups share one format, so that their numbers can be compared.
-        columns = mean_columns(evidence, measures, data, 3)
+        columns = mean_columns(evidence, measures)
         yield replace(
             tables[0], labels=("Method", "Group"), columns=columns, rows=tuple(rows), data=data
         )

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harmbench.files.names import file_label
+from harmbench.metrics.declarations import GRADIENT_CORRELATION
 from harmbench.pages.table import (
     Column,
     Entry,
@@ -23,8 +24,9 @@ from harmbench.pages.table import (
     exponent_for,
 )
 from harmbench.report.evidence import Evidence
+from harmbench.report.quantities import Quantity, quantity
 from harmbench.report.tables.titles import against, direction_title, short_title
-from harmbench.results import REAL_SCANS
+from harmbench.results import BASELINE, CEILING, REAL_SCANS
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
@@ -70,18 +72,16 @@ def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> pd.DataFram
     return picked
 
 
-def _heads(evidence: Evidence, measure: Measure, exponent: int) -> tuple[Head, ...]:
+def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
     metric = evidence.metrics[measure.metric]
-    top = Head(direction_title(measure.direction))
+    shown = quantity(evidence, measure.metric)
     title = short_title(evidence, measure.metric)
-    if measure.tissue:
-        # In a table of volumes and distances the unit belongs to the metric, not to the tissue.
-        return (
-            top,
-            Head(title, metric.unit, exponent, metric.better),
-            Head(measure.tissue),
-        )
-    return (top, Head(title, metric.unit, exponent, metric.better))
+    heads = (
+        Head(direction_title(measure.direction)),
+        Head(title, shown.unit, shown.exponent, metric.better),
+    )
+    # In a table of volumes and distances the unit belongs to the metric, not to the tissue.
+    return (*heads, Head(measure.tissue)) if measure.tissue else heads
 
 
 def _record(found: pd.DataFrame, method: str) -> dict[Hashable, Any]:
@@ -105,19 +105,12 @@ def _absent(evidence: Evidence, measure: Measure, method: str) -> str:
     return "not run" if method in evidence.methods_for([measure.metric]) else ""
 
 
-def mean_columns(
-    evidence: Evidence, measures: Sequence[Measure], data: pd.DataFrame, digits: int
-) -> tuple[Column, ...]:
-    """Make one column per measure; all columns of a metric print their numbers in one format."""
-    columns = []
-    for measure in measures:
-        values = data.loc[data["metric"] == measure.metric, "fold_mean"].tolist()
-        # The ceiling's zeros and ones would decide the format of everything above them.
-        rest = data[(data["metric"] == measure.metric) & ~data["method"].isin(REAL_SCANS)]
-        exponent = exponent_for(values)
-        decimals = decimals_for(rest["fold_mean"].tolist() or values, exponent, digits)
-        columns.append(Column(_heads(evidence, measure, exponent), exponent, decimals))
-    return tuple(columns)
+def mean_columns(evidence: Evidence, measures: Sequence[Measure]) -> tuple[Column, ...]:
+    """Make one column per measure, in the unit and rounding that its metric has on the whole page."""
+    return tuple(
+        quantity(evidence, measure.metric).column(*_heads(evidence, measure))
+        for measure in measures
+    )
 
 
 def mean_table(
@@ -130,7 +123,6 @@ def mean_table(
     *,
     group: str = ALL,
     section: str = "metrics",
-    digits: int = 3,
 ) -> Table:
     """Methods as rows, one column per measure, best in bold."""
     picked = [_pick(evidence, measure, group) for measure in measures]
@@ -149,7 +141,7 @@ def mean_table(
         title=title,
         caption=caption,
         labels=("Method",),
-        columns=mean_columns(evidence, measures, data, digits),
+        columns=mean_columns(evidence, measures),
         rows=tuple(rows),
         data=data,
         section=section,
@@ -158,9 +150,28 @@ def mean_table(
 
 
 def _is_best(found: pd.DataFrame, method: str) -> bool:
-    """Whether a method ranks first among at least two."""
-    ranks = found["rank"]
-    return bool(ranks[method] == 1 and ranks.notna().sum() > 1)
+    """Whether a method is to be marked: first of at least two, and not tied with most of them."""
+    ranks = found["rank"].dropna()
+    if method not in ranks.index or len(ranks) < 2:
+        return False
+    if found["metric"].iloc[0] == GRADIENT_CORRELATION.name:
+        return method == _nearest_to_target(found.loc[ranks.index], found)
+    first = ranks[ranks == 1].index
+    return method in first and 2 * len(first) <= len(ranks)
+
+
+def _nearest_to_target(ranked: pd.DataFrame, found: pd.DataFrame) -> str:
+    """Name the method whose value is nearest to the ceiling's.
+
+    The correlation is to the source, where the untreated source has 1; what a perfect method would
+    have is the value of the target itself.
+    """
+    treated = ranked.index != BASELINE
+    if CEILING not in found.index or not treated.any():
+        return ""
+    own = float(_record(found, CEILING)["fold_mean"])
+    gaps = (ranked["fold_mean"] - own)[treated].abs()
+    return str(gaps.idxmin())
 
 
 def _mean_entry(evidence: Evidence, measure: Measure, found: pd.DataFrame, method: str) -> Entry:
@@ -187,14 +198,14 @@ def fold_table(
         metric = evidence.metrics[measure.metric]
         numbers = data[(data["metric"] == measure.metric) & ~data["method"].isin(REAL_SCANS)]
         label = f"{short_title(evidence, measure.metric)} {measure.tissue}".strip()
+        how = quantity(evidence, measure.metric)
         for key, word in statistics.items():
-            values = numbers[key].tolist()
-            exponent = exponent_for(values)
-            unit = _squared(metric.unit) if key == "fold_variance" else metric.unit
             better = metric.better if key == "fold_mean" else "none"
-            heads = (Head(label), Head(word, unit, exponent, better))
-            digits = 4 if key == "fold_mean" else 3
-            columns.append(Column(heads, exponent, decimals_for(values, exponent, digits)))
+            head = Head(word, how.unit, how.exponent, better)
+            column = how.column(Head(label), head)
+            if key == "fold_variance":
+                column = _variance_column(label, how, numbers[key].tolist())
+            columns.append(column)
     rows = []
     shown = evidence.methods_for(measure.metric for measure in measures)
     for method, title_of_method in shown.items():
@@ -219,9 +230,14 @@ def fold_table(
     )
 
 
-def _squared(unit: str) -> str:
-    known = {"1": "1", "": "", "mm": "mm²", "mm3": "mm⁶", "mm^3": "mm⁶"}
-    return known.get(unit, f"{unit}²")
+def _variance_column(label: str, shown: Quantity, values: Sequence[float]) -> Column:
+    """Make the column of a variance, in the square of the unit of its metric."""
+    unit = f"{shown.unit}²" if shown.unit else ""
+    exponent = exponent_for([value / 10 ** (2 * shown.unit_exponent) for value in values])
+    divide = exponent + 2 * shown.unit_exponent
+    return Column(
+        (Head(label), Head("variance", unit, exponent)), divide, decimals_for(values, divide)
+    )
 
 
 def interval_table(
@@ -235,14 +251,12 @@ def interval_table(
     parts = {"mean": "mean", "difference": "change"} if evidence.has_baseline else {"mean": "mean"}
     for measure in measures:
         metric = evidence.metrics[measure.metric]
-        numbers = data[(data["metric"] == measure.metric) & ~data["method"].isin(REAL_SCANS)]
-        exponent = exponent_for(numbers["mean"].tolist())
-        decimals = decimals_for(numbers["mean"].tolist(), exponent)
+        how = quantity(evidence, measure.metric)
         label = f"{short_title(evidence, measure.metric)} {measure.tissue}".strip()
         for key, word in parts.items():
             better = metric.better if key == "mean" else "none"
-            heads = (Head(label), Head(word, metric.unit, exponent, better))
-            columns.append(Column(heads, exponent, decimals))
+            head = Head(word, how.unit, how.exponent, better)
+            columns.append(how.column(Head(label), head))
     rows = []
     for method, label in evidence.methods_for(one.metric for one in measures).items():
         entries = [_interval_entry(found, method, key) for found in picked for key in parts]

@@ -46,7 +46,7 @@ def against(evidence: Evidence, metrics: Sequence[str]) -> str:
     if "gradient_correlation" in shown:
         text += (
             " The gradient correlation compares with the source instead: the original has 1 by "
-            "construction."
+            "construction, a perfect method what the target has; bold is the nearest to that."
         )
     if any(evidence.metrics[name].better == "zero" for name in shown):
         text += " A signed measure (→0) shows bias: errors of opposite sign cancel in its mean."
