@@ -103,6 +103,21 @@ class Experiment(Settings):
     endpoint: EndpointSettings = Field(EndpointSettings(), description="what the verdict rests on")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
     jobs: int = Field(1, ge=1, description="cells that run at the same time")
+    isolate: bool | None = Field(
+        None,
+        description="run cells in processes of their own also with one job, so that a method that "
+        "crashes costs its cell alone; unset: `harmbench run` does, a call from Python does not",
+    )
+    cell_hours: float | None = Field(
+        None,
+        gt=0,
+        description="hours that a cell may take; one that takes longer is ended and counts as failed",
+    )
+
+    @property
+    def cell_limit_s(self) -> float | None:
+        """Seconds that a cell may take; `None` without a limit."""
+        return None if self.cell_hours is None else 3600 * self.cell_hours
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -29,7 +29,7 @@ def spreadsheet_safe(frame: pd.DataFrame) -> pd.DataFrame:
     safe = frame.copy()
     for place, kind in enumerate(frame.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
-            safe.isetitem(place, frame.iloc[:, place].map(_plain))
+            safe.isetitem(place, frame.iloc[:, place].map(_plain).to_numpy())
     return safe.rename(columns=_plain)
 
 

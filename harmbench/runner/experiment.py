@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.executors import LocalExecutor
+from harmbench.executors import Executor, LocalExecutor
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
@@ -121,7 +121,9 @@ def run_experiment(
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
-    executor = LocalExecutor(experiment.jobs)
+    executor: Executor = LocalExecutor(
+        experiment.jobs, isolated=bool(experiment.isolate), limit_s=experiment.cell_limit_s
+    )
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)

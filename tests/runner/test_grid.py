@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("thresholds")
 class Deadly:
     """An executor whose cells of one fold die; the rest runs here."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, **_: object) -> None:
         self.inner: Executor = LocalExecutor(jobs)
 
     def run(
@@ -29,6 +29,7 @@ class Deadly:
         items: Sequence[object],
         display: Display,
         line: Callable[..., str] | None = None,
+        kin: Callable[..., object] | None = None,
     ) -> Iterator[tuple[object, object]]:
         for item in items:
             if isinstance(item, Cell) and item.fold == 1:
