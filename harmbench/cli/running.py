@@ -71,6 +71,9 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
     device: Device = None,
     segmenter: SegmenterName = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where cells run: local, or slurm (jobs of a cluster).")
+    ] = None,
     isolate: Isolate = None,
     budget: Annotated[
         str | None,
@@ -119,6 +122,7 @@ def run(
         **selection.settings(),
         "seeds": None if seed is None else [seed],
         "jobs": jobs,
+        "executor": executor,
         "isolate": isolate,
         "device": device,
         "scoring.segmenter": segmenter,

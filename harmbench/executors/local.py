@@ -162,8 +162,8 @@ class _Crew(Generic[Item, Result]):
         begun = [worker.began_s for worker in self._busy if worker.began_s is not None]
         if self._limit_s is not None and begun:
             timeout = max(0.0, min(begun) + self._limit_s - time.monotonic())
-        ready = wait(list(self._busy), timeout)
-        return [worker for worker in self._busy if worker in ready or self._limit(worker)]
+        ready = set(wait([worker.fileno() for worker in self._busy], timeout))
+        return [one for one in self._busy if one.fileno() in ready or self._limit(one)]
 
     def _limit(self, worker: Worker) -> Died | None:
         limit_s, began_s = self._limit_s, worker.began_s

@@ -16,7 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from io import TextIOBase
 from multiprocessing.connection import Connection
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 from typing_extensions import override
 
@@ -29,6 +29,7 @@ __all__ = ["Begun", "Done", "Raised", "Worker", "how_it_ended"]
 
 _GRACE_S: Final = 5.0
 """How long a process may take to end by itself before it is killed."""
+_LONGEST_LINE: Final = 4000
 
 # A method's code has another `os._exit` while it runs (`harmbench.guard`).
 _leave = os._exit
@@ -144,7 +145,8 @@ def _serve(pipe: Connection) -> None:
             work, item = order
             teller.send(Begun())
             try:
-                with redirect_stdout(_Printed(sys.stdout)), redirect_stderr(_Printed(sys.stderr)):
+                out, err = (cast(TextIO, _Printed(one)) for one in (sys.stdout, sys.stderr))
+                with redirect_stdout(out), redirect_stderr(err):
                     result = work(item, teller)
                 end: Done | Raised = Done(result, last=bool(left_threads(threads)))
             except BaseException as error:  # noqa: BLE001 - the parent raises it
@@ -219,6 +221,3 @@ class _Printed(TextIOBase):
     @override
     def writable(self) -> bool:
         return True
-
-
-_LONGEST_LINE: Final = 4000

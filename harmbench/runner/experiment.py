@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.executors import Executor, LocalExecutor
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
@@ -27,6 +26,7 @@ from harmbench.runner.checks import (
 )
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes, describe_corrections
+from harmbench.runner.executor import make_executor
 from harmbench.runner.grid import collect, damaged_scores, make_cells, run_cells
 from harmbench.runner.invocations import (
     begin_run,
@@ -121,9 +121,7 @@ def run_experiment(
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
-    executor: Executor = LocalExecutor(
-        experiment.jobs, isolated=bool(experiment.isolate), limit_s=experiment.cell_limit_s
-    )
+    executor = make_executor(experiment, root)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
