@@ -37,6 +37,7 @@ from harmbench.runner.invocations import (
 )
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.opening import first_lines, open_run
+from harmbench.runner.progress_file import write_planned
 from harmbench.runner.run_record import MethodRecord
 from harmbench.segmentation import choose_segmenter
 
@@ -121,6 +122,7 @@ def run_experiment(
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
+    write_planned(root, {str(cell): cell.path for cell in cells})
     executor = make_executor(experiment, root)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)

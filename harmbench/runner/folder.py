@@ -3,6 +3,7 @@
 ```
 OUT/
   run.json            cohort, directions, methods with settings, segmenter, one entry per invocation
+  planned.json        the cells of the last run, and their folders
   config.yaml         resolved settings of the last invocation
   folds.csv           subject, group, fold; direction, where some have folds of their own
   inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale; scanner, visit

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -17,8 +18,17 @@ from typing_extensions import Self
 from harmbench.storage import read_json, write_json
 from harmbench.task import Progress
 
-__all__ = ["CellProgress", "WrittenProgress", "is_alive", "is_process", "read_progress"]
+__all__ = [
+    "CellProgress",
+    "WrittenProgress",
+    "is_alive",
+    "is_process",
+    "read_planned",
+    "read_progress",
+    "write_planned",
+]
 
+_PLANNED: Final = "planned.json"
 _INTERVAL_S: Final = 5.0
 _SILENT_S: Final = 900.0
 """How long a process of another machine may be silent before it counts as gone."""
@@ -104,6 +114,26 @@ class WrittenProgress:
             write_json(self._path, {**self._who, **place, "began_s": self._began_s, "now_s": now})
         if stage != "start":
             self._inner(stage, done, total, **values)
+
+
+def write_planned(root: Path, cells: Mapping[str, Path]) -> None:
+    """Note which cells a run will work on.
+
+    Args:
+        root: the run folder.
+        cells: the name of each to its folder, relative to `root`.
+    """
+    write_json(root / _PLANNED, {name: path.as_posix() for name, path in cells.items()})
+
+
+def read_planned(root: Path) -> dict[str, Path]:
+    """Return the cells of a folder's last run, as `write_planned` got them; none where it is damaged."""
+    try:
+        found = read_json(root / _PLANNED)
+    except (OSError, ValueError):
+        return {}
+    known = found if isinstance(found, dict) else {}
+    return {str(name): Path(str(path)) for name, path in known.items()}
 
 
 def read_progress(path: Path) -> CellProgress | None:

@@ -9,16 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmbench.config import load_experiment
 from harmbench.errors import RunError
 from harmbench.executors.slurm import QueueState, cancel_jobs, queue_states, read_jobs
-from harmbench.folds import choose_folds
 from harmbench.planning.durations import in_words
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.executor import SLURM
-from harmbench.runner.folder import Cell, RunFolder
-from harmbench.runner.grid import make_cells
-from harmbench.runner.progress_file import CellProgress, is_alive, is_process, read_progress
+from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.progress_file import (
+    CellProgress,
+    is_alive,
+    is_process,
+    read_planned,
+    read_progress,
+)
 
 __all__ = ["CellState", "cancel_run", "run_status"]
 
@@ -55,28 +58,18 @@ def run_status(root: Path) -> list[CellState]:
     folder = RunFolder(root.absolute())
     folder.read_record()
     records = dict(folder.cells())
+    places = read_planned(folder.root) | {str(cell): cell.path for cell in records}
+    known = {str(cell): record for cell, record in records.items()}
     jobs = read_jobs(folder.root / SLURM).jobs
     queued = queue_states() if jobs else {}
     return [
-        _state(folder, cell, records.get(cell), queued.get(jobs.get(str(cell), "")))
-        for cell in dict.fromkeys([*_planned(folder), *records])
+        _state(name, folder.root / place, known.get(name), queued.get(jobs.get(name, "")))
+        for name, place in places.items()
     ]
 
 
-def _planned(folder: RunFolder) -> Sequence[Cell]:
-    """Return the cells that the last invocation asked for."""
-    record = folder.read_record()
-    if record.folds is None or not folder.config.is_file():
-        return []
-    experiment = load_experiment(folder.config)
-    folds = choose_folds(experiment.folds.run, record.folds.k)
-    return make_cells(experiment, record.directions, folds)
-
-
-def _state(
-    folder: RunFolder, cell: Cell, record: CellRecord | None, job: QueueState | None
-) -> CellState:
-    progress = read_progress(folder.cell(cell).progress)
+def _state(cell: str, place: Path, record: CellRecord | None, job: QueueState | None) -> CellState:
+    progress = read_progress(CellFolder(place).progress)
     error = record.error.partition("\n")[0] if record is not None else ""
     if progress is None:
         known = "waiting" if record is None or record.status == "running" else record.status
@@ -88,7 +81,7 @@ def _state(
     running = is_alive(progress) if job is None else job.state == "RUNNING"
     gone = "stopped" if job is None else job.state.lower()
     return CellState(
-        cell=str(cell),
+        cell=cell,
         state="running" if running else gone,
         node=node,
         progress=f"{progress.stage} {progress.done}/{progress.total}",
