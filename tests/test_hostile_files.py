@@ -32,7 +32,9 @@ from harmbench.errors import (
 from harmbench.files.stream import FREE_VOXELS, check_declared
 from harmbench.files.text import read_object, read_text
 from harmbench.pages.escapes import markdown_text, spreadsheet_safe
+from harmbench.results import COLUMNS
 from harmbench.runner.cell_record import CellRecord
+from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.records import read_record
 from harmbench.segmentation import load_segmenter
 from harmbench.storage import file_key, read_json
@@ -221,6 +223,20 @@ def test_aliases_within_bounds_are_used(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("methods:\n  a: &s {uses: unet}\n  b: *s\n")
     assert load_experiment(path).methods == {"a": {"uses": "unet"}, "b": {"uses": "unet"}}
+
+
+def test_a_manifest_with_a_path_that_no_disk_allows(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f"subject,group,session,path\ns1,HC,A,{'x' * 5000}.nii\n")
+    with pytest.raises(CohortError, match="no such file"):
+        read_cohort(DataSettings(path=path))
+
+
+def test_a_seed_that_no_column_holds_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    row = f"identity,A-to-B,0,{'9' * 30},s1,HC,hmrf,mse,whole,0.1,1,ok"
+    path.write_text("\n".join([",".join(COLUMNS), row]) + "\n")
+    assert CellScores(path, {}).trusted().empty
 
 
 def test_a_segmenter_whose_name_leaves_its_folder(tmp_path: Path) -> None:
