@@ -6,7 +6,7 @@ INSTALL := -m pip install --disable-pip-version-check --no-compile --constraint 
 TYPES := build/types
 JOBS ?= 2
 
-.PHONY: setup demo test coverage lint types docs wheel bench clean
+.PHONY: setup demo test coverage lint types docs wheel bench soak clean
 
 setup: $(VENV)/installed
 
@@ -69,6 +69,10 @@ wheel: $(VENV)/installed
 bench: $(VENV)/installed
 	@$(BIN)/python $(INSTALL) --quiet --editable ".[bench]"
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# 100,000 damaged files through every reader; the counts stand in docs/reliability.md.
+soak: $(VENV)/installed
+	cd tests/soak && "$(abspath $(BIN))/python" soak.py --inputs 100000 --keep "$(CURDIR)/build/soak"
 
 clean:
 	rm -rf build runs .mypy_cache .pytest_cache .ruff_cache .coverage* .nox

@@ -42,6 +42,7 @@ BOXES: Mapping[str, tuple[str, ...]] = {
     "volume": ("volume", "files", "results"),
     "base": (
         "arrays",
+        "bounded",
         "code_keys",
         "errors",
         "external",

@@ -53,6 +53,7 @@ the harmonized volumes', and `segment` of the scores'.
 """
 
 LEFT_OUT: Final[Mapping[str, str]] = {
+    "harmbench.bounded": "opens and parses files; what is in them decides",
     "harmbench.errors": "classes of errors, and the words of messages",
     "harmbench.notes": "what is said about results, not results",
     "harmbench.settings": "the values of settings are in the key themselves",

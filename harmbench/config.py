@@ -36,6 +36,7 @@ from harmbench.storage import write_text
 __all__ = [
     "Experiment",
     "Preparation",
+    "Resources",
     "ScoringSettings",
     "load_experiment",
     "load_preparation",
@@ -71,6 +72,22 @@ class ScoringSettings(Settings):
     )
 
 
+class Resources(Settings):
+    """What the jobs of a method ask SLURM for."""
+
+    time: float = Field(
+        1.0, gt=0, description="hours that a job may run; it is then queued again and goes on"
+    )
+    gpus: int = Field(0, ge=0, description="GPUs of a job")
+    cpus: int = Field(1, ge=1, description="cores of a job")
+    mem: float | None = Field(None, gt=0, description="GB of memory; unset: the cluster's default")
+    partition: str | None = Field(None, description="unset: the cluster's default")
+    account: str | None = Field(None, description="unset: the user's default")
+    extra: dict[str, str] = Field(
+        default_factory=dict, description="further options of sbatch, such as `constraint: a100`"
+    )
+
+
 class Experiment(Settings):
     """One benchmark, from cohort to scores."""
 
@@ -103,6 +120,28 @@ class Experiment(Settings):
     endpoint: EndpointSettings = Field(EndpointSettings(), description="what the verdict rests on")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
     jobs: int = Field(1, ge=1, description="cells that run at the same time")
+    executor: Literal["local", "slurm"] = Field(
+        "local", description="where cells run: on this machine, or as jobs of a SLURM cluster"
+    )
+    resources: dict[str, Resources] = Field(
+        default_factory=dict,
+        description="label of a method, or `default`: what its jobs ask SLURM for",
+    )
+    isolate: bool | None = Field(
+        None,
+        description="run cells in processes of their own also with one job, so that a method that "
+        "crashes costs its cell alone; unset: `harmbench run` does, a call from Python does not",
+    )
+    cell_hours: float | None = Field(
+        None,
+        gt=0,
+        description="hours that a cell may take; one that takes longer is ended and counts as failed",
+    )
+
+    @property
+    def cell_limit_s(self) -> float | None:
+        """Seconds that a cell may take; `None` without a limit."""
+        return None if self.cell_hours is None else 3600 * self.cell_hours
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -172,7 +172,11 @@ def describe(error: Exception) -> str:
 
     Python's own errors may have few words: those of a `KeyError` are the key.
     """
-    name, text = type(error).__name__, str(error)
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the class may be foreign code, and as faulty as what raised it
+        text = ""
     if not text:
         return name
     return text if isinstance(error, HarmbenchError | OSError) else f"{name}: {text}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from harmbench.bounded import YAML_BYTES, read_bytes
 from harmbench.cohorts import paths
 from harmbench.errors import ConfigError
 from harmbench.files.plain_yaml import load_yaml
@@ -51,7 +52,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
 
 def _read_yaml(path: Path) -> dict[str, object]:
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        values = load_yaml(read_bytes(path, YAML_BYTES).decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:

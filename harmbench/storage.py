@@ -14,6 +14,8 @@ from pathlib import Path
 
 import platformdirs
 
+from harmbench.bounded import JSON_BYTES, open_regular, parse_json, read_bytes
+
 __all__ = [
     "atomic",
     "cache_root",
@@ -147,9 +149,15 @@ def cache_root() -> Path:
 
 
 def read_json(path: Path) -> object:
-    """Read JSON; `None` where the file is absent."""
+    """Read JSON; `None` where the file is absent.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON in UTF-8, has a field twice, is larger than `JSON_BYTES`, or no
+            regular file.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bytes(path, JSON_BYTES).decode("utf-8"))
     except FileNotFoundError:
         return None
 
@@ -161,8 +169,8 @@ def key_of(*parts: object) -> str:
 
 
 def file_key(path: Path) -> str:
-    """SHA-256 (hexadecimal) of a file's bytes."""
-    with path.open("rb") as file:
+    """SHA-256 (hexadecimal) of a regular file's bytes."""
+    with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from skimage.exposure import match_histograms
 from typing_extensions import Self
@@ -82,7 +83,13 @@ class HistogramMatching(Method[HistogramMatchingSettings]):
 
     @classmethod
     def load(cls, folder: Path, config: HistogramMatchingSettings | None = None) -> Self:
-        """Read the landmarks."""
+        """Read the landmarks; `MethodError` where the file is missing or damaged."""
         method = cls(config)
-        method._landmarks = load_file(folder / _FILE)["landmarks"]
+        try:
+            found = load_file(folder / _FILE)["landmarks"]
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise MethodError(f"{folder / _FILE}: damaged landmarks ({error})") from error
+        if found.ndim != 1 or found.size < 2 or not np.isfinite(found).all():
+            raise MethodError(f"{folder / _FILE}: damaged landmarks, expected a row of numbers")
+        method._landmarks = found.astype(np.float32, copy=False)
         return method

@@ -106,6 +106,12 @@ class FakeFsl:
         self.program.chmod(0o755)
 
 
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `harmbench run` run single jobs in the test's process, where its stand-ins are known."""
+    monkeypatch.setenv("HARMBENCH_ISOLATE", "0")
+
+
 @pytest.fixture
 def fsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFsl:
     """Offer a stand-in of FSL whose FAST labels by thresholds."""

@@ -61,6 +61,7 @@ def write_method(tmp_path: Path):
     [
         (SystemExit(), r"^sys\.exit\(\) was called"),
         (SystemExit(3), r"^sys\.exit\(3\) was called"),
+        (KeyboardInterrupt(), "^KeyboardInterrupt was raised$"),
         (GeneratorExit("done"), "^GeneratorExit was raised: done"),
         (asyncio.CancelledError(), "^CancelledError was raised$"),
     ],
@@ -71,7 +72,7 @@ def test_what_would_end_the_program_is_an_error(error: BaseException, message: s
     assert found.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, ConfigError, StopIteration])
+@pytest.mark.parametrize("error", [ValueError, ConfigError, StopIteration])
 def test_other_exceptions_come_out_as_they_are(error: type[BaseException]) -> None:
     with pytest.raises(error), method_call():
         raise error

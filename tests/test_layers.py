@@ -39,6 +39,7 @@ BELOW = {
     f"harmbench.{name}"
     for name in (
         "__main__",
+        "bounded",
         "catalogue",
         "code_keys",
         "discovery",

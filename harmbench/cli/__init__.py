@@ -19,6 +19,7 @@ from harmbench.cli.running import demo, report, rescore, run, serve
 from harmbench.cli.scans import cohort, prepare, score, segment
 from harmbench.cli.study import study
 from harmbench.cli.trained import apply, export
+from harmbench.cli.watching import cancel, status
 from harmbench.errors import HarmbenchError
 
 __all__ = ["app", "main"]
@@ -57,6 +58,8 @@ _COMMANDS = (
     report,
     serve,
     demo,
+    status,
+    cancel,
     methods,
     metrics,
     new_method,

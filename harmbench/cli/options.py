@@ -40,6 +40,15 @@ SegmenterName = Annotated[
 ContrastName = Annotated[
     str, typer.Option("--contrast", help="auto (by the file's name, or T1w), T1w, UNIT1 or T2w.")
 ]
+Isolate = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolate/--no-isolate",
+        envvar="HARMBENCH_ISOLATE",
+        help="Run cells in processes of their own: a crash costs its cell alone. The default.",
+        show_default=False,
+    ),
+]
 DEFAULT_OUT = Path("harmbench-run")
 
 

@@ -13,6 +13,7 @@ from harmbench.cli.options import (
     Config,
     Data,
     Device,
+    Isolate,
     Overrides,
     Rescaling,
     SegmenterName,
@@ -22,6 +23,7 @@ from harmbench.cli.options import (
 from harmbench.cli.selection import NO_SELECTION, Selection, takes_selection
 
 if TYPE_CHECKING:
+    from harmbench.config import Experiment
     from harmbench.runner.experiment import Summary
 
 __all__ = ["demo", "report", "rescore", "run", "serve"]
@@ -69,6 +71,10 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
     device: Device = None,
     segmenter: SegmenterName = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where cells run: local, or slurm (jobs of a cluster).")
+    ] = None,
+    isolate: Isolate = None,
     budget: Annotated[
         str | None,
         typer.Option(help="Time for the whole run, to which trainings are sized: 10m, 2h, 1h30m."),
@@ -116,10 +122,12 @@ def run(
         **selection.settings(),
         "seeds": None if seed is None else [seed],
         "jobs": jobs,
+        "executor": executor,
+        "isolate": isolate,
         "device": device,
         "scoring.segmenter": segmenter,
     }
-    experiment = load_experiment(config_path(config), overrides or (), given(changes))
+    experiment = _isolated(load_experiment(config_path(config), overrides or (), given(changes)))
     summary = run_experiment(
         select_methods(experiment, method or ()),
         out,
@@ -234,6 +242,13 @@ def demo(
     summary = run_experiment(experiment, out, say=say)
     report([out])
     raise typer.Exit(0 if summary.complete else 1)
+
+
+def _isolated(experiment: Experiment) -> Experiment:
+    """Return an experiment whose cells run in processes of their own, unless it says otherwise."""
+    if experiment.isolate is not None:
+        return experiment
+    return experiment.model_copy(update={"isolate": True})
 
 
 def _done(summary: Summary) -> str:

@@ -17,9 +17,15 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """What stands for the result of work whose process was killed."""
+    """What stands for the result of work whose process died, or took too long.
+
+    Attributes:
+        reason: why.
+        late: whether it took too long.
+    """
 
     reason: str
+    late: bool = False
 
 
 class Executor(Protocol):
@@ -31,6 +37,7 @@ class Executor(Protocol):
         items: Sequence[Item],
         display: Display,
         line: Callable[[Item, Result | Died], str] | None = None,
+        kin: Callable[[Item], object] | None = None,
     ) -> Iterator[tuple[Item, Result | Died]]:
         """Yield each item with its result, in the order of completion.
 
@@ -42,5 +49,7 @@ class Executor(Protocol):
             items: what to work on; picklable.
             display: shows progress.
             line: makes the line that is printed when an item is done.
+            kin: what items have in common that may share a process, one after another; all may where
+                `None`. What foreign code leaves in its process meets its own kin alone.
         """
         ...

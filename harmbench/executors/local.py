@@ -1,39 +1,45 @@
-"""Run work on this machine: in this process, or in a pool of processes."""
+"""Run work on this machine: in this process, or in processes of its own."""
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.managers import SyncManager
-from queue import Queue
+from multiprocessing.connection import wait
+from typing import Generic
 
 from harmbench.executors.base import Died, Item, Result
-from harmbench.processes import QueuedProgress, Report, end_with_parent, shared_threads, worker_pool
+from harmbench.executors.workers import Begun, Done, Raised, Worker
+from harmbench.processes import Report, shared_threads
 from harmbench.progress import Display
 from harmbench.task import Progress
 
 __all__ = ["LocalExecutor"]
 
-_Messages = Queue[tuple[str, Report] | None]
-
 
 class LocalExecutor:
     """Run a function over items, `jobs` at a time.
 
-    With one job everything runs in this process. With more, each runs in a process of its own pool;
-    the machine's threads are shared out among them. A process that is killed costs its own item
-    only: what ran beside it is run again, alone. It is an `Executor`.
+    With one job everything runs in this process, unless it is to be isolated or has a limit of time.
+    With more, each item runs in a process of its own or after others of its kin; the machine's threads
+    are shared out among them. A process that dies costs its own item only: where others ran beside it,
+    it is run once more, alone, since together they may have been too much. It is an `Executor`.
 
     Args:
         jobs: number of items in flight.
+        isolated: whether a single job runs in a process of its own too, so that code that crashes costs
+            its item alone.
+        limit_s: seconds after which an item is ended, and counts as `Died`.
     """
 
-    def __init__(self, jobs: int = 1) -> None:
+    def __init__(
+        self, jobs: int = 1, *, isolated: bool = False, limit_s: float | None = None
+    ) -> None:
         self.jobs = jobs
+        self._isolated = isolated or jobs > 1 or limit_s is not None
+        self._limit_s = limit_s
 
     def run(
         self,
@@ -41,80 +47,133 @@ class LocalExecutor:
         items: Sequence[Item],
         display: Display,
         line: Callable[[Item, Result | Died], str] | None = None,
+        kin: Callable[[Item], object] | None = None,
     ) -> Iterator[tuple[Item, Result | Died]]:
-        """Yield each item with its result, as `Executor.run` does; with one job nothing is pickled."""
-        source = self._alone(work, items, display) if self.jobs == 1 else None
-        for item, result in source or self._pooled(work, items, display):
+        """Yield each item with its result, as `Executor.run` does; nothing is pickled in this process."""
+        source = (
+            self._apart(work, items, display, kin or (lambda _: None))
+            if self._isolated
+            else self._here(work, items, display)
+        )
+        for item, result in source:
             display.finish(str(item), line(item, result) if line else "")
             yield item, result
 
-    def _alone(
+    def _here(
         self, work: Callable[[Item, Progress], Result], items: Sequence[Item], display: Display
     ) -> Iterator[tuple[Item, Result | Died]]:
         for item in items:
             yield item, work(item, _DisplayedProgress(display, str(item)))
 
-    def _pooled(
-        self, work: Callable[[Item, Progress], Result], items: Sequence[Item], display: Display
-    ) -> Iterator[tuple[Item, Result | Died]]:
-        manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-        manager.start(end_with_parent)
-        with manager, shared_threads(self.jobs):
-            queue: _Messages = manager.Queue()
-            listener = threading.Thread(target=_listen, args=(queue, display), daemon=True)
-            listener.start()
-            try:
-                suspects: list[Item] = []
-                yield from self._pool(work, items, queue, suspects)
-                # It is not known which of the items in flight broke the pool: each is run once more,
-                # alone.
-                for item in suspects:
-                    again: list[Item] = []
-                    yield from self._pool(work, [item], queue, again)
-                    if again:
-                        yield item, Died("its process was killed (out of memory?)")
-            finally:
-                queue.put(None)
-                listener.join()
-
-    def _pool(
+    def _apart(
         self,
         work: Callable[[Item, Progress], Result],
         items: Sequence[Item],
-        queue: _Messages,
-        suspects: list[Item],
+        display: Display,
+        kin: Callable[[Item], object],
     ) -> Iterator[tuple[Item, Result | Died]]:
-        waiting = list(items)
-        while waiting:
-            running: dict[Future[Result], Item] = {}
-            broken = False
-            # An interrupt ends what is in flight, since nobody waits for it.
-            with worker_pool(min(self.jobs, len(waiting))) as pool:
-                try:
-                    while (waiting and not broken) or running:
-                        # No more in flight than processes, so that a broken pool has few suspects.
-                        while waiting and not broken and len(running) < self.jobs:
-                            item = waiting.pop(0)
-                            reporter = QueuedProgress(queue, str(item))
-                            running[pool.submit(work, item, reporter)] = item
-                        done, _ = wait(running, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            item = running.pop(future)
-                            try:
-                                yield item, future.result()
-                            except BrokenProcessPool:
-                                broken = True
-                                suspects.append(item)
-                except BrokenProcessPool:
-                    # The pool broke between two submissions: the item has not been started.
-                    waiting.insert(0, item)
-                    suspects.extend(running.values())
+        with ExitStack() as stack:
+            if self.jobs > 1:
+                stack.enter_context(shared_threads(self.jobs))
+            crew = stack.enter_context(_Crew(work, display, kin, self._limit_s))
+            again: list[Item] = []
+            for item, result, alone in crew.run(items, self.jobs):
+                if isinstance(result, Died) and not alone and not result.late:
+                    again.append(item)
+                else:
+                    yield item, result
+            for item, result, _ in crew.run(again, 1):
+                yield item, result
 
 
-def _listen(queue: _Messages, display: Display) -> None:
-    while (message := queue.get()) is not None:
-        label, report = message
-        display.update(label, report.stage, report.done, report.total, **report.values)
+class _Crew(Generic[Item, Result]):
+    """The processes that work on items; leaving the block ends them.
+
+    Args:
+        work: what they do.
+        display: shows their progress.
+        kin: of an item.
+        limit_s: seconds that an item may take.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Item, Progress], Result],
+        display: Display,
+        kin: Callable[[Item], object],
+        limit_s: float | None,
+    ) -> None:
+        self._work, self._display, self._kin, self._limit_s = work, display, kin, limit_s
+        self._busy: dict[Worker, tuple[Item, bool]] = {}
+        self._idle: list[Worker] = []
+
+    def __enter__(self) -> _Crew[Item, Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in [*self._busy, *self._idle]:
+            worker.end()
+
+    def run(self, items: Sequence[Item], jobs: int) -> Iterator[tuple[Item, Result | Died, bool]]:
+        """Yield each item, its result, and whether nothing ran beside it."""
+        waiting = deque(items)
+        while waiting or self._busy:
+            while waiting and len(self._busy) < jobs:
+                self._begin(waiting.popleft())
+            for worker in self._due():
+                item, alone = self._busy[worker]
+                end = self._limit(worker) or worker.receive()
+                if isinstance(end, Begun):
+                    continue
+                if isinstance(end, Report):
+                    self._display.update(str(item), end.stage, end.done, end.total, **end.values)
+                    continue
+                del self._busy[worker]
+                self._release(worker, usable=isinstance(end, Done) and not end.last)
+                if isinstance(end, Raised):
+                    raise end.error from _RemoteError(end.trace)
+                yield item, end.result if isinstance(end, Done) else end, alone
+
+    def _begin(self, item: Item) -> None:
+        kin = self._kin(item)
+        fit = [worker for worker in self._idle if worker.kin == kin]
+        if fit:
+            worker = fit[0]
+            self._idle.remove(worker)
+        else:
+            while self._idle:
+                self._idle.pop().end()
+            worker = Worker(kin)
+        alone = not self._busy
+        if not alone:
+            self._busy = {other: (own, False) for other, (own, _) in self._busy.items()}
+        self._busy[worker] = item, alone
+        worker.give(self._work, item)
+
+    def _release(self, worker: Worker, *, usable: bool) -> None:
+        if usable:
+            self._idle.append(worker)
+        else:
+            worker.end()
+
+    def _due(self) -> list[Worker]:
+        """Wait for processes that have something to say, or that are out of time."""
+        timeout = None
+        begun = [worker.began_s for worker in self._busy if worker.began_s is not None]
+        if self._limit_s is not None and begun:
+            timeout = max(0.0, min(begun) + self._limit_s - time.monotonic())
+        ready = set(wait([worker.fileno() for worker in self._busy], timeout))
+        return [one for one in self._busy if one.fileno() in ready or self._limit(one)]
+
+    def _limit(self, worker: Worker) -> Died | None:
+        limit_s, began_s = self._limit_s, worker.began_s
+        if limit_s is None or began_s is None or time.monotonic() - began_s < limit_s:
+            return None
+        return Died(f"it took longer than the limit of {limit_s:g} s for a cell", late=True)
+
+
+class _RemoteError(Exception):
+    """The traceback of another process, as text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from nibabel.analyze import AnalyzeImage
@@ -24,20 +23,16 @@ from nibabel.filename_parser import splitext_addext
 from nibabel.freesurfer import MGHImage
 from nibabel.imageclasses import all_image_classes
 from nibabel.nifti1 import Nifti1Image, Nifti1Pair
+from nibabel.spatialimages import SpatialImage
 from nibabel.spm99analyze import Spm99AnalyzeImage
 from numpy.typing import NDArray
 
+from harmbench.bounded import open_regular, read_bytes
 from harmbench.errors import VolumeError
 from harmbench.files.geometry import FileSpace, known_space, nifti_space
-from harmbench.files.kinds import (
-    CHUNK_BYTES,
-    HEAD_BYTES,
-    decompressed,
-    looks_like,
-    pointer,
-    why_no_file,
-)
+from harmbench.files.kinds import HEAD_BYTES, decompressed, looks_like, pointer, why_no_file
 from harmbench.files.nifti_values import Remark, odd_scaling
+from harmbench.files.stream import ImageStream, check_declared
 from harmbench.files.transforms import size_fault
 
 __all__ = ["ImageFile", "open_image"]
@@ -45,40 +40,8 @@ __all__ = ["ImageFile", "open_image"]
 # Headers are read without nibabel's repairs; notes report what is wrong.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
 
-# Largest expansion by deflate, and how many bytes may follow a file's declared end.
-_GZIP_RATIO = 1032
-_MOST_EXTRA = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """One file of an image, open; `data` gives its bytes without compression."""
-
-    path: Path
-    data: BinaryIO
-    size: int
-    compression: str
-    head: bytes
-
-    @property
-    def largest(self) -> float:
-        """Upper bound on the number of bytes without compression."""
-        return self.size * {"": 1.0, "gzip": float(_GZIP_RATIO)}.get(self.compression, np.inf)
-
-    def drain(self) -> int:
-        """Read the rest, so that checksums are verified; return its number of bytes.
-
-        Raises:
-            VolumeError: the rest is longer than the declared content.
-        """
-        if not self.compression:
-            return self.size - self.data.tell()
-        extra = 0
-        while chunk := self.data.read(CHUNK_BYTES):
-            extra += len(chunk)
-            if extra > max(_MOST_EXTRA, self.data.tell() - extra):
-                raise VolumeError("it is more than twice as long as its header declares")
-        return extra
+# SPM's files of one or two 4x4 matrices have some 300 bytes.
+_MOST_MATRIX_BYTES = 1 << 16
 
 
 class ImageFile:
@@ -91,7 +54,7 @@ class ImageFile:
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self.remarks: list[Remark] = []
         self._path, self._stack = path, stack
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, ImageStream] = {}
         self._format = self._find_format()
 
     @cached_property
@@ -130,7 +93,7 @@ class ImageFile:
         shape, image = self.shape, self._image
         if image.get_data_dtype().kind not in "iufb":
             raise VolumeError(f"voxel type {image.get_data_dtype()}, expected real numbers")
-        self._check_length(self._streams["image"])
+        self._check_size()
         with np.errstate(all="ignore"):
             values = np.asanyarray(self._stored, dtype=np.float32)
         if self._by_stream:
@@ -156,7 +119,7 @@ class ImageFile:
         first = next(iter(self._streams.values()), None) or self._open("image", self._path)
         raise VolumeError(f"not an image that nibabel knows{looks_like(first.head)}")
 
-    def _open(self, role: str, path: Path) -> _Stream:
+    def _open(self, role: str, path: Path) -> ImageStream:
         known = self._streams.get(role)
         if known is not None and known.path == path:
             return known
@@ -166,7 +129,7 @@ class ImageFile:
         if path != self._path and (problem := why_no_file(path)):
             raise VolumeError(f"it needs the file {path.name} beside it: {problem}")
         expected = {".gz": "gzip", ".mgz": "gzip", ".bz2": "bzip2"}.get(path.suffix.lower(), "")
-        raw = self._stack.enter_context(path.open("rb"))
+        raw = self._stack.enter_context(open_regular(path))
         magic = raw.read(HEAD_BYTES)
         raw.seek(0)
         # The voxels of an .img can begin like a compressed file.
@@ -181,7 +144,7 @@ class ImageFile:
             found = f"compressed with {compression}" if compression else "not compressed"
             text = f"its content is {found}, and its name says otherwise"
             self.remarks.append(("compression-unlike-name", text))
-        stream = _Stream(path, data, os.fstat(raw.fileno()).st_size, compression, head)
+        stream = ImageStream(path, data, os.fstat(raw.fileno()).st_size, compression, head)
         self._streams[role] = stream
         return stream
 
@@ -204,7 +167,12 @@ class ImageFile:
 
     @cached_property
     def _image(self) -> Any:
+        # Surfaces and the like are refused before they are read.
+        if not issubclass(self._format, SpatialImage):
+            raise VolumeError(f"not a volume image ({self._format.__name__})")
         files = self._format.filespec_to_file_map(self._path)
+        if "mat" in files and Path(files["mat"].filename).exists():
+            read_bytes(Path(files["mat"].filename), _MOST_MATRIX_BYTES)
         if not self._by_stream:
             # These are read by name; a first pass verifies compressed files.
             for stream in self._streams.values():
@@ -214,8 +182,6 @@ class ImageFile:
             for role, stream in self._streams.items():
                 files[role].fileobj = stream.data
             image = self._format.from_file_map(files, mmap=False)
-        if not hasattr(image, "affine"):
-            raise VolumeError(f"not a volume image ({self._format.__name__})")
         return image
 
     @cached_property
@@ -262,17 +228,16 @@ class ImageFile:
             content = file.read()
         return bool(content) and "mat" in loadmat(io.BytesIO(content))
 
-    def _check_length(self, stream: _Stream) -> None:
-        """Refuse, before allocating memory, a file too short for the voxels that its header declares."""
-        if not self._by_stream:
-            return
-        proxy = self._stored
-        declared = int(proxy.offset) + int(np.prod(self.shape, dtype=object)) * proxy.dtype.itemsize
-        if declared > stream.largest:
-            has = f"{stream.size} bytes{f' ({stream.compression})' * bool(stream.compression)}"
-            raise VolumeError(
-                f"truncated, or not its header: it has {has} where the header declares {declared}"
-            )
+    def _check_size(self) -> None:
+        """Refuse, before memory is taken, an image that cannot hold the voxels that its header declares."""
+        voxels = int(np.prod(self.shape, dtype=object))
+        if self._by_stream:
+            proxy = self._stored
+            declared = int(proxy.offset) + voxels * int(proxy.dtype.itemsize)
+            self._streams["image"].check(declared, voxels)
+        else:
+            size = sum(stream.size for stream in self._streams.values())
+            check_declared(size, voxels * int(self._image.get_data_dtype().itemsize), voxels)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import os
 import stat
@@ -51,11 +52,12 @@ def why_no_file(path: Path) -> str | None:
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
-        if path.is_symlink():
+        too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        if not too_long and path.is_symlink():
             return _dangling(path)
-        if path.with_name(f"{name}.dvc").is_file():
+        if not too_long and path.with_name(f"{name}.dvc").is_file():
             return f"no such file; {name}.dvc is there: fetch it with `dvc pull {name}`"
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
+        missing = too_long or isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
         return "no such file" if missing else f"cannot be read ({error})"
     if stat.S_ISDIR(found.st_mode):
         return "a folder, expected a file"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harmbench.bounded import JSON_BYTES, TABLE_BYTES, parse_json, read_bytes
 from harmbench.errors import CohortError
 from harmbench.files.kinds import EMPTY_FILE, HEAD_BYTES, pointer, why_no_file
 from harmbench.notes import Note
@@ -55,18 +56,22 @@ def label_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", seen).split())
 
 
-def read_text(path: Path) -> tuple[str, tuple[Note, ...]]:
+def read_text(path: Path, most: int = TABLE_BYTES) -> tuple[str, tuple[Note, ...]]:
     r"""Read a text file in UTF-8, UTF-16, UTF-32 or, with a note, Windows-1252; lines end in `\n`.
+
+    Args:
+        path: the file.
+        most: how many bytes it may have.
 
     Raises:
         CohortError: the file is not there, stands for one that is elsewhere (such as a pointer of
-            Git LFS), cannot be read, or is not text.
+            Git LFS), cannot be read, is too large, or is not text.
     """
     problem = why_no_file(path)
     if problem and problem != EMPTY_FILE:
         raise CohortError(f"{path}: {problem}")
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, most)
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
     if stand_in := pointer(raw[:HEAD_BYTES], path):
@@ -109,16 +114,16 @@ def read_object(path: Path) -> tuple[dict[str, object], tuple[Note, ...]]:
     """Read a JSON file that holds one object, and the notes on it.
 
     Raises:
-        CohortError: the file cannot be read, is not JSON (the message names the line), or holds
-            something else.
+        CohortError: the file cannot be read, is not JSON (the message names the line), has a field
+            twice, or holds something else.
     """
-    text, notes = read_text(path)
+    text, notes = read_text(path, JSON_BYTES)
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise CohortError(f"{path}: not valid JSON, {where}: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CohortError(f"{path}: not usable JSON ({error})") from error
     if not isinstance(found, dict):
         raise CohortError(f"{path}: expected a JSON object {{...}}, got {type(found).__name__}")

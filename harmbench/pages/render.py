@@ -11,6 +11,7 @@ from types import MappingProxyType
 from tabulate import tabulate
 
 from harmbench.metrics.base import Better
+from harmbench.pages.escapes import markdown_text, spreadsheet_safe
 from harmbench.pages.table import Head, Table
 from harmbench.storage import atomic, write_text
 
@@ -98,28 +99,24 @@ def latex_escape(text: str) -> str:
 
 def to_markdown(table: Table) -> str:
     """Print a table as Markdown, with title and caption; headers of all levels joined by a slash."""
-
-    def safe(text: str) -> str:
-        return text.replace("|", "\\|").replace("*", "\\*")
-
     heads = [" / ".join(head_text(head) for head in column.heads) for column in table.columns]
     body = []
     for row in table.rows:
-        cells = [safe(label) for label in row.labels]
+        cells = [markdown_text(label) for label in row.labels]
         for entry, column in zip(row.entries, table.columns, strict=True):
-            text = safe(entry.format(column))
+            text = markdown_text(entry.format(column))
             text = f"**{text}**" if entry.best else text
-            cells.append(f"{text} ({safe(entry.note)})" if entry.note else text)
+            cells.append(f"{text} ({markdown_text(entry.note)})" if entry.note else text)
         body.append(cells)
     align = ["left"] * len(table.labels) + ["right"] * len(heads)
     grid = tabulate(
         body,
-        headers=[safe(text) for text in (*table.labels, *heads)],
+        headers=[markdown_text(text) for text in (*table.labels, *heads)],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=align if body else None,
     )
-    return f"**{safe(table.heading)}**\n\n{grid}\n\n{safe(table.caption)}\n"
+    return f"**{markdown_text(table.heading)}**\n\n{grid}\n\n{markdown_text(table.caption)}\n"
 
 
 def to_csv(table: Table) -> str:
@@ -188,7 +185,9 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     suffixes = (".csv", ".md", ".tex", "-as-shown.csv")
     paths = [folder / f"{table.name}{suffix}" for suffix in suffixes]
     with atomic(paths[0]) as temporary:
-        table.data.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+        spreadsheet_safe(table.data).to_csv(
+            temporary, index=False, float_format="%.9g", lineterminator="\n"
+        )
     write_text(paths[1], to_markdown(table))
     write_text(paths[2], to_latex(table))
     write_text(paths[3], to_csv(table))

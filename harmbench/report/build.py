@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harmbench.errors import ReportError
 from harmbench.metrics.lesion_declarations import ALL_METRICS
+from harmbench.pages.escapes import spreadsheet_safe
 from harmbench.pages.html import EmbeddedFigure, embed
 from harmbench.pages.render import write_table
 from harmbench.pages.style import style, write_figure
@@ -74,7 +75,9 @@ def make_report(
     progress("report: read", 1, 1)
     write_results(evidence.results, out / _RESULTS)
     with atomic(out / "summary.csv") as temporary:
-        evidence.summary.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+        spreadsheet_safe(evidence.summary).to_csv(
+            temporary, index=False, float_format="%.9g", lineterminator="\n"
+        )
     tables, written = _write_tables(evidence, out / "tables", progress, trial)
     figures, drawn = _write_figures(evidence, out / "figures", progress)
     undrawn = why_not_drawn(evidence, {figure.name for figure in figures})

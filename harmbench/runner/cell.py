@@ -20,6 +20,7 @@ from harmbench.runner.cell_record import CellRecord, MadeBy
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
+from harmbench.runner.progress_file import WrittenProgress
 from harmbench.runner.stages.fit import fit, fit_key, forget_results, load_fitted, method_of
 from harmbench.runner.stages.harmonize import harmonize, is_harmonized, is_stored
 from harmbench.runner.stages.score import add_failed_rows, is_scored, score
@@ -41,7 +42,7 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
     scores = CellScores.of(folder, record)
     errors: list[str] = []
     method: Method | None = None
-    with logged(folder.log):
+    with logged(folder.log), WrittenProgress(folder.progress, progress) as watched:
         split = context.split(cell)
         log.info("start %s: train %s, test %s", cell, split.train_subjects, split.test_subjects)
         try:
@@ -54,11 +55,11 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
                     method = load_fitted(context, cell, planned)
                 else:
                     record = forget_results(context, cell, record, scores)
-                    method, record = fit(context, cell, record, planned, progress)
+                    method, record = fit(context, cell, record, planned, watched)
         except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
             errors.append(told("fit", error))
         else:
-            record = _run_pairs(context, cell, record, scores, method, progress, errors)
+            record = _run_pairs(context, cell, record, scores, method, watched, errors)
         return close(context, cell, record, scores, errors)
 
 
@@ -140,10 +141,10 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
     scores = CellScores.of(folder, record)
     errors: list[str] = []
     pairs = context.split(cell).test
-    with logged(folder.log):
+    with logged(folder.log), WrittenProgress(folder.progress, progress) as watched:
         log.info("rescore %s", cell)
         for done, pair in enumerate(pairs):
-            progress("subjects", done, len(pairs))
+            watched("subjects", done, len(pairs))
             if record.key("harmonize", pair.name) is None or not is_stored(context, cell, pair):
                 errors.append(before.error or f"subject {pair.name}: no volume")
                 continue
@@ -153,7 +154,7 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
                     record = score(context, cell, record, pair, scores)
             except Exception as error:  # noqa: BLE001 - the other pairs go on
                 errors.append(told(f"subject {pair.name}", error))
-        progress("subjects", len(pairs), len(pairs))
+        watched("subjects", len(pairs), len(pairs))
         return close(context, cell, record, scores, errors)
 
 

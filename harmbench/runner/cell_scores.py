@@ -79,7 +79,7 @@ class CellScores:
             return table([])
         try:
             rows = _typed(read_results(self._path))
-        except (ReportError, ValueError, OSError) as error:
+        except (ReportError, ValueError, OverflowError, OSError) as error:
             log.warning("%s: damaged, its rows are made again (%s)", self._path, error)
             return table([])
         # The last row of a file that was cut may end anywhere.

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
-from harmbench.executors import LocalExecutor
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
@@ -27,6 +26,7 @@ from harmbench.runner.checks import (
 )
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes, describe_corrections
+from harmbench.runner.executor import make_executor
 from harmbench.runner.grid import collect, damaged_scores, make_cells, run_cells
 from harmbench.runner.invocations import (
     begin_run,
@@ -37,6 +37,7 @@ from harmbench.runner.invocations import (
 )
 from harmbench.runner.leftovers import sweep
 from harmbench.runner.opening import first_lines, open_run
+from harmbench.runner.progress_file import write_planned
 from harmbench.runner.run_record import MethodRecord
 from harmbench.segmentation import choose_segmenter
 
@@ -121,7 +122,8 @@ def run_experiment(
         *(opened.notes, opened.split_words),
     )
     write_plan(context, plan, methods)
-    executor = LocalExecutor(experiment.jobs)
+    write_planned(root, {str(cell): cell.path for cell in cells})
+    executor = make_executor(experiment, root)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)

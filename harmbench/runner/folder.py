@@ -3,6 +3,7 @@
 ```
 OUT/
   run.json            cohort, directions, methods with settings, segmenter, one entry per invocation
+  planned.json        the cells of the last run, and their folders
   config.yaml         resolved settings of the last invocation
   folds.csv           subject, group, fold; direction, where some have folds of their own
   inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale; scanner, visit
@@ -13,6 +14,7 @@ OUT/
   cells/METHOD/DIRECTION/fold-F/seed-S/   (seed-S_train-N: learned from N training subjects only)
     cell.json         status, keys, wall time and peak memory per stage, and the invocation that made
                       each stage's output
+    progress.json     while the cell is worked on: by which process, and where that is
     log.txt           what happened, and the traceback of a failure
     model/            what the method saved; training/ its checkpoints and loss curve
     volumes/          PAIR.nii.gz, the harmonized volumes
@@ -120,6 +122,11 @@ class CellFolder:
     def training(self) -> Path:
         """Folder of checkpoints and the loss curve."""
         return self.root / "training"
+
+    @property
+    def progress(self) -> Path:
+        """Where the work on the cell stands (JSON); there as long as it is worked on."""
+        return self.root / "progress.json"
 
     @property
     def scores(self) -> Path:

@@ -98,7 +98,7 @@ def run_cells(
     failed: dict[str, str] = {}
     incomplete: dict[str, str] = {}
     with Display("cells", len(cells), left=left) as display:
-        for cell, result in executor.run(partial(work, context), cells, display, _line):
+        for cell, result in executor.run(partial(work, context), cells, display, _line, _kin):
             record = (
                 abandon_cell(context, cell, result.reason) if isinstance(result, Died) else result
             )
@@ -111,6 +111,11 @@ def run_cells(
     for name, reason in incomplete.items():
         say(f"incomplete: {name}: {reason}")
     return failed, incomplete
+
+
+def _kin(cell: Cell) -> str:
+    """Return what cells have in common that may share a process: the method."""
+    return cell.method
 
 
 def _line(cell: Cell, result: CellRecord | Died) -> str:

@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 from typing import Protocol, cast
 
 from harmbench.errors import HarmbenchError, SegmentationError, UnavailableError
+from harmbench.files.names import file_label
 from harmbench.plugins import SEGMENTERS, Reference
 from harmbench.segmentation.base import Segmenter
 from harmbench.segmentation.contrast import Contrast
@@ -54,10 +55,16 @@ def load_segmenter(segmenter: str | Reference) -> SegmenterClass:
         segmenter: an installed name, or `path/to/file.py:Class`.
 
     Raises:
-        SegmentationError: the name is unknown, the file or class is missing, or the import fails.
+        SegmentationError: the name is unknown, the file or class is missing, the import fails, or its own
+            name is not one for files.
     """
     reference = _reference(segmenter)
     found = cast(SegmenterClass, SEGMENTERS.load(reference, _is_segmenter))
+    if not isinstance(found.name, str) or file_label(found.name) != found.name:
+        raise SegmentationError(
+            f"segmenter '{reference}' has the name {found.name!r}; a name is a part of file names: "
+            "letters, digits and -_.+"
+        )
     if reference.file is None and found.name != reference.name:
         raise SegmentationError(
             f"segmenter '{reference}' calls itself '{found.name}'; the two names have to be one"

@@ -89,7 +89,7 @@ def _known_labels(
         note = _read_note(file)
         if note.get("key") != key:
             continue
-        if note.get("status") in _LASTING:
+        if note.get("status") in _LASTING and "reason" in note:
             failure = Unsegmented(str(note["reason"]), str(note["status"]), lasting=True)
             return Segmented(failure=failure)
         try:

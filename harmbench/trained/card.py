@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harmbench.metrics.suite import METRICS
+from harmbench.pages.escapes import markdown_text
 from harmbench.trained.record import ModelRecord, TrainingData
 
 __all__ = ["model_card"]
@@ -28,16 +29,18 @@ def model_card(record: ModelRecord) -> str:
         if record.cohort.simulated
         else ""
     )
+    source, target = markdown_text(record.source), markdown_text(record.target)
+    label = f", called `{_code(record.label)}` in its run" if record.label != record.uses else ""
     return f"""\
-# {record.title}: {record.direction}
+# {markdown_text(record.title)}: {markdown_text(str(record.direction))}
 
 A trained model of harmbench, fold {record.fold}, \
 seed {record.seed}. Key `{record.key[:16]}`.
 {simulated}
 ## Intended use
 
-Research: to make skull-stripped T1-weighted scans like those of *{record.source}* below look like \
-scans of *{record.target}*.
+Research: to make skull-stripped T1-weighted scans like those of *{source}* below look like \
+scans of *{target}*.
 
 ```sh
 harmbench apply FOLDER SCAN.nii.gz --out OUT
@@ -49,20 +52,20 @@ harmbench apply FOLDER SCAN.nii.gz --out OUT
 
 ## Method
 
-`{record.uses}`{f", called `{record.label}` in its run" if record.label != record.uses else ""}. \
-{record.reference or "No source is given."}
+`{_code(record.uses)}`{label}. \
+{markdown_text(record.reference) or "No source is given."}
 Settings, versions and the SHA-256 of each file stand in `model.json`.
 
 ## Training data
 
-{record.cohort.description}{" (SIMULATED)" if record.cohort.simulated else ""}.
+{markdown_text(record.cohort.description)}{" (SIMULATED)" if record.cohort.simulated else ""}.
 {_cite(record)}
 {_training_table(record, training)}
 
 ## Scores
 
 Means over {record.held_out} subjects whom this model has not seen, against their real \
-{record.target} scan; segmented by `{record.segmenter}`. The row `identity` is the untreated scan, \
+{target} scan; segmented by `{_code(record.segmenter)}`. The row `identity` is the untreated scan, \
 `target` the reference against itself.
 
 {_score_table(record)}
@@ -78,12 +81,17 @@ whose terms hold. See to them before you share this folder.
 """
 
 
+def _code(text: str) -> str:
+    return text.replace("`", "'").replace("\n", " ")
+
+
 def _cite(record: ModelRecord) -> str:
-    return f"Cite: {record.cohort.citation}\n" if record.cohort.citation else ""
+    return f"Cite: {markdown_text(record.cohort.citation)}\n" if record.cohort.citation else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    safe = [[markdown_text(text) for text in line] for line in rows]
+    lines = [[markdown_text(text) for text in head], ["---"] * len(head), *safe]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

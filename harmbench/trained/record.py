@@ -118,7 +118,8 @@ def check_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a saved model by its name.
 
     Raises:
-        RunError: a file is neither safetensors nor JSON. Nothing is opened before this is known.
+        RunError: a file is neither safetensors nor JSON, or cannot be read. Nothing is opened before
+            the kinds of all are known.
     """
     paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
     bad = [str(path.relative_to(folder)) for path in paths if path.suffix not in SAFE_SUFFIXES]
@@ -127,4 +128,7 @@ def check_files(folder: Path) -> dict[str, str]:
             f"{folder}: a model consists of {' and '.join(SAFE_SUFFIXES)} files, which cannot hold "
             f"code; not loaded because of {', '.join(bad)}"
         )
-    return {path.relative_to(folder).as_posix(): file_key(path) for path in paths}
+    try:
+        return {path.relative_to(folder).as_posix(): file_key(path) for path in paths}
+    except OSError as error:
+        raise RunError(f"{error.filename}: cannot be read ({error.strerror})") from error

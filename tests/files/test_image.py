@@ -165,7 +165,7 @@ def test_declared_voxels_that_cannot_be_there_cost_no_memory(
 
 
 def test_a_file_that_goes_on_and_on_is_not_followed(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("harmbench.files.image._MOST_EXTRA", 1000)
+    monkeypatch.setattr("harmbench.files.stream._MOST_EXTRA", 1000)
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(WHOLE * 40, 1))
     with pytest.raises(VolumeError, match="more than twice as long as its header declares"):
         read(tmp_path / "a.nii.gz")

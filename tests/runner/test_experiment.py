@@ -59,6 +59,10 @@ class Tricks(Method):
         (task.folder / "subjects.json").write_text(json.dumps([p.subject for p in pairs]))
         if self.config.fail.startswith("raise "):
             raise eval(self.config.fail.removeprefix("raise "))
+        if self.config.fail == "interrupt":
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
         if self.config.fail == "chdir":
             import os
 
@@ -434,6 +438,7 @@ def test_what_a_method_gives_beside_its_volumes_is_kept_until_it_gives_it_no_mor
         ("raise SystemExit(0)", r"fit: sys\.exit\(0\) was called"),
         ("raise SystemExit('no licence')", r"fit: sys\.exit\('no licence'\) was called"),
         ("raise GeneratorExit()", "fit: GeneratorExit was raised"),
+        ("raise KeyboardInterrupt()", "fit: KeyboardInterrupt was raised"),
         ("raise type('Own', (BaseException,), {})('x')", "fit: Own was raised: x"),
         ("exit", r"subject s\d: sys\.exit\(\) was called"),
     ],
@@ -451,7 +456,7 @@ def test_a_method_that_ends_the_program_fails(
 
 def test_an_interrupt_stays_one(start) -> None:
     with pytest.raises(KeyboardInterrupt):
-        start(fail="raise KeyboardInterrupt()")
+        start(fail="interrupt")
 
 
 def test_a_method_may_change_the_working_directory(

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("thresholds")
 class Deadly:
     """An executor whose cells of one fold die; the rest runs here."""
 
-    def __init__(self, jobs: int) -> None:
-        self.inner: Executor = LocalExecutor(jobs)
+    def __init__(self) -> None:
+        self.inner: Executor = LocalExecutor()
 
     def run(
         self,
@@ -29,6 +29,7 @@ class Deadly:
         items: Sequence[object],
         display: Display,
         line: Callable[..., str] | None = None,
+        kin: Callable[..., object] | None = None,
     ) -> Iterator[tuple[object, object]]:
         for item in items:
             if isinstance(item, Cell) and item.fold == 1:
@@ -57,7 +58,7 @@ def test_a_cell_whose_process_dies_has_rows_that_say_so(
     start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("harmbench.runner.experiment.LocalExecutor", Deadly)
+        patch.setattr("harmbench.runner.experiment.make_executor", lambda *_: Deadly())
         summary = start()
     assert set(summary.failed) == {"identity A-to-B fold 1 seed 0", "target A-to-B fold 1 seed 0"}
     assert set(summary.failed.values()) == {"its process was killed"}

@@ -128,7 +128,11 @@ def _save(method: Method, folder: Path) -> None:
 
 def _keep_only_checkpoints_of(folder: Path, key: str) -> None:
     """Remove checkpoints that another configuration, data set or code version left."""
-    if read_json(folder / "key.json") != {"fit": key}:
+    try:
+        known = read_json(folder / "key.json")
+    except ValueError:
+        known = None
+    if known != {"fit": key}:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / "key.json", {"fit": key})

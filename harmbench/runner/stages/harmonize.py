@@ -8,7 +8,7 @@ from dataclasses import replace
 from harmbench.code_keys import stage_code
 from harmbench.errors import MethodError
 from harmbench.files.names import file_label, same_on_disk
-from harmbench.guard import method_call
+from harmbench.guard import fingerprint, method_call
 from harmbench.meter import Meter
 from harmbench.method import Method
 from harmbench.results import REAL_SCANS
@@ -71,7 +71,7 @@ def harmonize(
         progress: called with progress.
 
     Raises:
-        MethodError: the method's output breaks the contract.
+        MethodError: the method's output breaks the contract, or it changed its input.
     """
     key = harmonize_key(context, cell, record, pair)
     folder = context.folder.cell(cell)
@@ -80,9 +80,15 @@ def harmonize(
         for old in folder.beside.glob("*"):  # an earlier fit may have given other volumes
             (old / folder.volume(pair.name).name).unlink(missing_ok=True)
         task = replace(context.task(cell, progress), keep=_Kept(folder, pair.name))
+        before = fingerprint(source.data)
         with Meter() as meter:
             with method_call():
                 output = method.harmonize(source, task)
+            if fingerprint(source.data) != before:
+                raise MethodError(
+                    f"{cell.method} changed the scan that it was given; a method makes a new volume "
+                    "(source.with_data), and what it is given stays as it is"
+                )
             masked = context.experiment.scoring.mask_background
             finished, clipped = finish_volume(output, source, mask_background=masked)
         if clipped:

@@ -1,0 +1,349 @@
+"""Run work on a SLURM cluster, by submitit: one job array for the items that need the same.
+
+What is needed to come back stands in a folder of the run: the numbers of the jobs, what they are given,
+their results and logs. SLURM's accounting is not asked. A job that runs out of time, or whose node dies,
+is queued again and goes on from its last checkpoint; one that is lost is submitted again. An interrupt
+detaches: the jobs go on, and the same command takes them up again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import pickle
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+
+from harmbench.errors import RunError, UnavailableError
+from harmbench.executors.base import Died, Item, Result
+from harmbench.executors.local import LocalExecutor
+from harmbench.progress import Display
+from harmbench.storage import read_json, write_json
+from harmbench.task import Progress
+
+__all__ = ["Needs", "SlurmExecutor", "SlurmJobs", "cancel_jobs", "queue_states", "read_jobs"]
+
+JOBS: Final = "jobs.json"
+
+_POLL_S = 10.0
+_LOST_AFTER_S = 30.0
+"""How long a job may be neither in the queue nor have a result: networked disks lag behind."""
+_SUBMISSIONS = 3
+_COMMAND_S = 120
+
+
+class Needs(BaseModel):
+    """What the jobs of a method ask SLURM for.
+
+    Attributes:
+        minutes: that a job may run before it is queued again.
+        gpus, cpus: for each job.
+        mem_gb: memory in GB; the cluster's default where `None`.
+        partition, account: the cluster's defaults where `None`.
+        extra: further options of sbatch, without dashes in front.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: int = 60
+    gpus: int = 0
+    cpus: int = 1
+    mem_gb: float | None = None
+    partition: str | None = None
+    account: str | None = None
+    extra: Mapping[str, str] = {}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return submitit's parameters."""
+        given: dict[str, Any] = {
+            "time": self.minutes,
+            "gpus_per_node": self.gpus or None,
+            "cpus_per_task": self.cpus,
+            "mem": self.mem_gb,
+            "partition": self.partition,
+            "account": self.account,
+        }
+        # A job whose node dies is queued again, whatever the cluster's default.
+        own = {"requeue": True, **self.extra}
+        return {
+            **{name: value for name, value in given.items() if value is not None},
+            "additional_parameters": own,
+            "job_name": "harmbench",
+        }
+
+
+class SlurmJobs(BaseModel):
+    """What `jobs.json` says: which job works on which item.
+
+    Attributes:
+        fingerprint: of the work; jobs of other work are not taken up again.
+        jobs: item to job id, such as `12_3`.
+        submissions: item to how many times it was submitted.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    fingerprint: str = ""
+    jobs: dict[str, str] = {}
+    submissions: dict[str, int] = {}
+
+
+def read_jobs(folder: Path) -> SlurmJobs:
+    """Read a folder's `jobs.json`; no jobs where it is absent or damaged."""
+    try:
+        return SlurmJobs.model_validate(read_json(folder / JOBS) or {})
+    except (OSError, ValueError, ValidationError):
+        return SlurmJobs()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What SLURM's queue says of a job: such as `RUNNING`, on which node, and the time that is left."""
+
+    state: str
+    node: str = ""
+    left: str = ""
+
+
+def queue_states() -> dict[str, QueueState]:
+    """Return this user's jobs that are in the queue, by id.
+
+    Raises:
+        RunError: SLURM does not answer.
+    """
+    lines = _call(
+        *("squeue", "--user", getpass.getuser(), "--array", "--noheader"), "--format=%i|%T|%N|%L"
+    )
+    found = {}
+    for line in lines.splitlines():
+        job, state, node, left = line.split("|")
+        found[job] = QueueState(state, node, left)
+    return found
+
+
+def cancel_jobs(folder: Path) -> list[str]:
+    """Cancel the jobs of a folder that are in the queue; return their ids.
+
+    Raises:
+        RunError: SLURM does not answer.
+    """
+    queued = queue_states()
+    ours = [job for job in read_jobs(folder).jobs.values() if job in queued]
+    if ours:
+        _call("scancel", *ours)
+    return ours
+
+
+class _Work:
+    """What a job does: work on one item in a process of its own; submitit pickles it.
+
+    Args:
+        work: what is done.
+        item: with what.
+        limit_s: seconds that it may take.
+    """
+
+    def __init__(
+        self, work: Callable[[Any, Progress], Any], item: object, limit_s: float | None
+    ) -> None:
+        self._work, self._item, self._limit_s = work, item, limit_s
+
+    def __call__(self) -> Any:
+        """Return the item's result."""
+        executor = LocalExecutor(1, isolated=True, limit_s=self._limit_s)
+        with Display(str(self._item), 1, Console(stderr=True)) as display:
+            ((_, result),) = executor.run(self._work, [self._item], display)
+        return result
+
+    def checkpoint(self) -> Any:
+        """Return what goes on when the job runs again; the method's own checkpoints are on disk."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class SlurmExecutor:
+    """Run a function over items as jobs of SLURM. It is an `Executor`.
+
+    Args:
+        folder: of the jobs, in the run folder; on a disk that all nodes share.
+        needs: by kin of the items; those of `default` count for others.
+        fingerprint: of all that the work depends on.
+        limit_s: seconds that an item may take in one go.
+        requeues: how many times a job that runs out of time is queued again.
+        poll_s: seconds between two looks at the queue.
+
+    Raises:
+        UnavailableError: submitit or SLURM is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        needs: Mapping[str, Needs],
+        fingerprint: str,
+        *,
+        limit_s: float | None = None,
+        requeues: int = 100,
+        poll_s: float = _POLL_S,
+    ) -> None:
+        if shutil.which("sbatch") is None:
+            raise UnavailableError("executor slurm: there is no sbatch here; is this a login node?")
+        try:
+            import submitit  # noqa: F401 - whether it is there
+        except ImportError as error:
+            text = "executor slurm needs submitit: pip install 'harmbench[slurm]'"
+            raise UnavailableError(text) from error
+        self._folder, self._needs, self._fingerprint = folder, needs, fingerprint
+        self._limit_s, self._requeues, self._poll_s = limit_s, requeues, poll_s
+        self._missing_since: dict[str, float] = {}
+
+    def run(
+        self,
+        work: Callable[[Item, Progress], Result],
+        items: Sequence[Item],
+        display: Display,
+        line: Callable[[Item, Result | Died], str] | None = None,
+        kin: Callable[[Item], object] | None = None,
+    ) -> Iterator[tuple[Item, Result | Died]]:
+        """Yield each item with its result, as `Executor.run` does; an interrupt leaves the jobs running."""
+        waiting = {str(item): item for item in items}
+        self._take_up()
+        known = read_jobs(self._folder)
+        fresh = [name for name in waiting if name not in known.jobs]
+        self._submit(work, {name: waiting[name] for name in fresh}, kin)
+        try:
+            while waiting:
+                for name, result in self._ended(work, dict(waiting), display, kin):
+                    item = waiting.pop(name)
+                    display.finish(name, line(item, result) if line else "")
+                    self._forget([name])
+                    yield item, result
+                if waiting:
+                    time.sleep(self._poll_s)
+        except KeyboardInterrupt:
+            display.console.print(
+                f"{len(waiting)} jobs go on. The same command takes them up again; `harmbench status` "
+                "and `harmbench cancel` with the run folder show and end them.",
+                markup=False,
+                highlight=False,
+            )
+            raise
+
+    def _take_up(self) -> None:
+        """Keep the jobs of an earlier call that work on the same; cancel others, which would interfere."""
+        known = read_jobs(self._folder)
+        if known.fingerprint != self._fingerprint:
+            cancel_jobs(self._folder)
+            self._write(SlurmJobs(fingerprint=self._fingerprint))
+
+    def _submit(
+        self,
+        work: Callable[[Item, Progress], Result],
+        items: Mapping[str, Item],
+        kin: Callable[[Item], object] | None,
+    ) -> None:
+        """Submit items, those of the same needs as one array."""
+        groups: dict[str, list[tuple[str, Item]]] = {}
+        for name, item in items.items():
+            own = str(kin(item)) if kin is not None else ""
+            key = own if own in self._needs else "default"
+            groups.setdefault(key, []).append((name, item))
+        known = read_jobs(self._folder)
+        for key, members in groups.items():
+            jobs = self._array(
+                self._needs.get(key, Needs()), [_Work(work, i, self._limit_s) for _, i in members]
+            )
+            for (name, _), job in zip(members, jobs, strict=True):
+                known.jobs[name] = job
+                known.submissions[name] = known.submissions.get(name, 0) + 1
+            self._write(known)
+
+    def _array(self, needs: Needs, works: Sequence[_Work]) -> list[str]:
+        import submitit
+        from submitit.core.utils import FailedJobError
+
+        executor = submitit.SlurmExecutor(self._folder, max_num_timeout=self._requeues)
+        try:
+            executor.update_parameters(**needs.parameters())
+            with executor.batch():
+                jobs = [executor.submit(work) for work in works]
+        except (FailedJobError, OSError, ValueError) as error:
+            raise RunError(f"the jobs could not be submitted: {error}") from error
+        return [str(job.job_id) for job in jobs]
+
+    def _ended(
+        self,
+        work: Callable[[Item, Progress], Result],
+        waiting: Mapping[str, Item],
+        display: Display,
+        kin: Callable[[Item], object] | None,
+    ) -> Iterator[tuple[str, Result | Died]]:
+        """Yield the items whose jobs have ended; those of lost jobs are submitted again."""
+        queued, known = queue_states(), read_jobs(self._folder)
+        lost = []
+        for name in waiting:
+            job = known.jobs[name]
+            if job in queued:
+                self._missing_since.pop(job, None)
+                state = queued[job]
+                where = f" on {state.node}" if state.node else ""
+                display.update(name, f"{state.state.lower()}{where}", 0, 1)
+                continue
+            end = self._result(job)
+            if end is not None:
+                yield name, end
+            elif time.monotonic() - self._since(job) >= _LOST_AFTER_S:
+                if known.submissions[name] >= _SUBMISSIONS:
+                    yield name, Died(f"job {job} ended without a result; {self._log(job)} says why")
+                else:
+                    lost.append(name)
+        self._submit(work, {name: waiting[name] for name in lost}, kin)
+
+    def _since(self, job: str) -> float:
+        return self._missing_since.setdefault(job, time.monotonic())
+
+    def _result(self, job: str) -> Any:
+        """Return what a job left, `None` where it left nothing that can be read."""
+        path = self._folder / f"{job}_0_result.pkl"
+        try:
+            with path.open("rb") as file:
+                end, value = pickle.load(file)
+        except (OSError, EOFError, pickle.UnpicklingError, ValueError):
+            return None
+        if end == "success":
+            return value
+        last = [text for text in str(value).splitlines() if text.strip()][-1:]
+        return Died(f"job {job}: {''.join(last)}; {self._log(job)} says more")
+
+    def _log(self, job: str) -> Path:
+        return self._folder / f"{job}_0_log.err"
+
+    def _forget(self, names: Sequence[str]) -> None:
+        known = read_jobs(self._folder)
+        for name in names:
+            known.jobs.pop(name, None)
+            known.submissions.pop(name, None)
+        self._write(known)
+
+    def _write(self, jobs: SlurmJobs) -> None:
+        write_json(self._folder / JOBS, jobs.model_dump())
+
+
+def _call(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_COMMAND_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RunError(f"{command[0]}: SLURM does not answer ({error})") from error
+    if done.returncode:
+        raise RunError(f"{command[0]}: {done.stderr.strip() or 'failed'}")
+    return done.stdout

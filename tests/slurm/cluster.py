@@ -1,0 +1,211 @@
+"""A SLURM cluster on this machine: munged, one slurmctld, and two slurmd with names and ports of their own.
+
+Needs Debian's packages `slurm-wlm` and `munge`, and root. Everything lies in one folder; what was started
+is ended by its process id, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+__all__ = ["NODES", "Cluster", "why_not"]
+
+NODES = ("n1", "n2")
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
+_READY_S = 120
+_NODE_DEAD_S = 15
+
+_CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+MpiDefault=none
+ReturnToService=2
+SlurmdTimeout={dead_s}
+MessageTimeout=60
+SchedulerParameters=sched_interval=5,bf_interval=5
+KillWait=5
+MailProg=/bin/true
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} State=UNKNOWN
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def why_not() -> str:
+    """Say why no cluster can be started here; empty where one can."""
+    missing = [name for name in _PROGRAMS if shutil.which(name, path=_path()) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed (Debian: slurm-wlm munge)"
+    return "" if os.geteuid() == 0 else "a cluster of one machine needs root"
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@dataclass
+class Cluster:
+    """A running cluster, from `start` to `stop`.
+
+    Attributes:
+        folder: of its files; short, since it holds a socket.
+        started: what runs, by name.
+    """
+
+    folder: Path
+    started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for the commands of SLURM."""
+        return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
+
+    def start(self) -> None:
+        """Start all, and wait until both nodes are idle."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("state", *(f"spool-{node}" for node in NODES)):
+            (self.folder / name).mkdir(exist_ok=True)
+        key = self.folder / "munge.key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o400)
+        text = _CONFIGURATION.format(
+            folder=self.folder,
+            host=socket.gethostname(),
+            ports=_free_ports(3),
+            cpus=os.cpu_count(),
+            dead_s=_NODE_DEAD_S,
+        )
+        (self.folder / "slurm.conf").write_text(text)
+        files = {
+            "--socket": "munge.socket",
+            "--key-file": "munge.key",
+            "--pid-file": "munged.pid",
+            "--log-file": "munged.log",
+            "--seed-file": "munged.seed",
+        }
+        options = [f"{option}={self.folder / name}" for option, name in files.items()]
+        self._run("munged", "munged", "--foreground", "--force", *options)
+        self._wait_for("munge's socket", (self.folder / "munge.socket").exists)
+        self._run("slurmctld", "slurmctld", "-D", "-c")
+        for node in NODES:
+            self.start_node(node)
+        self._wait_for("idle nodes", lambda: set(self.states().values()) == {"idle"})
+
+    def start_node(self, node: str) -> None:
+        """Start the daemon of a node."""
+        self._run(node, "slurmd", "-D", "-N", node)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each node as SLURM has it."""
+        told = self.call("sinfo", "--noheader", "--Node", "--format=%N %T")
+        return dict(line.split() for line in told.splitlines())
+
+    def call(self, *command: str) -> str:
+        """Run a command of SLURM; return what it prints, empty where it fails."""
+        done = subprocess.run(
+            command,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.stdout if done.returncode == 0 else ""
+
+    def kill_node(self, node: str) -> None:
+        """Let a node die: its daemon, and the jobs that it runs."""
+        daemon = self.started.pop(node)
+        jobs = [
+            process
+            for process in psutil.process_iter()
+            if self._is_of(process, node) or process.pid == daemon.pid
+        ]
+        below = [child for process in jobs for child in process.children(recursive=True)]
+        for process in {*jobs, *below}:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        daemon.wait()
+
+    def _is_of(self, process: psutil.Process, node: str) -> bool:
+        """Whether a process is a job step's, or in one, of a node of this cluster."""
+        try:
+            variables = process.environ()
+            words = process.cmdline()
+        except (psutil.Error, OSError):
+            return False
+        ours = variables.get("SLURM_CONF") == self.environment["SLURM_CONF"]
+        step = words[:1] and words[0].startswith("slurmstepd")
+        return ours and (
+            variables.get("SLURMD_NODENAME") == node or bool(step and node in words[0])
+        )
+
+    def stop(self) -> None:
+        """End what was started, jobs first."""
+        self.call("scancel", "--user", "root")
+        time.sleep(1)
+        for name in reversed(list(self.started)):
+            process = self.started.pop(name)
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _run(self, name: str, *command: str) -> None:
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self.started[name] = subprocess.Popen(
+                command,
+                env={**os.environ, **self.environment},
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _wait_for(self, what: str, there) -> None:
+        ends = time.monotonic() + _READY_S
+        while not there():
+            dead = [name for name, process in self.started.items() if process.poll() is not None]
+            if dead or time.monotonic() > ends:
+                raise RuntimeError(f"no {what}: {', '.join(dead) or 'too slow'}; see {self.folder}")
+            time.sleep(0.5)
