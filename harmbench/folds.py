@@ -154,7 +154,7 @@ def nested_subsets(
     return {size: tuple(ordered[:size]) for size in sizes}
 
 
-def read_folds(path: Path, subjects: Sequence[str]) -> Folds:
+def read_folds(path: Path, subjects: Sequence[str], others: Sequence[str] = ()) -> Folds:
     """Read folds of one's own: a table with the columns `subject` and `fold`.
 
     Folds are numbers, or names that become numbers in their natural order. `sub-` before a subject
@@ -162,10 +162,12 @@ def read_folds(path: Path, subjects: Sequence[str]) -> Folds:
 
     Args:
         path: a table with tabs (`.tsv`) or commas.
-        subjects: of the cohort.
+        subjects: that need a fold.
+        others: that get one where the table has it, so that the folds are the same for every choice
+            of directions.
 
     Returns:
-        The folds of these subjects, in their order; the seed is 0 and has no meaning.
+        The folds of these subjects, then of the others; the seed is 0 and has no meaning.
 
     Raises:
         FoldError: lists every problem: a column is missing, a subject is not in the table, or is
@@ -189,6 +191,8 @@ def read_folds(path: Path, subjects: Sequence[str]) -> Folds:
             said.setdefault(subject.removeprefix("sub-"), {}).setdefault(fold, row.line)
     own = {subject: said.get(subject.removeprefix("sub-"), {}) for subject in subjects}
     problems += [f"subject {subject} is not listed" for subject, folds in own.items() if not folds]
+    rest = {subject: said.get(subject.removeprefix("sub-"), {}) for subject in others}
+    own |= {subject: folds for subject, folds in rest.items() if folds and subject not in own}
     for subject, folds in own.items():
         if len(folds) > 1:
             each = " and ".join(f"{fold} (line {line})" for fold, line in folds.items())

@@ -108,7 +108,6 @@ def run(
     budget_s = None if budget is None else parse_duration(budget)
     changes = {
         "folds.run": fold,
-        **_folds(folds),
         "data.path": data,
         "data.source": source,
         "data.target": target,
@@ -127,7 +126,8 @@ def run(
         "device": device,
         "scoring.segmenter": segmenter,
     }
-    experiment = _isolated(load_experiment(config_path(config), overrides or (), given(changes)))
+    settings = {**given(changes), **_folds(folds)}
+    experiment = _isolated(load_experiment(config_path(config), overrides or (), settings))
     summary = run_experiment(
         select_methods(experiment, method or ()),
         out,
@@ -141,12 +141,12 @@ def run(
 
 
 def _folds(text: str | None) -> dict[str, object]:
-    """Return the settings that `--folds` gives: a number, or a table."""
+    """Return the settings that `--folds` gives: a number, or a table; the other is unset."""
     if text is None:
         return {}
     if text.isascii() and text.lstrip("-").isdigit():
-        return {"folds.k": int(text)}
-    return {"folds.file": Path(text)}
+        return {"folds.k": int(text), "folds.file": None}
+    return {"folds.k": None, "folds.file": Path(text)}
 
 
 def _sizes(text: str | None) -> list[int | str] | None:

@@ -163,7 +163,7 @@ def prepare(
     if summary.flagged:
         say(f"conspicuous: {', '.join(summary.flagged)}")
     if summary.prepared:
-        own = preparation.data.bids.suffix
+        own = preparation.data.bids.suffix.partition("_")[0]  # without `_defaced`
         say(f"next: harmbench run --data {out}{'' if own == 'T1w' else f' --suffix {own}'}")
     raise typer.Exit(1 if summary.failed else 0)
 

@@ -13,11 +13,9 @@ from harmbench.cohorts.bids_choice import (
     chosen_scans,
     differing,
     for_scanner,
-    lesions_of,
-    mask_of,
-    unused_masks,
 )
-from harmbench.cohorts.bids_groups import groups_of
+from harmbench.cohorts.bids_groups import groups_of, same_person_notes
+from harmbench.cohorts.bids_masks import lesions_of, mask_of, unused_masks
 from harmbench.cohorts.bids_names import BidsFile, Listing, Unknown, list_images
 from harmbench.cohorts.bids_selection import select
 from harmbench.cohorts.bids_sessions import PREPARED, Identity, identify
@@ -77,7 +75,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     notes += identified.notes
     notes += _strangers(listing, selection.suffix, selection.found, problems)
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
-    notes += found
+    notes += [*found, *same_person_notes(chosen, tables)]
     scans, lesions, found = _scans(chosen, files, listing, tables, problems)
     notes += found
     if not scans and not problems:
@@ -114,7 +112,9 @@ def _why_nothing(left_out: Iterable[LeftOut]) -> list[str]:
 def _described(folder: Path) -> tuple[dict[str, object], list[Note]]:
     path = folder / _DESCRIPTION
     if not os.path.lexists(path):
-        raise CohortError(f"{folder}: not a BIDS folder, it has no {_DESCRIPTION}")
+        inner = sorted(p.parent.name for p in folder.glob(f"*/{_DESCRIPTION}"))
+        hint = f"; {' and '.join(inner)} below it has one" if inner else ""
+        raise CohortError(f"{folder}: not a BIDS folder, it has no {_DESCRIPTION}{hint}")
     found, notes = read_object(path)
     return found, list(notes)
 
@@ -163,8 +163,8 @@ def _named(path: Path) -> set[tuple[str, str]]:
 
 
 def _stem(suffix: str) -> str:
-    """`t1` of `T1w`, `T1W` and `t1`."""
-    return suffix.casefold().removesuffix("w")
+    """`t1` of `T1w`, `T1W`, `t1` and `T1w_defaced`."""
+    return suffix.partition("_")[0].casefold().removesuffix("w")
 
 
 def _scans(

@@ -1,11 +1,10 @@
-"""Which file of several is a session's scan, and which mask is a scan's own."""
+"""Which file of several is a session's scan."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from harmbench.cohorts.bids_names import BidsFile
@@ -20,10 +19,7 @@ __all__ = [
     "chosen_scans",
     "differing",
     "for_scanner",
-    "lesions_of",
-    "mask_of",
     "matching",
-    "unused_masks",
 ]
 
 ALL_RUNS: Final = "all"
@@ -75,6 +71,18 @@ def _same_label(entity: str, label: str | None, wanted: str | None) -> bool:
     return numbers and int(label) == int(wanted)
 
 
+class _SeveralFitError(CohortError):
+    """Several files fit one visit.
+
+    Attributes:
+        advice: which setting chooses; empty where none does.
+    """
+
+    def __init__(self, summary: str, advice: str) -> None:
+        super().__init__(summary)
+        self.advice = advice
+
+
 def choose(files: Sequence[BidsFile], run: str) -> BidsFile:
     """Choose one of the files that fit one subject and session.
 
@@ -107,7 +115,8 @@ def choose(files: Sequence[BidsFile], run: str) -> BidsFile:
         if others
         else "they differ in folder or ending, or in zeros of run-: remove one"
     )
-    raise CohortError(f"{len(files if others else alike)} files fit ({names}): {advice}")
+    count = len(files if others else alike)
+    raise _SeveralFitError(f"{count} files fit ({names}): {advice}", advice if others else "")
 
 
 def chosen_scans(
@@ -118,7 +127,8 @@ def chosen_scans(
     Args:
         scans: files with their identity.
         run: as in `choose`, or `all`.
-        problems: gets a line for each visit where several files fit, or two visits have one label.
+        problems: gets a line for each visit where several files fit, or two visits have one label;
+            visits of one scanner that the same setting would help are one line.
 
     Returns:
         By (subject, session), sorted: the identity and the file. With `all`, a run's label is a part
@@ -132,18 +142,27 @@ def chosen_scans(
     reason = f"another run of the visit is used (run: {run})"
     found: dict[tuple[str, str], tuple[Identity, BidsFile]] = {}
     out: list[LeftOut] = []
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for own, files in sorted(visits.items(), key=lambda item: (item[0].subject, item[0].session)):
         where = f"subject {own.subject}, session {own.session}"
         try:
             chosen = choose(files, "first" if run == ALL_RUNS else run)
-        except CohortError as error:
+        except _SeveralFitError as error:
             hint = f"; for this scanner alone, --acquisition {own.scanner}=LABEL"
-            problems.append(f"{where}: {error}{hint if 'entities.acq' in str(error) else ''}")
+            said = f"{error}{hint if 'entities.acq' in error.advice else ''}"
+            alike[own.scanner, error.advice or where].append(f"{where}: {said}")
+            continue
+        except CohortError as error:
+            problems.append(f"{where}: {error}")
             continue
         if (own.subject, own.session) in found:
             problems.append(f"{where}: the label stands for two visits; rename one")
         found[own.subject, own.session] = (own, chosen)
         out += [LeftOut("other-run", reason, f.path.name) for f in files if f.path != chosen.path]
+    for (scanner, _), lines in alike.items():
+        others = len(lines) - 1
+        more = f" (and {others} more visit{'s' * (others > 1)} on {scanner})" if others else ""
+        problems.append(f"{lines[0]}{more}")
     return found, out
 
 
@@ -218,66 +237,3 @@ def differing(files: Sequence[BidsFile], skipped: Collection[str]) -> list[tuple
             each = [f"{'absent' if v == _ABSENT else v} in {n}" for v, n in counts.items()]
             found.append((entity, ", ".join(each)))
     return found
-
-
-def _is_brain_mask(file: BidsFile) -> bool:
-    return file.suffix == "mask" and file.entities.get("desc") == "brain"
-
-
-def _is_lesion_mask(file: BidsFile) -> bool:
-    return file.suffix == "mask" and file.entities.get("label", "").casefold() == "lesion"
-
-
-def _fits(mask: BidsFile, scan: BidsFile, skipped: Collection[str] = ("desc",)) -> bool:
-    """Whether a mask has a scan's entities, but for those `skipped`; `mod-` names the suffix."""
-    own = {key: value for key, value in mask.entities.items() if key not in skipped}
-    theirs = {key: value for key, value in scan.entities.items() if key not in skipped}
-    if own.get("mod") == scan.suffix and "mod" not in theirs:
-        del own["mod"]
-    return own == theirs
-
-
-def mask_of(scan: BidsFile, beside: Iterable[BidsFile]) -> Path | None:
-    """Return the brain mask of a scan; `None` where there is none.
-
-    Args:
-        scan: the scan.
-        beside: the images of its folder.
-
-    Raises:
-        CohortError: several fit.
-    """
-    found = [file.path for file in beside if _is_brain_mask(file) and _fits(file, scan)]
-    return _only(found, "brain masks")
-
-
-def lesions_of(scan: BidsFile, beside: Iterable[BidsFile]) -> Path | None:
-    """Return the mask of a scan's lesions, `label-lesion`; `None` where there is none.
-
-    Args:
-        scan: the scan.
-        beside: the images of its folder.
-
-    Raises:
-        CohortError: several fit.
-    """
-    skipped = ("desc", "label")
-    found = [file.path for file in beside if _is_lesion_mask(file) and _fits(file, scan, skipped)]
-    return _only(found, "masks of lesions")
-
-
-def _only(found: Sequence[Path], what: str) -> Path | None:
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise CohortError(f"{len(found)} {what} fit ({names}): remove all but one")
-    return found[0] if found else None
-
-
-def unused_masks(beside: Sequence[BidsFile]) -> list[Path]:
-    """Return brain masks among the images of one folder that fit none of the others."""
-    images = [file for file in beside if file.suffix != "mask"]
-    return [
-        mask.path
-        for mask in beside
-        if _is_brain_mask(mask) and not any(_fits(mask, image) for image in images)
-    ]

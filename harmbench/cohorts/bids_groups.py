@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harmbench.cohorts.bids_names import BidsFile, Listing
 from harmbench.cohorts.bids_sessions import Identity
+from harmbench.cohorts.bids_tables import StudyTables
 from harmbench.cohorts.left_out import LeftOut
 from harmbench.cohorts.participants import EVERYBODY, Participants, other_tables, similar_groups
+from harmbench.errors import CohortError
 from harmbench.notes import Note
 
-__all__ = ["groups_of"]
+__all__ = ["groups_of", "same_person_notes"]
+
+_PERSONS = r"person|individual|travell?er"
+_ANSWERS = {"", "yes", "no", "y", "n", "true", "false", "0", "1"}
 
 Key = tuple[str, str]
 """Subject and session."""
@@ -62,6 +69,39 @@ def groups_of(
             each = " and ".join(f"'{group}' ({label})" for group, label in own.items())
             problems.append(f"subject {subject} has two groups in participants.tsv: {each}")
     return groups, [*notes, *similar_groups(groups.values())]
+
+
+def same_person_notes(
+    chosen: Mapping[Key, tuple[Identity, BidsFile]], tables: StudyTables
+) -> list[Note]:
+    """Note columns of participants.tsv that may say that several subjects are one person.
+
+    Args:
+        chosen: the scans, by (subject, session).
+        tables: of the data set.
+    """
+    notes = []
+    labels = {file.subject: (own.subject, file) for own, file in chosen.values()}
+    for column in tables.columns("participants.tsv"):
+        if not re.search(_PERSONS, column.casefold()):
+            continue
+        people: dict[str, set[str]] = defaultdict(set)
+        for subject, file in labels.values():
+            with suppress(CohortError):
+                people[tables.value(file, "participants.tsv", column) or ""].add(subject)
+        several = [
+            value
+            for value, subjects in people.items()
+            if len(subjects) > 1 and value.casefold() not in _ANSWERS
+        ]
+        if several:
+            text = (
+                f"{len(several)} values of {column} stand for several subjects each, such as "
+                f"'{several[0]}'; where they are persons, one may be in training and in test: "
+                f"--subject-by {column} makes each person one subject"
+            )
+            notes.append(Note("persons-with-several-labels", text, "participants.tsv"))
+    return notes
 
 
 def _members(chosen: Mapping[Key, tuple[Identity, BidsFile]]) -> dict[str, dict[str, None]]:

@@ -35,6 +35,8 @@ _IMAGES = re.compile(
 _FOLDERS = re.compile(r"(sub|ses)-.+|anat")
 _DATATYPES = {"anat", "func", "dwi", "fmap", "perf", "pet", "mrs", "meg", "eeg", "ieeg"}
 _DATATYPES |= {"beh", "micr", "nirs", "motion"}
+# A word after one of these makes another suffix, such as `T1w_defaced`.
+_SCANS = {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1"}
 # What BIDS keeps beside the subjects; other data sets have their own folders below these.
 _NOT_SEARCHED = {"derivatives", "sourcedata", "code", "stimuli", "phenotype", "logs"}
 
@@ -46,7 +48,7 @@ class BidsFile:
     Attributes:
         path: the file.
         entities: such as `sub`, `ses`, `acq`, with their whole labels.
-        suffix: such as `T1w`.
+        suffix: such as `T1w`, or `T1w_defaced`, which BIDS does not have.
         datatype: such as `anat`; empty where it lies in no such folder.
     """
 
@@ -143,7 +145,10 @@ def _understood(path: Path, parts: tuple[str, ...]) -> BidsFile:
     if ending is None:
         raise ValueError("its name does not end in .nii or .nii.gz")
     *pairs, suffix = name.removesuffix(ending).split("_")
-    if not re.fullmatch(r"[0-9A-Za-z]+", suffix):
+    if pairs and pairs[-1] in _SCANS:
+        variant, suffix = suffix, pairs.pop()
+        suffix = f"{suffix}_{variant}" if re.fullmatch(r"[0-9A-Za-z]+", variant) else variant
+    if not re.fullmatch(r"[0-9A-Za-z]+(_[0-9A-Za-z]+)?", suffix):
         raise ValueError(f"its name ends in '{suffix}', which is no suffix of BIDS")
     entities: dict[str, str] = {}
     for pair in pairs:

@@ -87,6 +87,12 @@ def _nothing_fits(
 ) -> CohortError:
     there = {file.suffix for file in listing.files}
     there |= {f"{key}-{v}" for f in suffixed for key, v in f.entities.items() if key in wanted}
+    inner = sorted(p.parent.name for p in folder.glob("*/dataset_description.json"))
+    if inner and not listing.files:
+        return CohortError(
+            f"{folder}: there is no image with a name of BIDS; name the BIDS folder inside it: "
+            f"{', '.join(inner)}"
+        )
     odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
     return CohortError(
         f"{folder}: no scan with {', '.join(asked)}; "

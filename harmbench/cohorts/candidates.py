@@ -12,7 +12,7 @@ from harmbench.cohorts.readings import Evidence, Reading, read_as
 from harmbench.errors import CohortError
 from harmbench.files.field_strength import FIELD
 
-__all__ = ["by_label", "by_scanner_column", "by_the_rest"]
+__all__ = ["by_label", "by_like_scanner_column", "by_scanner_column", "by_the_rest"]
 
 _VISIT_WORDS = (
     "x|v|visit|r|run|rep|repeat|scan|session|ses|s|tp|time|t|day|d|week|wk|w|month|mo|m|year|y"
@@ -36,6 +36,12 @@ def by_label(evidence: Evidence) -> Iterator[Reading]:
 def by_scanner_column(evidence: Evidence) -> Iterator[Reading]:
     """Readings by a column that is called scanner: it says what labels and sidecars let guess."""
     for column in _columns(evidence, _SCANNERS):
+        yield read_as(evidence, {"session_by": column}, ("--session-by", column))
+
+
+def by_like_scanner_column(evidence: Evidence) -> Iterator[Reading]:
+    """Readings by a column whose name is like that of a scanner, such as site."""
+    for column in _columns(evidence, _LIKE_SCANNERS):
         yield read_as(evidence, {"session_by": column}, ("--session-by", column))
 
 

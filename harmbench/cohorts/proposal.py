@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,13 @@ from harmbench.cohorts.bids_names import BidsFile
 from harmbench.cohorts.bids_sessions import PREPARED
 from harmbench.cohorts.bids_settings import AUTO, BidsSettings
 from harmbench.cohorts.bids_tables import StudyTables
-from harmbench.cohorts.candidates import by_label, by_scanner_column, by_the_rest
-from harmbench.cohorts.readings import Evidence, Reading, ScannerRow, read_as
+from harmbench.cohorts.candidates import (
+    by_label,
+    by_like_scanner_column,
+    by_scanner_column,
+    by_the_rest,
+)
+from harmbench.cohorts.readings import STRAY_SHARE, Evidence, Reading, ScannerRow, read_as
 from harmbench.errors import CohortError
 
 __all__ = ["Proposal", "UnclearScannersError", "propose", "require_clear_scanners"]
@@ -71,6 +76,10 @@ def require_clear_scanners(
 def propose(folder: Path, evidence: Evidence) -> Proposal | None:
     """Return what to type; `None` where the ses- labels do as they stand."""
     given = _unusable(evidence)
+    column = None if given is not None and given[1] else _contradicting_column(evidence)
+    if column is not None:
+        reason = f"{column.settings.session_by} disagrees with the ses- labels"
+        return _proposal(folder, column, reason)
     fitting = [split for split in by_label(evidence) if split.fits]
     hidden = next((split for split in fitting if split.repeats_visits), None)
     two_labels = len({file.session for file in evidence.files}) <= 2
@@ -86,6 +95,31 @@ def propose(folder: Path, evidence: Evidence) -> Proposal | None:
     if best is None:
         return Proposal(reason, (), "", (), 0, 0) if must else None
     return _proposal(folder, best, reason)
+
+
+def _contradicting_column(evidence: Evidence) -> Reading | None:
+    """Return the reading by a column of scanners that the ses- labels disagree with, if any does."""
+    for reading in by_scanner_column(evidence):
+        if reading.fits and (reading.repeats_visits or _crosses_labels(reading)):
+            return reading
+    readings = by_like_scanner_column(evidence)
+    return next((own for own in readings if own.fits and _crosses_labels(own)), None)
+
+
+def _crosses_labels(reading: Reading) -> bool:
+    """Whether a ses- label has scans of several scanners, of which one stands in another label too."""
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    for file, own in reading.scans:
+        labels[file.session][own.scanner] += 1
+    solid = {
+        label: {name for name, n in counts.items() if n > STRAY_SHARE * counts.total()}
+        for label, counts in labels.items()
+    }
+    return any(
+        len(here) > 1
+        and here & {name for other in solid if other != label for name in solid[other]}
+        for label, here in solid.items()
+    )
 
 
 def _first_that_fits(readings: Iterable[Reading]) -> Reading | None:
@@ -149,24 +183,30 @@ def _contradicted(evidence: Evidence, labels: int) -> tuple[str, bool] | None:
     as_is = read_as(evidence, {"session_by": "label"}, ())
     if "devices" in as_is.why_not:
         return f"sidecars contradict the ses- labels: {as_is.why_not}", True
-    if labels > 2 and _devices_again(evidence):
+    again, apart = _returns(evidence)
+    # With two labels a constant station may be a scrambler's: the software must tell most apart.
+    if again and (labels > 2 or again <= apart):
         return "several sessions of a subject are on one device, by the sidecars", False
     return None
 
 
-def _devices_again(evidence: Evidence) -> bool:
-    """Whether sidecars name devices by serial number or station, and subjects return to one.
+def _returns(evidence: Evidence) -> tuple[int, int]:
+    """Count subjects with several sessions on one device, and those with each on another.
 
-    The software counts as a part of the device: after an upgrade it is another one.
+    Both are 0 where sidecars do not name devices by serial number or station. The software counts as
+    a part of the device: after an upgrade it is another one.
     """
     strong = [f for f in ("DeviceSerialNumber", "StationName") if evidence.coverage(f) == 1]
+    if not strong:
+        return 0, 0
     names = (*strong, "ManufacturersModelName", "SoftwareVersions")
-    sessions: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    sessions: dict[str, dict[tuple[str, ...], set[str]]] = defaultdict(lambda: defaultdict(set))
     for file in evidence.files:
-        device = [evidence.fields[file.path].get(name, "") for name in names]
-        key = (file.subject, *device)
-        sessions[key].add(file.session)
-    return bool(strong) and any(len(own) > 1 for own in sessions.values())
+        device = tuple(evidence.fields[file.path].get(name, "") for name in names)
+        sessions[file.subject][device].add(file.session)
+    again = sum(any(len(own) > 1 for own in devices.values()) for devices in sessions.values())
+    several = sum(len(set().union(*devices.values())) > 1 for devices in sessions.values())
+    return again, several - again
 
 
 def _several_devices(evidence: Evidence) -> bool:

@@ -17,12 +17,13 @@ from harmbench.errors import CohortError
 from harmbench.files.field_strength import FIELD, nominal_label, parse_tesla
 from harmbench.files.sidecars import field_text, sidecar_fields
 
-__all__ = ["Evidence", "Reading", "ScannerRow", "read_as"]
+__all__ = ["STRAY_SHARE", "Evidence", "Reading", "ScannerRow", "read_as"]
 
 _DEVICE = ("ManufacturersModelName", "DeviceSerialNumber", "StationName")
 _PERSONAL = ("sex", "gender", "handedness", "ethnicity", "race")
-# A single sidecar with a wrong value is no second device.
-_STRAY_SHARE = 0.1
+STRAY_SHARE = 0.1
+"""A single sidecar with a wrong value is no second device."""
+
 _AGE_TOLERANCE_YEARS = 3.0
 
 
@@ -193,7 +194,7 @@ def _crossing(evidence: Evidence, scans: Sequence[tuple[BidsFile, Identity]]) ->
         if any(device):
             devices[own.scanner][device] += 1
     solid = {
-        scanner: {d for d, n in counts.items() if n > _STRAY_SHARE * counts.total()}
+        scanner: {d for d, n in counts.items() if n > STRAY_SHARE * counts.total()}
         for scanner, counts in devices.items()
     }
     for scanner, here in solid.items():

@@ -24,6 +24,7 @@ __all__ = [
     "pair_subjects",
     "shared_folds",
     "split_directions",
+    "subjects_on_two",
 ]
 
 
@@ -115,6 +116,15 @@ def pair_subjects(cohort: Cohort, direction: Direction) -> tuple[str, ...]:
     return tuple(dict.fromkeys(pair.subject for pair in pairs(cohort, direction)))
 
 
+def subjects_on_two(cohort: Cohort) -> dict[str, tuple[str, ...]]:
+    """Return the subjects with scans on two scanners or more, with their scanners, sorted."""
+    scanners: dict[str, set[str]] = {}
+    for scan in cohort.scans.values():
+        scanners.setdefault(scan.subject, set()).add(scan.scanner)
+    of_subject = {subject: tuple(sorted(scanners.get(subject, ()))) for subject in cohort.subjects}
+    return {subject: own for subject, own in of_subject.items() if len(own) > 1}
+
+
 def shared_folds(cohort: Cohort, k: int, seed: int = 0) -> Folds:
     """Split all subjects with scans on two scanners or more, for all directions alike.
 
@@ -131,11 +141,7 @@ def shared_folds(cohort: Cohort, k: int, seed: int = 0) -> Folds:
     Raises:
         FoldError: there are fewer subjects than folds.
     """
-    scanners: dict[str, set[str]] = {}
-    for scan in cohort.scans.values():
-        scanners.setdefault(scan.subject, set()).add(scan.scanner)
-    shared = {s: tuple(sorted(scanners.get(s, ()))) for s in cohort.subjects}
-    shared = {subject: own for subject, own in shared.items() if len(own) > 1}
+    shared = subjects_on_two(cohort)
     of_pairs = {
         frozenset(two): {s for s, own in shared.items() if set(two) <= set(own)}
         for two in combinations(cohort.scanners, 2)

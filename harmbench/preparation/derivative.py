@@ -266,8 +266,9 @@ def write_session(
 
 def _suffix(raw: Path) -> str:
     """Return the suffix of a prepared scan: the raw one's where its contrast is not T1's."""
-    own = image_name(raw).rpartition("_")[2]
-    return own if own in _OTHER_CONTRASTS else "T1w"
+    # The last part of the name, or the one before it: `T2w_defaced`.
+    parts = image_name(raw).split("_")[:-3:-1]
+    return next((part for part in parts if part in _OTHER_CONTRASTS), "T1w")
 
 
 def _write_transforms(base: Path, prepared: PreparedScan) -> None:

@@ -9,7 +9,7 @@ from harmbench.code_keys import KEY_SCHEME
 from harmbench.errors import RunError
 from harmbench.files.names import check_names, file_label
 from harmbench.runner.context import RunContext
-from harmbench.runner.fold_table import fold_rows, read_fold_rows
+from harmbench.runner.fold_table import FoldRows, fold_rows, read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import keys_of_inputs
 from harmbench.runner.leftovers import foreign_file
@@ -74,7 +74,8 @@ def check_same_data(context: RunContext) -> None:
     before, after = ({k: f for k, f in rows.items() if k[0] in shared} for rows in (known, now))
     if before != after:
         raise RunError(
-            f"{folder.root} holds a run with other subjects or folds; choose another --out"
+            f"{folder.root} holds a run with other subjects or folds ({_how_differ(before, after)}); "
+            "choose another --out"
         )
     if folder.record.is_file():
         earlier, choice = folder.read_record().split.choice, context.experiment.split
@@ -92,6 +93,23 @@ def check_same_data(context: RunContext) -> None:
             f"{folder.root} holds a run on other scans or another rescaling "
             f"({len(changed)} changed: {names}); choose another --out"
         )
+
+
+def _how_differ(before: FoldRows, after: FoldRows) -> str:
+    """Say how many subjects are new, gone, or in another fold, and name the first ones."""
+    both = before.keys() & after.keys()
+    kinds = {
+        "new": after.keys() - before.keys(),
+        "gone": before.keys() - after.keys(),
+        "in another fold": {key for key in both if before[key] != after[key]},
+    }
+    told = []
+    for kind, keys in kinds.items():
+        subjects = sorted({subject for _, subject in keys})
+        more = ", ..." if len(subjects) > _NAMES_SHOWN else ""
+        if subjects:
+            told.append(f"{len(subjects)} {kind}: {', '.join(subjects[:_NAMES_SHOWN])}{more}")
+    return "; ".join(told)
 
 
 def old_keys_line(folder: RunFolder, cells: Iterable[Cell]) -> str:

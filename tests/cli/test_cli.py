@@ -54,6 +54,21 @@ def test_run_writes_results_and_adds_up(call, thresholds, make_manifest, tmp_pat
     assert folds == {"identity": [0, 1], "histogram_matching": [1], "target": [0, 1]}
 
 
+def test_folds_of_the_command_line_replace_those_of_a_file(
+    call, thresholds, make_manifest, tmp_path
+) -> None:
+    table, config = tmp_path / "folds.tsv", tmp_path / "own.yaml"
+    table.write_text("subject\tfold\ns0\t0\ns1\t1\ns2\t2\n")
+    shared = ["run", "--data", make_manifest(3), "--segmenter", "thresholds", "--device", "cpu"]
+    shared += ["--config", config, "--set", "controls=[identity]"]
+    for given, own, folds in (("k: 2", table, 3), (f"file: {table}", 2, 2)):
+        config.write_text(f"folds:\n  {given}\n")
+        out = tmp_path / f"out-{folds}"
+        code, _, err = call(*shared, "--folds", own, "--out", out)
+        assert code == 0, err
+        assert read_results(out / "results.csv")["fold"].nunique() == folds
+
+
 def test_failed_cells_show_in_the_exit_code(call, thresholds, make_manifest, tmp_path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text(

@@ -232,6 +232,57 @@ def test_a_column_of_sessions_tsv(study: Study) -> None:
     assert list(cohort.scans)[:3] == [("sub-01", "X-1a"), ("sub-01", "X-1c"), ("sub-01", "Y-1b")]
 
 
+def test_a_column_that_disagrees_with_labels_of_visits(study: Study) -> None:
+    scanners = {
+        (n, v): "XY"[(n + place) % 2] for n in (1, 2, 3, 4) for place, v in enumerate("abc")
+    }
+    root = study({f"sub-0{n}_ses-{v}": {} for n, v in scanners})
+    rows = [f"sub-0{n} ses-{v} {own} {'HC' if n % 2 else 'MS'}" for (n, v), own in scanners.items()]
+    participants(root, "participant_id session_id scanner group", *rows)
+    settings, cohort = follow(root)
+    assert settings == {"session_by": "participants.tsv:scanner"}
+    assert {key: scan.scanner for key, scan in cohort.scans.items()} == {
+        (f"sub-0{n}", f"{own}-{v}"): own for (n, v), own in scanners.items()
+    }
+    # A site counts where labels and sites cross, and not where each label has one.
+    participants(root, "participant_id session_id site group", *rows)
+    assert follow(root)[0] == {"session_by": "participants.tsv:site"}
+    rows = [f"sub-0{n} ses-{v} {v.upper()} HC" for n, v in scanners]
+    participants(root, "participant_id session_id scanner group", *rows)
+    assert as_it_is(root).scanners == ("a", "b", "c")
+    # Without a crossing, visits on one scanner are seen by a column that is called scanner.
+    rows = [f"sub-0{n} ses-{v} {'X' if v == 'a' else 'Y'} HC" for n, v in scanners]
+    participants(root, "participant_id session_id scanner group", *rows)
+    assert follow(root)[1].scanners == ("X", "Y")
+
+
+def test_an_upgrade_that_some_had_between_two_visits(study: Study) -> None:
+    def make(upgraded: int) -> Mapping[str, Fields]:
+        return {
+            f"sub-0{n}_ses-{v}": {
+                STATION: "MRC1",
+                SOFTWARE: "VE11" if v == "v2" and n <= upgraded else "VB17",
+            }
+            for n in range(1, 9)
+            for v in ("v1", "v2")
+        }
+
+    settings, cohort = follow(study(make(6)))
+    assert settings == {"session_by": SOFTWARE}
+    counts = {s: len([c for c in cohort.scans.values() if c.scanner == s]) for s in cohort.scanners}
+    assert counts == {"VB17": 10, "VE11": 6}
+
+
+def test_one_station_for_both_labels_is_no_contradiction(study: Study) -> None:
+    # What a scrambler wrote: the same for all, with one odd scan.
+    root = study({
+        f"sub-0{n}_ses-{s}": {STATION: "X", SOFTWARE: "2" if (n, s) == (1, "B") else "1"}
+        for n in range(1, 9)
+        for s in "AB"
+    })  # fmt: skip
+    assert as_it_is(root).scanners == ("A", "B")
+
+
 def test_a_subject_for_each_site(study: Study) -> None:
     root = study({f"sub-SITE{site}0{n}": {} for site in "AB" for n in (1, 2, 3)})
     settings, cohort = follow(root)

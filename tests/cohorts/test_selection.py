@@ -156,12 +156,55 @@ def test_an_acquisition_for_each_scanner(lay_out: LayOut) -> None:
     files = [scan(s, "GE", f"acq-{a}_") for s in ("01", "02") for a in ("bravo", "cube")]
     files += [scan(s, "SIE", f"acq-{a}_") for s in ("01", "02") for a in ("mprage", "space")]
     root = lay_out(*files)
-    with pytest.raises(CohortError, match="2 files fit"):
+    with pytest.raises(CohortError, match=r"sub-01, session GE: 2 files fit") as caught:
         names(root)
+    # One line for each scanner, not for each scan.
+    assert len(str(caught.value).splitlines()) == 3
+    assert "--acquisition SIE=LABEL (and 1 more visit on SIE)" in str(caught.value)
     wanted = {"GE": {"acquisition": "bravo"}, "SIE": {"acq": "mprage"}}
     assert names(root, per_scanner=wanted)[:2] == ["ses-GE_acq-bravo", "ses-SIE_acq-mprage"]
     with pytest.raises(CohortError, match="per_scanner: GEE: did you mean 'GE'"):
         names(root, per_scanner={"GEE": {"acq": "x"}})
+
+
+def test_a_word_after_the_suffix_is_another_suffix(lay_out: LayOut) -> None:
+    plain, defaced = (
+        [scan(s, v).replace("_T1w", f"_{suffix}") for s in ("01", "02") for v in "AB"]
+        for suffix in ("T1w", "T1w_defaced")
+    )
+    only = lay_out(*defaced, name="only")
+    with pytest.raises(CohortError, match="no scan with suffix T1w; allowed: T1w_defaced"):
+        read_bids(only)
+    assert len(read_bids(only, BidsSettings(suffix="T1w_defaced")).scans) == 4
+    both = read_bids(lay_out(*plain, *defaced, name="both"))
+    assert {s.path.name for s in both.scans.values()} == {Path(p).name for p in plain}
+    assert {note.kind for note in both.notes} == {"file-not-understood"}
+    with pytest.raises(CohortError, match="its suffix is 'T1w_defaced', not 'T1w'"):
+        read_bids(lay_out(*plain[:3], *defaced, name="one-missing"))
+
+
+def test_a_bids_folder_inside_the_one_named(lay_out: LayOut, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    lay_out(scan("01", "A"), scan("01", "B"), name="study/rawdata")
+    with pytest.raises(
+        CohortError, match=r"no dataset_description\.json; rawdata below it has one"
+    ):
+        read_bids(tmp_path / "study")
+    (tmp_path / "study" / "dataset_description.json").write_text('{"Name": "outer"}')
+    with pytest.raises(CohortError, match="name the BIDS folder inside it: rawdata"):
+        read_bids(tmp_path / "study")
+
+
+def test_a_column_of_persons_that_is_not_used_is_noted(lay_out: LayOut) -> None:
+    root = lay_out(*(scan(s, v) for s in ("01", "02", "03") for v in "AB"))
+    lines = ["participant_id\tperson\ttraveller", "01\tp\tyes", "02\tp\tyes", "03\tq\tno"]
+    (root / "participants.tsv").write_text("\n".join(lines))
+    (note,) = read_bids(root).notes
+    assert note.kind == "persons-with-several-labels"
+    assert "--subject-by person" in note.text
+    cohort = read_bids(root, BidsSettings(subject_by="person"))
+    assert cohort.notes == ()
+    assert cohort.subjects == ("sub-p", "sub-q")
 
 
 def test_columns_and_patterns_say_who_is_who(lay_out: LayOut) -> None:

@@ -305,7 +305,7 @@ def test_runs_into_one_folder_add_up(start, tmp_path: Path) -> None:
 
 def test_other_data_or_folds_need_another_folder(start, tmp_path: Path) -> None:
     start()
-    with pytest.raises(RunError, match="other subjects or folds"):
+    with pytest.raises(RunError, match=r"other subjects or folds \(\d in another fold: s"):
         start("folds.seed=5")
     scan = read(tmp_path / "scans" / "s0_A.nii.gz")
     write(scan.with_data(scan.data * 0.9), tmp_path / "scans" / "s0_A.nii.gz")

@@ -189,6 +189,32 @@ def test_a_direction_gets_folds_of_its_own_where_a_common_one_would_be_empty() -
         assert {fold for own, fold in splits.cells if own == way} == {0, 1}
 
 
+def test_folds_of_ones_own_are_the_same_for_all_directions(tmp_path: Path) -> None:
+    cohort = study(
+        *(f"s{n} {scanner} 1" for n in range(3) for scanner in "AB"),
+        *(f"s{n} {scanner} 1" for n in range(1, 4) for scanner in "CD"),
+    )
+    table = tmp_path / "folds.tsv"
+    table.write_text("subject\tfold\ns0\tw\ns1\tx\ns2\ty\ns3\tz\n")
+    settings = FoldSettings(file=table)
+    first, second = (
+        split_run(cohort, DataSettings(direction=way), settings, SplitChoice())
+        for way in ("A-to-B", "C-to-D")
+    )
+    assert first.folds == second.folds
+    assert first.folds.assignment == {"s0": 0, "s1": 1, "s2": 2, "s3": 3}
+    assert {pair.subject for cell in second.cells.values() for pair in cell.test} == {
+        "s1",
+        "s2",
+        "s3",
+    }
+    # Only those with a pair in the directions must be in the table.
+    table.write_text("subject\tfold\ns0\tw\ns1\tx\ns2\ty\n")
+    split_run(cohort, DataSettings(direction="A-to-B"), settings, SplitChoice())
+    with pytest.raises(FoldError, match="subject s3 is not listed"):
+        split_run(cohort, DataSettings(direction="C-to-D"), settings, SplitChoice())
+
+
 def test_a_fold_without_test_subjects_of_the_group_is_left_out() -> None:
     groups = {"s0": "MS", "s1": "HC", "s2": "HC", "s3": "HC"}
     cohort = study(*(f"s{n} {scanner} 1" for n in range(4) for scanner in "AB"), groups=groups)
