@@ -43,6 +43,7 @@ FOLDED_FIGURES: Mapping[str, str] = MappingProxyType(
         "segmentations": "Segmentations",
         "subjects": "Values per subject",
         "agreement": "Agreement of volumes",
+        "learning": "Training subjects that are needed",
     }
 )
 """Figures that stand in a fold: section to title."""
@@ -50,7 +51,7 @@ FOLDED_FIGURES: Mapping[str, str] = MappingProxyType(
 FOLDED_TABLES: Mapping[str, str] = MappingProxyType(
     {
         "overview": "Scanners by scanners",
-        "study": "What a study asks: a switch of scanner, rescans, known change, lesions",
+        "study": "What a study asks: a switch of scanner, rescans, known change, lesions, training subjects",
         "metrics": "All metrics",
         "groups": "By group of subjects",
         "intervals": "Intervals over subjects",

@@ -129,7 +129,7 @@ def size_curves(
     curves = []
     for place, own in errors.groupby(PLACE, sort=False):
         against = {
-            name: rows.groupby("subject")["error"].mean()
+            str(name): rows.groupby("subject")["error"].mean()
             for name, rows in own.groupby("method", sort=False)
             if name in OPPONENTS
         }
@@ -149,7 +149,8 @@ def _curve(
     """Make a curve from errors, one row a subject and one column a size."""
     sizes = wide.columns.to_numpy(dtype=np.float64)
     found = intervals(wide)
-    limits, needed = {}, {}
+    limits: dict[str, float] = {}
+    needed: dict[str, PairsNeeded | None] = {}
     for name, factor in OPPONENTS.items():
         other = against.get(name)
         both = wide if other is None else wide[wide.index.isin(other.dropna().index)]

@@ -10,6 +10,7 @@ from harmbench.pages.style import Illustration
 from harmbench.report.evidence import Evidence
 from harmbench.report.figures.agreement import agreement_plot
 from harmbench.report.figures.curves import training_plot
+from harmbench.report.figures.learning import learning_plot
 from harmbench.report.figures.panels import segmentation_panels, slice_panels
 from harmbench.report.figures.plots import histogram_plot, subject_plot
 from harmbench.report.loading import median_subject
@@ -84,6 +85,10 @@ def all_figures(evidence: Evidence) -> Iterator[Illustration]:
         overlays = segmentation_panels(evidence, direction, lead_of(evidence, direction))
         if overlays is not None:
             yield overlays
+    for direction in directions:
+        learning = learning_plot(evidence, direction)
+        if learning is not None:
+            yield learning
     training = training_plot(evidence)
     if training is not None:
         yield training

@@ -9,18 +9,9 @@ import pandas as pd
 
 from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
-from harmbench.pages.render import unit_text
-from harmbench.pages.table import (
-    Column,
-    Entry,
-    Head,
-    Row,
-    Table,
-    TableNumber,
-    decimals_for,
-    exponent_for,
-)
+from harmbench.pages.table import Column, Entry, Head, Row, Table, TableNumber
 from harmbench.report.evidence import Evidence
+from harmbench.report.quantities import quantity
 from harmbench.report.tables.titles import SIMULATED, direction_title, short_title
 from harmbench.report.volumes import chosen_corrections
 from harmbench.results import BASELINE, RESCAN
@@ -95,14 +86,9 @@ def _table(evidence: Evidence, direction: Direction, curves: Sequence[SizeCurve]
 
 
 def _row(evidence: Evidence, curve: SizeCurve, title: str, sizes: Sequence[float]) -> Row:
-    values = list(map(float, curve.error))
-    exponent = exponent_for(values)
-    decimals = decimals_for(values, exponent)
-    unit = unit_text(evidence.metrics[curve.metric].unit)
-    scale = f"10^{exponent} " if exponent else ""
+    shown = quantity(evidence, curve.metric)
     named = f"{short_title(evidence, curve.metric)} {curve.tissue}".strip()
-    label = f"{named} ({scale}{unit})" if scale or unit else named
-    column = Column((), exponent, decimals)
+    label = f"{named} ({shown.unit_text})" if shown.unit_text else named
     at = dict(zip(map(float, curve.sizes), range(len(curve.sizes)), strict=True))
     entries = []
     for size in sizes:
@@ -111,7 +97,7 @@ def _row(evidence: Evidence, curve: SizeCurve, title: str, sizes: Sequence[float
             continue
         place = at[size]
         value, low, high = (float(own[place]) for own in (curve.error, curve.low, curve.high))
-        entries.append(Entry(value, low, high, text=Entry(value, low, high).format(column)))
+        entries.append(Entry(value, low, high, text=Entry(value, low, high).format(shown.column())))
     largest = float(curve.sizes.max())
     entries += [Entry(text=needed_text(curve.needed[name], largest)) for name in OPPONENTS]
     return Row((label, title), tuple(entries))
