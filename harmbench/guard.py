@@ -131,14 +131,15 @@ def _exit_name(error: SystemExit) -> str:
 
 @contextmanager
 def _no_hard_exit() -> Iterator[None]:
-    """Let `os._exit` raise in this process: it would end harmbench, with any exit code, at once.
+    """Let `os._exit` raise in this thread: it would end harmbench, with any exit code, at once.
 
-    Processes that the code forks end by it as they should.
+    Processes that the code forks end by it as they should, and other threads, such as a watchdog's, may
+    end the program.
     """
-    leave, owner = os._exit, os.getpid()
+    leave, owner = os._exit, (os.getpid(), threading.get_ident())
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != owner:
+        if (os.getpid(), threading.get_ident()) != owner:
             leave(status)
         raise _HardExit(status)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,17 @@ def test_a_hard_exit_is_an_error_too() -> None:
     with pytest.raises(MethodError, match=r"^os\._exit\(0\) was called"), method_call():
         os._exit(0)
     assert os._exit is leave
+
+
+def test_another_thread_may_end_the_program() -> None:
+    program = (
+        "import os, threading, time\n"
+        "from harmbench.guard import method_call\n"
+        "with method_call():\n"
+        "    threading.Thread(target=lambda: os._exit(5)).start()\n"
+        "    time.sleep(60)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 5
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
