@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,7 @@ from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, REAL_SCANS
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.inputs import InputScans
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.run_record import RunRecord
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
@@ -156,12 +159,21 @@ class Evidence:
 
     def scan(self, subject: str, session: str) -> Volume | None:
         """Read a real scan in [0, 1]; `None` where no run has it any more."""
-        for run in reversed(self.runs):
+        for inputs in reversed(self._inputs):
             try:
-                return run.input_volume(subject, session)
+                return inputs.volume(subject, session)
             except (RunError, VolumeError, FileNotFoundError):
                 continue
         return None
+
+    @cached_property
+    def _inputs(self) -> tuple[InputScans, ...]:
+        """The tables of real scans of the runs that have one, each read once."""
+        found = []
+        for run in self.runs:
+            with suppress(RunError, FileNotFoundError):
+                found.append(run.input_scans())
+        return tuple(found)
 
     def pair(self, direction: Direction, subject: str) -> SessionPair:
         """Return the scans of a subject that figures of a direction show: its first tested pair."""

@@ -23,6 +23,9 @@ def _sentences(evidence: Evidence, verdict: Verdict | None) -> Iterator[str]:
     sizes = ", ".join(f"{len(who)} {group}" for group, who in evidence.groups.items())
     subjects = sum(len(who) for who in evidence.groups.values())
     ways = " and ".join(direction_title(way) for way in evidence.directions)
+    if len(evidence.directions) > len(evidence.shown_directions):
+        scanners = {name for way in evidence.directions for name in (way.source, way.target)}
+        ways = f"one scanner to another in {len(evidence.directions)} directions of {len(scanners)} scanners"
     kind = "simulated scans" if evidence.simulated else "scans"
     version = record.invocations[-1].version if record.invocations else ""
     yield (

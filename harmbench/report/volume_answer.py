@@ -103,7 +103,7 @@ def comparisons(evidence: Evidence) -> list[Comparison]:
     """Compare in every direction and tissue; empty without volume corrections or image methods."""
     found = worth_of(evidence)
     made = []
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         for tissue in TISSUES:
             rows = found[(found["direction"] == str(direction)) & (found["tissue"] == tissue)]
             rows = rows.set_index("method")

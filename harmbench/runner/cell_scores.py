@@ -54,6 +54,7 @@ class CellScores:
     ) -> None:
         self._path, self._checksums, self._metrics = path, dict(checksums), metrics
         self._texts: dict[str, str] = {}
+        self._intact: dict[str, bool] = {}
         self._with_visits = False
 
     @classmethod
@@ -87,11 +88,7 @@ class CellScores:
 
     def trusted(self) -> pd.DataFrame:
         """Return all rows but those of pairs whose rows are not as they were written."""
-        good = [
-            rows
-            for name, rows in self._by_pair.items()
-            if self._checksums.get(name) in {None, _checksum(rows)}
-        ]
+        good = [rows for name, rows in self._by_pair.items() if self._is_intact(name)]
         return pd.concat(good) if good else table([])
 
     def is_whole(self, name: str) -> bool:
@@ -104,7 +101,14 @@ class CellScores:
         all_rows = self.missing_rows("failed", lesions=lesions)
         wanted = sorted((row["metric"], row["tissue"]) for row in all_rows)
         found = sorted(zip(rows["metric"], rows["tissue"], strict=True))
-        return found == wanted and self._checksums.get(name) in {None, _checksum(rows)}
+        return found == wanted and self._is_intact(name)
+
+    def _is_intact(self, name: str) -> bool:
+        """Whether a pair's rows are as they were written; looked at once, as the file is read once."""
+        if name not in self._intact:
+            wanted = self._checksums.get(name)
+            self._intact[name] = wanted in {None, _checksum(self._by_pair[name])}
+        return self._intact[name]
 
     def is_scored(self, name: str, failures: Sequence[str] = ("failed",)) -> bool:
         """Whether a pair's rows are whole and none has a status of `failures`."""
@@ -130,6 +134,7 @@ class CellScores:
             # As they will be read: values have nine digits on disk.
             known[name] = _typed(read_results(StringIO(text)))
             self._checksums[name] = _checksum(known[name])
+            self._intact[name] = True
         for name, frame in known.items():
             if name not in self._texts:
                 self._texts[name] = results_text(frame, self._with_visits).partition("\n")[2]
@@ -141,6 +146,7 @@ class CellScores:
         self._path.unlink(missing_ok=True)
         self._by_pair.clear()
         self._texts.clear()
+        self._intact.clear()
         self._checksums.clear()
 
 

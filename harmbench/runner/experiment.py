@@ -27,7 +27,13 @@ from harmbench.runner.checks import (
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes, describe_corrections
 from harmbench.runner.executor import make_executor
-from harmbench.runner.grid import collect, damaged_scores, make_cells, run_cells
+from harmbench.runner.grid import (
+    collect,
+    damaged_scores,
+    finished_cells,
+    make_cells,
+    run_cells,
+)
 from harmbench.runner.invocations import (
     begin_run,
     end_invocation,
@@ -147,8 +153,9 @@ def conclude(
         ends: why cells failed, and why others are incomplete.
         say: called with each status line.
     """
-    collect(context.folder)
-    for problem in damaged_scores(context.folder):
+    finished = finished_cells(context.folder)
+    collect(context.folder, finished)
+    for problem in damaged_scores(finished):
         say(problem)
     failed, incomplete = ends
     end_invocation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -22,7 +22,18 @@ from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
 from harmbench.task import Direction, Progress
 
-__all__ = ["collect", "damaged_scores", "make_cells", "run_cells"]
+__all__ = [
+    "FinishedCell",
+    "collect",
+    "damaged_scores",
+    "finished_cells",
+    "make_cells",
+    "run_cells",
+]
+
+FinishedCell = tuple[Cell, CellRecord, CellScores]
+"""A cell on disk, its record, and its scores."""
+
 
 _REASONS_SHOWN = 3
 
@@ -145,13 +156,18 @@ def _why_incomplete(missing: Mapping[str, MissingLabels]) -> str:
     return f"no scores of tissues for {subjects} ({shown}{more}){again}"
 
 
-def collect(folder: RunFolder) -> pd.DataFrame:
+def collect(folder: RunFolder, finished: Sequence[FinishedCell] | None = None) -> pd.DataFrame:
     """Bring the scores of all cells of a run folder together.
 
     `results.csv` gets the cells that learned from every training subject. Where there are others,
     `training-sizes.csv` gets all, with the number of training subjects.
+
+    Args:
+        folder: the run folder.
+        finished: its cells, where they are read already.
     """
-    found = [(cell, record, scores.trusted()) for cell, record, scores in _cell_scores(folder)]
+    finished = finished_cells(folder) if finished is None else finished
+    found = [(cell, record, scores.trusted()) for cell, record, scores in finished]
     results = merge([rows for cell, _, rows in found if not cell.train_subjects])
     write_results(results, folder.results)
     if any(cell.train_subjects for cell, _, _ in found):
@@ -163,10 +179,10 @@ def collect(folder: RunFolder) -> pd.DataFrame:
     return results
 
 
-def damaged_scores(folder: RunFolder) -> list[str]:
+def damaged_scores(finished: Iterable[FinishedCell]) -> list[str]:
     """Say of which finished cells of a run folder rows are cut, damaged or not there."""
     found = []
-    for cell, record, scores in _cell_scores(folder):
+    for cell, record, scores in finished:
         if record.status not in {"ok", "failed"}:
             continue
         lost = [pair.name for pair in record.tested if not scores.is_whole(pair.name)]
@@ -178,6 +194,9 @@ def damaged_scores(folder: RunFolder) -> list[str]:
     return found
 
 
-def _cell_scores(folder: RunFolder) -> Iterator[tuple[Cell, CellRecord, CellScores]]:
-    for cell, record in folder.all_cells():
-        yield cell, record, CellScores.of(folder.cell(cell), record)
+def finished_cells(folder: RunFolder) -> list[FinishedCell]:
+    """Return the cells of a run folder; the scores of each are read when first asked for, once."""
+    return [
+        (cell, record, CellScores.of(folder.cell(cell), record))
+        for cell, record in folder.all_cells()
+    ]

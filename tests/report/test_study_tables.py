@@ -125,3 +125,25 @@ def test_lesions_have_a_table_where_there_are_masks(make_run: MakeRun) -> None:
     table = tables_of(run)["table-47-lesions-3T-to-1.5T"]
     assert table.caption.startswith("Simulated scans, not acquired. 1 subject has a mask")
     assert row(table, title(run, "dm"))[1].startswith("-20")
+
+
+def test_of_very_many_directions_one_table_shows_all(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    with_rescans(run)
+    before = tables_of(run)
+    assert not [name for name in before if "all-directions" in name]
+    monkeypatch.setattr("harmbench.report.evidence.MOST_DIRECTIONS", 1)
+    tables = tables_of(run)
+    for kind in ("switch", "rescan-floor"):
+        single = [name for name in before if f"-{kind}-" in name]
+        kept = [name for name in tables if f"-{kind}-" in name]
+        assert (len(single), len(kept)) == (2, 2)
+        (whole,) = [tables[name] for name in kept if "all-directions" in name]
+        directions = {one.labels[1] for one in whole.rows}
+        assert len(directions) == 2
+        # What the tables of single directions show stands in its file.
+        rows = pd.concat([before[name].data for name in single])
+        assert len(whole.data) == len(rows)
+        assert sorted(whole.data["direction"]) == sorted(rows["direction"])

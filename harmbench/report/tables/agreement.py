@@ -40,7 +40,7 @@ _Numbers = dict[str, float]
 
 def agreement_tables(evidence: Evidence) -> Iterator[Table]:
     """Make the tables of each direction that the results allow."""
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         pairs = paired_volumes(evidence, direction)
         if pairs["subject"].nunique() < _FEWEST:
             continue

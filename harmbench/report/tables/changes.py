@@ -41,7 +41,7 @@ def change_tables(evidence: Evidence) -> Iterator[Table]:
     rows = rows.drop_duplicates(same, keep="last")
     lines = change_lines(rows[rows["segmenter"] == evidence.segmenter])
     titles = {**evidence.methods, NO_SWITCH: "No switch (target scanner)"}
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         own = lines[lines["direction"] == str(direction)]
         if own.empty:
             continue

@@ -46,7 +46,7 @@ def curves_of(evidence: Evidence) -> list[SizeCurve]:
 def learning_tables(evidence: Evidence) -> Iterator[Table]:
     """Make one table for each direction in which a method learned from several numbers of subjects."""
     curves = curves_of(evidence)
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         own = [curve for curve in curves if curve.direction == str(direction)]
         if own:
             yield _table(evidence, direction, own)

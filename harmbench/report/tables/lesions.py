@@ -18,7 +18,7 @@ _NUMBER = 47
 
 def lesion_tables(evidence: Evidence) -> Iterator[Table]:
     """Make one table for each direction with subjects whose scans have masks of lesions."""
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         measures = list_measures(evidence, [direction], list(LESION_METRICS))
         if not measures:
             continue

@@ -25,15 +25,16 @@ from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
 from harmbench.task import Direction
 
-__all__ = ["overview_tables"]
+__all__ = ["MAIN_MEASURES", "overview_tables"]
 
 _NUMBER = 29
-_MEASURES = (
+MAIN_MEASURES = (
     ("mse", ""),
     ("ahd", ""),
     *((VOLUME_DIFFERENCE.name, tissue) for tissue in TISSUES),
     *(("dice", tissue) for tissue in TISSUES),
 )
+"""Metric and tissue of what is shown of every direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def overview_tables(evidence: Evidence) -> Iterator[Table]:
         sorted({way.source for way in evidence.directions}),
         sorted({way.target for way in evidence.directions}),
     )
-    measured = [(metric, tissue) for metric, tissue in _MEASURES if evidence.has(metric)]
+    measured = [(metric, tissue) for metric, tissue in MAIN_MEASURES if evidence.has(metric)]
     for part, (metric, tissue) in enumerate(measured, start=1):
         yield _overview(evidence, TableNumber(_NUMBER, part), grid, metric, tissue)
 

@@ -14,6 +14,7 @@ from harmbench.report.tables.titles import SIMULATED, direction_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.study.changes import RATIO_CAP
 from harmbench.study.switch import Trial, switch_costs
+from harmbench.task import Direction
 
 __all__ = ["ratio_entry", "switch_tables"]
 
@@ -21,7 +22,7 @@ _NUMBER = 44
 
 
 def switch_tables(evidence: Evidence, trial: Trial | None = None) -> Iterator[Table]:
-    """Make one table for each direction with volumes of tissues.
+    """Make one table for each direction with volumes of tissues; of very many, one of all beside.
 
     Args:
         evidence: the results.
@@ -30,27 +31,49 @@ def switch_tables(evidence: Evidence, trial: Trial | None = None) -> Iterator[Ta
     trial = trial or Trial()
     costs = switch_costs(evidence.results, trial)
     costs = costs[costs["segmenter"] == evidence.segmenter]
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         own = costs[costs["direction"] == str(direction)]
         if own.empty:
             continue
-        number = TableNumber(_NUMBER)
         rows = tuple(
             Row((title,), tuple(_entries(own[own["method"] == method])))
             for method, title in evidence.methods.items()
             if (own["method"] == method).any()
         )
-        yield Table(
-            name=number.file_name(f"switch-{file_label(str(direction))}"),
-            title=f"What a switch of scanner costs, {direction_title(direction)}",
-            caption=_caption(evidence, trial, has_rescans=bool(own["arm_stay"].notna().any())),
-            labels=("Method",),
-            columns=_columns(),
-            rows=rows,
-            data=own,
-            section="study",
-            number=number,
+        yield _table(evidence, trial, own, rows, direction)
+    if len(evidence.shown_directions) < len(evidence.directions) and not costs.empty:
+        parts = dict(iter(costs.groupby(["method", "direction"], sort=False)))
+        rows = tuple(
+            Row((title, direction_title(way)), tuple(_entries(parts[method, str(way)])))
+            for method, title in evidence.methods.items()
+            for way in evidence.directions
+            if (method, str(way)) in parts
         )
+        yield _table(evidence, trial, costs, rows)
+
+
+def _table(
+    evidence: Evidence,
+    trial: Trial,
+    costs: pd.DataFrame,
+    rows: tuple[Row, ...],
+    direction: Direction | None = None,
+) -> Table:
+    """Make the table of one direction, or of all where none is named."""
+    number = TableNumber(_NUMBER)
+    where = file_label(str(direction)) if direction else "all-directions"
+    title = direction_title(direction) if direction else "all directions"
+    return Table(
+        name=number.file_name(f"switch-{where}"),
+        title=f"What a switch of scanner costs, {title}",
+        caption=_caption(evidence, trial, has_rescans=bool(costs["arm_stay"].notna().any())),
+        labels=("Method",) if direction else ("Method", "Direction"),
+        columns=_columns(),
+        rows=rows,
+        data=costs,
+        section="study",
+        number=number,
+    )
 
 
 def _columns() -> tuple[Column, ...]:

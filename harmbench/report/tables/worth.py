@@ -26,7 +26,7 @@ _ML = 1e-3
 def worth_tables(evidence: Evidence) -> Iterator[Table]:
     """Make one table for each direction; none where no volume correction was chosen."""
     found = worth_of(evidence)
-    for direction in evidence.directions:
+    for direction in evidence.shown_directions:
         rows = found[found["direction"] == str(direction)]
         if not rows.empty:
             yield _table(evidence, direction, rows)
