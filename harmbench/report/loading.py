@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from harmbench.errors import ReportError, suggest
 from harmbench.metrics.base import Metric
+from harmbench.report.comparable import Conditions, conditions_of_run, require_comparable
 from harmbench.report.evidence import MOST_DIRECTIONS, Evidence, StoredCell
 from harmbench.report.published import DIRECTIONS
 from harmbench.results import (
@@ -26,7 +27,15 @@ from harmbench.runner.run_record import MethodRecord, RunRecord
 from harmbench.statistics import summarize
 from harmbench.task import Direction
 
-__all__ = ["load_evidence", "median_subject"]
+__all__ = [
+    "declared_metrics",
+    "list_directions",
+    "list_groups",
+    "load_evidence",
+    "median_subject",
+    "merged_results",
+    "method_titles",
+]
 
 _MEASUREMENT = ["method", "direction", "seed", "subject", "visit", "segmenter", "metric", "tissue"]
 _ORDER = (BASELINE, "histogram_matching", "deepharmony", "pgan", "dm")
@@ -44,23 +53,21 @@ def load_evidence(
             untreated source.
 
     Raises:
-        ReportError: a folder is not a run's, there are no results, the runs used different scans,
-            or the lead subject is unknown.
+        ReportError: a folder is not a run's, there are no results, the runs are not comparable (see
+            `harmbench.report.comparable`), or the lead subject is unknown.
     """
     if not runs:
         raise ReportError("no run folder was given; name at least one")
     folders = tuple(RunFolder(Path(run)) for run in runs)
     records = tuple(folder.read_record() for folder in folders)
-    _require_same_cohort(folders, records)
-    results = merge(read_results(folder.results) for folder in folders)
+    tables = [read_results(folder.results) for folder in folders]
+    found = [conditions_of_run(*one) for one in zip(folders, records, tables, strict=True)]
+    require_comparable(found)
+    results = merged_results(tables)
     if results.empty:
         names = ", ".join(str(folder.root) for folder in folders)
         raise ReportError(f"{names}: the results table has no rows; run some cells first")
-    # Image metrics don't depend on the segmenter: under two names they would be two measures.
-    results.loc[results["tissue"] == "", "segmenter"] = ""
-    # A run that split its subjects otherwise holds the same measurement under another fold.
-    results = results.drop_duplicates(_MEASUREMENT, keep="last", ignore_index=True)
-    declared = _declared(results, metrics)
+    declared = declared_metrics(results, metrics)
     lead, reason = _lead_subject(results, lead_subject)
     return Evidence(
         runs=folders,
@@ -68,14 +75,14 @@ def load_evidence(
         results=results,
         summary=summarize(results, declared),
         metrics=declared,
-        methods=_methods(results, records),
-        directions=_directions(results, records),
-        groups=_groups(results),
+        methods=method_titles(results, records),
+        directions=list_directions(results, records),
+        groups=list_groups(results),
         segmenter=_segmenter(results, records),
         cells=_cells(folders),
         lead=lead,
         lead_reason=reason,
-        notes=_notes(folders, records, results),
+        notes=(*_merge_note(folders, tables, found), *_notes(folders, records, results)),
         training_sizes=_training_sizes(folders),
     )
 
@@ -95,33 +102,41 @@ def _training_sizes(folders: Sequence[RunFolder]) -> pd.DataFrame:
     return found.drop_duplicates(keys, keep="last", ignore_index=True)
 
 
-def _require_same_cohort(folders: Sequence[RunFolder], records: Sequence[RunRecord]) -> None:
-    first, *others = (record.cohort for record in records)
-    for folder, cohort in zip(folders[1:], others, strict=True):
-        for key, own, known in (
-            ("name", cohort.name, first.name),
-            ("simulated", cohort.simulated, first.simulated),
-        ):
-            if own != known:
-                raise ReportError(
-                    f"{folder.root}: its cohort has {key} {own!r}, {folders[0].root} "
-                    f"has {known!r}; one report shows runs of one cohort"
-                )
-    seen: dict[tuple[str, str], tuple[str, Path]] = {}
-    for folder in folders:
-        if not folder.inputs.is_file():
-            continue
-        for (subject, session), scan in folder.input_scans().scans.items():
-            found = f"{scan.sha256} {scan.rescale}"
-            before, where = seen.setdefault((subject, session), (found, folder.root))
-            if before != found:
-                raise ReportError(
-                    f"subject {subject}, session {session}: {where} and {folder.root} used different "
-                    "files or scalings; one report shows runs of the same scans"
-                )
+def merged_results(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put results tables together; where two measured the same, the later counts."""
+    results = merge(tables)
+    # Image metrics don't depend on the segmenter: under two names they would be two measures.
+    results.loc[results["tissue"] == "", "segmenter"] = ""
+    return results.drop_duplicates(_MEASUREMENT, keep="last", ignore_index=True)
 
 
-def _declared(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+def _merge_note(
+    folders: Sequence[RunFolder], tables: Sequence[pd.DataFrame], found: Sequence[Conditions]
+) -> list[str]:
+    """Say what several runs bring, what they share, and what is not known of them."""
+    if len(folders) < 2:
+        return []
+    parts = []
+    for folder, results in zip(folders, tables, strict=True):
+        methods = ", ".join(dict.fromkeys(results["method"]))
+        parts.append(f"{folder.root.name} ({methods})")
+    notes = [
+        f"Merged from {len(folders)} runs: {'; '.join(parts)}. Their scans, scaling, preparation, "
+        "folds, segmenter and metrics are the same, as far as recorded; where two measured the same, "
+        "the later counts."
+    ]
+    for folder, conditions in zip(folders, found, strict=True):
+        if conditions.unknown:
+            missing = ", ".join(conditions.unknown)
+            notes.append(f"{folder.root.name} does not record: {missing}; they were not compared.")
+    return notes
+
+
+def declared_metrics(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the declaration of each metric in a results table, in the order of tables.
+
+    A metric that is not declared gets a declaration without a better direction.
+    """
     present = results.groupby("metric", sort=True)[["unit", "tissue"]].max()
     found = {name: metric for name, metric in metrics.items() if name in present.index}
     for name, row in present.iterrows():
@@ -139,7 +154,8 @@ def _declared(results: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str,
     return found
 
 
-def _methods(results: pd.DataFrame, records: Sequence[RunRecord]) -> dict[str, str]:
+def method_titles(results: pd.DataFrame, records: Sequence[RunRecord]) -> dict[str, str]:
+    """Return method to title, in the order of tables: untreated first, ceiling last."""
     known: dict[str, MethodRecord] = {}
     for record in records:
         known |= record.methods
@@ -159,7 +175,8 @@ def _methods(results: pd.DataFrame, records: Sequence[RunRecord]) -> dict[str, s
     return {n: f"{title} ({n})" if title in twice else title for n, title in titles.items()}
 
 
-def _directions(results: pd.DataFrame, records: Sequence[RunRecord]) -> tuple[Direction, ...]:
+def list_directions(results: pd.DataFrame, records: Sequence[RunRecord]) -> tuple[Direction, ...]:
+    """Return the directions of a results table, the paper's first."""
     known = {str(direction): direction for r in records for direction in r.directions}
     for text in sorted(set(results["direction"])):
         if text not in known:
@@ -169,7 +186,8 @@ def _directions(results: pd.DataFrame, records: Sequence[RunRecord]) -> tuple[Di
     return tuple(known[name] for name in dict.fromkeys(present))
 
 
-def _groups(results: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+def list_groups(results: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return group to subjects, sorted."""
     pairs = results[["group", "subject"]].drop_duplicates().sort_values(["group", "subject"])
     return {str(g): tuple(part) for g, part in pairs.groupby("group", sort=True)["subject"]}
 
@@ -246,11 +264,5 @@ def _notes(
         notes.append(
             f"{ways} directions were run: tables and figures of single directions show the first "
             f"{MOST_DIRECTIONS}, the overview of scanners and the summary file hold all."
-        )
-    folds = results[["direction", "subject", "fold"]].drop_duplicates()
-    if len(folds) != len(folds[["direction", "subject"]].drop_duplicates()):
-        notes.append(
-            "The runs split their subjects into different folds: read the spread over folds of "
-            "methods from different runs with care. Intervals over subjects are not affected."
         )
     return tuple(dict.fromkeys(notes))

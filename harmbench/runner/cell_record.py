@@ -115,6 +115,8 @@ class CellRecord(Record):
         clipped: pair to the share of brain voxels outside [0, 1].
         made_by: which invocation made what.
         checksums: pair to the checksum of its rows of scores.
+        metrics: key of the code and the settings that computed the scores, last; empty where an
+            earlier harmbench computed them.
         unsegmented: pair to why it has no scores of tissues.
         inner_error_mm3: of a volume correction, tissue to its mean absolute error on training subjects
             that it was not fitted on; see `harmbench.study.choice`. Without a value for a tissue there
@@ -145,6 +147,7 @@ class CellRecord(Record):
     clipped: Mapping[str, float] = {}
     made_by: MadeBy = MadeBy()
     checksums: Mapping[str, str] = {}
+    metrics: str = ""
     unsegmented: Mapping[str, MissingLabels] = {}
     inner_error_mm3: Mapping[str, float] = {}
 

@@ -21,7 +21,7 @@ from pydantic import (
 from harmbench.errors import DamagedRecordError, ReportError
 from harmbench.storage import read_json, write_json
 
-__all__ = ["FORMAT", "Maps", "Part", "Record", "read_record", "write_record"]
+__all__ = ["FORMAT", "Maps", "Part", "Record", "parse_record", "read_record", "write_record"]
 
 FORMAT: Final = 1
 """Number of the format in which records are written."""
@@ -63,24 +63,39 @@ def read_record(kind: type[AnyRecord], path: Path) -> AnyRecord | None:
         raise DamagedRecordError(f"{path}: damaged, not JSON ({error})") from error
     if values is None and not path.exists():
         return None
+    return parse_record(kind, values, str(path))
+
+
+def parse_record(kind: type[AnyRecord], values: object, where: str) -> AnyRecord:
+    """Check plain values, as JSON gives them, and make a record of them.
+
+    Args:
+        kind: the record to make.
+        values: what was read.
+        where: names the file in errors.
+
+    Raises:
+        DamagedRecordError: the values are not a record of this kind.
+        ReportError: a later harmbench wrote them.
+    """
     if not isinstance(values, dict):
-        raise DamagedRecordError(f"{path}: damaged, not a record")
+        raise DamagedRecordError(f"{where}: damaged, not a record")
     number = values.get("format", FORMAT)
     if isinstance(number, int) and number > FORMAT:
-        raise _later(path, f"its format is {number}, this one reads up to {FORMAT}")
+        raise _later(where, f"its format is {number}, this one reads up to {FORMAT}")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         found = {".".join(map(str, one["loc"])): one for one in error.errors()}
         unknown = [name for name, one in found.items() if one["type"] == "extra_forbidden"]
         if unknown:
-            raise _later(path, f"this one does not know {', '.join(unknown)}") from error
+            raise _later(where, f"this one does not know {', '.join(unknown)}") from error
         problems = "; ".join(f"{name}: {one['msg']}" for name, one in found.items())
-        raise DamagedRecordError(f"{path}: damaged ({problems})") from error
+        raise DamagedRecordError(f"{where}: damaged ({problems})") from error
 
 
-def _later(path: Path, why: str) -> ReportError:
-    return ReportError(f"{path}: written by a later harmbench ({why}); update harmbench to use it")
+def _later(where: str, why: str) -> ReportError:
+    return ReportError(f"{where}: written by a later harmbench ({why}); update harmbench to use it")
 
 
 def write_record(record: Record, path: Path) -> None:

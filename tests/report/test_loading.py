@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,15 +103,22 @@ def test_volumes_come_from_the_run_that_has_them(make_run: MakeRun) -> None:
     assert load_evidence([first, second], METRICS).harmonized("dm", FORTH, "s1") is not None
 
 
-def test_other_folds_do_not_count_a_subject_twice(make_run: MakeRun) -> None:
+def test_other_folds_are_refused(make_run: MakeRun) -> None:
     first = make_run("first", volumes=False)
     second = make_run("second", volumes=False)
     frame = read_results(second / "results.csv")
     write_results(frame.assign(fold=1 - frame["fold"]), second / "results.csv")
-    evidence = load_evidence([first, second], METRICS)
-    assert len(evidence.results) == len(frame)
-    write_results(frame[frame["method"] == "dm"].assign(fold=7), second / "results.csv")
-    assert any("different folds" in n for n in load_evidence([first, second], METRICS).notes)
+    with pytest.raises(ReportError, match=r"different folds.*s1 \(1.5T-to-3T\).* and 5 more"):
+        load_evidence([first, second], METRICS)
+
+
+def test_what_was_merged_is_noted(make_run: MakeRun) -> None:
+    first = make_run("first", volumes=False, gammas={"identity": 1.0})
+    second = make_run("second", volumes=False, gammas={"dm": 0.6})
+    notes = load_evidence([first, second], METRICS).notes
+    assert notes[0].startswith("Merged from 2 runs: first (identity, target); second (dm, target).")
+    assert "first does not record: version of the metrics" in notes[1]
+    assert load_evidence([first], METRICS).notes == ()
 
 
 def test_image_metrics_of_two_segmenters_are_one_measure(make_run: MakeRun) -> None:
@@ -174,7 +182,8 @@ def test_an_unknown_lead_subject(make_run: MakeRun) -> None:
     [
         ({"cohort": "manifest"}, "its cohort has name 'manifest'"),
         ({"simulated": False}, "its cohort has simulated False"),
-        ({"salt": "x"}, "subject s1, session 1.5T: .* used different files or scalings"),
+        ({"salt": "x"}, "subject s1, session 1.5T.* used different files or scalings"),
+        ({"subjects": ("t1", "t2")}, "no scan in common"),
     ],
 )
 def test_runs_of_other_scans(make_run: MakeRun, change: dict[str, object], message: str) -> None:
@@ -182,3 +191,45 @@ def test_runs_of_other_scans(make_run: MakeRun, change: dict[str, object], messa
     second = make_run("second", volumes=False, **change)
     with pytest.raises(ReportError, match=message):
         load_evidence([first, second], METRICS)
+
+
+def _set(path: Path, **values: object) -> None:
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, **values}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"segmenter": {"name": "fast", "version": "6"}}, r"with fast \(6\) as T1w, those"),
+        (
+            {"segmenter": {"name": "hmrf", "version": "2"}},
+            r"hmrf \(1\) as T1w; `harmbench rescore`",
+        ),
+        ({"stacking_axis": 2}, "stacked along different axes"),
+        ({"cohort": {"name": "phantom", "simulated": True, "preparation": {"a": 2}}}, "prepared"),
+        (
+            {"cohort": {"name": "x", "preparation": {"a": 2}}},
+            "(?s)has name 'x'.*simulated.*prepared",
+        ),
+    ],
+)
+def test_runs_under_other_conditions(
+    make_run: MakeRun, change: dict[str, object], message: str
+) -> None:
+    first, second = make_run("first", volumes=False), make_run("second", volumes=False)
+    prepared = {"name": "phantom", "simulated": True, "preparation": {"a": 1}}
+    _set(first / "run.json", cohort=prepared)
+    load_evidence([first, second], METRICS)
+    _set(second / "run.json", **change)
+    with pytest.raises(ReportError, match=message):
+        load_evidence([first, second], METRICS)
+
+
+def test_scores_of_another_version_are_refused(make_run: MakeRun) -> None:
+    runs = [make_run(name, volumes=False) for name in ("first", "second")]
+    for number, run in enumerate(runs):
+        for path in run.glob("cells/*/*/*/*/cell.json"):
+            _set(path, metrics=f"key {number}")
+    with pytest.raises(ReportError, match="different versions or settings of the metrics"):
+        load_evidence(runs, METRICS)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from harmbench.code_keys import stage_code
+from harmbench.config import ScoringSettings
 from harmbench.meter import Meter
 from harmbench.results import FAILURES, ResultRow, ScoreRow
 from harmbench.runner.cell_record import CellRecord, MissingLabels
@@ -19,7 +20,15 @@ from harmbench.segmentation.stored import segment_to_file, segmenter_key
 from harmbench.storage import key_of
 from harmbench.volume import Volume, read
 
-__all__ = ["add_failed_rows", "has_rows", "is_scored", "named_rows", "score", "score_key"]
+__all__ = [
+    "add_failed_rows",
+    "has_rows",
+    "is_scored",
+    "metrics_key",
+    "named_rows",
+    "score",
+    "score_key",
+]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +50,12 @@ def score_key(context: RunContext, made: str, pair: SessionPair) -> str:
         stage_code("score"),
         *context.inputs.lesions_key(pair.subject, pair.target, pair.source),
     )
+
+
+def metrics_key(settings: ScoringSettings) -> str:
+    """SHA-256 of how volumes are finished and scored: scores with one key are comparable."""
+    parts = (settings.stacking_axis, settings.surface_backend, settings.mask_background)
+    return key_of(stage_code("score"), *parts)
 
 
 def is_scored(
@@ -91,7 +106,8 @@ def score(
             surface_backend=settings.surface_backend,
         )
     scores.put({pair.name: named_rows(context, cell, pair, rows)})
-    record = record.model_copy(update={"checksums": scores.checksums})
+    update = {"checksums": scores.checksums, "metrics": metrics_key(settings)}
+    record = record.model_copy(update=update)
     record = record.with_work("score", meter, context.invocation, pair.name)
     made = record.key("harmonize", pair.name)
     if made is not None and (missing is None or missing.lasting):
