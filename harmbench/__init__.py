@@ -21,9 +21,10 @@ if TYPE_CHECKING:
         load_method,
     )
     from harmbench.errors import HarmbenchError
+    from harmbench.exchange.export import export_results
     from harmbench.method import Method
     from harmbench.preparation.cohort import prepare_cohort
-    from harmbench.report import make_report
+    from harmbench.report import compare, make_report
     from harmbench.results import read_results
     from harmbench.runner.experiment import run_experiment
     from harmbench.runner.rescore import rescore_run
@@ -53,7 +54,9 @@ __all__ = [
     "available_methods",
     "check_correction",
     "check_method",
+    "compare",
     "export_model",
+    "export_results",
     "load_correction",
     "load_experiment",
     "load_method",
@@ -90,7 +93,9 @@ _MODULES = {
     "available_methods": "discovery",
     "check_correction": "correction_contract",
     "check_method": "contract",
+    "compare": "report",
     "export_model": "trained",
+    "export_results": "exchange.export",
     "load_correction": "discovery",
     "load_experiment": "config",
     "load_method": "discovery",

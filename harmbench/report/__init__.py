@@ -1,5 +1,6 @@
 """Reports: tables, figures and a page, made from results tables and stored volumes alone."""
 
 from harmbench.report.build import make_report
+from harmbench.report.compare import compare
 
-__all__ = ["make_report"]
+__all__ = ["compare", "make_report"]

@@ -25,7 +25,7 @@ from harmbench.storage import atomic, why_not_writable
 from harmbench.study.switch import Trial
 from harmbench.task import NoProgress, Progress
 
-__all__ = ["make_report"]
+__all__ = ["check_place", "make_report", "remove_stale"]
 
 _RESULTS = "results.csv"
 
@@ -64,11 +64,11 @@ def make_report(
         Path of the page.
 
     Raises:
-        ReportError: a folder is not a run's, there are no results, the runs used different scans,
+        ReportError: a folder is not a run's, there are no results, the runs are not comparable,
             the lead subject is unknown, or `out` holds anything but an earlier report.
     """
     out = Path(runs[0]) / "report" if out is None else Path(out)
-    _check_place(out)
+    check_place(out)
     progress = progress or NoProgress()
     progress("report: read", 0, 1)
     evidence = load_evidence(runs, ALL_METRICS, lead_subject)
@@ -82,11 +82,11 @@ def make_report(
     figures, drawn = _write_figures(evidence, out / "figures", progress)
     undrawn = why_not_drawn(evidence, {figure.name for figure in figures})
     page = write_page(evidence, tables, figures, out / "index.html", undrawn)
-    _remove_stale(out, {*written, *drawn})
+    remove_stale(out, {*written, *drawn})
     return page
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
     """Raise `ReportError` where a report would replace files that are none of a report's."""
     problem = why_not_writable(out)
     if problem is None and out.is_dir():
@@ -135,7 +135,7 @@ def _write_figures(
     return figures, written
 
 
-def _remove_stale(out: Path, written: set[Path]) -> None:
+def remove_stale(out: Path, written: set[Path]) -> None:
     """Remove tables and figures of an earlier report, and nothing else."""
     kinds = {
         "tables": ("table-*", "published-table-*"),
