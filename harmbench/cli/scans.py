@@ -210,13 +210,15 @@ def score(
 ) -> None:
     """Score volumes that any tool produced, with every metric of a run.
 
-    Folders are paired by file name.
+    Folders are paired by file name. The table shows each metric's mean over the volumes, and with --source
+    what the sources score themselves; --out and --json give every score.
 
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """
     from harmbench.results import FAILURES
     from harmbench.runner.outside import score_all
     from harmbench.runner.outside_files import find_triples, odd_triples
+    from harmbench.runner.score_summary import summarize_scores
 
     triples = find_triples(volume, reference, source)
     say_notes(odd_triples(triples))
@@ -229,5 +231,8 @@ def score(
         jobs=jobs,
         contrast=contrast,
     )
-    show_table(frame.to_dict("records"), as_json)
+    show_table(frame.to_dict("records") if as_json else summarize_scores(frame), as_json)
+    if not as_json:
+        every = f"scores: {out}" if out else "--out FILE writes every score"
+        say(f"{frame['name'].nunique()} volumes; {every}")
     raise typer.Exit(1 if frame["status"].isin(FAILURES).any() else 0)

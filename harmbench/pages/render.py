@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from tabulate import tabulate
 
 from harmbench.metrics.base import Better
 from harmbench.pages.escapes import markdown_text, spreadsheet_safe
-from harmbench.pages.table import Head, Table
+from harmbench.pages.table import Column, Entry, Head, Table
 from harmbench.storage import atomic, write_text
 
 __all__ = [
@@ -135,49 +136,84 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """Print a table as a LaTeX float no wider than the line; needs booktabs and graphicx.
+    """Print a table as a LaTeX float no wider than the line; needs booktabs, graphicx and siunitx.
 
-    A table that is wider is scaled down, and set in smaller type first.
+    Columns of numbers are aligned at the decimal point. A table that is wider than the line is scaled
+    down, and set in smaller type first.
     """
     # LaTeX numbers its own tables; the paper's keep the number that they have in the paper.
     title = table.heading if table.published else table.title
-    count = len(table.columns)
-    first = len(table.labels)
+    formats = [_number_format(table, place) for place in range(len(table.columns))]
     lines = [
-        "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}.",
+        "% Needs \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage{siunitx}.",
         r"\begin{table}[htbp]",
         r"\centering",
+        r"\sisetup{detect-weight=true,separate-uncertainty=true}",
         rf"\caption{{{latex_escape(f'{title}. {table.caption}')}}}",
         rf"\label{{tab:{table.name}}}",
     ]
-    if count > _ROOMY:
+    if len(table.columns) > _ROOMY:
         lines += [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
     lines.append(r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%")
-    lines += [rf"\begin{{tabular}}{{{'l' * first}{'r' * count}}}", r"\toprule"]
+    kinds = "".join(f"S[table-format={text}]" if text else "r" for text in formats)
+    lines += [rf"\begin{{tabular}}{{{'l' * len(table.labels)}{kinds}}}", r"\toprule"]
+    lines += [*_latex_head(table), r"\midrule"]
+    for row in table.rows:
+        cells = [latex_escape(label) for label in row.labels]
+        for entry, column, format_ in zip(row.entries, table.columns, formats, strict=True):
+            cells.append(_latex_cell(entry, column, as_number=bool(format_)))
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _latex_head(table: Table) -> Iterator[str]:
+    """Print the header, a line of cells for each level, with rules under all but the lowest."""
     levels = table.header_rows()
     for level, spans in enumerate(levels):
         lowest = level == len(levels) - 1
         cells = [latex_escape(label) if lowest else "" for label in table.labels]
         rules = []
-        at = first + 1
+        at = len(table.labels) + 1
         for head, span in spans:
             text = latex_escape(head_text(head))
-            cells.append(text if span == 1 else rf"\multicolumn{{{span}}}{{c}}{{{text}}}")
+            # In braces, a column of numbers takes it for text.
+            cells.append(f"{{{text}}}" if span == 1 else rf"\multicolumn{{{span}}}{{c}}{{{text}}}")
             if not lowest:
                 rules.append(rf"\cmidrule(lr){{{at}-{at + span - 1}}}")
             at += span
-        lines.append(" & ".join(cells) + r" \\")
-        lines += [" ".join(rules)] if rules else []
-    lines.append(r"\midrule")
-    for row in table.rows:
-        cells = [latex_escape(label) for label in row.labels]
-        for entry, column in zip(row.entries, table.columns, strict=True):
-            text = latex_escape(entry.format(column))
-            text = rf"\textbf{{{text}}}" if entry.best else text
-            cells.append(f"{text} ({latex_escape(entry.note)})" if entry.note else text)
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
-    return "\n".join(lines)
+        yield " & ".join(cells) + r" \\"
+        if rules:
+            yield " ".join(rules)
+
+
+def _number_format(table: Table, place: int) -> str:
+    """Return the siunitx format of a column, `-2.3(1)`; empty where it holds more than numbers.
+
+    Cells with a note are set as text, and do not count.
+    """
+    column = table.columns[place]
+    entries = [row.entries[place] for row in table.rows if not row.entries[place].note]
+    numbers = [entry for entry in entries if math.isfinite(entry.value)]
+    if not numbers or not all(entry.is_number for entry in entries):
+        return ""
+    shown = [column.format(entry.value) for entry in numbers]
+    digits = max(len(text.partition(".")[0].lstrip("-")) for text in shown)
+    sign = "-" if any(text.startswith("-") for text in shown) else ""
+    spreads = [column.format(one.spread) for one in numbers if math.isfinite(one.spread)]
+    # An uncertainty is counted in units of the last digit: 1.61(10).
+    widest = max((len(str(int(text.replace(".", "")))) for text in spreads), default=0)
+    return f"{sign}{digits}.{column.decimals}" + (f"({widest})" if widest else "")
+
+
+def _latex_cell(entry: Entry, column: Column, *, as_number: bool) -> str:
+    text = entry.format(column)
+    if as_number and entry.is_number and math.isfinite(entry.value):
+        return (r"\bfseries " if entry.best else "") + text.replace("±", "+-")
+    text = latex_escape(text)
+    text = rf"\textbf{{{text}}}" if entry.best else text
+    text = f"{text} ({latex_escape(entry.note)})" if entry.note else text
+    return f"{{{text}}}" if as_number else text
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:

@@ -61,7 +61,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One cell: a number with an interval around it, or text; `note` is printed after it."""
+    """One cell: a number with a spread or an interval, or text; `note` is printed after it.
+
+    Attributes:
+        value: the number; NaN where it is missing.
+        low, high: ends of an interval around it; NaN for none.
+        spread: its standard deviation; NaN for none.
+        best: whether it is shown in bold.
+        note: such as how many values are missing.
+        text: shown in place of the number.
+    """
 
     value: float = math.nan
     low: float = math.nan
@@ -69,12 +78,20 @@ class Entry:
     best: bool = False
     note: str = ""
     text: str = ""
+    spread: float = math.nan
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the cell holds a number alone, or one with its spread, or nothing."""
+        return not (self.text or self.note or math.isfinite(self.low) or math.isfinite(self.high))
 
     def format(self, column: Column) -> str:
-        """Print the cell as plain text: `1.61 [1.50, 1.72]`."""
+        """Print the cell as plain text: `1.61`, `1.61 ± 0.07` or `1.61 [1.50, 1.72]`."""
         if self.text:
             return self.text
         shown = column.format(self.value)
+        if math.isfinite(self.value) and math.isfinite(self.spread):
+            shown += f" ± {column.format(self.spread)}"
         if math.isfinite(self.low) and math.isfinite(self.high):
             shown += f" [{column.format(self.low)}, {column.format(self.high)}]"
         return shown

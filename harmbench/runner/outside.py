@@ -19,6 +19,7 @@ from harmbench.notes import summarize
 from harmbench.plugins import Reference
 from harmbench.progress import Display
 from harmbench.runner.outside_files import Triple, check_label_file, check_table
+from harmbench.runner.score_summary import SOURCE_VALUE
 from harmbench.runner.scoring import missing_rows, score_rows
 from harmbench.segmentation import (
     TISSUES,
@@ -64,7 +65,8 @@ def score_triple(
             segmented.
 
     Returns:
-        A table: name, segmenter, metric, tissue, value, unit, status. Without a source, metrics
+        A table: name, segmenter, metric, tissue, value, unit, status, and with a source
+        `source_value`, what the source itself scores against the reference. Without a source, metrics
         that compare with it have the status `undefined`; without a segmentation, those of tissues
         have `segmentation_failed` or `segmentation_implausible`.
 
@@ -81,15 +83,18 @@ def score_triple(
     for found, path in zip(segmented, (triple.volume, triple.reference), strict=True):
         if found.failure is not None and say is not None:
             say(f"{path}: {found.failure.reason}")
-    rows = score_rows(
-        harmonized,
-        reference,
-        source,
-        *segmented,
-        stacking_axis=stacking_axis,
-        surface_backend=surface_backend,
-    )
-    return pd.DataFrame([{"name": triple.name, "segmenter": segmenter.name, **r} for r in rows])
+    compute = partial(score_rows, stacking_axis=stacking_axis, surface_backend=surface_backend)
+    rows = compute(harmonized, reference, source, *segmented)
+    frame = pd.DataFrame([{"name": triple.name, "segmenter": segmenter.name, **r} for r in rows])
+    if source is None:
+        return frame
+    found = try_segment(segmenter, source)
+    if found.failure is not None and say is not None:
+        say(f"{triple.source}: {found.failure.reason}")
+    own = compute(source, reference, source, found, segmented[1])
+    values = {(row["metric"], row["tissue"]): row["value"] for row in own}
+    measures = zip(frame["metric"], frame["tissue"], strict=True)
+    return frame.assign(**{SOURCE_VALUE: [values[measure] for measure in measures]})
 
 
 def _read_triple(triple: Triple, rescale: Rescale) -> tuple[Volume, Volume, Volume | None]:

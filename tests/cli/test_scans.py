@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from harmbench.metrics.suite import METRICS
+from harmbench.runner.score_summary import summarize_scores
 from harmbench.volume import Volume, read, write
 
 
@@ -74,10 +75,64 @@ def test_score_files_and_folders(call, thresholds, make_manifest, tmp_path) -> N
     assert set(frame["name"]) == {"s0", "s1"}
     correlation = frame[frame["metric"] == "gradient_correlation"]
     assert (correlation["status"] == "undefined").all()
+    assert "source_value" not in frame
     (tmp_path / "real" / "s1.nii.gz").unlink()
     code, _, err = call("score", *folders, *tail)
     assert code == 2
     assert "s1.nii.gz: no such file" in err
+
+
+def test_score_prints_means_with_those_of_the_sources(
+    call, thresholds, make_manifest, tmp_path
+) -> None:
+    make_manifest(2)
+    errors = []
+    for subject in ("s0", "s1"):
+        a, b = (read(tmp_path / "scans" / f"{subject}_{session}.nii.gz") for session in "AB")
+        half = a.with_data((a.data + b.data) / 2)
+        for name, volume in (("made", half), ("real", b), ("input", a)):
+            write(volume, tmp_path / name / f"{subject}.nii.gz")
+        errors.append(((a.data.astype(float) - b.data) ** 2).mean())
+    folders = [f"--{n}={tmp_path / p}" for n, p in (("volume", "made"), ("reference", "real"))]
+    more = [f"--source={tmp_path / 'input'}", "--segmenter", "thresholds", "--jobs", "1"]
+    code, out, err = call("score", *folders, *more, "--out", tmp_path / "scores.csv")
+    assert code == 0
+    assert f"2 volumes; scores: {tmp_path / 'scores.csv'}" in err
+    assert max(map(len, out.splitlines())) <= 80
+    lines = {line.strip().split("  ")[0]: line.split() for line in out.splitlines()}
+    assert out.split()[:6] == ["metric", "better", "unit", "n", "mean", "source"]
+    mean = np.mean(errors)
+    assert lines["mse"] == ["mse", "lower", "2", f"{mean / 4:.3g}", f"{mean:.3g}"]
+    assert "higher" in lines["dice GM"]
+    assert "near" in lines["relative_volume_difference CSF"]
+    frame = pd.read_csv(tmp_path / "scores.csv").query("metric == 'mse'")
+    np.testing.assert_allclose(frame["source_value"], errors, rtol=1e-5)
+    np.testing.assert_allclose(frame["value"], np.divide(errors, 4), rtol=1e-4)
+
+
+def test_summaries_of_scores_count_what_is_missing() -> None:
+    frame = pd.DataFrame(
+        {
+            "metric": ["mse", "mse", "dice", "dice"],
+            "tissue": ["", "", "GM", "GM"],
+            "value": [1.0, 3.0, np.nan, 0.5],
+            "unit": "1",
+            "source_value": [2.0, 6.0, 0.9, 0.25],
+        }
+    )
+    assert summarize_scores(frame) == [
+        {"metric": "mse", "better": "lower", "unit": "", "n": "2", "mean": "2", "source": "4"},
+        {
+            "metric": "dice GM",
+            "better": "higher",
+            "unit": "",
+            "n": "1/2",
+            "mean": "0.5",
+            # Of the one volume with a value: 0.9 is of the other.
+            "source": "0.25",
+        },
+    ]
+    assert "source" not in summarize_scores(frame.drop(columns="source_value"))[0]
 
 
 def test_score_in_several_processes_says_why_there_are_no_labels(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from latex import compile_latex, needs_latex
 
 from harmbench.pages.render import (
     head_text,
@@ -79,7 +80,7 @@ def test_latex_escapes_and_rules() -> None:
         r"\caption{MSE \& AHD. 100 \% of\_them | see \textasciitilde{}note\textasciitilde{}.}"
         in text
     )
-    assert r"\multicolumn{2}{c}{3T to 1.5T} & 1.5T to 3T \\" in text
+    assert r"\multicolumn{2}{c}{3T to 1.5T} & {1.5T to 3T} \\" in text
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}" in text
     assert r"MSE ($\times$10$^{-3}$) $\downarrow$" in text
     assert r"\textbf{1.50 {[}1.00, 2.00{]}}" in text
@@ -115,19 +116,57 @@ def test_latex_escape(text: str, escaped: str) -> None:
     assert latex_escape(text) == escaped
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@needs_latex
 @pytest.mark.parametrize("times", [1, 3, 8])
 def test_latex_compiles_and_no_table_is_wider_than_the_line(tmp_path: Path, times: int) -> None:
     wide = example(
         columns=example().columns * times,
         rows=tuple(Row(row.labels, row.entries * times) for row in example().rows),
     )
-    head = r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
-    (tmp_path / "t.tex").write_text(f"{head}\n{to_latex(wide)}\\end{{document}}\n")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert b"Overfull" not in done.stdout, done.stdout[-2000:]
+    compile_latex(to_latex(wide), tmp_path)
+
+
+def spread_table() -> Table:
+    """Means with their spreads, one of them without a value, one with a note."""
+    cells = ((Entry(-1.853e-2, spread=2e-4),), (Entry(12.5e-2, spread=1.26e-2, best=True),))
+    cells += ((Entry(),), (Entry(3e-2, note="1 failed", spread=1e-3),))
+    return example(
+        columns=(Column((Head("MSE", "1", -2, "lower"),), -2, 2),),
+        rows=tuple(Row((str(place),), entries) for place, entries in enumerate(cells)),
+    )
+
+
+def test_mean_and_spread_stand_in_one_cell() -> None:
+    lines = to_markdown(spread_table()).splitlines()[4:8]
+    assert [line.split("|")[2].strip() for line in lines] == [
+        "-1.85 ± 0.02",
+        "**12.50 ± 1.26**",
+        "\N{EN DASH}",
+        "3.00 ± 0.10 (1 failed)",
+    ]
+
+
+def test_columns_of_numbers_are_aligned_at_the_point() -> None:
+    text = to_latex(spread_table())
+    assert r"\begin{tabular}{lS[table-format=-2.2(3)]}" in text
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert body == [
+        r"0 & -1.85 +- 0.02 \\",
+        r"1 & \bfseries 12.50 +- 1.26 \\",
+        r"2 & {--} \\",
+        r"3 & {3.00 $\pm$ 0.10 (1 failed)} \\",
+    ]
+    # Intervals are no numbers; the last column is one of numbers.
+    assert r"\begin{tabular}{lrS[table-format=1.2]S[table-format=-1.1]}" in to_latex(example())
+
+
+@needs_latex
+def test_spreads_compile(tmp_path: Path) -> None:
+    compile_latex(to_latex(spread_table()), tmp_path)
+    found = shutil.which("pdftotext")
+    if found is not None:
+        subprocess.run([found, "-layout", "t.pdf", "t.txt"], cwd=tmp_path, check=True)
+        assert re.search(r"12\.50\s*±\s*1\.26", (tmp_path / "t.txt").read_text())
 
 
 def test_csv_has_the_shape_of_the_table() -> None:

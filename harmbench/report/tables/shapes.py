@@ -5,8 +5,9 @@ In all of them methods are rows, and each measure (direction, metric, tissue) is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -189,8 +190,8 @@ def fold_table(
     caption: str,
     measures: Sequence[Measure],
 ) -> Table:
-    """Mean, variance and SD over folds of each measure; the direction stands in the title."""
-    statistics = {"fold_mean": "mean", "fold_variance": "variance", "fold_sd": "SD"}
+    """Mean ± SD over folds, and variance, of each measure; the direction stands in the title."""
+    statistics = {"fold_mean": "mean ± SD", "fold_variance": "variance"}
     picked = [_pick(evidence, measure) for measure in measures]
     data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
     columns = []
@@ -212,10 +213,12 @@ def fold_table(
         entries = []
         for measure, found in zip(measures, picked, strict=True):
             mean = _mean_entry(evidence, measure, found, method)
-            entries.append(mean)
             known = method in found.index
-            spread = ("fold_variance", "fold_sd")
-            entries += [Entry(float(found[k][method])) if known else Entry() for k in spread]
+            sd, variance = (
+                float(found[key][method]) if known else math.nan
+                for key in ("fold_sd", "fold_variance")
+            )
+            entries += [replace(mean, spread=sd), Entry(variance)]
         rows.append(Row((title_of_method,), tuple(entries), method in REAL_SCANS))
     return Table(
         number.file_name(name),
