@@ -141,6 +141,7 @@ def _shared_method(method: MethodRecord, private: PrivateNames) -> SharedMethod:
         reference=method.reference,
         settings=_clean(method.settings, private),
         parameters=dict(method.parameters),
+        maps=method.maps,
     )
 
 

@@ -76,7 +76,7 @@ def pseudonyms_of(inputs: InputScans, results: pd.DataFrame) -> Pseudonyms:
         visits.add((scan.subject, scan.visit))
     keys = {subject: key_of("subject", sorted(found)) for subject, found in files.items()}
     ordered = sorted(keys, key=lambda subject: (keys[subject], subject))
-    states = sorted(f"{s.sha256} {s.mask_sha256} {s.rescale}" for s in inputs.scans.values())
+    states = sorted(scan.state for scan in inputs.scans.values())
     return Pseudonyms(
         cohort=key_of("cohort", sorted(keys.values())),
         inputs=key_of("inputs", states),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from harmbench.cohorts.splits import SplitChoice
-from harmbench.runner.records import Part, Record
+from harmbench.runner.records import Maps, Part, Record
 from harmbench.runner.run_record import FoldsRecord, SegmenterRecord
 from harmbench.task import Direction
 
@@ -49,6 +49,7 @@ class SharedMethod(Part):
         reference: where it was published.
         settings: those that it ran with; what names files of one machine is left out.
         parameters: number of parameters by network.
+        maps: images, or tissue volumes.
     """
 
     uses: str = ""
@@ -56,6 +57,7 @@ class SharedMethod(Part):
     reference: str = ""
     settings: Mapping[str, JsonValue] = {}
     parameters: Mapping[str, int] = {}
+    maps: Maps = "images"
 
 
 class SharedResults(Record):

@@ -129,11 +129,15 @@ class Board:
 
     def _record(self) -> RunRecord:
         shared = [source.shared.record for source in self.sources]
-        methods = {name: one.title for record in shared for name, one in record.methods.items()}
+        methods = {
+            name: MethodRecord(title=one.title, maps=one.maps)
+            for record in shared
+            for name, one in record.methods.items()
+        }
         return RunRecord(
             cohort=CohortRecord(name=shared[0].cohort.kind, simulated=shared[0].cohort.simulated),
             directions=tuple(dict.fromkeys(way for one in shared for way in one.directions)),
-            methods={name: MethodRecord(title=title) for name, title in methods.items()},
+            methods=methods,
         )
 
     def _segmenter(self, results: pd.DataFrame) -> str:

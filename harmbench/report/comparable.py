@@ -86,7 +86,7 @@ def conditions_of_run(folder: RunFolder, record: RunRecord, results: pd.DataFram
     if folder.inputs.is_file():
         for (subject, session), scan in folder.input_scans().scans.items():
             where = f"subject {subject}, session {session}"
-            scans[where] = f"{scan.sha256} {scan.mask_sha256} {scan.rescale}"
+            scans[where] = scan.state
     preparation = record.cohort.preparation
     return Conditions(
         name=str(folder.root),

@@ -71,6 +71,12 @@ class InputScan:
             object.__setattr__(self, "scanner", self.session)
 
     @property
+    def state(self) -> str:
+        """What the scan's scores depend on: its files, by their SHA-256, and the scaling."""
+        parts = (self.sha256, self.mask_sha256, self.lesions_sha256, self.rescale)
+        return " ".join(part for part in parts if part)
+
+    @property
     def scan(self) -> Scan:
         """The scan as a cohort has it."""
         return Scan(
