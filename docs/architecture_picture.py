@@ -25,6 +25,7 @@ PICTURE = ROOT / "docs" / "assets" / "architecture.svg"
 BOXES: Mapping[str, tuple[str, ...]] = {
     "cli": ("cli", "__main__"),
     "report": ("report",),
+    "exchange": ("exchange",),
     "trained": ("trained",),
     "runner": ("runner", "planning"),
     "contract": ("contract", "correction_contract"),
