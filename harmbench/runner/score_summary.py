@@ -38,7 +38,7 @@ def summarize_scores(scores: pd.DataFrame) -> list[dict[str, str]]:
         unit = str(rows["unit"].iloc[0])
         row = {
             "metric": f"{metric} {tissue}".strip(),
-            "better": _BETTER[METRICS[metric].better],
+            "better": _BETTER[METRICS[str(metric)].better],
             "unit": "" if unit == "1" else unit,
             "n": str(count) if count == len(rows) else f"{count}/{len(rows)}",
             "mean": _number(rows["value"].mean()),
