@@ -18,6 +18,7 @@ from typing import Final
 import pandas as pd
 from pydantic import JsonValue, TypeAdapter
 
+from harmbench.bounded import parse_json, read_bytes
 from harmbench.errors import DamagedRecordError, ReportError
 from harmbench.exchange.schema import SharedResults
 from harmbench.results import COLUMNS, STATUSES, read_results, results_text
@@ -85,15 +86,20 @@ def read_archive(path: Path) -> tuple[SharedResults, pd.DataFrame]:
     """
     try:
         parts = _read_parts(path)
-        values = TypeAdapter(dict[str, JsonValue]).validate_python(json.loads(parts[RECORD]))
-    except (*_DAMAGE, RecursionError) as error:
+        found = parse_json(parts[RECORD].decode("utf-8"))
+        values = TypeAdapter(dict[str, JsonValue]).validate_python(found)
+    except _DAMAGE as error:
         raise DamagedRecordError(f"{path}: not a file of exported results ({error})") from error
     if values.get("kind") != "harmbench-results":
         raise DamagedRecordError(f"{path}: not a file of exported results")
     record = parse_record(SharedResults, values, str(path))
     if hashlib.sha256(parts[TABLE]).hexdigest() != record.table:
         raise DamagedRecordError(f"{path}: damaged, the table is not the one that was exported")
-    results = read_results(io.StringIO(parts[TABLE].decode("utf-8", errors="replace")))
+    try:
+        results = read_results(io.StringIO(parts[TABLE].decode("utf-8", errors="replace")))
+    except ReportError as error:
+        why = str(error).partition(": ")[2]
+        raise DamagedRecordError(f"{path}: damaged, {TABLE} is {why}") from error
     problem = _problem(record, results)
     if problem:
         raise DamagedRecordError(f"{path}: damaged, {problem}")
@@ -103,7 +109,8 @@ def read_archive(path: Path) -> tuple[SharedResults, pd.DataFrame]:
 def _read_parts(path: Path) -> dict[str, bytes]:
     """Read both parts, each up to its limit, whatever sizes the file claims."""
     parts = {}
-    with zipfile.ZipFile(path) as archive:
+    content = read_bytes(path, sum(MOST_BYTES.values()))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         if sorted(names) != sorted(MOST_BYTES):
             raise ValueError(f"it must hold {RECORD} and {TABLE} alone")
