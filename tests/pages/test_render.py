@@ -128,11 +128,15 @@ def test_latex_compiles_and_no_table_is_wider_than_the_line(tmp_path: Path, time
 
 def spread_table() -> Table:
     """Means with their spreads, one of them without a value, one with a note."""
-    cells = ((Entry(-1.853e-2, spread=2e-4),), (Entry(12.5e-2, spread=1.26e-2, best=True),))
-    cells += ((Entry(),), (Entry(3e-2, note="1 failed", spread=1e-3),))
+    cells = (
+        Entry(-1.853e-2, spread=2e-4),
+        Entry(12.5e-2, spread=1.26e-2, best=True),
+        Entry(),
+        Entry(3e-2, note="1 failed", spread=1e-3),
+    )
     return example(
         columns=(Column((Head("MSE", "1", -2, "lower"),), -2, 2),),
-        rows=tuple(Row((str(place),), entries) for place, entries in enumerate(cells)),
+        rows=tuple(Row((str(place),), (entry,)) for place, entry in enumerate(cells)),
     )
 
 

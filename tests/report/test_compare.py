@@ -93,9 +93,10 @@ def test_numbers_of_subjects_follow_their_scans_not_their_names(
 
 
 def test_a_cohort_with_other_scans_is_another(make_run: MakeRun) -> None:
+    cohorts: list[dict[str, object]] = [{}, {"salt": "x"}, {"subjects": ("s1", "s2", "s3")}]
     keys = {
         shared_results(make_run(str(number), volumes=False, **fields)).record.cohort.key
-        for number, fields in enumerate([{}, {"salt": "x"}, {"subjects": ("s1", "s2", "s3")}])
+        for number, fields in enumerate(cohorts)
     }
     assert len(keys) == 3
 
