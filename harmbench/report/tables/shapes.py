@@ -272,9 +272,10 @@ def interval_table(
     if evidence.has_baseline:
         caption += (
             " Change: paired difference to the untreated source in the same subjects. Its interval is not "
-            "corrected for the number of comparisons, and does not cover another training run; the "
-            "verdict's tests do both."
+            "corrected for the number of comparisons, and does not cover another training run"
         )
+        # Results without their run folders have no verdict beside them.
+        caption += "; the verdict's tests do both." if evidence.runs else "."
     return Table(
         number.file_name(f"{name}-{file_label(str(direction))}"),
         f"{title} with intervals over subjects, {direction_title(direction)}",
