@@ -14,8 +14,9 @@ import typer
 
 from harmbench import __version__
 from harmbench.cli.adapters import check_method, doctor, methods, metrics, new_method
+from harmbench.cli.comparing import compare, export_results
 from harmbench.cli.console import fail, say
-from harmbench.cli.running import compare, demo, export_results, report, rescore, run, serve
+from harmbench.cli.running import demo, report, rescore, run, serve
 from harmbench.cli.scans import cohort, prepare, score, segment
 from harmbench.cli.study import study
 from harmbench.cli.trained import apply, export
