@@ -64,7 +64,7 @@ MODULES = {
     "scikit-image": "skimage",
     "typing-extensions": "typing_extensions",
 }
-EXTRAS = {"hd-bet", "tensorboard"}
+EXTRAS = {"hd-bet", "slurm", "tensorboard"}
 """Extras that the package itself imports; `bench` and `dev` are for the tools around it."""
 
 

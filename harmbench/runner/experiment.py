@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -112,16 +112,14 @@ def run_experiment(
     )
     methods = {**describe_methods(experiment), **describe_corrections(experiment)}
     choose_segmenter(experiment.scoring.segmenter)
-    for line in plan.lines:
-        say(line)
+    _say_each(say, plan.lines)
     opened = open_run(experiment, out, device)
     invocation = new_invocation(device, experiment)
     context = replace(opened.context, invocation=invocation.id)
     check_same_data(context)
     check_file_names(context, [*methods, *REAL_SCANS])
     cells = make_cells(experiment, context.splits, context.rescanned_places())
-    for line in first_lines(opened, len(cells), old_keys_line(context.folder, cells)):
-        say(line)
+    _say_each(say, first_lines(opened, len(cells), old_keys_line(context.folder, cells)))
     sweep(root)
     begin_run(
         *(context, invocation, opened.cohort, methods | _rescans(context), opened.directions),
@@ -135,6 +133,11 @@ def run_experiment(
     course = Course(plan, budget_s, say, run, describe_methods, started)
     ends = corrected.joined(course.follow(context, cells))
     return conclude(context, out, len(cells) + corrected.named, ends, say)
+
+
+def _say_each(say: Say, lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
 
 
 def conclude(

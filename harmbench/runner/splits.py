@@ -74,7 +74,7 @@ def split_run(
     ways = list(dict.fromkeys(w for way in counts for w in split_directions(cohort, way, choice)))
     part = taking_part(cohort, ways)
     if settings.file is not None:
-        folds = read_folds(settings.file, part.subjects, subjects_on_two(cohort))
+        folds = read_folds(settings.file, part.subjects, tuple(subjects_on_two(cohort)))
     else:
         k = settings.k or min(DEFAULT_FOLDS, *counts.values())
         folds = shared_folds(cohort, k, settings.seed)

@@ -34,8 +34,7 @@ def model_card(record: ModelRecord) -> str:
     return f"""\
 # {markdown_text(record.title)}: {markdown_text(str(record.direction))}
 
-A trained model of harmbench, fold {record.fold}, \
-seed {record.seed}. Key `{record.key[:16]}`.
+A trained model of harmbench, fold {record.fold}, seed {record.seed}. Key `{record.key[:16]}`.
 {simulated}
 ## Intended use
 
