@@ -83,7 +83,7 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "halves.py").write_text(SEGMENTER)
     (tmp_path / "slow.py").write_text(SLOW.replace("GATE", repr(str(tmp_path / "gate"))))
     (tmp_path / "run.yaml").write_text(
-        "data: {path: scans.csv}\nfolds: {k: 2}\ndevice: cpu\n"
+        "data: {path: scans.csv}\nfolds: {k: 2}\ndevice: cpu\nvolume_controls: []\n"
         f"scoring: {{segmenter: '{tmp_path}/halves.py:Halves'}}\n"
         f"methods: {{slow: {{uses: '{tmp_path}/slow.py:Slow'}}}}\n"
         "resources: {default: {time: 0.5, extra: {comment: tests}}}\n"
