@@ -118,6 +118,7 @@ def run(make_manifest, tmp_path: Path):
             "device": "cpu",
             "controls": [],
             "ceiling": False,
+            "volume_controls": [],
             "isolate": True,
             "scoring.segmenter": f"{tmp_path / 'halves.py'}:Halves",
             "methods": {
