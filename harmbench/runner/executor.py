@@ -7,7 +7,8 @@ from typing import Final
 
 from harmbench.config import Experiment, Resources
 from harmbench.executors import Executor, LocalExecutor
-from harmbench.executors.slurm import Needs, SlurmExecutor
+from harmbench.executors.slurm import SlurmExecutor
+from harmbench.executors.slurm_queue import Needs
 from harmbench.storage import key_of
 
 __all__ = ["SLURM", "make_executor"]

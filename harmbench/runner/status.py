@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmbench.errors import RunError
-from harmbench.executors.slurm import QueueState, cancel_jobs, queue_states, read_jobs
+from harmbench.executors.slurm_queue import QueueState, cancel_jobs, queue_states, read_jobs
 from harmbench.planning.durations import in_words
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.executor import SLURM
