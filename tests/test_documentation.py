@@ -139,7 +139,11 @@ def _check_arguments(arguments: list[str]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_options_exist(page: Path) -> None:
     parameters = [p for command in _group().commands.values() for p in command.params]
-    known = {option for parameter in parameters for option in parameter.opts} | {
+    known = {
+        option
+        for parameter in parameters
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    } | {
         "--help",
         "--debug",
     }
@@ -151,7 +155,16 @@ def test_options_exist(page: Path) -> None:
 def test_marks_and_other_blocks_are_understood(page: Path) -> None:
     for block in blocks(page):
         assert block.mark in {"", "run"}
-        assert block.language in {"", "csv", "python", "sh", "toml"}
+        assert block.language in {"", "csv", "python", "sh", "toml", "yaml"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_configurations_load(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if block.language == "yaml":
+            path = tmp_path / "experiment.yaml"
+            path.write_text(block.text)
+            load_experiment(path)
         if block.language == "toml":
             tomllib.loads(block.text)
 

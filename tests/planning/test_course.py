@@ -17,6 +17,7 @@ from harmbench.errors import MethodError
 from harmbench.planning.course import Course
 from harmbench.planning.plan import Cost, Plan
 from harmbench.planning.trial import Trial
+from harmbench.runner.corrections import Corrected
 from harmbench.runner.experiment import run_experiment
 from harmbench.runner.invocations import read_plan
 
@@ -116,10 +117,15 @@ def stand(
     return stand
 
 
+def corrects_nothing(*_: object) -> Corrected:
+    """Segment no real scan, and correct no volumes."""
+    return Corrected(0, ({}, {}))
+
+
 @pytest.fixture
 def plans_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs plan and record, and run no cell."""
-    monkeypatch.setattr(harmbench.runner.experiment, "segment_real_scans", lambda *_: None)
+    monkeypatch.setattr(harmbench.runner.experiment, "correct_volumes", corrects_nothing)
     monkeypatch.setattr(harmbench.runner.experiment, "run_cells", lambda *_, **__: ({}, {}))
 
 
@@ -178,7 +184,7 @@ def test_later_methods_are_sized_by_what_earlier_ones_showed(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cells take twice as long as estimated: the second method gets half of the steps."""
-    monkeypatch.setattr(harmbench.runner.experiment, "segment_real_scans", lambda *_: None)
+    monkeypatch.setattr(harmbench.runner.experiment, "correct_volumes", corrects_nothing)
 
     def run_cells(context, cells, *, left, **_):
         name = cells[0].method
