@@ -154,7 +154,7 @@ def nested_subsets(
     return {size: tuple(ordered[:size]) for size in sizes}
 
 
-def read_folds(path: Path, subjects: Sequence[str], others: Sequence[str] = ()) -> Folds:
+def read_folds(path: Path, subjects: Sequence[str], others: Iterable[str] = ()) -> Folds:
     """Read folds of one's own: a table with the columns `subject` and `fold`.
 
     Folds are numbers, or names that become numbers in their natural order. `sub-` before a subject
