@@ -1,8 +1,10 @@
 """ComBat on tissue volumes, harmonized to the target scanner."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +18,9 @@ from harmbench.volume_correction import (
     checked_pairs,
     checked_volumes,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["VolumeCombat", "VolumeCombatSettings"]
 
@@ -92,7 +97,9 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
         return np.maximum(corrected, 0)
 
 
-def _arguments(covariates: Covariates | None, subjects: int, copies: int = 1) -> dict[str, Any]:
+def _arguments(
+    covariates: Covariates | None, subjects: int, copies: int = 1
+) -> dict[str, pd.DataFrame]:
     """Covariates as combatlearn takes them: continuous and discrete columns apart."""
     import pandas as pd
 

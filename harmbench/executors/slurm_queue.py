@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -43,9 +43,9 @@ class Needs(BaseModel):
     account: str | None = None
     extra: Mapping[str, str] = {}
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return submitit's parameters."""
-        given: dict[str, Any] = {
+        given: dict[str, object] = {
             "time": self.minutes,
             "gpus_per_node": self.gpus or None,
             "cpus_per_task": self.cpus,

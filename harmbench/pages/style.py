@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -177,8 +176,14 @@ def group_markers(groups: Iterable[str]) -> dict[str, str]:
 
 def group_handles(groups: Mapping[str, Sequence[str]]) -> list[Line2D]:
     """Make legend entries: each group's marker, name and number of subjects."""
-    look: dict[str, Any] = {"color": "#555555", "lw": 0}
     return [
-        Line2D([], [], marker=marker, label=f"{group} (n = {len(groups[group])})", **look)
+        Line2D(
+            [],
+            [],
+            marker=marker,
+            label=f"{group} (n = {len(groups[group])})",
+            color="#555555",
+            lw=0,
+        )
         for group, marker in group_markers(groups).items()
     ]

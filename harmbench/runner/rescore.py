@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from harmbench.config import Experiment, load_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
@@ -34,7 +33,7 @@ __all__ = ["rescore_run"]
 def rescore_run(
     out: Path,
     overrides: Sequence[str] = (),
-    changes: Mapping[str, Any] | None = None,
+    changes: Mapping[str, object] | None = None,
     say: Callable[[str], None] = print,
 ) -> Summary:
     """Segment and score the stored volumes of a run again where that is not current.
@@ -140,7 +139,7 @@ def _split(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:
 
 
 def _experiment(
-    folder: RunFolder, overrides: Sequence[str], changes: Mapping[str, Any]
+    folder: RunFolder, overrides: Sequence[str], changes: Mapping[str, object]
 ) -> Experiment:
     """Return the run's settings with what is changed; only scoring may be."""
     before = load_experiment(folder.config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from harmbench.cohorts.phantom.physics import Protocol
 from harmbench.cohorts.phantom.subjects import PhantomSettings, Product, Subject
@@ -140,7 +139,7 @@ def _whose(session: str, visit: str) -> dict[str, str]:
     return {"SessionLabel": session_label(scanner, visit), "Scanner": scanner, "Visit": visit}
 
 
-def sidecar(protocol: Protocol, product: Product, visit: str = "") -> dict[str, Any]:
+def sidecar(protocol: Protocol, product: Product, visit: str = "") -> dict[str, object]:
     """Describe a simulated scan with the fields that BIDS has for real ones (times in seconds)."""
     return {
         **_whose(protocol.session, visit),
