@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -19,6 +20,10 @@ from harmbench.errors import UnsegmentableError
 from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
+
+# A shell runs what stands in its background with interrupts ignored, and so would the programs that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RANDOM = '''
 from harmbench.method import Method

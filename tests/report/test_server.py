@@ -137,8 +137,11 @@ def test_a_run_without_a_report_and_a_taken_port(make_run: MakeRun) -> None:
 def test_ctrl_c_ends_it(server: RunServer) -> None:
     command = [sys.executable, "-m", "harmbench", "serve", str(server.root), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
-        assert run.stderr.readline().startswith("page: http://127.0.0.1:")
-        run.send_signal(signal.SIGINT)
-        _, err = run.communicate(timeout=60)
+        try:
+            assert run.stderr is not None
+            assert run.stderr.readline().startswith("page: http://127.0.0.1:")
+            run.send_signal(signal.SIGINT)
+            _, err = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert (run.returncode, err) == (0, "stopped\n")

@@ -198,13 +198,17 @@ def test_a_signal_to_the_parent_alone_ends_its_children(tmp_path: Path, number: 
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
-    ends = time.monotonic() + 120
-    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
-        assert time.monotonic() < ends
-        time.sleep(0.1)
-    child = psutil.Process(int((tmp_path / "child").read_text()))
-    parent.send_signal(number)
-    parent.wait(60)
+    try:
+        ends = time.monotonic() + 120
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        child = psutil.Process(int((tmp_path / "child").read_text()))
+        parent.send_signal(number)
+        parent.wait(60)
+    finally:
+        parent.kill()
+        parent.wait()
     psutil.wait_procs([child], timeout=60)
     assert not child.is_running()
 
