@@ -21,7 +21,7 @@ from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
 
-# A shell runs what stands in its background with interrupts ignored, and so would the programs that tests start.
+# A shell runs what stands in its background with interrupts ignored; programs that tests start would do so too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
