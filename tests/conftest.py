@@ -21,7 +21,7 @@ from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
 
-# A shell runs what stands in its background with interrupts ignored; programs that tests start would do so too.
+# In the background of a shell, interrupts are ignored; programs that tests start would ignore them too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
