@@ -43,7 +43,7 @@ def test_version(call) -> None:
 
 
 def test_run_writes_results_and_adds_up(call, thresholds, make_manifest, tmp_path) -> None:
-    command = _run(make_manifest(4), tmp_path / "out")
+    command = (*_run(make_manifest(4), tmp_path / "out"), "--set", "volume_controls=[]")
     code, _, err = call(*command, "--method", "identity", "--fold", "0", "--set", "controls=[]")
     assert code == 0, err
     assert "segmenter: thresholds" in err
@@ -199,6 +199,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(make_manifest, tmp_path, jobs:
     command += ["--method", f"{tmp_path}/slow.py:Slow", "--folds", 2, "--set", "controls=[]"]
     command += ["--direction", "A-to-B", "--fold", 0, "--out", tmp_path / "out", "--jobs", jobs]
     command += ["--segmenter", "atropos", "--device", "cpu", "--set", "ceiling=false"]
+    command += ["--set", "volume_controls=[]"]
     command = [str(part) for part in command]
     training = tmp_path / "out/cells/Slow/A-to-B/fold-0/seed-0/training"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

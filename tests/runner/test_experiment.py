@@ -19,7 +19,7 @@ from harmbench.metrics.suite import METRICS
 from harmbench.results import CEILING, read_results
 from harmbench.runner.experiment import Summary, run_experiment
 from harmbench.runner.folder import CellFolder, RunFolder
-from harmbench.runner.grid import collect, make_cells
+from harmbench.runner.grid import FinishedCell, collect, finished_cells, make_cells
 from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.run_record import Invocation
 from harmbench.storage import read_json
@@ -401,11 +401,11 @@ def test_runs_side_by_side_keep_each_others_records(
 ) -> None:
     waiting = ["another run into the same folder, which starts and ends before this one does"]
 
-    def collect_late(folder: RunFolder) -> pd.DataFrame:
+    def collect_late(folder: RunFolder, _: list[FinishedCell]) -> pd.DataFrame:
         if waiting:
             waiting.pop()
             start("folds.run=1", gain=0.5)
-        return collect(folder)
+        return collect(folder, finished_cells(folder))
 
     monkeypatch.setattr("harmbench.runner.experiment.collect", collect_late)
     start("folds.run=0")
@@ -521,7 +521,8 @@ def test_dots_are_labels_like_others(make_manifest, adapter: Path, tmp_path: Pat
     folder = RunFolder(tmp_path / "out")
     assert {".", ".."} <= {cell.method for cell, _ in folder.cells()}
     assert {path.parts[-5] for path in (tmp_path / "out").rglob("cell.json")} > {"%2E", "%2E%2E"}
-    assert {path.name for path in tmp_path.iterdir()} <= {"out", "scans", "tricks.py", "calls.txt"}
+    known = {"out", "scans", "tricks.py", "calls.txt", "__pycache__"}
+    assert {path.name for path in tmp_path.iterdir()} <= known
 
 
 @pytest.mark.parametrize("names", ["a|A", "", "é|e\u0301|É"])

@@ -133,6 +133,7 @@ def run(make_manifest, tmp_path: Path):
 
 def test_ten_faults_cost_their_own_cells(run, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    before = psutil.Process().children(recursive=True)
     summary = run(*FAILS, *FINE)
     assert {name.split()[0] for name in summary.failed} == set(FAILS)
     for name, reason in summary.failed.items():
@@ -145,7 +146,9 @@ def test_ten_faults_cost_their_own_cells(run, tmp_path: Path, monkeypatch) -> No
     for name in FINE:  # to the bit
         assert [f"{v!r}" for v in values[name]] == [f"{v!r}" for v in values["fine"]]
     assert Path.cwd() == tmp_path
-    assert psutil.Process().children(recursive=True) == []
+    left = [own for own in psutil.Process().children(recursive=True) if own not in before]
+    # Python's own tracker of shared memory stays until the program ends.
+    assert [own for own in left if "resource_tracker" not in " ".join(own.cmdline())] == []
     logs = {
         cell.method: (RunFolder(tmp_path / "out").cell(cell).log.read_text())
         for cell, _ in RunFolder(tmp_path / "out").cells()

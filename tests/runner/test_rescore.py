@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from harmbench.errors import CohortError, ConfigError, HarmbenchError, RunError
 from harmbench.results import read_results
 from harmbench.runner.experiment import run_experiment
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.grid import collect
+from harmbench.runner.grid import FinishedCell, collect
 from harmbench.runner.rescore import rescore_run
 from harmbench.runner.run_record import Invocation, MethodRecord, RunRecord
 from harmbench.storage import read_json
@@ -164,7 +165,7 @@ def test_a_record_that_another_run_wrote_meanwhile_is_kept(
 ) -> None:
     folder = RunFolder(out)
 
-    def collect_late(folder: RunFolder) -> pd.DataFrame:
+    def collect_late(folder: RunFolder, found: Sequence[FinishedCell]) -> pd.DataFrame:
         def add(record: RunRecord) -> RunRecord:
             other = Invocation(id="other", version="0")
             update = {
@@ -174,7 +175,7 @@ def test_a_record_that_another_run_wrote_meanwhile_is_kept(
             return record.model_copy(update=update)
 
         folder.update_record(add)
-        return collect(folder)
+        return collect(folder, found)
 
     monkeypatch.setattr("harmbench.runner.experiment.collect", collect_late)
     rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)

@@ -243,7 +243,7 @@ def test_only_named_corrections_can_fail_a_run(tmp_path: Path) -> None:
     class Here:
         jobs = 1
 
-        def run(self, work, items, display, line=None):
+        def run(self, work, items, display, line=None, kin=None):
             for item in items:
                 yield item, work(item, NoProgress())
 

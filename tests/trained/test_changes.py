@@ -163,7 +163,8 @@ def fitted(run: Path) -> list[str]:
 
 
 def test_frauds_are_found_out(run: Path) -> None:
-    frauds = [name for name in fitted(run) if name != "histogram_matching"]
+    left_out = ("histogram_matching", "volume_")
+    frauds = [name for name in fitted(run) if not name.startswith(left_out)]
     rows = measure_changes(run, frauds, say=lambda _: None)
     assert (rows["status"] == "ok").all()
     lines = change_lines(rows)

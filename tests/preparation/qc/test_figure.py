@@ -225,8 +225,9 @@ def test_files_are_narrow_and_the_same_on_every_run(
 ) -> None:
     contents = []
     for folder in ("one", "two"):
-        (path,) = write_figure(draw(make_subject("3T", "1p5T")), tmp_path / folder)
-        contents.append(path.read_bytes())
-        with Image.open(path) as image:
+        paths = write_figure(draw(make_subject("3T", "1p5T")), tmp_path / folder)
+        assert [path.suffix for path in paths] == [".png", ".pdf"]
+        contents.append([path.read_bytes() for path in paths])
+        with Image.open(paths[0]) as image:
             assert image.width <= 1500
     assert contents[0] == contents[1]
