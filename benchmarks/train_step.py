@@ -49,8 +49,13 @@ def simulated_pairs(subjects: int, spacing_mm: float) -> list[Pair]:
     """Pairs of simulated scans, 3 T as the source."""
     cohort = make_phantom(PhantomSettings(subjects=subjects, spacing_mm=spacing_mm))
     return [
-        Pair(s, "", *(load_scan(cohort.scans[s, session]) for session in (WAY.source, WAY.target)))
-        for s in cohort.subjects
+        Pair(
+            subject=subject,
+            group="",
+            source=load_scan(cohort.scans[subject, WAY.source]),
+            target=load_scan(cohort.scans[subject, WAY.target]),
+        )
+        for subject in cohort.subjects
     ]
 
 

@@ -54,8 +54,11 @@ def make_pair():
     x, y, z = np.meshgrid(*(np.linspace(-1.25, 1.25, n) for n in (9, 14, 15)), indexing="ij")
     waves = (np.sin(5 * x) + np.cos(6 * y) + np.sin(4 * z + 2 * x)) / 3
     brain = x**2 + y**2 + z**2 < 1
-    volumes = (np.where(brain, 0.5 + s * waves, 0) for s in (0.4, -0.4))
-    return Pair("a", "HC", *(Volume(v.astype(np.float32), np.eye(4)) for v in volumes))
+    source, target = (
+        Volume(np.where(brain, 0.5 + s * waves, 0).astype(np.float32), np.eye(4))
+        for s in (0.4, -0.4)
+    )
+    return Pair("a", "HC", source, target)
 
 
 def fitted(name, folder=None, progress=None, **settings):

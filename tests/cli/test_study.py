@@ -41,7 +41,7 @@ def test_changes_are_printed_as_lines(
         for subject in ("s1", "s2")
         for visit, true in (("fu0", 0.0), ("fu1", -1.0), ("fu2", -2.0))
     ]
-    asked = {}
+    asked: dict[str, object] = {}
 
     def measure(run, methods, **options):
         asked.update(run=run, methods=list(methods), **options)

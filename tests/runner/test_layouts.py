@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harmbench.report import make_report
-from harmbench.results import read_results
+from harmbench.results import RESCAN, read_results
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.inputs import read_inputs
 from harmbench.task import Direction
@@ -125,7 +125,10 @@ def test_a_published_study_runs(layout: str, call, tmp_path: Path) -> None:
     for (way, method), rows in results.groupby(["direction", "method"]):
         source = str(way).split("-to-")[0]
         tested = set(zip(rows["subject"], rows["visit"], strict=True))
-        assert tested == expected[source], method
+        if method == RESCAN:  # of subjects with a second scan on the target scanner alone
+            assert tested <= expected[source]
+        else:
+            assert tested == expected[source], method
         for subject, fold in zip(rows["subject"], rows["fold"], strict=True):
             assert folds.setdefault(subject, fold) == fold  # the same in all directions
 

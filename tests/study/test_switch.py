@@ -124,7 +124,12 @@ def run_with(values: dict[str, list[float]]) -> pd.DataFrame:
 
 
 def test_the_costs_of_a_run() -> None:
-    values = {"one": [2, -2, 2, -2], RESCAN: [1, -1, 1, -1], CEILING: [0, 0, 0, 0], "few": [1]}
+    values = {
+        "one": [2.0, -2.0, 2.0, -2.0],
+        RESCAN: [1.0, -1.0, 1.0, -1.0],
+        CEILING: [0.0] * 4,
+        "few": [1.0],
+    }
     found = switch_costs(run_with(values))
     assert list(found["method"]) == ["one"]
     row = found.iloc[0]

@@ -169,7 +169,7 @@ def test_frauds_are_found_out(run: Path) -> None:
     assert (rows["status"] == "ok").all()
     lines = change_lines(rows)
     lines = lines[lines["tissue"] == "WM"].set_index("method")
-    by_name = {name.split(":")[-1].lower(): line for name, line in lines.iterrows()}
+    by_name = {str(name).split(":")[-1].lower(): line for name, line in lines.iterrows()}
     stay, honest = by_name[NO_SWITCH], by_name["identity"]
     assert stay["slope"] == pytest.approx(1, abs=0.2)
     assert honest["slope"] == pytest.approx(1, abs=0.2)
