@@ -62,7 +62,7 @@ class Kept(estimation._Model):
         sweeps(self.workers, estimation.SWEEPS, self.p, *brain, w, self.mean, self.var)
 
     def first_posteriors(self) -> None:
-        pass
+        """Keep the posteriors of the step before."""
 
 
 class Random(Kept):
