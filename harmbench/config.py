@@ -21,6 +21,7 @@ from harmbench.discovery import (
     load_correction,
     load_method,
     make_settings,
+    usable_methods,
 )
 from harmbench.endpoint import EndpointSettings
 from harmbench.errors import ConfigError, MethodError, suggest
@@ -236,11 +237,12 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
     Args:
         experiment: its settings of the named methods are kept.
         names: labels of the experiment, installed methods and volume corrections, `FILE.py:CLASS`
-            (labelled by the class), or `all`: every method of the experiment, or every installed one
-            that maps images where it has none.
+            (labelled by the class), or `all`: every method of the experiment, or where it has none
+            every installed one that maps images and whose extra, if it needs one, is installed.
 
     Raises:
         MethodError: a name is neither in the experiment nor an installed method.
+        UnavailableError: a named method needs software that is not installed.
         ConfigError: there is no method to run, or settings are wrong, be it of a method that is
             left out: a misspelt setting must not pass because another method was named.
     """
@@ -249,7 +251,7 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
     chosen: dict[str, dict[str, object]] = {}
     for name in names:
         if name == "all":
-            chosen |= known or {own: {} for own in installed}
+            chosen |= known or {own: {} for own in usable_methods()}
         elif name in known or name in installed or name in corrections:
             chosen[name] = known.get(name, {})
         elif (reference := Reference.parse(name)).file is not None:

@@ -10,7 +10,7 @@ from typing import cast
 from pydantic import BaseModel
 
 from harmbench.code_keys import own_code
-from harmbench.errors import MethodError
+from harmbench.errors import MethodError, UnavailableError
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.plugins import METHODS, VOLUME_CORRECTIONS, Reference
@@ -28,12 +28,31 @@ __all__ = [
     "make_settings",
     "method_code",
     "saved_settings",
+    "usable_methods",
 ]
 
 
 def available_methods() -> dict[str, EntryPoint]:
     """Return the installed methods by name, without importing them."""
     return METHODS.installed()
+
+
+def usable_methods() -> list[str]:
+    """Return the names of the installed methods that can be used: imports them all.
+
+    Left out are those that need software which is not installed; others that fail stay in the list.
+    """
+    return [name for name in available_methods() if _is_usable(name)]
+
+
+def _is_usable(name: str) -> bool:
+    try:
+        load_method(name)
+    except UnavailableError:
+        return False
+    except MethodError:
+        return True  # it says what is wrong when it is asked for
+    return True
 
 
 def load_method(method: str | Reference) -> type[Method]:
@@ -44,6 +63,7 @@ def load_method(method: str | Reference) -> type[Method]:
 
     Raises:
         MethodError: the name is unknown, the file or class is missing, or the import fails.
+        UnavailableError: software that the method needs, an extra, is not installed.
     """
     if is_correction(method):
         raise MethodError(

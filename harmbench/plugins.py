@@ -13,7 +13,13 @@ from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-from harmbench.errors import HarmbenchError, MethodError, SegmentationError, suggest
+from harmbench.errors import (
+    HarmbenchError,
+    MethodError,
+    SegmentationError,
+    UnavailableError,
+    suggest,
+)
 from harmbench.guard import method_call
 
 __all__ = ["METHODS", "SEGMENTERS", "VOLUME_CORRECTIONS", "PluginGroup", "Reference"]
@@ -79,6 +85,7 @@ class PluginGroup:
         Raises:
             HarmbenchError: as `error`: the name is unknown, the file or class is missing, the import
                 fails, or the class does not fit.
+            UnavailableError: software that the class needs is not installed.
         """
         if reference.file is not None:
             return self._from_file(reference, reference.file, fits)
@@ -91,6 +98,8 @@ class PluginGroup:
         try:
             with method_call():
                 found: Any = installed[name].load()
+        except UnavailableError as error:
+            raise UnavailableError(f"{self.noun} '{name}' cannot be used: {error}") from error
         except Exception as error:
             text = f"{self.noun} '{name}' cannot be imported: {_words(error)}"
             raise self.error(text) from error

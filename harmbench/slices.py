@@ -185,6 +185,13 @@ class TrainingSlices:
         _, rows, columns = self.source.shape
         return rows, columns
 
+    def examples(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return source and target of at most `count` slices, spread over all of them."""
+        count = min(count, len(self))
+        # Middles of equal shares: the ends of the stack are slices with hardly any brain.
+        numbers = ((np.arange(count) + 0.5) * len(self) / count).astype(np.int64)
+        return self.source[numbers], self.target[numbers]
+
 
 def training_slices(
     pairs: Sequence[Pair],

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harmbench.catalogue import InstalledMethod, describe_installed, source_file
-from harmbench.discovery import available_methods, load_method
+from harmbench.discovery import available_methods, load_method, usable_methods
 
 BASE = """
 from harmbench import Method
@@ -53,7 +53,7 @@ def _by_name() -> dict[str, InstalledMethod]:
     return {method.name: method for method in describe_installed()}
 
 
-@pytest.mark.parametrize("name", sorted(available_methods()))
+@pytest.mark.parametrize("name", sorted(usable_methods()))
 def test_a_built_in_method_is_described_as_it_is(name: str) -> None:
     kind = load_method(name)
     described = _by_name()[name]

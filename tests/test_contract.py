@@ -10,13 +10,13 @@ import pytest
 
 from harmbench.cli.scaffold import new_method
 from harmbench.contract import check_method, tiny_pairs
-from harmbench.discovery import available_methods, load_method
+from harmbench.discovery import usable_methods, load_method
 from harmbench.method import Method
 from harmbench.methods.histogram_matching import HistogramMatching
 from harmbench.volume import Volume
 
 
-@pytest.mark.parametrize("name", sorted(available_methods()))
+@pytest.mark.parametrize("name", sorted(usable_methods()))
 def test_every_installed_method_holds_the_contract(name: str) -> None:
     broken = [check for check in check_method(load_method(name)) if not check.passed]
     assert not broken

@@ -58,13 +58,14 @@ MODULES = {
     "antspyx": "ants",
     "fslpy": "fsl",
     "hd-bet": "HD_BET",
+    "intensity-normalization": "intensity_normalization",
     "pillow": "PIL",
     "pybids": "bids",
     "pyyaml": "yaml",
     "scikit-image": "skimage",
     "typing-extensions": "typing_extensions",
 }
-EXTRAS = {"hd-bet", "slurm", "tensorboard"}
+EXTRAS = {"hd-bet", "normalization", "slurm", "tensorboard"}
 """Extras that the package itself imports; `bench` and `dev` are for the tools around it."""
 
 

@@ -32,6 +32,8 @@ LEARNED = {
         "use_ema": False,
     },
     "unet": {"channels": (4, 8), "norm_groups": 2, "batch_size": 4, "iterations": 6, "warmup": 1},
+    "flow": {"channels": (4, 8), "norm_groups": 2, "batch_size": 4, "iterations": 6, "warmup": 1},
+    "unet3d": {"channels": (4, 8), "patch": 8, "batch_size": 4, "iterations": 6, "warmup": 1},
     "pgan": {
         "channels": 4,
         "blocks": 1,

@@ -12,7 +12,7 @@ import typer
 from harmbench.catalogue import InstalledMethod, describe_installed
 from harmbench.cli.console import print_json, say, show_table
 from harmbench.cli.options import Full, Json, Overrides
-from harmbench.errors import MetricError, suggest
+from harmbench.errors import MetricError, UnavailableError, suggest
 from harmbench.guard import method_call
 from harmbench.metrics.lesion_declarations import ALL_METRICS
 
@@ -72,7 +72,10 @@ def _total(parameters: Mapping[str, int] | None) -> str:
 
 def _imported(method: InstalledMethod) -> InstalledMethod:
     """Ask a method's class what its source only declares."""
-    kind = _load(method.name)
+    try:
+        kind = _load(method.name)
+    except UnavailableError as error:
+        return replace(method, problem=str(error))
     return replace(
         method,
         title=kind.title,

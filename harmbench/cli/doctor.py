@@ -153,6 +153,8 @@ def _tried_methods() -> Iterator[Finding]:
             with method_call("parameter_counts"):
                 counts = kind().parameter_counts()
             yield Finding(f"method {name}", "ok", _size(sum(counts.values())))
+        except UnavailableError as error:
+            yield Finding(f"method {name}", "absent", str(error))
         except HarmbenchError as error:
             yield Finding(f"method {name}", "broken", str(error))
     for name in sorted(available_corrections()):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from harmbench.config import Experiment
 from harmbench.discovery import load_method
-from harmbench.errors import MethodError
+from harmbench.errors import MethodError, UnavailableError
 from harmbench.planning.plan import Level, MethodPlan, Plan
 from harmbench.plugins import Reference
 
@@ -125,7 +125,7 @@ def _is_given(experiment: Experiment, name: str) -> bool:
 def _sizes(uses: Reference) -> Sequence[Mapping[str, object]]:
     try:
         return load_method(uses).sizes
-    except MethodError:
+    except (MethodError, UnavailableError):
         return ()  # said when all methods are checked
 
 

@@ -5,17 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.slices import TrainingSlices
+from harmbench.arrays import Single
 from harmbench.storage import atomic
 from harmbench.training.team import Team
 
-__all__ = ["Previews"]
+__all__ = ["Previews", "Samples"]
 
-_SHOWN = 4  # slices in a picture
+_SHOWN = 4  # samples in a picture
+
+
+class Samples(Protocol):
+    """What a network is trained on: slices, or patches of volumes."""
+
+    def __len__(self) -> int: ...
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Rows and columns of a sample."""
+
+    def examples(self, count: int) -> tuple[Single, Single]:
+        """Return sources and targets of at most `count` samples, ([planes,] rows, columns) each."""
 
 
 class Previews:
@@ -26,22 +39,17 @@ class Previews:
 
     Args:
         folder: where `preview-STEP.png` goes; `None` draws nothing.
-        slices: the training slices; four, spread over all of them, are shown.
+        samples: the training samples, of which four are shown; of patches, the slice in their middle.
         minutes: time between pictures; 0 draws none.
         team: the processes that train together; the first one draws.
         unit: the intensity that is drawn white.
     """
 
-    def __init__(
-        self, folder: Path | None, slices: TrainingSlices, minutes: float, team: Team
-    ) -> None:
+    def __init__(self, folder: Path | None, samples: Samples, minutes: float, team: Team) -> None:
         self._folder = folder if minutes > 0 and team.first else None
         self._seconds = 60 * minutes
         self._last = time.monotonic()
-        count = min(_SHOWN, len(slices))
-        # Middles of equal shares: the ends of the stack are slices with hardly any brain.
-        self._numbers = ((np.arange(count) + 0.5) * len(slices) / count).astype(np.int64)
-        self._source, self._target = slices.source[self._numbers], slices.target[self._numbers]
+        self._source, self._target = samples.examples(_SHOWN)
 
     def due(self) -> bool:
         """Whether it is time for a picture."""
@@ -54,15 +62,15 @@ class Previews:
 
         Args:
             step: number of steps done.
-            make: maps source slices, (batch, rows, columns) as in training, to the method's output.
+            make: maps source samples, as in training, to the method's output.
         """
         if self._folder is None:
             return None
         from matplotlib.image import imsave
 
         rows = [
-            np.concatenate(list(r), axis=1)
-            for r in (self._source, make(self._source), self._target)
+            np.concatenate(list(_slices(row)), axis=1)
+            for row in (self._source, make(self._source), self._target)
         ]
         path = self._folder / f"preview-{step:07d}.png"
         with atomic(path) as temporary:
@@ -71,3 +79,8 @@ class Previews:
             )
         self._last = time.monotonic()
         return path
+
+
+def _slices(samples: Single) -> Single:
+    """Return slices as they are, and of patches those in their middle: (batch, rows, columns)."""
+    return samples if samples.ndim == 3 else np.asarray(samples[:, samples.shape[1] // 2])

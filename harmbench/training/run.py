@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harmbench.slices import TrainingSlices
 from harmbench.task import Task
 from harmbench.training.checkpoints import Checkpoints
 from harmbench.training.curve import LossLog, TrainingMeter
-from harmbench.training.preview import Previews
+from harmbench.training.preview import Previews, Samples
 from harmbench.training.settings import TrainingSettings
 from harmbench.training.team import Team
 
@@ -43,8 +42,8 @@ class TrainingRun:
         steps: number of the last step.
         key: what the run is made from; only a checkpoint with the same key is resumed.
         networks, optimizers: what a checkpoint holds; restored in place.
-        slices: the training slices.
-        preview: maps source slices, (batch, rows, columns) in the range of `slices`, to the output.
+        slices: the training slices, or other samples.
+        preview: maps sources, shaped and scaled as in `slices`, to the output.
         shown: losses that progress tells; all of them by default.
         folder: where to keep files instead of the task's folder.
     """
@@ -60,7 +59,7 @@ class TrainingRun:
         key: str,
         networks: Mapping[str, nn.Module],
         optimizers: Mapping[str, torch.optim.Optimizer],
-        slices: TrainingSlices,
+        slices: Samples,
         preview: Callable[[NDArray[np.float32]], NDArray[np.float32]],
         shown: Sequence[str] = (),
         folder: Path | None = None,

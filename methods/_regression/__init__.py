@@ -4,7 +4,8 @@ A method derives from `SliceRegression` and adds its network, its loss and its s
 """
 
 from harmbench.methods._regression.model import SliceRegression
+from harmbench.methods._regression.schedule import ScheduleSettings
 from harmbench.methods._regression.settings import RegressionSettings
 from harmbench.methods._regression.train import ORIENTATIONS
 
-__all__ = ["ORIENTATIONS", "RegressionSettings", "SliceRegression"]
+__all__ = ["ORIENTATIONS", "RegressionSettings", "ScheduleSettings", "SliceRegression"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from typing_extensions import Self, TypeVar
 
 from harmbench.arrays import foreground, outside_unit_range
 from harmbench.method import Method
+from harmbench.methods._regression.schedule import half_cosine
 from harmbench.methods._regression.settings import RegressionSettings
 from harmbench.methods._regression.train import ORIENTATIONS, outputs, train
 from harmbench.slices import TrainingSlices, map_slices
@@ -87,11 +87,25 @@ class SliceRegression(Method[RegressionT_co]):
         """Return the optimizer of a network."""
 
     @abstractmethod
-    def losses(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def losses(self, prediction: Tensor, goal: Tensor) -> dict[str, Tensor]:
         """Return the scalar `loss` to minimise and, for the log, its parts.
 
         Both arguments are float32, shape (batch, 1, rows, columns).
         """
+
+    def exercise(
+        self, source: Tensor, target: Tensor, uniform: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return what the network is given in a training step, and what it should answer.
+
+        Here these are the source and the target slices.
+
+        Args:
+            source: float32, shape (batch, 1, rows, columns).
+            target: same shape.
+            uniform: random numbers in [0, 1), one for each slice, shape (batch,).
+        """
+        return (source,), target
 
     @abstractmethod
     def training_steps(self, slices: int) -> int:
@@ -102,7 +116,7 @@ class SliceRegression(Method[RegressionT_co]):
         highest = self.config.learning_rate
         if self.config.learning_rate_schedule == "constant":
             return highest
-        return 0.5 * highest * (1 + math.cos(math.pi * (step - 1) / steps))
+        return half_cosine(highest, step, steps)
 
     def decay(self, step: int) -> float | None:
         """Return the decay of the weights' running average at `step`, from 1; `None`: no average."""

@@ -25,6 +25,7 @@ from harmbench.training import (
     evaluating,
     frozen,
     place,
+    random_generator,
     seeded,
     update_average,
 )
@@ -44,7 +45,10 @@ class Regression(Protocol):
     def config(self) -> RegressionSettings: ...
     def make_network(self) -> nn.Module: ...
     def make_optimizer(self, network: nn.Module) -> torch.optim.Optimizer: ...
-    def losses(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]: ...
+    def losses(self, prediction: Tensor, goal: Tensor) -> dict[str, Tensor]: ...
+    def exercise(
+        self, source: Tensor, target: Tensor, uniform: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]: ...
     def training_steps(self, slices: int) -> int: ...
     def learning_rate(self, step: int, steps: int) -> float: ...
     def decay(self, step: int) -> float | None: ...
@@ -102,14 +106,17 @@ def train(
 
     for step in run:
         chosen = order(step - 1)
+        # For the whole batch, so that they do not depend on how it is shared out.
+        random = random_generator(device, task.seed, "exercise", axis, step)
+        uniform = torch.rand(len(chosen), generator=random, device=device)
         optimizer.param_groups[0]["lr"] = method.learning_rate(step, steps)
         optimizer.zero_grad(set_to_none=True)
         for part in parts:
-            source, target = batches(chosen[part])
+            given, goal = method.exercise(*batches(chosen[part]), uniform[part])
             with team.adding_up(predict, last=part is parts[-1]):
                 with autocast(device, config.precision):
-                    prediction = predict(source)
-                losses = method.losses(prediction.float(), target)
+                    prediction = predict(*given)
+                losses = method.losses(prediction.float(), goal)
                 torch.autograd.backward(losses["loss"] / len(parts))
             run.add(**losses)
         optimizer.step()

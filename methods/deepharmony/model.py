@@ -93,9 +93,9 @@ class DeepHarmony(SliceRegression[DeepHarmonySettings]):
             network.parameters(), lr=self.config.learning_rate, eps=_KERAS_EPSILON, fused=True
         )
 
-    def losses(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def losses(self, prediction: Tensor, goal: Tensor) -> dict[str, Tensor]:
         """Return the mean absolute error over all pixels."""
-        return {"loss": functional.l1_loss(prediction, target)}
+        return {"loss": functional.l1_loss(prediction, goal)}
 
     def training_steps(self, slices: int) -> int:
         """Return `iterations`, or the steps in which every slice is seen `epochs` times."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harmbench.methods._regression import SliceRegression
+from harmbench.methods._regression.unet import SliceUNet
 from harmbench.methods.unet.network import Regressor
 from harmbench.methods.unet.settings import UNetSettings
 from harmbench.methods.unet.ssim import RADIUS, ssim
@@ -17,7 +16,7 @@ from harmbench.methods.unet.ssim import RADIUS, ssim
 __all__ = ["UNet"]
 
 
-class UNet(SliceRegression[UNetSettings]):
+class UNet(SliceUNet[UNetSettings]):
     """A U-Net that is trained to give the target slice from the source slice.
 
     Args:
@@ -66,46 +65,16 @@ class UNet(SliceRegression[UNetSettings]):
         """Return a new U-Net."""
         return Regressor(self.config)
 
-    def make_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Return AdamW."""
-        config = self.config
-        return torch.optim.AdamW(
-            network.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-
-    def losses(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def losses(self, prediction: Tensor, goal: Tensor) -> dict[str, Tensor]:
         """Return the pixel loss, and the SSIM loss where it has a weight, and their sum."""
         config = self.config
         pixel = functional.l1_loss if config.pixel_loss == "l1" else functional.mse_loss
-        losses: dict[str, Tensor] = {config.pixel_loss: pixel(prediction, target)}
+        losses: dict[str, Tensor] = {config.pixel_loss: pixel(prediction, goal)}
         total = losses[config.pixel_loss]
         if config.ssim_weight:
             # Zeros all around: every pixel counts, and beyond a slice is background.
             border = (RADIUS,) * 4
-            padded = (functional.pad(image, border) for image in (prediction, target))
+            padded = (functional.pad(image, border) for image in (prediction, goal))
             losses["ssim_loss"] = 1 - ssim(*padded)
             total = total + config.ssim_weight * losses["ssim_loss"]
         return {"loss": total, **losses}
-
-    def training_steps(self, slices: int) -> int:
-        """Return `iterations`."""
-        return self.config.iterations
-
-    def sized(self, steps: int) -> Mapping[str, object]:
-        """Return `iterations`, with a warm-up that takes at most a twentieth of them."""
-        return {"iterations": steps, "warmup": min(self.config.warmup, steps // 20)}
-
-    def learning_rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of `step`, from 1: a linear rise, then as `super` has it."""
-        warmup = self.config.warmup
-        if step <= warmup:
-            return self.config.learning_rate * step / warmup
-        return super().learning_rate(step - warmup, steps - warmup)
-
-    def decay(self, step: int) -> float | None:
-        """Return the decay of the weights' average at `step`: short trainings forget their start."""
-        decay = self.config.ema_decay
-        return None if decay is None else min(decay, (1 + step) / (10 + step))

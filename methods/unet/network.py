@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor, nn
 
+from harmbench.methods._regression.unet import plain_unet
 from harmbench.methods.unet.settings import UNetSettings
-from harmbench.training import Float32Conv2d
 
 __all__ = ["Regressor"]
 
@@ -27,22 +26,8 @@ class Regressor(nn.Module):
 
     def __init__(self, config: UNetSettings) -> None:
         super().__init__()
-        levels = len(config.channels)
-        self.unet = UNet2DModel(
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=config.channels,
-            layers_per_block=config.blocks_per_level,
-            down_block_types=("DownBlock2D",) * levels,
-            up_block_types=("UpBlock2D",) * levels,
-            add_attention=False,
-            norm_num_groups=config.norm_groups,
-        )
-        self.unet.conv_out = Float32Conv2d(self.unet.conv_out)
         self.residual = config.output == "residual"
-        if self.residual:
-            nn.init.zeros_(self.unet.conv_out.weight)
-            nn.init.zeros_(self.unet.conv_out.bias)
+        self.unet = plain_unet(config, starts_at_zero=self.residual)
 
     def forward(self, source: Tensor) -> Tensor:
         """Map slices in [0, 1], shape (batch, 1, rows, columns), to the target contrast."""

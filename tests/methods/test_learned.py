@@ -13,8 +13,10 @@ from harmbench.volume import Volume
 SETTINGS = {
     "deepharmony": {"batch_size": 4, "align_wm_peak": False},
     "dm": {"batch_size": 4},
+    "flow": {"batch_size": 4},
     "pgan": {"batch_size": 4},
     "unet": {"batch_size": 4},
+    "unet3d": {"batch_size": 4},
 }
 
 
@@ -62,7 +64,9 @@ def test_what_was_not_saved_by_the_method_is_refused(tmp_path, trained):
     unknown = '{"settings": {"channels": "many"}, "plane": [8, 8], "planes": {}, "features": ""}'
     for text in ("", "[]", "{}", '{"settings": {}}', unknown):
         (tmp_path / "model.json").write_text(text)
-        with pytest.raises(MethodError, match=r"not the settings of a saved (deep|dm|pgan|unet)"):
+        with pytest.raises(
+            MethodError, match=r"not the settings of a saved (deep|dm|flow|pgan|unet)"
+        ):
             kind.load(tmp_path)
 
 

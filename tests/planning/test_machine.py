@@ -8,7 +8,7 @@ import pytest
 
 from harmbench.cli.options import config_path
 from harmbench.config import Experiment, load_experiment, select_methods
-from harmbench.discovery import available_methods, load_method, make_settings
+from harmbench.discovery import usable_methods, load_method, make_settings
 from harmbench.planning.machine import fit_to_machine
 from harmbench.planning.plan import MethodPlan, Plan
 
@@ -122,7 +122,7 @@ def test_plans_of_methods_that_a_run_leaves_alone_are_kept() -> None:
     assert _fit(before=plan)[1].methods["dm"] == other
 
 
-@pytest.mark.parametrize("name", sorted(available_methods()))
+@pytest.mark.parametrize("name", sorted(usable_methods()))
 def test_every_size_of_every_method_is_valid_and_sized_settings_are_taken(name: str) -> None:
     kind = load_method(name)
     for values in kind.sizes:

@@ -30,7 +30,7 @@ def _trial(name: str, **settings: Any) -> Trial:
     )
 
 
-@pytest.mark.parametrize("name", ["unet", "deepharmony", "pgan", "dm"])
+@pytest.mark.parametrize("name", ["unet", "deepharmony", "pgan", "dm", "flow"])
 def test_a_trial_trains_a_method_and_counts_its_slices(name: str, monkeypatch) -> None:
     monkeypatch.setattr(module, "_AIM_S", 0.0)
     cost = measure(_trial(name))

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from harmbench.config import load_experiment
-from harmbench.discovery import available_methods, load_method
+from harmbench.discovery import load_method, usable_methods
 from harmbench.results import read_results
 from harmbench.runner.experiment import run_experiment
 
@@ -29,7 +29,7 @@ def test_a_seeded_run_gives_the_known_results(
 ) -> None:
     methods = {
         name: {"uses": name, **load_method(name).quick_settings}
-        for name in available_methods()
+        for name in usable_methods()
         if name not in {"identity", "histogram_matching"}
     }
     changes = {
