@@ -13,8 +13,9 @@ from harmbench.code_keys import LEFT_OUT, STAGES, own_code, running_tree, stage_
 from harmbench.syntax import SourceTree
 
 ROOT = Path(__file__).parents[1]
-METHODS = ("identity", "histogram_matching", "unet", "deepharmony", "pgan", "dm")
-NETWORKS = {"unet", "deepharmony", "pgan", "dm"}
+LIBRARY = {"nyul", "whitestripe"}
+NETWORKS = {"unet", "deepharmony", "pgan", "dm", "flow", "unet3d"}
+METHODS = ("identity", "histogram_matching", *sorted(LIBRARY | NETWORKS))
 EVERY_STAGE = {"read", "harmonize", "segment", "score", "fast", "hmrf", "atropos"}
 EVERYTHING = {*EVERY_STAGE, *METHODS}
 
@@ -84,10 +85,12 @@ def _inserted(text: str, added: str, function: str) -> str:
         ("volume", "write", {"harmonize", "segment", "fast"}),
         ("arrays", "foreground", {"harmonize", *NETWORKS}),
         ("arrays", "mean_and_sd", {"dm"}),
-        ("arrays", "bounding_box", {"score", "hmrf", "atropos"}),
+        ("arrays", "bounding_box", {"score", "hmrf", "atropos", "unet3d"}),
         ("metrics.arrays", "select", {"score"}),
         ("methods.dm.diffusion", "__init__", {"dm"}),
         ("methods.identity", "harmonize", {"identity"}),
+        ("methods._normalization.volumes", "finished", LIBRARY),
+        ("methods._regression.unet", "plain_unet", {"unet", "flow"}),
         # Nothing that makes a result.
         ("cohorts.validation", "validate", set()),
         ("cohorts.validation", "_check_subject", set()),
@@ -133,6 +136,7 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
         ("training.batches", NETWORKS),
         ("training.saved", NETWORKS),
         ("methods.pgan.losses", {"pgan"}),
+        ("methods.unet3d.patches", {"unet3d"}),
         ("method", {*METHODS}),
         ("external.antspy", {"atropos"}),
         ("segmentation.stored", {"segment"}),

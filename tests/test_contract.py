@@ -10,7 +10,7 @@ import pytest
 
 from harmbench.cli.scaffold import new_method
 from harmbench.contract import check_method, tiny_pairs
-from harmbench.discovery import usable_methods, load_method
+from harmbench.discovery import load_method, usable_methods
 from harmbench.method import Method
 from harmbench.methods.histogram_matching import HistogramMatching
 from harmbench.volume import Volume

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmbench.arrays import Mask, Single, bounding_box, foreground
+from harmbench.arrays import Array, Mask, Single, bounding_box, foreground
 from harmbench.errors import TrainingError
 from harmbench.storage import key_of
 from harmbench.task import Pair
@@ -97,7 +97,7 @@ class TrainingPatches:
         return np.asarray(volume[:, x, y, z])
 
 
-def _cut(data: Single, mask: Mask, side: int) -> Single:
+def _cut(data: Array, mask: Mask, side: int) -> Array:
     """Return the bounding box of a mask, padded with zeros to at least a patch."""
     box = data[bounding_box(mask)]
     return np.pad(box, [(0, max(0, side - extent)) for extent in box.shape])

@@ -8,7 +8,7 @@ import pytest
 
 from harmbench.cli.options import config_path
 from harmbench.config import Experiment, load_experiment, select_methods
-from harmbench.discovery import usable_methods, load_method, make_settings
+from harmbench.discovery import load_method, make_settings, usable_methods
 from harmbench.planning.machine import fit_to_machine
 from harmbench.planning.plan import MethodPlan, Plan
 
