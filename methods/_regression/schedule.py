@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
@@ -52,7 +52,7 @@ class ScheduleSettings(TrainingSettings):
             network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return the settings of a training of `steps` steps, with at most a twentieth for the warm-up."""
         return {"iterations": steps, "warmup": min(self.warmup, steps // 20)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from diffusers import UNet2DModel
@@ -77,7 +77,7 @@ class SliceUNet(SliceRegression[SliceUNetT_co]):
         """Return `iterations`."""
         return self.config.iterations
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return `iterations`, with a warm-up that takes at most a twentieth of them."""
         return self.config.sized(steps)
 

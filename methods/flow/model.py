@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Flow(SliceUNet[FlowSettings]):
         "Stochastic interpolants with data-dependent couplings. ICML 2024."
     )
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 4_062_689}
-    quick_settings: ClassVar[Mapping[str, Any]] = {
+    quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": (8, 8),
         "norm_groups": 4,
         "batch_size": 4,
@@ -45,7 +45,7 @@ class Flow(SliceUNet[FlowSettings]):
         "checkpoint_every": 2,
         "log_every": 1,
     }
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = (
         {},
         {
             "channels": (16, 32, 64),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class UNet3D(Method[UNet3DSettings]):
         "for regression."
     )
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 1_614_561}
-    quick_settings: ClassVar[Mapping[str, Any]] = {
+    quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": (4, 8),
         "patch": 8,
         "batch_size": 4,
@@ -57,7 +57,7 @@ class UNet3D(Method[UNet3DSettings]):
         "checkpoint_every": 2,
         "log_every": 1,
     }
-    sizes: ClassVar[Sequence[Mapping[str, Any]]] = (
+    sizes: ClassVar[Sequence[Mapping[str, object]]] = (
         {},
         {
             "channels": (16, 32, 64),
@@ -147,7 +147,7 @@ class UNet3D(Method[UNet3DSettings]):
         """Return `iterations`."""
         return self.config.iterations
 
-    def sized(self, steps: int) -> Mapping[str, Any]:
+    def sized(self, steps: int) -> Mapping[str, object]:
         """Return `iterations`, with a warm-up that takes at most a twentieth of them."""
         return self.config.sized(steps)
 

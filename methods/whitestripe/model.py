@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Self
 
 from harmbench.arrays import Single
@@ -43,8 +43,10 @@ class WhiteStripeSettings(Settings):
     the first (pd)."""
 
 
-class _Stripe(NamedTuple):
+class _Stripe(BaseModel):
     """Mean and standard deviation of the intensities in a white stripe."""
+
+    model_config = ConfigDict(frozen=True)
 
     mean: float
     sd: float
@@ -83,8 +85,8 @@ class WhiteStripe(Method[WhiteStripeSettings]):
         for brain in target_brains(pairs, task):
             stripes.append(self._stripe(brain))
             task.progress("white stripes", len(stripes), len(pairs))
-        mean, sd = np.mean(stripes, axis=0)
-        self._target = _Stripe(float(mean), float(sd))
+        mean, sd = np.mean([(stripe.mean, stripe.sd) for stripe in stripes], axis=0)
+        self._target = _Stripe(mean=float(mean), sd=float(sd))
 
     def harmonize(self, source: Volume, task: Task) -> Volume:
         """Map the voxels of `source` above 0; the others stay 0. Values are clipped to [0, 1].
@@ -101,8 +103,8 @@ class WhiteStripe(Method[WhiteStripeSettings]):
             mapped,
             "whitestripe",
             width=self.config.width,
-            own=own._asdict(),
-            wanted=target._asdict(),
+            own=own.model_dump(),
+            wanted=target.model_dump(),
         )
 
     def _stripe(self, brain: Single) -> _Stripe:
@@ -110,7 +112,7 @@ class WhiteStripe(Method[WhiteStripeSettings]):
         modality = Modality(self.config.modality)
         with normalizing("whitestripe"):
             found = WhiteStripeNormalizer(self.config.width, modality=modality).fit(ARRAY(brain))
-        return _Stripe(float(found.mean), float(found.std))
+        return _Stripe(mean=float(found.mean), sd=float(found.std))
 
     def save(self, folder: Path) -> None:
         """Write mean and standard deviation of the targets' stripes (JSON).
@@ -118,7 +120,7 @@ class WhiteStripe(Method[WhiteStripeSettings]):
         Raises:
             MethodError: the method was not fitted.
         """
-        write_json(folder / _FILE, self._fitted("save")._asdict())
+        write_json(folder / _FILE, self._fitted("save").model_dump())
 
     @classmethod
     def load(cls, folder: Path, config: WhiteStripeSettings | None = None) -> Self:
@@ -129,9 +131,8 @@ class WhiteStripe(Method[WhiteStripeSettings]):
         """
         method = cls(config)
         try:
-            values = read_json(folder / _FILE)
-            method._target = _Stripe(float(values["mean"]), float(values["sd"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            method._target = _Stripe.model_validate(read_json(folder / _FILE))
+        except (OSError, ValueError) as error:
             raise MethodError(f"{folder / _FILE}: not a saved white stripe ({error})") from error
         return method
 

@@ -91,7 +91,7 @@ def test_what_was_not_learned_or_saved_is_said(tmp_path, task):
 
 @pytest.mark.parametrize("values", [{"step": 5, "lowest": 6}, {"step": 10, "highest": 80}])
 def test_landmarks_have_to_rise(values):
-    with pytest.raises(ConfigError, match="step .* must be above"):
+    with pytest.raises(ConfigError, match=r"step .* must be above"):
         make_settings(Nyul, values, "nyul")
 
 
