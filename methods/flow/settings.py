@@ -20,6 +20,6 @@ class FlowSettings(SliceUNetSettings):
 
     steps: Annotated[int, Field(ge=1)] = 4
     """Euler steps from source to target; training does not depend on it."""
-    at_start: Annotated[float, Field(ge=0, le=1)] = 0.25
+    at_start: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of training slices that are shown at time 0, where the way begins; the times of the others
     are uniform."""
