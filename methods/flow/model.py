@@ -34,6 +34,7 @@ class Flow(SliceUNet[FlowSettings]):
         "rectified flow. ICLR 2023. Albergo MS, Goldstein M, Boffi NM, Ranganath R, Vanden-Eijnden E. "
         "Stochastic interpolants with data-dependent couplings. ICML 2024."
     )
+    several_sources = True
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 4_062_689}
     quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": (8, 8),

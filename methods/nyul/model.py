@@ -67,6 +67,7 @@ class Nyul(Method[NyulSettings]):
         "Nyul LG, Udupa JK. On standardizing the MR image intensity scale. Magn Reson Med "
         "42:1072-1081, 1999. Code: intensity-normalization (Reinhold et al. 2019)."
     )
+    several_sources = True
 
     def __init__(self, config: NyulSettings | None = None) -> None:
         super().__init__(config)

@@ -46,6 +46,7 @@ class UNet3D(Method[UNet3DSettings]):
         "volumetric segmentation from sparse annotation. MICCAI 2016. Here a residual one, trained "
         "for regression."
     )
+    several_sources = True
     default_parameters: ClassVar[Mapping[str, int]] = {"network": 1_614_561}
     quick_settings: ClassVar[Mapping[str, object]] = {
         "channels": (4, 8),

@@ -69,6 +69,7 @@ class WhiteStripe(Method[WhiteStripeSettings]):
         "Reich DS, Crainiceanu CM. Statistical normalization techniques for magnetic resonance "
         "imaging. NeuroImage Clin 6:9-19, 2014. Code: intensity-normalization (Reinhold et al. 2019)."
     )
+    several_sources = True
 
     def __init__(self, config: WhiteStripeSettings | None = None) -> None:
         super().__init__(config)
