@@ -48,7 +48,6 @@ __all__ = [
     "write_experiment",
 ]
 
-
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
 
 
@@ -243,8 +242,7 @@ def select_methods(experiment: Experiment, names: Sequence[str]) -> Experiment:
     Raises:
         MethodError: a name is neither in the experiment nor an installed method.
         UnavailableError: a named method needs software that is not installed.
-        ConfigError: there is no method to run, or settings are wrong, be it of a method that is
-            left out: a misspelt setting must not pass because another method was named.
+        ConfigError: there is no method to run, or settings are wrong, also of a method left out.
     """
     installed, corrections = available_methods(), available_corrections()
     known = dict(experiment.methods)
