@@ -55,10 +55,16 @@ def test_patches_cover_a_volume_and_overlap(extent, overlap):
     assert len(found) == 1 or steps.max() - steps.min() <= 1
 
 
-def _blend(data, function=lambda patches: patches, **settings):
-    brain = data > 0
-    values = {"side": 8, "overlap": 0.5, "batch_size": 3, "progress": lambda *_: None} | settings
-    return map_patches(function, data, brain, **values)
+def _blend(data, function=lambda patches: patches, overlap=0.5):
+    return map_patches(
+        function,
+        data,
+        data > 0,
+        side=8,
+        overlap=overlap,
+        batch_size=3,
+        progress=lambda *_: None,
+    )
 
 
 def test_patches_that_are_not_changed_blend_to_the_volume():
@@ -90,7 +96,12 @@ def test_patches_without_brain_are_left_out():
     data = np.zeros((40, 8, 8), dtype=np.float32)
     data[0], data[39] = 0.5, 0.5
     seen = []
-    _blend(data, lambda patches: seen.extend(patches) or patches)
+
+    def watched(patches):
+        seen.extend(patches)
+        return patches
+
+    _blend(data, watched)
     assert len(seen) == 2
 
 
