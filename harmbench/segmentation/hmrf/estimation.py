@@ -62,6 +62,7 @@ class Fit:
         log_intensity: (z, y, x), log(I + 1) less the bias field.
         bias: (z, y, x), log bias field, 0 outside the brain.
         means, variances: (class,), of `log_intensity`.
+        labels: (z, y, x), the most probable class of each voxel: 1, 2, ..., 0 outside the brain.
     """
 
     posteriors: Single
@@ -69,12 +70,7 @@ class Fit:
     bias: Single
     means: Double
     variances: Double
-
-    def labels(self, region: BrainBox) -> NDArray[np.uint8]:
-        """Return the most probable class of each voxel, (z, y, x): 1, 2, ..., 0 outside the brain."""
-        labels: NDArray[np.uint8] = (self.posteriors.argmax(axis=0) + 1).astype(np.uint8)
-        labels[~region.brain] = 0
-        return labels
+    labels: NDArray[np.uint8]
 
 
 def fit(
@@ -285,10 +281,12 @@ class _Model:
         means, variances = self.mean[order], self.var[order]
         for array in (means, variances):
             array.flags.writeable = False
-        found = Fit(posteriors, self.values, self.bias, means, variances)
-        voxels = np.bincount(found.labels(self.region).ravel(), minlength=order.size + 1)[1:]
-        check_alive(voxels == 0, "no voxel is left to it")
-        return found
+        labels = np.empty(self.y.shape, dtype=np.uint8)
+        brain = self.region.brain
+        self.workers.over_planes(kernels.most_probable, posteriors, brain, labels)
+        voxels = [np.count_nonzero(labels == number) for number in range(1, order.size + 1)]
+        check_alive(np.equal(voxels, 0), "no voxel is left to it")
+        return Fit(posteriors, self.values, self.bias, means, variances, labels)
 
     def _set_classes(self, voxels: Array, mean: Double, var: Double) -> None:
         gone = (voxels < 1) | ~np.isfinite(mean) | ~np.isfinite(var)

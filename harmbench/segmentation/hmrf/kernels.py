@@ -30,8 +30,10 @@ __all__ = [
     "compiled",
     "exponentiate",
     "moments",
+    "most_probable",
     "posteriors",
     "single_exp",
+    "small_exp",
     "smooth",
 ]
 
@@ -73,17 +75,32 @@ def single_exp(x: np.float32) -> np.float32:
     return np.float32(series * scale)
 
 
+@compiled(inline="always")
+def small_exp(t: np.float32) -> np.float32:
+    """Exponential in single precision for `t` in [-ln(2)/2, ln(2)/2], where waiting for it costs most.
+
+    The polynomial of `single_exp`, by Estrin's scheme: its parts do not wait for each other.
+    """
+    square = t * t
+    low = (np.float32(1) + t) + square * (np.float32(0.5) + np.float32(1 / 6) * t)
+    high = (np.float32(1 / 24) + np.float32(1 / 120) * t) + square * (
+        np.float32(1 / 720) + np.float32(1 / 5040) * t
+    )
+    return np.float32(low + square * square * high)
+
+
 @compiled()
-def exponentiate(e: Single) -> None:
-    """Replace rows e[:-1] by exp(e - max over the rows); e has shape (class + 1, n), e[-1] is scratch."""
-    classes, n = e.shape[0] - 1, e.shape[1]
-    top = e[classes]
-    top[:] = e[0]
+def exponentiate(e: Single, n: int) -> None:
+    """Replace e[:-1, :n] by exp(e - max over the classes); e has shape (class + 1, x), e[-1] is scratch."""
+    classes = e.shape[0] - 1
+    top = e[classes, :n]
+    top[:] = e[0, :n]
     for k in range(1, classes):
+        row = e[k, :n]
         for i in range(n):
-            top[i] = max(top[i], e[k, i])
+            top[i] = max(top[i], row[i])
     for k in range(classes):
-        row = e[k]
+        row = e[k, :n]
         for i in range(n):
             row[i] = single_exp(row[i] - top[i])
 
@@ -128,7 +145,7 @@ def posteriors(
             e = np.zeros((classes + 1, hi - lo), np.float32)
             for k in range(classes):
                 add_log_likelihood(e[k], values[z, y, lo:hi], mu[k], 1 / var[k])
-            exponentiate(e)
+            exponentiate(e, hi - lo)
             total, mask = e[classes], inside[z, y, lo:hi]
             total[:] = 0
             for k in range(classes):
@@ -212,9 +229,94 @@ def bias_terms(
 
 
 @compiled()
+def most_probable(
+    start: int, stop: int, p: Single, brain: NDArray[np.bool_], out: NDArray[np.uint8]
+) -> None:
+    """Write the number of the class of the highest posterior, from 1, into `out`; 0 outside the brain.
+
+    Args:
+        start, stop: range of planes.
+        p: (class, z, y, x).
+        brain, out: (z, y, x); `out` is overwritten.
+    """
+    classes, _, ny, nx = p.shape
+    for z in range(start, stop):
+        for y in range(ny):
+            for x in range(nx):
+                best = 0
+                for k in range(1, classes):
+                    if p[k, z, y, x] > p[best, z, y, x]:
+                        best = k
+                out[z, y, x] = best + 1 if brain[z, y, x] else 0
+
+
+@compiled(inline="always")
+def _neighbours(
+    field: Single, wide: Single, empty: Single, z: int, y: int, axis: int, d: int
+) -> tuple[Single, Single]:
+    """Return the rows at a distance `d` on both sides of row y of plane z; `wide` has the row padded."""
+    nz, ny, nx = field.shape
+    radius = (wide.size - nx) // 2
+    one: Single = empty
+    other: Single = empty
+    if axis == 3:
+        one = wide[radius - d : radius - d + nx]
+        other = wide[radius + d : radius + d + nx]
+    elif axis == 2:
+        one = field[z, y - d] if y >= d else empty
+        other = field[z, y + d] if y + d < ny else empty
+    else:
+        one = field[z - d, y] if z >= d else empty
+        other = field[z + d, y] if z + d < nz else empty
+    return one, other
+
+
+@compiled()
 def _add_scaled(total: Single, one: Single, other: Single, weight: np.float32) -> None:
     for i in range(total.size):
         total[i] += weight * (one[i] + other[i])
+
+
+@compiled()
+def _add_two_scaled(
+    total: Single,
+    one: Single,
+    other: Single,
+    weight: np.float32,
+    third: Single,
+    fourth: Single,
+    second_weight: np.float32,
+) -> None:
+    """As `_add_scaled` twice, with one way through `total`."""
+    for i in range(total.size):
+        near = total[i] + weight * (one[i] + other[i])
+        total[i] = near + second_weight * (third[i] + fourth[i])
+
+
+@compiled()
+def _smooth_row(
+    field: Single,
+    half: Single,
+    z: int,
+    y: int,
+    axis: int,
+    wide: Single,
+    empty: Single,
+    row: Single,
+) -> None:
+    radius, nx = half.size - 1, row.size
+    own = field[z, y]
+    for x in range(nx):
+        row[x] = half[0] * own[x]
+    if axis == 3:
+        wide[radius : radius + nx] = own
+    for d in range(1, radius, 2):
+        one, other = _neighbours(field, wide, empty, z, y, axis, d)
+        third, fourth = _neighbours(field, wide, empty, z, y, axis, d + 1)
+        _add_two_scaled(row, one, other, half[d], third, fourth, half[d + 1])
+    if radius % 2:
+        one, other = _neighbours(field, wide, empty, z, y, axis, radius)
+        _add_scaled(row, one, other, half[radius])
 
 
 @compiled()
@@ -228,27 +330,16 @@ def smooth(start: int, stop: int, field: Single, half: Single, axis: int, out: S
         axis: 1, 2 or 3.
         out: shape of `field`, overwritten.
     """
-    n, nz, ny, nx = field.shape
-    radius = half.size - 1
+    n, _, ny, nx = field.shape
     empty: Single = np.zeros(nx, np.float32)
-    wide: Single = np.zeros(nx + 2 * radius, np.float32)
+    wide: Single = np.zeros(nx + 2 * (half.size - 1), np.float32)
     for f in range(n):
-        for z in range(start, stop):
+        # Along z, rows of one y come one after the other, so that their neighbours stay in the cache.
+        if axis == 1:
             for y in range(ny):
-                row = out[f, z, y]
-                for x in range(nx):
-                    row[x] = half[0] * field[f, z, y, x]
-                wide[radius : radius + nx] = field[f, z, y]
-                for d in range(1, radius + 1):
-                    one: Single = empty
-                    other: Single = empty
-                    if axis == 3:
-                        one = wide[radius - d : radius - d + nx]
-                        other = wide[radius + d : radius + d + nx]
-                    elif axis == 2:
-                        one = field[f, z, y - d] if y >= d else empty
-                        other = field[f, z, y + d] if y + d < ny else empty
-                    else:
-                        one = field[f, z - d, y] if z >= d else empty
-                        other = field[f, z + d, y] if z + d < nz else empty
-                    _add_scaled(row, one, other, half[d])
+                for z in range(start, stop):
+                    _smooth_row(field[f], half, z, y, axis, wide, empty, out[f, z, y])
+        else:
+            for z in range(start, stop):
+                for y in range(ny):
+                    _smooth_row(field[f], half, z, y, axis, wide, empty, out[f, z, y])

@@ -84,7 +84,7 @@ def hmrf(
         found = fit(region, np.log1p(region.to_box(volume.data)), spacing, classes, workers)
         parts = shares(region, found, spacing, workers) if partial_volumes else None
     return HmrfResult(
-        labels=region.to_volume(found.labels(region)),
+        labels=region.to_volume(found.labels),
         partial_volumes=None if parts is None else _stack(region, parts),
         bias_field=region.to_volume(np.exp(found.bias), background=1),
         means=found.means,
