@@ -157,11 +157,12 @@ def _next(
     return (along * one) * scale, (along * two) * scale, (along * three) * scale
 
 
-@compiled()
+@compiled(fastmath=False)
 def _settle_three(e: Single, mask: Single, n: int, along: np.float32) -> None:
     """As `_settle`, for three rows of three classes at once, which do not wait for each other.
 
-    Each voxel waits for the one before it, some 50 cycles; three rows fill this time.
+    Each voxel waits for the one before it, some 50 cycles; three rows fill this time. Sums keep their
+    order: which of the three a row is depends on the number of threads, and its result must not.
 
     Args:
         e: (row, class + 1, x).
