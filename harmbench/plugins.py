@@ -7,10 +7,11 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from harmbench.errors import (
@@ -23,6 +24,9 @@ from harmbench.errors import (
 from harmbench.guard import method_call
 
 __all__ = ["METHODS", "SEGMENTERS", "VOLUME_CORRECTIONS", "PluginGroup", "Reference"]
+
+_Place = tuple[str, int, int, int]
+# Of an entry of `sys.path`: its text, device, inode, and the time of its last change in ns; zeros without it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class PluginGroup:
 
     def installed(self) -> dict[str, EntryPoint]:
         """Return the installed ones by name, without importing them."""
-        return {point.name: point for point in entry_points(group=self.entry_points)}
+        return dict(_found(entry_points, self.entry_points, _search_path()))
 
     def load(self, reference: Reference, fits: Callable[[type], bool]) -> type:
         """Import a class.
@@ -149,6 +153,39 @@ class PluginGroup:
             text = f"{self.noun} '{reference}': importing {file} failed: {_words(error)}"
             raise self.error(text) from error
         return module
+
+
+class _FindsEntryPoints(Protocol):
+    """`importlib.metadata.entry_points`."""
+
+    def __call__(self, *, group: str) -> EntryPoints: ...
+
+
+@lru_cache(maxsize=64)
+def _found(
+    find: _FindsEntryPoints,
+    group: str,
+    search_path: tuple[_Place, ...],  # noqa: ARG001 - a key
+) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name.
+
+    `importlib.metadata` reads the metadata of every installed package at each call, and every cell of a run
+    asks several times. So the answer is kept for as long as `search_path` is the same.
+    """
+    return {point.name: point for point in find(group=group)}
+
+
+def _search_path() -> tuple[_Place, ...]:
+    """Return where packages are looked for, in a form that changes when one is installed or removed."""
+    return tuple(_place(entry) for entry in sys.path)
+
+
+def _place(entry: str) -> _Place:
+    try:
+        found = Path(entry).stat()
+    except OSError:
+        return entry, 0, 0, 0
+    return entry, found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _module_name(file: Path) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "merge",
     "read_results",
     "read_training_sizes",
+    "results_header",
     "results_text",
     "table",
     "write_results",
@@ -138,9 +139,17 @@ def results_text(frame: pd.DataFrame, visits: bool | None = None) -> str:
         visits: whether there is a column of visits; `None`: where a row has one.
     """
     with_visits = has_visits(frame) if visits is None else visits
-    columns = [name for name in COLUMNS if name != "visit" or with_visits]
-    ordered = frame.sort_values(_IDENTITY, kind="stable")[columns]
+    ordered = frame.sort_values(_IDENTITY, kind="stable")[_written_columns(with_visits)]
     return ordered.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+
+
+def results_header(visits: bool) -> str:
+    """Return the first line of `results_text`, with its line break."""
+    return ",".join(_written_columns(visits)) + "\n"
+
+
+def _written_columns(visits: bool) -> list[str]:
+    return [name for name in COLUMNS if name != "visit" or visits]
 
 
 def write_results(frame: pd.DataFrame, path: Path) -> None:
@@ -177,7 +186,7 @@ def write_training_sizes(frames: Iterable[pd.DataFrame], path: Path) -> None:
         path: the file.
     """
     whole = pd.concat(frames, ignore_index=True)
-    columns = [name for name in COLUMNS if name != "visit" or has_visits(whole)]
+    columns = _written_columns(has_visits(whole))
     place = columns.index("seed") + 1
     columns.insert(place, _SIZE)
     ordered = whole.sort_values([*_IDENTITY, _SIZE], kind="stable")[columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 import harmbench.plugins
 from harmbench import cli
@@ -165,6 +169,22 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
         return place
 
     return write
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports make their figures in this process and write blank ones: drawing takes most of the time."""
+
+    def write_blank(_figure: Figure, path: Path, **options: object) -> None:
+        if options["format"] == "png":
+            Image.new("RGB", (40, 30)).save(path, format="png")
+        else:
+            path.write_bytes(b"")
+
+    monkeypatch.setattr(Figure, "savefig", write_blank)
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda _: None)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
 @pytest.fixture

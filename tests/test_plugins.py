@@ -62,6 +62,18 @@ def test_a_package_offers_a_method(install) -> None:
         load_method("halve")
 
 
+def test_a_package_that_is_installed_or_removed_meanwhile_is_noticed(install) -> None:
+    place = install({"half_method": METHOD}, {"harmbench.methods:half": "half_method:Half"})
+    assert "half" in METHODS.installed()
+    later = place / "later-1.0.dist-info"
+    later.mkdir()
+    (later / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
+    (later / "entry_points.txt").write_text("[harmbench.methods]\nthird = half_method:Half\n")
+    assert {"half", "third"} <= set(METHODS.installed())
+    later.rename(place / "later-1.0.removed")
+    assert "third" not in METHODS.installed()
+
+
 def test_a_file_is_one_module_whatever_its_path_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from harmbench.errors import ReportError
-from harmbench.results import COLUMNS, merge, read_results, table, write_results
+from harmbench.results import (
+    COLUMNS,
+    merge,
+    read_results,
+    results_header,
+    results_text,
+    table,
+    write_results,
+)
 
 ROW = {
     "method": "dm",
@@ -35,6 +43,12 @@ def test_round_trip_keeps_text_and_missing_values(tmp_path: Path) -> None:
     assert ok["value"] == pytest.approx(1 / 3, rel=1e-8)
     write_results(back, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "r.csv").read_bytes()
+
+
+@pytest.mark.parametrize("visits", [True, False])
+def test_the_header_is_the_first_line(visits: bool) -> None:
+    assert results_header(visits) == results_text(table([]), visits)
+    assert results_text(table([ROW]), visits).startswith(results_header(visits))
 
 
 def test_merge_keeps_the_later_measurement() -> None:

@@ -17,6 +17,7 @@ from harmbench.results import (
     ScoreRow,
     has_visits,
     read_results,
+    results_header,
     results_text,
     table,
 )
@@ -138,7 +139,7 @@ class CellScores:
         for name, frame in known.items():
             if name not in self._texts:
                 self._texts[name] = results_text(frame, self._with_visits).partition("\n")[2]
-        header = results_text(table([]), self._with_visits)
+        header = results_header(self._with_visits)
         write_text(self._path, header + "".join(self._texts[s] for s in sorted(self._texts)))
 
     def clear(self) -> None:

@@ -165,7 +165,7 @@ def test_manifests(make_manifest, encoding: str, separator: str) -> None:
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_text(
-    make_manifest, thresholds, tmp_path: Path
+    make_manifest, thresholds, blank_figures, tmp_path: Path
 ) -> None:
     names = ["007", "1e3", "NA", "null", "nan", "True"]
     path = make_manifest(len(names))

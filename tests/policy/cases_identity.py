@@ -7,13 +7,11 @@ import shutil
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 import pandas as pd
 from policy import Case, Study, catalogue_of
 
 CASES: list[Case] = []
 identity = catalogue_of("Identity", CASES)
-selection = catalogue_of("Selection", CASES)
 
 
 def subjects_are(expected: set[str]):
@@ -104,7 +102,7 @@ def one_dot(study: Study) -> list[str]:
     return study.bids(sessions=("1.5T", "3T")).cohort("--json")
 
 
-def _scanners(expected: dict[str, int]):
+def scanners_are(expected: dict[str, int]):
     def look(folder: Path, out: str) -> None:
         rows = json.loads(out)["scanners"]
         assert {row["scanner"]: row["scans"] for row in rows} == expected
@@ -120,7 +118,7 @@ def visits_in_labels(study: Study) -> list[str]:
 @identity(
     "the same, with a pattern",
     "accepted",
-    result=_scanners({"GE": 4, "PH": 2}),
+    result=scanners_are({"GE": 4, "PH": 2}),
 )
 def visits_by_pattern(study: Study) -> list[str]:
     study.bids(0)
@@ -140,12 +138,6 @@ def no_session(study: Study) -> list[str]:
         for scanner in ("ge", "ph"):
             study.scan(f"sub-{subject}/anat/sub-{subject}_acq-{scanner}_T1w.nii.gz")
     return study.cohort()
-
-
-@selection("scans that are excluded by a column", "accepted", result=_scanners({"A": 2, "B": 2}))
-def excluded(study: Study) -> list[str]:
-    study.bids(3).participants("participant_id\tqc\nsub-01\tok\nsub-02\tok\nsub-03\tfail\n")
-    return study.cohort("--json", "--exclude", "qc == fail")
 
 
 @identity("a file in another subject's folder", "refused", "sub-02_ses-A_T1w.nii.gz")
@@ -219,85 +211,6 @@ def data_inside(study: Study) -> list[str]:
     return arguments
 
 
-@selection("two scans of a session that differ in `acq-`", "refused", "acq-high")
-def two_fit(study: Study) -> list[str]:
-    study.bids()
-    study.t1w("02", "B", "acq-high_", second=True)
-    return study.cohort()
-
-
-@selection("the same, chosen for `prepare` by an entity", "accepted")
-def chosen(study: Study) -> list[str]:
-    study.bids()
-    for subject in ("01", "02"):
-        for session in "AB":
-            here = study.root / study.name(subject, session)
-            here.rename(here.with_name(here.name.replace("_T1w", "_acq-high_T1w")))
-            study.t1w(subject, session, "acq-low_", second=session == "B")
-    return study.prepare("--set", "data.bids.acquisition=high")
-
-
-@selection("two scans of a session that differ in `rec-`", "refused", "rec-norm")
-def reconstructions(study: Study) -> list[str]:
-    study.bids()
-    study.t1w("01", "A", "rec-norm_")
-    return study.cohort()
-
-
-@selection("several runs of a session: the first counts in a run", "noted", "other-run")
-def runs(study: Study) -> list[str]:
-    study.bids()
-    for subject in ("01", "02"):
-        here = study.root / study.name(subject, "B")
-        here.rename(here.with_name(here.name.replace("_T1w", "_run-1_T1w")))
-        study.t1w(subject, "B", "run-2_", second=True)
-    return study.run()
-
-
-def _masks_are_of_run(folder: Path, out: str) -> None:
-    table = pd.read_csv(folder / "out" / "inputs.csv", keep_default_na=False)
-    rows = table[table["session"] == "B"]
-    assert all("run-2" in path for path in rows["path"])
-    assert all("run-2" in mask for mask in rows["mask"])
-
-
-@selection(
-    "a mask for each run: the one of the scan's own run",
-    "noted",
-    "other-run",
-    result=_masks_are_of_run,
-)
-def masks_of_runs(study: Study) -> list[str]:
-    study.bids()
-    for subject in ("01", "02"):
-        here = study.root / study.name(subject, "B")
-        here.rename(here.with_name(here.name.replace("_T1w", "_run-1_T1w")))
-        study.t1w(subject, "B", "run-2_", second=True)
-        study.brain(study.name(subject, "A", "desc-brain_", "mask"))
-        for run in "12":
-            study.brain(study.name(subject, "B", f"run-{run}_desc-brain_", "mask"))
-    return study.run("--set", "data.bids.run=last")
-
-
-def _masks_are_anatomical(folder: Path, out: str) -> None:
-    table = pd.read_csv(folder / "out" / "inputs.csv", keep_default_na=False)
-    assert len(table) == 4
-    assert all("/anat/" in mask for mask in table["mask"])
-
-
-@selection(
-    "a mask of another modality beside the scan's own", "accepted", result=_masks_are_anatomical
-)
-def func_masks(study: Study) -> list[str]:
-    study.bids()
-    for subject in ("01", "02"):
-        for session in "AB":
-            study.brain(study.name(subject, session, "desc-brain_", "mask"))
-            func = f"sub-{subject}/ses-{session}/func/sub-{subject}_ses-{session}"
-            study.brain(f"{func}_task-rest_desc-brain_mask.nii.gz", np.ones_like)
-    return study.run()
-
-
 @identity("a subject's folder without a fitting scan", "noted", "subject-without-scan")
 def no_fitting_scan(study: Study) -> list[str]:
     study.bids()
@@ -330,39 +243,3 @@ def foreign_output(study: Study) -> list[str]:
     arguments = study.run()
     arguments[arguments.index("--out") + 1] = str(other)
     return arguments
-
-
-@selection("two brain masks that fit one scan", "refused", "2 brain masks fit")
-def two_masks(study: Study) -> list[str]:
-    study.bids()
-    study.brain(study.name("01", "A", "desc-brain_", "mask"))
-    plain = study.name("01", "A", "desc-brain_", "mask").removesuffix(".gz")
-    study.brain(plain)
-    return study.cohort()
-
-
-@selection("brain masks of some scans only", "noted", "mask-missing")
-def some_masks(study: Study) -> list[str]:
-    study.bids()
-    study.made = 0
-    study.brain(study.name("01", "A", "desc-brain_", "mask"))
-    return study.cohort()
-
-
-@selection("a brain mask with the entities of no scan", "noted", "mask-without-scan")
-def lonely_mask(study: Study) -> list[str]:
-    study.bids()
-    study.brain(study.name("01", "A", "run-7_desc-brain_", "mask"))
-    return study.cohort()
-
-
-@selection(
-    "FLAIR scans, whose tissues have no known order of brightness", "refused", "contrast FLAIR"
-)
-def flair(study: Study) -> list[str]:
-    study.bids()
-    for subject in ("01", "02"):
-        for session in "AB":
-            here = study.root / study.name(subject, session)
-            here.rename(here.with_name(here.name.replace("_T1w", "_FLAIR")))
-    return study.run("--set", "data.bids.suffix=FLAIR")

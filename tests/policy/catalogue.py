@@ -8,10 +8,12 @@ import cases_geometry
 import cases_identity
 import cases_intensities
 import cases_outputs
+import cases_selection
 import cases_tables
 
 CASES = (
     *cases_identity.CASES,
+    *cases_selection.CASES,
     *cases_folders.CASES,
     *cases_tables.CASES,
     *cases_geometry.CASES,

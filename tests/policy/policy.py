@@ -188,7 +188,8 @@ class Study:
         shared = ["run", "--data", data, "--method", "histogram_matching", "--folds", "2"]
         shared += ["--out", str(self.folder / "out"), "--segmenter", "thresholds"]
         # One process: the stand-in segmenter is not known in others.
-        return [*shared, "--device", "cpu", "--jobs", "1", "--set", "ceiling=false", *options]
+        few = ["--set", "ceiling=false", "--set", "volume_controls=[]"]
+        return [*shared, "--device", "cpu", "--jobs", "1", *few, *options]
 
     def prepare(self, *options: str) -> list[str]:
         """Arguments that prepare the data with the least work."""

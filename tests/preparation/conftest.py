@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import prepared
 import pytest
 
 from harmbench.cohorts.base import Cohort, Scan
+from harmbench.cohorts.data import DataSettings
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.config import load_preparation
+from harmbench.preparation.cohort import prepare_cohort
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
+from harmbench.preparation.summary import PrepareSummary
 from harmbench.settings import validated
 from harmbench.volume import Volume
 
@@ -91,3 +97,43 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def manifest(raw_cohort: Cohort, tmp_path: Path) -> Callable[..., Path]:
+    """Write a manifest of the simulated scans; `change` may edit its rows."""
+
+    def write(change: Callable[[list[prepared.Row]], object] = lambda rows: None) -> Path:
+        rows = [
+            {
+                "subject": subject,
+                "group": raw_cohort.groups[subject],
+                "session": session,
+                "path": str(scan.path),
+                "mask": str(scan.mask),
+            }
+            for (subject, session), scan in raw_cohort.scans.items()
+        ]
+        change(rows)
+        path = tmp_path / "raw.csv"
+        pd.DataFrame(rows).to_csv(path, index=False)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def prepare(manifest, tmp_path: Path) -> Callable[..., PrepareSummary]:
+    """Prepare the simulated scans quickly; options are those of `prepare_cohort`."""
+
+    def run(*overrides: str, out: str = "out", data: Path | None = None, **settings):
+        return prepare_cohort(
+            DataSettings(path=data or manifest()),
+            tmp_path / out,
+            load_preparation(None, [*prepared.QUICK, *overrides]).settings,
+            jobs=1,
+            say=lambda _: None,
+            **settings,
+        )
+
+    return run

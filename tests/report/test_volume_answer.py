@@ -195,7 +195,7 @@ def test_deformable_registration_is_named(
     assert any("deformable registration" in text for text in volume_limits(evidence)) == told
 
 
-def test_the_page_says_it(make_run: MakeRun) -> None:
+def test_the_page_says_it(make_run: MakeRun, blank_figures: None) -> None:
     run = make_run(
         subjects=SUBJECTS,
         volumes=False,

@@ -93,7 +93,7 @@ def test_each_number_is_a_cell_on_nested_subjects_with_the_same_tests(run) -> No
     assert means.nunique() == 3
 
 
-def test_the_results_table_and_other_readers_see_full_trainings_only(run) -> None:
+def test_the_results_table_and_other_readers_see_full_trainings_only(run, blank_figures) -> None:
     _, _, plain = run(out="plain")
     _, _, sized = run("--train-subjects", "1,all", out="sized")
     assert (plain / "results.csv").read_bytes() == (sized / "results.csv").read_bytes()

@@ -74,7 +74,9 @@ def test_a_failure_of_the_tool_is_tried_again(fsl, run, call, tmp_path: Path, fa
     assert fsl.calls() == before
 
 
-def test_what_follows_from_the_volume_is_kept(fsl, run, call, tmp_path: Path) -> None:
+def test_what_follows_from_the_volume_is_kept(
+    fsl, run, call, blank_figures, tmp_path: Path
+) -> None:
     # FAST ends with success and calls the whole brain CSF.
     fsl.good(edit="labels = (labels > 0).astype(np.uint8)")
     code, err = run("out")

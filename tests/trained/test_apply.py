@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from applying import refusal, tiny_preparation
 from scipy.ndimage import map_coordinates
 
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
-from harmbench.errors import HarmbenchError
-from harmbench.files.names import image_name
-from harmbench.preparation.settings import PrepareSettings
 from harmbench.runner.experiment import run_experiment
 from harmbench.storage import file_key
 from harmbench.trained import Model, export_model, load_model
@@ -27,31 +23,6 @@ from harmbench.trained.scans import ApplyOptions
 from harmbench.volume import Volume, read, write
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "open_ms_prepared"
-
-
-def tiny_preparation(**changes: object) -> dict[str, object]:
-    """Settings that prepare a tiny skull-stripped scan in milliseconds."""
-    values: dict[str, object] = {
-        "strip": {"method": "none", "plausible_ml": [1, 3000]},
-        "bias": {"method": "none"},
-        "spacing_mm": 2.0,
-        "registration": {"transform": "none"},
-        "crop": {"shape": None},
-    }
-    return PrepareSettings.model_validate({**values, **changes}).model_dump(mode="json")
-
-
-@pytest.fixture
-def scan(tmp_path: Path) -> Path:
-    """A prepared scan of the source contrast that no model has seen."""
-    return write(tiny_pairs(1, seed=5)[0].source, tmp_path / "new" / "scan.nii.gz")
-
-
-def _refusal(model: Model, scans: list[Path], out: Path, **options: Any) -> str:
-    with pytest.raises(HarmbenchError) as caught:
-        apply_model(model, scans, out, ApplyOptions(**options))
-    assert not out.exists()
-    return str(caught.value)
 
 
 def _stored_oddly(data: np.ndarray, affine: np.ndarray, path: Path) -> nib.Nifti1Image:
@@ -208,108 +179,6 @@ def test_samples_give_mean_and_spread(finished, scan: Path, tmp_path: Path) -> N
     assert "draws no random numbers" in note["Notes"][0]
 
 
-def test_what_the_model_was_not_trained_for_is_refused(
-    finished, scan: Path, tmp_path: Path
-) -> None:
-    model = load_model(finished(A="1.5", B="3"))
-    out = tmp_path / "none"
-    source, target = tiny_pairs(1, seed=5)[0].source, tiny_pairs(1, seed=5)[0].target
-    near = np.diag([1.09, 1.09, 1.09, 1])
-    ok = write(Volume(source.data, source.affine @ near), tmp_path / "new" / "ok.nii.gz")
-    coarse = Volume(source.data, source.affine @ np.diag([1.12, 1, 1, 1]))
-    thick = write(coarse, tmp_path / "new" / "thick.nii.gz")
-    other = write(target, tmp_path / "new" / "other.nii.gz")
-    text = _refusal(model, [scan, thick, other], out)
-    assert "nothing was written" in text
-    assert "--force" in text
-    assert f"{thick}: its voxels are 2.24 x 2 x 2 mm, in training they were 2 x 2 x 2 mm" in text
-    assert f"{other}: its intensities are not those of A" in text
-    assert "is it a scan of B?" in text
-    assert f"{scan}:" not in text
-    scan.with_name("ok.json").write_text(json.dumps({"MagneticFieldStrength": 3}))
-    text = _refusal(model, [ok], out)
-    assert (
-        "MagneticFieldStrength 3, training sources had 1.5: it looks like a scan of the target"
-        in text
-    )
-    scan.with_name("ok.json").write_text(json.dumps({"MagneticFieldStrength": 1.494}))
-    said: list[str] = []
-    apply_model(model, [scan, ok], tmp_path / "fine", say=said.append)
-    assert said == []
-    (path, _) = apply_model(
-        model, [thick, other], tmp_path / "forced", ApplyOptions(force=True), say=said.append
-    )
-    assert [line.split(": ")[1] for line in said] == [str(thick), str(other)]
-    notes = json.loads(path.with_name("thick_harmonized.json").read_text())["Notes"]
-    assert notes[0].startswith("forced: its voxels are 2.24")
-
-
-def test_raw_voxels_are_those_of_the_training_scans_before_preparation(
-    finished, tmp_path: Path
-) -> None:
-    cell = finished("identity", tiny_preparation())
-    assert load_model(cell).record.training.source_raw_spacings_mm == ()
-    for path in (tmp_path / "scans").glob("*_A.nii.gz"):
-        step = {"name": "reorient", "to": "RAS", "raw_spacing_mm": [1.0, 1.0, 3.00001]}
-        path.with_name(f"{image_name(path)}.json").write_text(json.dumps({"Steps": [step]}))
-    model = load_model(export_model(cell, tmp_path / "model"))
-    assert model.record.training.source_raw_spacings_mm == ((1.0, 1.0, 3.0),)
-    assert (
-        "| voxels of the raw sources | 1 x 1 x 3 mm |"
-        in (tmp_path / "model" / "README.md").read_text()
-    )
-    source = tiny_pairs(1, seed=5)[0].source
-    raw = write(source.with_data(np.round(source.data * 700)), tmp_path / "raw.nii.gz")
-    text = _refusal(model, [raw], tmp_path / "none")
-    assert (
-        f"{raw}: its raw voxels are 2 x 2 x 2 mm, those of the training sources were 1 x 1 x 3 mm"
-        in text
-    )
-    # A prepared scan has no raw voxels to compare.
-    prepared = write(source, tmp_path / "prepared.nii.gz")
-    apply_model(model, [prepared], tmp_path / "fine", say=pytest.fail)
-
-
-def test_unusable_scans_are_refused_before_any_is_harmonized(
-    finished, scan: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "none"
-    plain = load_model(finished())
-    raw = write(read(scan).with_data(read(scan).data * 700 + 5), tmp_path / "new" / "raw.nii.gz")
-    missing = tmp_path / "new" / "missing.nii.gz"
-    text = _refusal(plain, [scan, raw, missing], out)
-    assert f"{raw}: it is a raw scan" in text
-    assert "use --input prepared" in text
-    assert f"{missing}: no such file" in text
-    # What cannot be done cannot be forced.
-    assert "it is a raw scan" in _refusal(plain, [raw], out, force=True)
-    assert "expected 0 to 1" in _refusal(plain, [raw], out, input="prepared")
-    assert "is for raw scans" in _refusal(plain, [scan], out, units="scan")
-    masked = plain.record.model_copy(
-        update={"preparation": tiny_preparation(strip={"method": "mask"})}
-    )
-    needs_mask = Model(masked, plain.method, plain.task)
-    assert "give --mask" in _refusal(needs_mask, [raw], out)
-    with pytest.raises(HarmbenchError, match="1 masks for 2 scans"):
-        apply_model(plain, [scan, raw], out, masks=[scan])
-    with pytest.raises(HarmbenchError, match="two scans have the name scan"):
-        apply_model(plain, [scan, tmp_path / "scan.nii"], out)
-    taken = write(read(scan), tmp_path / "new" / "x_harmonized.nii.gz")
-    with pytest.raises(HarmbenchError, match="would be overwritten"):
-        apply_model(plain, [taken, write(read(scan), tmp_path / "x.nii")], tmp_path / "new")
-
-
-def test_a_run_without_its_scans_can_be_forced(finished, scan: Path, tmp_path: Path) -> None:
-    cell = finished()
-    for path in (tmp_path / "scans").iterdir():
-        path.unlink()
-    model = load_model(cell)
-    assert model.record.training is None
-    assert "training scans are gone" in _refusal(model, [scan], tmp_path / "none")
-    apply_model(model, [scan], tmp_path / "f", ApplyOptions(force=True), say=lambda _: None)
-    assert (tmp_path / "f" / "scan_harmonized.nii.gz").is_file()
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real scans are not there")
 def test_real_scans_end_to_end(thresholds, tmp_path: Path) -> None:
     """Three patients, T1w to contrast-enhanced T1w, every third voxel; intensities scaled by the run."""
@@ -341,7 +210,7 @@ def test_real_scans_end_to_end(thresholds, tmp_path: Path) -> None:
         read(path).data, read(cell / "volumes" / f"{subject}.nii.gz").data, atol=1e-6
     )
     wrong = tmp_path / f"{subject}_ceT1w.nii.gz"
-    assert "is it a scan of ceT1w?" in _refusal(model, [wrong], tmp_path / "none")
+    assert "is it a scan of ceT1w?" in refusal(model, [wrong], tmp_path / "none")
 
 
 def test_command_line(
@@ -361,92 +230,3 @@ def test_command_line(
     code, _, err = call(*command)
     assert code == 2
     assert "changed, added or missing" in err
-
-
-def _apply(model: Model, scan: Path, out: Path) -> bytes:
-    (path,) = apply_model(model, [scan], out)
-    return path.read_bytes()
-
-
-def test_a_result_of_another_scan_is_never_replaced(finished, scan: Path, tmp_path: Path) -> None:
-    model = load_model(finished())
-    other = write(tiny_pairs(1, seed=6)[0].source, tmp_path / "other" / "scan.nii.gz")
-    out = tmp_path / "out2"
-    first = _apply(model, scan, out)
-    with pytest.raises(HarmbenchError, match=r"scan_harmonized.*another scan.*other"):
-        apply_model(model, [other], out)
-    # A link, or a copy elsewhere, is the same scan; so is the same command again.
-    link = tmp_path / "links" / "scan.nii.gz"
-    link.parent.mkdir()
-    link.symlink_to(scan)
-    assert _apply(model, link, out) == _apply(model, scan, out) == first
-    # Another model, on the same scan.
-    second = load_model(finished("identity"))
-    with pytest.raises(HarmbenchError, match="another model"):
-        apply_model(second, [scan], out)
-    assert (out / "scan_harmonized.nii.gz").read_bytes() == first
-
-
-@pytest.mark.parametrize("name", ["scan_harmonized.nii.gz", "scan_desc-sd.nii.gz"])
-def test_a_file_of_unknown_origin_is_never_replaced(
-    finished, scan: Path, tmp_path: Path, name: str
-) -> None:
-    out = tmp_path / "out2"
-    out.mkdir()
-    (out / name).write_text("mine")
-    with pytest.raises(HarmbenchError, match=f"{name}.*does not say what it was made from"):
-        apply_model(load_model(finished()), [scan], out)
-    assert (out / name).read_text() == "mine"
-    assert [path.name for path in out.iterdir()] == [name]
-
-
-def test_names_that_differ_in_case_only_are_refused(finished, scan: Path, tmp_path: Path) -> None:
-    upper = write(tiny_pairs(1, seed=6)[0].source, tmp_path / "upper" / "SCAN.nii.gz")
-    message = _refusal(load_model(finished()), [scan, upper], tmp_path / "out2")
-    assert "SCAN" in message
-    assert "another --out" in message
-
-
-def test_the_simulated_mark_of_a_scan_goes_on(finished, scan: Path, tmp_path: Path) -> None:
-    scan.with_name("scan.json").write_text('{"Simulated": true}')
-    (path,) = apply_model(load_model(finished()), [scan], tmp_path / "out2")
-    assert json.loads(path.with_name("scan_harmonized.json").read_text())["Simulated"] is True
-
-
-def test_names_in_two_forms_of_accents_are_refused(finished, scan: Path, tmp_path: Path) -> None:
-    letter = "\N{LATIN SMALL LETTER E WITH ACUTE}"
-    letters = unicodedata.normalize("NFC", letter), unicodedata.normalize("NFD", letter)
-    paths = [
-        write(pair.source, tmp_path / f"{one}.nii.gz")
-        for one, pair in zip(letters, tiny_pairs(2, seed=6), strict=True)
-    ]
-    assert "have the name" in _refusal(load_model(finished()), paths, tmp_path / "out2")
-
-
-def test_no_spread_of_an_earlier_result_stays(finished, scan: Path, tmp_path: Path) -> None:
-    model, out = load_model(finished()), tmp_path / "out2"
-    apply_model(model, [scan], out, ApplyOptions(n_samples=2))
-    assert (out / "scan_desc-sd.nii.gz").exists()
-    apply_model(model, [scan], out)
-    assert not (out / "scan_desc-sd.nii.gz").exists()
-
-
-def test_a_command_that_was_killed_while_it_wrote_can_be_given_again(
-    finished, scan: Path, tmp_path: Path, monkeypatch
-) -> None:
-    model, out = load_model(finished()), tmp_path / "out2"
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("harmbench.trained.apply.write", killed)
-    with pytest.raises(KeyboardInterrupt):
-        apply_model(model, [scan], out)
-    monkeypatch.undo()
-    (path,) = apply_model(model, [scan], out)
-    assert path.is_file()
-
-
-def test_an_output_folder_that_is_a_file(finished, scan: Path) -> None:
-    with pytest.raises(HarmbenchError, match="is a file"):
-        apply_model(load_model(finished()), [scan], scan)
