@@ -131,7 +131,7 @@ def adopt_orphans() -> None:
 
 
 def _prctl(option: int, value: int) -> bool:
-    return sys.platform == "linux" and ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0
+    return sys.platform == "linux" and bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
 
 
 @contextmanager

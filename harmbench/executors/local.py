@@ -33,7 +33,8 @@ class LocalExecutor:
         isolated: whether a single job runs in a process of its own too, so that code that crashes costs
             its item alone.
         limit_s: seconds after which an item is ended, and counts as `Died`.
-        modules: what most items import: it is imported once for all processes.
+        warm_up: imports and compiles what items need, once for all processes; it starts no threads
+            that outlive it, and uses no GPU.
         places: variables of the environment, for each item in flight those of one place, such as a
             GPU; there are as many jobs as places.
         start: how processes are started; as is safe and fast where `None`.
@@ -45,14 +46,14 @@ class LocalExecutor:
         *,
         isolated: bool = False,
         limit_s: float | None = None,
-        modules: Sequence[str] = (),
+        warm_up: Callable[[], None] | None = None,
         places: Sequence[Mapping[str, str]] = (),
         start: StartMethod | None = None,
     ) -> None:
         self.jobs = len(places) or jobs
         self._isolated = isolated or bool(places) or jobs > 1 or limit_s is not None
         self._means = _Means(
-            WorkerServer(modules, start), tuple(places) or ({},) * self.jobs, limit_s
+            WorkerServer(warm_up, start), tuple(places) or ({},) * self.jobs, limit_s
         )
 
     def run(
@@ -195,8 +196,9 @@ class _Crew(Generic[Item, Result]):
         begun = [worker.began_s for worker in self._busy if worker.began_s is not None]
         if self._means.limit_s is not None and begun:
             timeout = max(0.0, min(begun) + self._means.limit_s - time.monotonic())
-        ready = set(wait([worker.fileno() for worker in self._busy], timeout))
-        return [one for one in self._busy if one.fileno() in ready or self._limit(one)]
+        signs = {sign: worker for worker in self._busy for sign in worker.signs()}
+        ready = {signs[sign] for sign in wait(list(signs), timeout) if isinstance(sign, int)}
+        return [one for one in self._busy if one in ready or self._limit(one)]
 
     def _limit(self, worker: Worker) -> Died | None:
         limit_s, began_s = self._means.limit_s, worker.began_s

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
@@ -52,10 +51,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class _Preload:
-    """Import modules, and what a pickled object needs."""
+    """Load pickled objects, which imports what they need; call the first."""
 
-    modules: tuple[str, ...]
-    pickled: bytes
+    warm_up: bytes
+    shared: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +99,19 @@ class WorkerServer:
     Its environment is that of this process at the time of the first worker.
 
     Args:
-        modules: what the server imports before the first worker; those that are missing are skipped.
+        warm_up: called once in the server, where that forks; see `LocalExecutor`.
         start: how workers are started; what is safe where `None`.
     """
 
-    def __init__(self, modules: Sequence[str] = (), start: StartMethod | None = None) -> None:
-        self._modules, self._start_method = tuple(modules), start
+    def __init__(
+        self, warm_up: Callable[[], None] | None = None, start: StartMethod | None = None
+    ) -> None:
+        self._warm_up, self._start_method = warm_up, start
         self._running: _Running | None = None
 
     def preload(self, shared: object) -> None:
         """Let the server import what a picklable object needs, for the workers to come."""
-        order = _Preload(self._modules, pickle.dumps(shared))
+        order = _Preload(pickle.dumps(self._warm_up or _nothing), pickle.dumps(shared))
         with suppress(EOFError, OSError):
             self._server().ask(order)
 
@@ -223,6 +224,9 @@ def _serve(control: Connection, start: StartMethod | None) -> None:
         workers.end_all()
 
 
+def _nothing() -> None: ...
+
+
 def _leave(*_: object) -> NoReturn:
     raise SystemExit(1)
 
@@ -235,29 +239,47 @@ class _Workers:
         control: the server's end of the pipe that orders come by.
         start: how workers are started; what is safe where `None`.
         alive: by process id.
+        warm: whether the warm-up is done.
     """
 
     control: Connection
     start: StartMethod | None
     alive: dict[int, BaseProcess] = field(default_factory=dict)
+    warm: bool = False
 
     def follow(self, order: _Order) -> object:
         """Do what is asked, and return the answer."""
         if isinstance(order, _Preload):
-            return _preload(order)
+            self.preload(order)
+            return None
         if isinstance(order, _Start):
             return self.begin(order)
         return self.end(order)
 
+    def preload(self, order: _Preload) -> None:
+        """Import for the workers to come; a new interpreter would have nothing of it."""
+        if (self.start or start_method()) == "spawn":
+            return
+        # What fails here fails in the worker too, which says why.
+        with suppress(Exception):
+            pickle.loads(order.shared)
+        with suppress(Exception):
+            if not self.warm:
+                self.warm = True
+                pickle.loads(order.warm_up)()
+
     def begin(self, order: _Start) -> int | None:
         """Start a worker; return its process id, `None` where the system has no more processes."""
         method = self.start or start_method()
-        context = multiprocessing.get_context(method)
+        forks = method == "fork"
+        context = (
+            multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
+        )
         with Connection(recv_handle(self.control)) as connection, warnings.catch_warnings():
             # Python counts threads of libraries too. OpenBLAS, the one that has some, ends them
             # before a fork and starts them again after it.
             warnings.simplefilter("ignore", DeprecationWarning)
-            forked_from = self.control if method == "fork" else None
+            forked_from = self.control if forks else None
             target = partial(_run, order.target, dict(order.environment), os.getpid())
             process = context.Process(target=target, args=(connection, forked_from))
             try:
@@ -286,15 +308,6 @@ class _Workers:
             _end_tree(process, grace_s=0.0)
         self.alive.clear()
         _end_strays()
-
-
-def _preload(order: _Preload) -> None:
-    for name in order.modules:
-        with suppress(ImportError):
-            import_module(name)
-    # What cannot be loaded here cannot be in the worker, which says why.
-    with suppress(Exception):
-        pickle.loads(order.pickled)
 
 
 def _run(

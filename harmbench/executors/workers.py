@@ -84,10 +84,14 @@ class Worker:
         self._server = server
         self._pid, self._pipe = server.start(serve, environment or {})
         self._ended: Ended | None = None
+        self._death = _death_of(self._pid)
 
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is a message, or the process died."""
-        return self._pipe.fileno()
+    def signs(self) -> list[int]:
+        """Return descriptors of which one is readable when there is a message, or the process died.
+
+        What the process forked may hold its pipe open after its death, which has a descriptor of its own.
+        """
+        return [self._pipe.fileno(), *([] if self._death is None else [self._death])]
 
     def give(self, work: Callable[[Any, Progress], Any], item: Any) -> None:
         """Let the process work on an item; it must have ended the one before."""
@@ -96,8 +100,10 @@ class Worker:
             self._pipe.send((work, item))
 
     def receive(self) -> Begun | Report | Done | Raised | Died:
-        """Return what the process says next; call this when `fileno` is readable."""
+        """Return what the process says next; call this when one of `signs` is readable."""
         try:
+            if not self._pipe.poll():
+                raise EOFError  # it is dead, and what it forked is not
             message: Begun | Report | Done | Raised = self._pipe.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
             self._ended = self._server.end(self._pid, _GRACE_S)
@@ -113,8 +119,19 @@ class Worker:
         with suppress(OSError):
             self._pipe.send(None)
         self._pipe.close()
+        if self._death is not None:
+            os.close(self._death)
+            self._death = None
         if self._ended is None:
             self._ended = self._server.end(self._pid, 0.0 if self.busy else _GRACE_S)
+
+
+def _death_of(pid: int) -> int | None:
+    """Return a descriptor that is readable when a process has ended; `None` where there is no such thing."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            return os.pidfd_open(pid)
+    return None
 
 
 def how_it_ended(code: int | None) -> str:
