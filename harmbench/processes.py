@@ -1,23 +1,27 @@
-"""Pools of worker processes, their share of the machine's threads, and the progress that they report."""
+"""Worker processes: pools, their share of the machine's threads, their progress, and their end."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from harmbench.external.programs import end_programs
 
 __all__ = [
     "QueuedProgress",
     "Report",
+    "adopt_orphans",
+    "die_with",
     "end_with_parent",
     "shared_threads",
     "worker_pool",
@@ -30,6 +34,10 @@ _THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
+
+# Of Linux's prctl.
+_DEATH_SIGNAL: Final = 1
+_ADOPT_ORPHANS: Final = 36
 
 # A method's code has another `os._exit` while it runs (`harmbench.guard`).
 _leave = os._exit
@@ -105,6 +113,25 @@ def end_with_parent() -> None:
 
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=watch, daemon=True).start()
+
+
+def die_with(parent: int) -> None:
+    """Let the system kill this process when its parent has ended, whatever it is doing; Linux only.
+
+    Args:
+        parent: its process id; where it has ended already, this process ends at once.
+    """
+    if _prctl(_DEATH_SIGNAL, signal.SIGKILL) and os.getppid() != parent:
+        _leave(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes below this one whose own parent ends; Linux only."""
+    _prctl(_ADOPT_ORPHANS, 1)
+
+
+def _prctl(option: int, value: int) -> bool:
+    return sys.platform == "linux" and bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
 
 
 @contextmanager

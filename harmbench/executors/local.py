@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Generic
 
 from harmbench.executors.base import Died, Item, Result
+from harmbench.executors.server import StartMethod, WorkerServer
 from harmbench.executors.workers import Begun, Done, Raised, Worker
 from harmbench.processes import Report, shared_threads
 from harmbench.progress import Display
@@ -32,14 +33,28 @@ class LocalExecutor:
         isolated: whether a single job runs in a process of its own too, so that code that crashes costs
             its item alone.
         limit_s: seconds after which an item is ended, and counts as `Died`.
+        warm_up: imports and compiles what items need, once for all processes; it starts no threads
+            that outlive it, and uses no GPU.
+        places: variables of the environment, for each item in flight those of one place, such as a
+            GPU; there are as many jobs as places.
+        start: how processes are started; as is safe and fast where `None`.
     """
 
     def __init__(
-        self, jobs: int = 1, *, isolated: bool = False, limit_s: float | None = None
+        self,
+        jobs: int = 1,
+        *,
+        isolated: bool = False,
+        limit_s: float | None = None,
+        warm_up: Callable[[], None] | None = None,
+        places: Sequence[Mapping[str, str]] = (),
+        start: StartMethod | None = None,
     ) -> None:
-        self.jobs = jobs
-        self._isolated = isolated or jobs > 1 or limit_s is not None
-        self._limit_s = limit_s
+        self.jobs = len(places) or jobs
+        self._isolated = isolated or bool(places) or jobs > 1 or limit_s is not None
+        self._means = _Means(
+            WorkerServer(warm_up, start), tuple(places) or ({},) * self.jobs, limit_s
+        )
 
     def run(
         self,
@@ -75,7 +90,9 @@ class LocalExecutor:
         with ExitStack() as stack:
             if self.jobs > 1:
                 stack.enter_context(shared_threads(self.jobs))
-            crew = stack.enter_context(_Crew(work, display, kin, self._limit_s))
+            if items:
+                self._means.server.preload(work)
+            crew = stack.enter_context(_Crew(self._means, work, display, kin))
             again: list[Item] = []
             for item, result, alone in crew.run(items, self.jobs):
                 if isinstance(result, Died) and not alone and not result.late:
@@ -86,24 +103,39 @@ class LocalExecutor:
                 yield item, result
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What an executor's processes are started with.
+
+    Attributes:
+        server: starts them.
+        places: for each item in flight, variables of its process.
+        limit_s: seconds that an item may take.
+    """
+
+    server: WorkerServer
+    places: Sequence[Mapping[str, str]]
+    limit_s: float | None
+
+
 class _Crew(Generic[Item, Result]):
     """The processes that work on items; leaving the block ends them.
 
     Args:
+        means: what they are started with.
         work: what they do.
         display: shows their progress.
         kin: of an item.
-        limit_s: seconds that an item may take.
     """
 
     def __init__(
         self,
+        means: _Means,
         work: Callable[[Item, Progress], Result],
         display: Display,
         kin: Callable[[Item], object],
-        limit_s: float | None,
     ) -> None:
-        self._work, self._display, self._kin, self._limit_s = work, display, kin, limit_s
+        self._means, self._work, self._display, self._kin = means, work, display, kin
         self._busy: dict[Worker, tuple[Item, bool]] = {}
         self._idle: list[Worker] = []
 
@@ -143,7 +175,9 @@ class _Crew(Generic[Item, Result]):
         else:
             while self._idle:
                 self._idle.pop().end()
-            worker = Worker(kin)
+            places = self._means.places
+            place = min(set(range(len(places))) - {worker.place for worker in self._busy})
+            worker = Worker(self._means.server, kin, place, places[place])
         alone = not self._busy
         if not alone:
             self._busy = {other: (own, False) for other, (own, _) in self._busy.items()}
@@ -160,13 +194,14 @@ class _Crew(Generic[Item, Result]):
         """Wait for processes that have something to say, or that are out of time."""
         timeout = None
         begun = [worker.began_s for worker in self._busy if worker.began_s is not None]
-        if self._limit_s is not None and begun:
-            timeout = max(0.0, min(begun) + self._limit_s - time.monotonic())
-        ready = set(wait([worker.fileno() for worker in self._busy], timeout))
-        return [one for one in self._busy if one.fileno() in ready or self._limit(one)]
+        if self._means.limit_s is not None and begun:
+            timeout = max(0.0, min(begun) + self._means.limit_s - time.monotonic())
+        signs = {sign: worker for worker in self._busy for sign in worker.signs()}
+        ready = {signs[sign] for sign in wait(list(signs), timeout) if isinstance(sign, int)}
+        return [one for one in self._busy if one in ready or self._limit(one)]
 
     def _limit(self, worker: Worker) -> Died | None:
-        limit_s, began_s = self._limit_s, worker.began_s
+        limit_s, began_s = self._means.limit_s, worker.began_s
         if limit_s is None or began_s is None or time.monotonic() - began_s < limit_s:
             return None
         return Died(f"it took longer than the limit of {limit_s:g} s for a cell", late=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import pickle
 import signal
@@ -11,9 +10,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import TextIOBase
 from multiprocessing.connection import Connection
 from typing import Any, Final, TextIO, cast
@@ -21,6 +20,7 @@ from typing import Any, Final, TextIO, cast
 from typing_extensions import override
 
 from harmbench.executors.base import Died
+from harmbench.executors.server import Ended, WorkerServer
 from harmbench.guard import left_threads
 from harmbench.processes import Report, end_with_parent
 from harmbench.task import Progress
@@ -58,32 +58,40 @@ class Raised:
     trace: str
 
 
-@dataclass(eq=False, slots=True)
 class Worker:
-    """A process of its own session, which ends with this process and takes along what it forked.
+    """A process of its own session, which ends with this process and takes along what it started.
+
+    Args:
+        server: starts it.
+        kin: of the items that it works on.
+        place: the number of its place in its executor.
+        environment: variables that it gets.
 
     Attributes:
-        kin: of the items that it works on.
         busy: whether it has an item.
         began_s: when work on the item began, by `time.monotonic`; `None` where it has not.
     """
 
-    kin: object
-    busy: bool = False
-    began_s: float | None = None
-    _pipe: Connection = field(init=False)
-    _process: multiprocessing.process.BaseProcess = field(init=False)
+    def __init__(
+        self,
+        server: WorkerServer,
+        kin: object,
+        place: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kin, self.place, self.busy = kin, place, False
+        self.began_s: float | None = None
+        self._server = server
+        self._pid, self._pipe = server.start(serve, environment or {})
+        self._ended: Ended | None = None
+        self._death = _death_of(self._pid)
 
-    def __post_init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,))
-        self._process.start()
-        theirs.close()
+    def signs(self) -> list[int]:
+        """Return descriptors of which one is readable when there is a message, or the process died.
 
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is a message, or the process died."""
-        return self._pipe.fileno()
+        What the process forked may hold its pipe open after its death, which has a descriptor of its own.
+        """
+        return [self._pipe.fileno(), *([] if self._death is None else [self._death])]
 
     def give(self, work: Callable[[Any, Progress], Any], item: Any) -> None:
         """Let the process work on an item; it must have ended the one before."""
@@ -92,12 +100,14 @@ class Worker:
             self._pipe.send((work, item))
 
     def receive(self) -> Begun | Report | Done | Raised | Died:
-        """Return what the process says next; call this when `fileno` is readable."""
+        """Return what the process says next; call this when one of `signs` is readable."""
         try:
+            if not self._pipe.poll():
+                raise EOFError  # it is dead, and what it forked is not
             message: Begun | Report | Done | Raised = self._pipe.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
-            self._process.join(_GRACE_S)
-            return Died(how_it_ended(self._process.exitcode))
+            self._ended = self._server.end(self._pid, _GRACE_S)
+            return Died(how_it_ended(self._ended.code))
         if isinstance(message, Begun):
             self.began_s = time.monotonic()
         elif not isinstance(message, Report):
@@ -109,20 +119,26 @@ class Worker:
         with suppress(OSError):
             self._pipe.send(None)
         self._pipe.close()
-        self._process.join(0.0 if self.busy else _GRACE_S)
-        for stop in (self._process.terminate, self._process.kill):
-            if self._process.is_alive():
-                stop()
-                self._process.join(_GRACE_S)
-        # What it forked belongs to its session.
-        if self._process.pid is not None:
-            with suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._death is not None:
+            os.close(self._death)
+            self._death = None
+        if self._ended is None:
+            self._ended = self._server.end(self._pid, 0.0 if self.busy else _GRACE_S)
+
+
+def _death_of(pid: int) -> int | None:
+    """Return a descriptor that is readable when a process has ended; `None` where there is no such thing."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            return os.pidfd_open(pid)
+    return None
 
 
 def how_it_ended(code: int | None) -> str:
     """Say how a process ended that did not give a result, by its exit code."""
-    if code is None or code >= 0:
+    if code is None:
+        return "its process closed its connection, without a result"
+    if code >= 0:
         return f"its process ended with exit code {code}, without a result"
     try:
         name = signal.Signals(-code).name
@@ -133,9 +149,8 @@ def how_it_ended(code: int | None) -> str:
     return f"its process crashed ({name})"
 
 
-def _serve(pipe: Connection) -> None:
-    """Work on items until there are no more, or this process is not fit for another."""
-    os.setsid()
+def serve(pipe: Connection) -> None:
+    """Work on items until there are no more, or this process is not fit for another; then end it."""
     end_with_parent()
     # An interrupt is the parent's, which ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import time
@@ -15,6 +14,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import Self
 
+from harmbench.executors.server import program_of_worker
 from harmbench.storage import read_json, write_json
 from harmbench.task import Progress
 
@@ -40,7 +40,7 @@ class CellProgress(BaseModel):
     Attributes:
         host, pid: of the process that works on the cell.
         born_s: when that process began, as the system has it; tells it from a later one of its number.
-        parent: the process that started it.
+        parent: the process that it works for, or that started it.
         parent_born_s: when that began.
         isolated: whether it works for its parent, and on cells alone.
         began_s: when work on the stage began, seconds since 1970.
@@ -81,14 +81,15 @@ class WrittenProgress:
     def __init__(self, path: Path, inner: Progress) -> None:
         self._path, self._inner = path, inner
         self._stage, self._began_s, self._written_s = "", 0.0, 0.0
-        own, parent = psutil.Process(), psutil.Process(os.getppid())
+        own, program = psutil.Process(), program_of_worker()
+        parent = program or psutil.Process(os.getppid())
         self._who = {
             "host": socket.gethostname(),
             "pid": own.pid,
             "born_s": own.create_time(),
             "parent": parent.pid,
             "parent_born_s": parent.create_time(),
-            "isolated": multiprocessing.parent_process() is not None,
+            "isolated": program is not None,
         }
 
     def __enter__(self) -> Self:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from harmbench.config import Experiment, load_experiment
 from harmbench.errors import CohortError, ConfigError, RunError
-from harmbench.executors import LocalExecutor
 from harmbench.folds import Folds
 from harmbench.results import RESCAN
 from harmbench.runner.cell import rescore_cell
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes
+from harmbench.runner.executor import cells_executor
 from harmbench.runner.experiment import Summary, conclude, torch_device
 from harmbench.runner.fold_table import read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
@@ -85,7 +85,7 @@ def rescore_run(
     say(f"segmenter: {segmenter.name} ({segmenter.version}), {contrast}")
     sweep(folder.root)
     begin_rescore(context, invocation)
-    executor = LocalExecutor(experiment.jobs)
+    executor = cells_executor(experiment, trains=False)
     images, volumes = _by_kind(found)
     corrected = correct_volumes(context, executor, say, volumes)
     ends = corrected.joined(run_cells(context, images, say, executor, rescore_cell))

@@ -182,17 +182,22 @@ if __name__ == "__main__":
         list(LocalExecutor(1, isolated=True).run(sleep, [Path(sys.argv[1])], display))
 """
 WORK = """
-import os, time
+import ctypes, os, time
 
 
 def sleep(place, progress):
-    (place / "child").write_text(str(os.getpid()))
-    time.sleep(600)
+    below = os.fork()
+    if below == 0:
+        os.setsid()
+        time.sleep(600)
+    (place / "new").write_text(f"{os.getpid()} {below}")
+    (place / "new").rename(place / "pids")
+    ctypes.PyDLL(None).sleep(600)  # no thread of Python runs meanwhile
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_to_the_parent_alone_ends_its_children(tmp_path: Path, number: int) -> None:
+def test_a_signal_to_the_parent_alone_ends_all_below_it(tmp_path: Path, number: int) -> None:
     (tmp_path / "work.py").write_text(WORK)
     (tmp_path / "script.py").write_text(SCRIPT)
     parent = subprocess.Popen(
@@ -203,17 +208,17 @@ def test_a_signal_to_the_parent_alone_ends_its_children(tmp_path: Path, number: 
     )
     try:
         ends = time.monotonic() + 120
-        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+        while not (tmp_path / "pids").exists():
             assert time.monotonic() < ends
             time.sleep(0.1)
-        child = psutil.Process(int((tmp_path / "child").read_text()))
+        children = [psutil.Process(int(pid)) for pid in (tmp_path / "pids").read_text().split()]
         parent.send_signal(number)
         parent.wait(60)
     finally:
         parent.kill()
         parent.wait()
-    psutil.wait_procs([child], timeout=60)
-    assert not child.is_running()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
 
 
 def _die_beside(item: int, progress) -> int:
