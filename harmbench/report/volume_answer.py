@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from harmbench.report.evidence import Evidence
@@ -13,11 +14,10 @@ from harmbench.report.tables.worth import chosen_names
 from harmbench.report.volumes import worth_of
 from harmbench.results import BASELINE
 from harmbench.segmentation.base import TISSUES
+from harmbench.statistics.claims import shown
+from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 
 __all__ = ["Comparison", "comparisons", "volume_limits", "worth_lead", "worth_sentences"]
-
-FEWEST = 6
-"""Pairs below which nothing is called clear, as in the short answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +28,21 @@ class Comparison:
         direction: as text: `3T to 1.5T`.
         tissue: which volume.
         correction: name of the correction that training subjects chose.
-        pairs: the smallest number of subjects that a comparison rests on.
+        pairs, folds: the smallest numbers of subjects, and of their folds, that a comparison rests on.
         correction_ml: mean absolute error of the correction.
         untreated_ml: that of the untreated source; `None` where it was not scored.
         untreated_beaten: whether the correction is clearly better than the untreated source.
         errors_ml: image method's title to its mean absolute error, best first.
-        better: those whose interval of the difference lies below 0: better than the correction.
-        worse: those whose interval lies above 0.
+        better: those that are shown to be better than the correction, by the tests of the verdict, corrected
+            for the number of image methods and tissues.
+        worse: those that are shown to be worse.
     """
 
     direction: str
     tissue: str
     correction: str
     pairs: int
+    folds: int
     correction_ml: float
     untreated_ml: float | None
     untreated_beaten: bool
@@ -50,8 +52,8 @@ class Comparison:
 
     @property
     def few(self) -> bool:
-        """Whether there are too few subjects to call any difference clear."""
-        return self.pairs < FEWEST
+        """Whether there are too few subjects, or folds, to judge any difference."""
+        return self.pairs < FEWEST_SUBJECTS or self.folds < FEWEST_FOLDS
 
     @property
     def needs_image(self) -> bool:
@@ -72,7 +74,10 @@ class Comparison:
     def _verdict(self) -> str:
         count = len(self.errors_ml)
         if self.few:
-            return f"There are too few subjects ({self.pairs}) to say whether a network is needed."
+            return (
+                f"There are too few subjects ({self.pairs}) or folds ({self.folds}) to say whether a network "
+                f"is needed; {FEWEST_SUBJECTS} subjects in {FEWEST_FOLDS} folds are the fewest."
+            )
         if self.better:
             names = ", ".join(self.better)
             verb = "is" if len(self.better) == 1 else "are"
@@ -125,18 +130,20 @@ def _comparison(
     correction: str,
 ) -> Comparison:
     images = rows.loc[list(methods)].sort_values("error_mm3", kind="stable")
+    sure = shown(images["p_adjusted"].to_numpy(dtype=np.float64))
     untreated = rows.loc[[BASELINE]] if BASELINE in rows.index else None
     return Comparison(
         direction=direction,
         tissue=str(rows["tissue"].iloc[0]),
         correction=correction,
         pairs=int(images["n_pairs"].min()),
+        folds=int(images["folds"].min()),
         correction_ml=float(images["correction_mm3"].iloc[0]) / 1e3,
         untreated_ml=None if untreated is None else float(untreated["error_mm3"].iloc[0]) / 1e3,
         untreated_beaten=untreated is not None and float(untreated["low_mm3"].iloc[0]) > 0,
         errors_ml={titles[str(n)]: float(e) / 1e3 for n, e in images["error_mm3"].items()},
-        better=tuple(titles[str(n)] for n in images.index[images["high_mm3"] < 0]),
-        worse=tuple(titles[str(n)] for n in images.index[images["low_mm3"] > 0]),
+        better=tuple(titles[str(n)] for n in images.index[sure & (images["difference_mm3"] < 0)]),
+        worse=tuple(titles[str(n)] for n in images.index[sure & (images["difference_mm3"] > 0)]),
     )
 
 
@@ -146,7 +153,7 @@ def worth_lead(found: Sequence[Comparison]) -> str:
         return ""
     judged = [one for one in found if not one.few]
     if not judged:
-        return "There are too few subjects to say whether volumes need a network."
+        return "There are too few subjects or folds to say whether volumes need a network."
     needed = [one for one in judged if one.needs_image]
     where = ", ".join(f"{one.tissue} {one.direction}" for one in needed)
     many = len(judged)

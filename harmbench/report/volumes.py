@@ -64,6 +64,9 @@ def chosen_corrections(evidence: Evidence) -> Choices:
 
 
 def worth_of(evidence: Evidence) -> pd.DataFrame:
-    """Compare every method with the chosen correction, see `harmbench.study.worth.worth`."""
+    """Compare every method with the chosen correction, see `harmbench.study.worth.worth`.
+
+    Claims are made of methods that give images.
+    """
     rows = evidence.results[evidence.results["segmenter"] == evidence.segmenter]
-    return worth(rows[rows["method"] != CEILING], chosen_corrections(evidence))
+    return worth(rows[rows["method"] != CEILING], chosen_corrections(evidence), evidence.candidates)

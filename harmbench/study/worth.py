@@ -1,18 +1,25 @@
 """Is a network worth it for volumes? Each image method against the best volume correction.
 
 Which correction is the best one is decided on training subjects alone, for each fold and tissue. Its
-errors on the fold's test subjects are what image methods are compared with, subject by subject.
+errors on the fold's test subjects are what image methods are compared with, subject by subject, with the
+tests of the verdict: they know that the subjects of one fold share a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harmbench.metrics.declarations import VOLUME_DIFFERENCE
 from harmbench.results import merge
-from harmbench.statistics import paired_differences, subject_values
+from harmbench.segmentation.base import TISSUES
+from harmbench.statistics.claims import holm, run_tests
+from harmbench.statistics.differences import Losses
+from harmbench.statistics.intervals import estimate
+from harmbench.statistics.losses import make_losses
 
 __all__ = ["CHOSEN", "Choices", "InnerErrors", "choose", "with_chosen", "worth"]
 
@@ -25,7 +32,13 @@ InnerErrors = Mapping[tuple[str, str, int], Mapping[str, float]]
 Choices = Mapping[tuple[str, int, str], str]
 """(direction, fold, tissue) to the correction that training subjects choose."""
 
-_COLUMNS = ["n_pairs", "error_mm3", "correction_mm3", "difference_mm3", "low_mm3", "high_mm3"]
+_COLUMNS = [
+    *("method", "direction", "tissue", "n_pairs", "folds"),
+    *("error_mm3", "correction_mm3", "difference_mm3", "low_mm3", "high_mm3"),
+    *("p", "p_adjusted"),
+]
+
+Array = NDArray[np.float64]
 
 
 def choose(inner: InnerErrors) -> Choices:
@@ -56,33 +69,79 @@ def with_chosen(results: pd.DataFrame, choices: Choices) -> pd.DataFrame:
     return merge([rows, chosen.assign(method=CHOSEN)])
 
 
-def worth(results: pd.DataFrame, choices: Choices) -> pd.DataFrame:
+def worth(
+    results: pd.DataFrame, choices: Choices, claimed: Collection[str] | None = None
+) -> pd.DataFrame:
     """Compare every method's absolute volume error with that of the chosen correction.
 
     Args:
         results: a results table of one segmenter.
         choices: of `choose`.
+        claimed: methods that something is claimed of, by default all: p-values are corrected for
+            their number and that of the tissues, in each direction.
 
     Returns:
-        One row for each method, direction and tissue: `n_pairs`, subjects with both; `error_mm3` and
-        `correction_mm3`, mean absolute errors over these; `difference_mm3`, the mean of the paired
-        differences, method minus correction (below 0: the method is better), from `low_mm3` to
-        `high_mm3` (95 %, about subjects). Empty where no correction was chosen.
+        One row for each method, direction and tissue: `n_pairs` subjects with both, in `folds`;
+        `error_mm3` and `correction_mm3`, mean absolute errors over these (over folds, of fold means);
+        `difference_mm3`, the first minus the second (below 0: the method is better), from `low_mm3`
+        to `high_mm3` (95 %, see `statistics.differences.compare`); `p`, two-sided, and `p_adjusted`
+        (Holm), NaN for methods that nothing is claimed of. Interval and p-values are NaN where there
+        are too few folds or subjects to judge. Empty where no correction was chosen.
     """
     frame = with_chosen(results, choices)
-    index = ["method", "direction", "tissue"]
-    pairs = paired_differences(frame, CHOSEN)
-    if pairs.empty:
-        return pd.DataFrame(columns=[*index, *_COLUMNS])
-    names = {"difference": "difference_mm3", "difference_low": "low_mm3"}
-    found = pairs.reset_index().rename(columns={**names, "difference_high": "high_mm3"})
-    values = subject_values(frame)
-    mine = values[values["method"] == CHOSEN]
-    at = ["direction", "tissue", "subject"]
-    both = values.merge(mine[[*at, "value"]], on=at, suffixes=("", "_chosen")).dropna(
-        subset=["value", "value_chosen"]
-    )
-    means = both.groupby(index, sort=True)[["value", "value_chosen"]].mean().reset_index()
-    means = means.rename(columns={"value": "error_mm3", "value_chosen": "correction_mm3"})
-    whole: pd.DataFrame = found.merge(means, on=index)[[*index, *_COLUMNS]]
-    return whole.astype({"n_pairs": int})
+    names = [str(name) for name in sorted(set(frame["method"]) - {CHOSEN})]
+    family = set(names if claimed is None else claimed)
+    rows: list[dict[str, object]] = []
+    if (frame["method"] == CHOSEN).any():
+        for direction, own in frame.groupby("direction", sort=True):
+            rows += _compared(own, str(direction), names, family)
+    found = pd.DataFrame(rows, columns=_COLUMNS)
+    return found.sort_values(["method", "direction", "tissue"], ignore_index=True)
+
+
+def _compared(
+    frame: pd.DataFrame, direction: str, names: list[str], family: Collection[str]
+) -> Iterator[dict[str, object]]:
+    """Compare the methods of one direction in every tissue."""
+    measures = [(VOLUME_DIFFERENCE, tissue) for tissue in TISSUES]
+    losses, _ = make_losses(frame, measures, [*names, CHOSEN], CHOSEN, 0.0)
+    tests = run_tests(losses, [(number, len(names)) for number in range(len(names))])
+    in_family = np.array([name in family for name in names])
+    adjusted = holm(np.where(in_family, tests.p, np.nan))
+    errors, corrections = _common_means(losses, len(names))
+    found = tests.found
+    for row, tissue in enumerate(TISSUES):
+        for number, name in enumerate(names):
+            if found.subjects[row, number]:
+                yield {
+                    "method": name,
+                    "direction": direction,
+                    "tissue": tissue,
+                    "n_pairs": int(found.subjects[row, number]),
+                    "folds": int(found.folds[row, number]),
+                    "error_mm3": errors[row, number],
+                    "correction_mm3": corrections[row, number],
+                    "difference_mm3": found.value[row, number],
+                    "low_mm3": found.low[row, number],
+                    "high_mm3": found.high[row, number],
+                    "p": tests.p[row, number],
+                    "p_adjusted": adjusted[row, number],
+                }
+
+
+def _common_means(losses: Losses, count: int) -> tuple[Array, Array]:
+    """Mean errors of each method and of the last one, over folds and the subjects that both have.
+
+    Returns:
+        Two arrays of shape (measures, count).
+    """
+    values = losses.array[:, :, :count]
+    chosen = np.broadcast_to(losses.array[:, :, count:], values.shape)
+    both = np.isfinite(values) & np.isfinite(chosen)
+    measures, subjects, _ = values.shape
+
+    def mean(array: Array) -> Array:
+        flat = np.where(both, array, np.nan).transpose(1, 0, 2).reshape(subjects, -1)
+        return estimate(flat, losses.folds).value.reshape(measures, count)
+
+    return mean(values), mean(chosen)

@@ -85,8 +85,11 @@ def test_training_subjects_choose(evidence: Evidence) -> None:
     assert len(choices) == 2 * 4 * len(TISSUES)
 
 
-def test_the_sentence_is_computed(evidence: Evidence, make_run: MakeRun) -> None:
-    found = comparisons(evidence)
+def test_the_sentence_is_computed(make_run: MakeRun) -> None:
+    many = [f"s{number}" for number in range(16)]  # in 8 folds
+    good = {"volume_ratio": 2.0, "volume_offset": 5000.0}
+    near = {"volume_ratio": 3.0, "volume_offset": 9.0}
+    found = comparisons(_evidence(make_run, subjects=many, corrections=good, inner=near))
     assert len(found) == 2 * len(TISSUES)
     csf = next(one for one in found if one.tissue == "CSF" and one.direction == "3T to 1.5T")
     assert set(csf.worse) == {"DM", "pGAN"}
@@ -104,7 +107,11 @@ def test_the_sentence_is_computed(evidence: Evidence, make_run: MakeRun) -> None
     assert list(worth_sentences(found)) == ["3T to 1.5T", "1.5T to 3T"]
     # The same run with corrections that are far off: every image method is better.
     poor = _evidence(
-        make_run, folder="poor", corrections={"volume_ratio": 1e5}, inner={"volume_ratio": 1.0}
+        make_run,
+        folder="poor",
+        subjects=many,
+        corrections={"volume_ratio": 1e5},
+        inner={"volume_ratio": 1.0},
     )
     others = comparisons(poor)
     assert all(set(one.better) == {"DM", "pGAN"} for one in others)
@@ -123,8 +130,11 @@ def test_few_subjects_are_called_few(make_run: MakeRun) -> None:
         inner={"volume_ratio": 1.0},
     )
     found = comparisons(few)
-    assert "There are too few subjects (4)" in found[0].sentence()
-    assert worth_lead(found) == "There are too few subjects to say whether volumes need a network."
+    assert "There are too few subjects (4) or folds (2)" in found[0].sentence()
+    assert (
+        worth_lead(found)
+        == "There are too few subjects or folds to say whether volumes need a network."
+    )
 
 
 def test_without_a_choice_there_is_nothing_to_say(make_run: MakeRun) -> None:

@@ -11,6 +11,8 @@ from harmbench.errors import MethodError
 from harmbench.methods.volume_linear import VolumeLinear
 from harmbench.methods.volume_offset import VolumeOffset
 from harmbench.results import table
+from harmbench.statistics.claims import holm
+from harmbench.statistics.intervals import estimate
 from harmbench.study.choice import inner_errors
 from harmbench.study.worth import CHOSEN, choose, with_chosen, worth
 
@@ -54,11 +56,11 @@ def test_the_smallest_error_is_chosen_by_place() -> None:
     }
 
 
-def _results(errors: dict[str, list[float]]) -> pd.DataFrame:
-    """Absolute GM errors of eight subjects in two folds."""
+def _results(errors: dict[str, list[float]], folds: int = 2) -> pd.DataFrame:
+    """Absolute GM errors of subjects in two folds, or in as many as `folds` says."""
     return table(
         {
-            **{"method": method, "direction": "A-to-B", "fold": subject % 2, "seed": 0},
+            **{"method": method, "direction": "A-to-B", "fold": subject % folds, "seed": 0},
             **{"subject": f"s{subject}", "group": "HC", "segmenter": "x", "tissue": "GM"},
             **{"metric": "volume_difference_mm3", "value": value, "unit": "mm3", "status": "ok"},
         }
@@ -78,8 +80,33 @@ def test_each_fold_is_compared_with_its_own_choice() -> None:
     assert found["error_mm3"]["net"] == 5
     assert found["correction_mm3"]["net"] == 1.5
     assert found["difference_mm3"]["net"] == 3.5
-    assert found["low_mm3"]["net"] > 3
-    assert found["high_mm3"]["net"] < 4
+    # Two folds judge nothing.
+    assert found["folds"]["net"] == 2
+    assert found[["low_mm3", "high_mm3", "p", "p_adjusted"]].isna().all(axis=None)
+
+
+def test_intervals_and_p_values_are_the_verdict_s() -> None:
+    random = np.random.default_rng(0)
+    errors = {name: list(random.gamma(2, size=12)) for name in ("a", "b", "ratio")}
+    choices = {("A-to-B", fold, "GM"): "ratio" for fold in range(4)}
+    found = worth(_results(errors, 4), choices, ["a", "b"]).set_index("method")
+    own = np.array([errors["a"], errors["b"]]).T - np.array([errors["ratio"]]).T
+    known = estimate(own, np.arange(12) % 4)
+    np.testing.assert_allclose(found.loc[["a", "b"], "difference_mm3"], known.value)
+    np.testing.assert_allclose(found.loc[["a", "b"], ["low_mm3", "high_mm3"]].T, known.interval())
+    np.testing.assert_allclose(found.loc[["a", "b"], "p"], known.p_different())
+    np.testing.assert_allclose(found.loc[["a", "b"], "p_adjusted"], holm(known.p_different()))
+    # Nothing is claimed of a correction, which is not corrected for either.
+    assert np.isnan(found["p_adjusted"]["ratio"])
+
+
+def test_subjects_of_one_fold_are_not_independent() -> None:
+    # A network that is bad in one fold of four: over subjects the difference would look sure.
+    net = [9.0 if subject % 4 == 0 else 3.0 for subject in range(16)]
+    choices = {("A-to-B", fold, "GM"): "ratio" for fold in range(4)}
+    found = worth(_results({"net": net, "ratio": [2.0] * 16}, 4), choices).set_index("method")
+    assert found["difference_mm3"]["net"] == pytest.approx(2.5)
+    assert found["low_mm3"]["net"] < 0 < found["high_mm3"]["net"]
 
 
 def test_means_are_over_the_same_subjects() -> None:

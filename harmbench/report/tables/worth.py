@@ -15,9 +15,12 @@ from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import SIMULATED, direction_title
 from harmbench.report.volumes import chosen_corrections, worth_of
 from harmbench.segmentation.base import TISSUES
+from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 from harmbench.task import Direction
 
 __all__ = ["chosen_names", "worth_tables"]
+
+_JUDGED = f"No interval: fewer than {FEWEST_FOLDS} folds or {FEWEST_SUBJECTS} subjects."
 
 _NUMBER = TableNumber(40)
 _ML = 1e-3
@@ -62,11 +65,12 @@ def _table(evidence: Evidence, direction: Direction, rows: pd.DataFrame) -> Tabl
     chosen = "; ".join(f"{t}: {chosen_names(evidence, direction, t) or 'none'}" for t in TISSUES)
     caption = (
         f"{f'{SIMULATED} ' if evidence.simulated else ''}Error: mean absolute difference to the target "
-        "scanner's volume, over subjects. Minus correction: mean paired difference to the error of the "
-        "best volume correction, with its 95 % interval over subjects; below 0 the method "
-        "is better. Which correction is best was decided on training subjects alone, by "
-        "cross-validation within them, for each fold and tissue. "
-        f"Chosen: {chosen}. Intervals are not corrected for the number of comparisons."
+        "scanner's volume, over folds of the folds' means. Minus correction: mean paired difference to "
+        "the error of the best volume correction, with its 95 % interval, which knows that subjects of a "
+        f"fold share a network; below 0 the method is better. {_JUDGED} Which correction is best was "
+        "decided on training subjects alone, by cross-validation within them, for each fold and tissue. "
+        f"Chosen: {chosen}. Intervals are not corrected for the number of comparisons; p_adjusted in "
+        "the CSV file is (Holm, over tissues and the methods that give images)."
     )
     data = rows.assign(
         metric=VOLUME_DIFFERENCE.name,
