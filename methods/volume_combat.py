@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,8 @@ class VolumeCombatSettings(Settings):
 class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
     """ComBat with the target scanner as the reference batch (library combatlearn).
 
-    Tissues are the features. ComBat does not know that both scans are of the same person: that is how
+    Tissues are the features. Covariates are kept: their effect is estimated with that of the scanner, and
+    is not removed. ComBat does not know that both scans are of the same person: that is how
     studies without travelling subjects use it.
     """
 
@@ -48,7 +49,7 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
 
     _model: Any = None
     _tissues: int = 0
-    _covariates: tuple[str, ...] = ()
+    _levels: Mapping[str, tuple[str, ...]] = {}
 
     def fit(self, source: Volumes, target: Volumes, covariates: Covariates | None = None) -> None:
         """Estimate location and scale of the source scanner; see `VolumeCorrection.fit`.
@@ -68,13 +69,16 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
             mean_only=self.config.mean_only,
             reference_batch=_TARGET,
         )
+        levels = _levels(covariates)
+        columns = _columns(covariates, levels, len(one))
+        columns = {name: np.concatenate([own, own]) for name, own in columns.items()}
+        _require_distinct(columns, len(one))
         batch = np.array([_SOURCE] * len(one) + [_TARGET] * len(two))
         with warnings.catch_warnings():
             # What it says of odd designs is for its own users; results that are not finite are refused.
             warnings.simplefilter("ignore", UserWarning)
-            model.fit(both, batch=batch, **_arguments(covariates, len(one), copies=2))
-        self._model, self._tissues = model, one.shape[1]
-        self._covariates = tuple(sorted(covariates or ()))
+            model.fit(both, batch=batch, **_arguments(columns))
+        self._model, self._tissues, self._levels = model, one.shape[1], levels
 
     def correct(self, volumes: Volumes, covariates: Covariates | None = None) -> Volumes:
         """Adjust volumes to the target scanner; see `VolumeCorrection.correct`.
@@ -84,31 +88,79 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
         if self._model is None:
             raise MethodError("volume_combat: correct was called before fit")
         array = checked_volumes(volumes, "volumes", self._tissues)
-        if tuple(sorted(covariates or ())) != self._covariates:
+        if sorted(covariates or ()) != sorted(self._levels):
             raise MethodError(
-                f"volume_combat: fitted with the covariates {', '.join(self._covariates) or 'none'}, "
-                f"called with {', '.join(sorted(covariates or ())) or 'none'}"
+                f"volume_combat: fitted with the covariates {', '.join(self._levels) or 'none'}, "
+                f"called with {', '.join(covariates or ()) or 'none'}"
             )
+        columns = _columns(covariates, self._levels, len(array))
         batch = np.full(len(array), _SOURCE)
-        found = self._model.transform(array, batch=batch, **_arguments(covariates, len(array)))
+        found = self._model.transform(array, batch=batch, **_arguments(columns))
         corrected = np.asarray(found, dtype=np.float64)
         if not np.isfinite(corrected).all():
             raise MethodError("volume_combat: the estimate is not finite; use another correction")
         return np.maximum(corrected, 0)
 
 
-def _arguments(
-    covariates: Covariates | None, subjects: int, copies: int = 1
-) -> dict[str, pd.DataFrame]:
-    """Covariates as combatlearn takes them: continuous and discrete columns apart."""
-    import pandas as pd
+def _levels(covariates: Covariates | None) -> dict[str, tuple[str, ...]]:
+    """Return the labels of each covariate in a fixed order; none for one of numbers."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, values in sorted((covariates or {}).items()):
+        numbers = all(isinstance(value, int | float) for value in values)
+        found[name] = () if numbers else tuple(sorted(set(map(str, values))))
+    return found
 
-    found: dict[str, dict[str, Sequence[float | str]]] = {"continuous": {}, "discrete": {}}
-    for name, values in (covariates or {}).items():
+
+def _columns(
+    covariates: Covariates | None, levels: Mapping[str, tuple[str, ...]], subjects: int
+) -> dict[str, Volumes]:
+    """Covariates as columns of numbers: a label is 1 in its own column, and the first label has none.
+
+    combatlearn codes labels by those that a call has, so that a subject corrected alone would be taken for
+    one with the first label; this coding is that of the fit.
+
+    Raises:
+        MethodError: a covariate has not one value for each subject, or one that the fit did not have.
+    """
+    found: dict[str, Volumes] = {}
+    for name, own in levels.items():
+        values = (covariates or {})[name]
         if len(values) != subjects:
             raise MethodError(
                 f"volume_combat: {len(values)} values of {name} for {subjects} subjects"
             )
-        numbers = all(isinstance(value, int | float) for value in values)
-        found["continuous" if numbers else "discrete"][name] = list(values) * copies
-    return {f"{kind}_covariates": pd.DataFrame(own) for kind, own in found.items() if own}
+        if not own:
+            found[name] = np.array(values, dtype=np.float64)
+            continue
+        unknown = sorted({str(value) for value in values} - set(own))
+        if unknown:
+            raise MethodError(
+                f"volume_combat: {name} '{unknown[0]}' is unknown, fitted with {', '.join(own)}"
+            )
+        for level in own[1:]:
+            found[f"{name}={level}"] = np.array([str(v) == level for v in values], dtype=np.float64)
+    return found
+
+
+def _require_distinct(columns: Mapping[str, Volumes], subjects: int) -> None:
+    """Raise `MethodError` where the fit cannot tell covariates, or has too few subjects for them."""
+    if not columns:
+        return
+    rows = 2 * subjects
+    design = [np.ones(rows), np.repeat([1.0, 0.0], subjects)]
+    for own in columns.values():
+        spread = float(own.std())
+        design.append((own - own.mean()) / (spread if spread > 0 else 1.0))
+    matrix: Volumes = np.column_stack(design).astype(np.float64)
+    if int(np.linalg.matrix_rank(matrix)) < len(design) or rows <= len(design):
+        raise MethodError(
+            f"volume_combat: {subjects} training subjects cannot tell {', '.join(columns)} apart; choose "
+            "fewer covariates"
+        )
+
+
+def _arguments(columns: Mapping[str, Volumes]) -> dict[str, pd.DataFrame]:
+    """Covariates as combatlearn takes them."""
+    import pandas as pd
+
+    return {"continuous_covariates": pd.DataFrame(dict(columns))} if columns else {}

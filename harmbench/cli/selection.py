@@ -67,8 +67,16 @@ class Selection:
         str | None, typer.Option(help="Suffix of the scans' names, T1w by default.")
     ] = None
 
+    covariates: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of subjects for volume corrections: age,sex (default: none).",
+            metavar="COLUMNS",
+        ),
+    ] = None
+
     def settings(self) -> dict[str, object]:
-        """Return the settings of `data.bids`, by dotted name, that were given.
+        """Return the settings of `data` and `data.bids`, by dotted name, that were given.
 
         Raises:
             ConfigError: two acquisitions for all scanners.
@@ -93,7 +101,8 @@ class Selection:
             "run": self.runs,
             "suffix": self.suffix,
         }
-        return {f"data.bids.{name}": value for name, value in changes.items() if value is not None}
+        found = {f"data.bids.{name}": own for name, own in changes.items() if own is not None}
+        return found if self.covariates is None else {**found, "data.covariates": self.covariates}
 
 
 NO_SELECTION = Selection()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.cohorts.covariates import Covariate
 from harmbench.cohorts.directions import choose_directions
 from harmbench.cohorts.intensities import (
     background_to_zero,
@@ -88,6 +89,7 @@ class Cohort:
         left_out: scans and subjects that the data set has, and that take no part.
         lesions: image of a scan to the mask of its lesions on the same grid, where there is one.
         path: the manifest or folder that it was read from; `None` for the simulated cohort.
+        covariates: of the subjects, by name, as chosen by `data.covariates`.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Cohort:
     path: Path | None = None
     left_out: tuple[LeftOut, ...] = ()
     lesions: Mapping[Path, Path] = field(default_factory=dict)
+    covariates: Mapping[str, Covariate] = field(default_factory=dict)
 
     @property
     def subjects(self) -> tuple[str, ...]:

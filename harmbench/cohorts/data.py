@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from harmbench.cohorts.base import Cohort, Rescale, load_scan, scan_facts
 from harmbench.cohorts.bids import BidsSettings, read_bids
+from harmbench.cohorts.covariates import PEOPLE, read_covariates
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.cohorts.phantom.cohort import cache_folder
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
 from harmbench.files.kinds import why_no_file
@@ -67,12 +69,24 @@ class DataSettings(Settings):
     citation: str = Field(
         "", description="what to cite where results are shown; unset: what the data set itself says"
     )
+    covariates: tuple[str, ...] = Field(
+        (),
+        description="columns of participants.tsv, or of the manifest, that volume corrections take as "
+        "covariates, such as `[age, sex]`; `group` is the subjects' group",
+    )
     phantom: PhantomSettings = Field(
         default_factory=PhantomSettings, description="the simulated cohort"
     )
     bids: BidsSettings = Field(
         default_factory=BidsSettings, description="how to read a BIDS folder"
     )
+
+    @field_validator("covariates", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name for part in value.split(",") if (name := part.strip()))
+        return value
 
 
 def read_cohort(
@@ -94,7 +108,21 @@ def read_cohort(
             contents are not usable.
     """
     cohort = _open(data, progress, jobs, folder)
+    if data.covariates:
+        cohort = _with_covariates(cohort, data, folder)
     return replace(cohort, citation=data.citation) if data.citation else cohort
+
+
+def _with_covariates(cohort: Cohort, data: DataSettings, folder: Path | None) -> Cohort:
+    """Add the subjects' covariates that `data` names."""
+    root = cohort.path or folder or cache_folder(data.phantom)
+    labels: dict[str, set[str]] = {}
+    for scan in cohort.scans.values():
+        label = scan.subject if cohort.name == "manifest" else scan.path.name.partition("_")[0]
+        labels.setdefault(scan.subject, set()).add(label)
+    table = root / PEOPLE if root.is_dir() else root
+    found, notes = read_covariates(data.covariates, table, labels, cohort.groups)
+    return replace(cohort, covariates=found, notes=(*cohort.notes, *notes))
 
 
 def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path | None) -> Cohort:
@@ -105,7 +133,7 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
     if path.is_dir():
         return read_bids(path, data.bids)
     if path.is_file():
-        return read_manifest(path)
+        return read_manifest(path, data.covariates)
     there = path.is_symlink() or path.exists()
     problem = why_no_file(path) if there else "no such file or folder"
     raise CohortError(f"{path}: {problem}; data is a manifest (.csv) or a BIDS folder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harmbench.cohorts.base import Cohort, Scan
@@ -19,12 +19,13 @@ __all__ = ["read_manifest"]
 
 _REQUIRED = ("subject", "group", "session", "path")
 _OPTIONAL = ("mask", "lesions", "scanner", "visit", "exclude")
+_PERSONAL = ("age", "sex")
 _LABELS = ("subject", "group", "session", "scanner", "visit")
 _KEPT = {"", "0", "no", "false", "n/a", "na"}
 _OUT = {"1", "yes", "true", "x", "exclude"}
 
 
-def read_manifest(path: Path) -> Cohort:
+def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
     """Read a manifest: `subject,group,session,path`, and optional columns.
 
     - `mask`: a brain mask on the scan's grid.
@@ -33,6 +34,8 @@ def read_manifest(path: Path) -> Cohort:
       empty or left out.
     - `visit`: on that scanner.
     - `exclude`: `yes`, or a reason, takes a scan out; it is counted with this reason.
+    - `age`, `sex`, and the columns that `covariates` names: see `harmbench.cohorts.covariates`. They
+      are not read here.
 
     The cohort counts as simulated where the sidecars of one of its scans say `Simulated`, as those
     of the simulated cohort do.
@@ -42,7 +45,7 @@ def read_manifest(path: Path) -> Cohort:
             a subject's session is listed twice, a subject has two groups, a file is absent.
     """
     table = read_table(path, ",")
-    required = _required(path, table.columns)
+    required = _required(path, table.columns, covariates)
     if not table.rows:
         raise CohortError(f"{path} lists no scan")
     rows = _Rows(path.parent)
@@ -81,7 +84,7 @@ def read_manifest(path: Path) -> Cohort:
     )
 
 
-def _required(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
+def _required(path: Path, columns: Sequence[str], covariates: Collection[str]) -> tuple[str, ...]:
     """Return the columns that need a value in each row.
 
     Raises:
@@ -90,12 +93,11 @@ def _required(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
     required = tuple(c for c in _REQUIRED if c != "session" or "scanner" not in columns)
     required = (*required, *(["scanner"] if "scanner" in columns else []))
     missing = [column for column in required if column not in columns]
-    unknown = [c for c in columns if c not in (*_REQUIRED, *_OPTIONAL)]
+    allowed = (*_REQUIRED, *_OPTIONAL, *_PERSONAL)
+    unknown = [c for c in columns if c not in (*allowed, *covariates)]
     if missing or unknown:
         problems = [f"column '{column}' is missing" for column in missing]
-        problems += [
-            f"column '{c}' is unknown; {suggest(c, _REQUIRED + _OPTIONAL)}" for c in unknown
-        ]
+        problems += [f"column '{c}' is unknown; {suggest(c, allowed)}" for c in unknown]
         raise CohortError(f"{path} is not a manifest:", problems)
     return required
 

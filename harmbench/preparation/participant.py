@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harmbench.cohorts.covariates import GROUP, PEOPLE, Covariate
 from harmbench.cohorts.whole_subjects import read_record
 from harmbench.errors import PreparationError
 from harmbench.notes import Note
 from harmbench.preparation.qc.numbers import SessionNumbers
-from harmbench.storage import write_text
+from harmbench.storage import write_json, write_text
 
 __all__ = ["Participant", "read_participant", "write_participants"]
-
-_PARTICIPANTS = "participants.tsv"
 
 
 class Participant(BaseModel):
@@ -57,7 +57,30 @@ def read_participant(root: Path, folder: str) -> Participant:
     raise PreparationError(f"{root / folder}: its record is missing or damaged")
 
 
-def write_participants(root: Path, people: Sequence[Participant]) -> None:
-    """Write `participants.tsv`: participant_id and group of each finished subject."""
-    lines = ["participant_id\tgroup", *(f"{p.participant_id}\t{p.group}" for p in people)]
-    write_text(root / _PARTICIPANTS, "\n".join(lines) + "\n")
+def write_participants(
+    root: Path,
+    people: Mapping[str, Participant],
+    covariates: Mapping[str, Covariate] = MappingProxyType({}),
+) -> None:
+    """Write `participants.tsv`: participant_id, group and covariates of each finished subject.
+
+    `participants.json` declares the covariates that are categories, so that codes stay categories.
+
+    Args:
+        root: the data set.
+        people: subject to its record.
+        covariates: of the cohort; the group is written without it.
+    """
+    others = {name: own for name, own in covariates.items() if name != GROUP}
+    lines = ["\t".join(("participant_id", "group", *others))]
+    for subject, person in people.items():
+        values = [own.by_subject.get(subject, "n/a") for own in others.values()]
+        lines.append("\t".join((person.participant_id, person.group, *values)))
+    write_text(root / PEOPLE, "\n".join(lines) + "\n")
+    levels = {
+        name: {"Levels": {label: label for label in sorted(set(own.by_subject.values()))}}
+        for name, own in others.items()
+        if own.kind == "category"
+    }
+    if levels:
+        write_json((root / PEOPLE).with_suffix(".json"), levels)

@@ -71,7 +71,8 @@ def write_summary(
         pictures[job.subject] = out / job.folder / "figures" / person.picture
     rows = _rows(people)
     try:
-        write_participants(out, [person for _, person in people])
+        finished = {job.subject: person for job, person in people}
+        write_participants(out, finished, cohort.covariates)
         _write_table(rows, failed, out)
         page = write_qc_page(
             out,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +12,12 @@ import pandas as pd
 from harmbench.arrays import Mask
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Cohort, Rescale, Scan, load_scan
+from harmbench.cohorts.covariates import CovariateKind
 from harmbench.cohorts.masks import read_lesions
 from harmbench.cohorts.pairing import nearest_rescans
 from harmbench.errors import RunError
 from harmbench.storage import atomic, file_key, key_of
+from harmbench.study.covariates import CovariateTable, Value
 from harmbench.volume import Volume, read
 
 __all__ = [
@@ -32,6 +34,8 @@ _NEEDED = ("subject", "group", "session", "path", "mask", "sha256")
 _COLUMNS = (*_NEEDED, "mask_sha256", "rescale")
 _LESIONS = ("lesions", "lesions_sha256")
 """Columns that a table has where a scan has a mask of lesions."""
+_KINDS: tuple[CovariateKind, ...] = ("number", "category")
+"""What the name of a covariate's column begins with: `number:age`."""
 _IDENTITY = ("scanner", "visit", "when")
 """Columns that a table has where sessions are not simply the scanners."""
 
@@ -49,6 +53,7 @@ class InputScan:
         scanner, visit, when: as in `Scan`; the scanner is the session where it is left empty.
         lesions: the file of the mask of its lesions, if it has one.
         lesions_sha256: of that file; empty without one.
+        covariates: of the subject: (kind, name) to value, empty where it is missing.
     """
 
     subject: str
@@ -64,6 +69,7 @@ class InputScan:
     when: str = ""
     lesions: Path | None = None
     lesions_sha256: str = ""
+    covariates: Mapping[tuple[CovariateKind, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Take the session for the scanner where no scanner is given."""
@@ -142,6 +148,15 @@ class InputScans:
             raise RunError(f"{self.root}: no scan of subject {subject}, session {session}")
         return scan
 
+    def covariates(self, names: Sequence[str]) -> CovariateTable:
+        """Return those covariates of the subjects that `names` lists."""
+        found: dict[str, dict[str, Value]] = {name: {} for name in names}
+        for scan in self.scans.values():
+            for (kind, name), text in scan.covariates.items():
+                if name in found and text:
+                    found[name][scan.subject] = float(text) if kind == "number" else text
+        return CovariateTable(found)
+
     def scanner(self, subject: str, session: str) -> str:
         """Return the scanner of a scan; the session's label where the run has no such scan."""
         scan = self.scans.get((subject, session))
@@ -198,6 +213,10 @@ def scans_of(
             when=scan.when,
             lesions=(lesions := cohort.lesions.get(scan.path)),
             lesions_sha256=file_key(lesions) if lesions else "",
+            covariates={
+                (one.kind, name): one.by_subject.get(key[0], "")
+                for name, one in cohort.covariates.items()
+            },
         )
         for key, scan in sorted(cohort.scans.items(), key=lambda item: (place[item[0][0]], item[0]))
     }
@@ -236,6 +255,12 @@ def read_inputs(path: Path) -> InputScans:
             **{name: row.get(name, "") for name in _IDENTITY},
             lesions=Path(row["lesions"]) if row.get("lesions") else None,
             lesions_sha256=row.get("lesions_sha256", ""),
+            covariates={
+                (kind, str(column).partition(":")[2]): text
+                for column, text in row.items()
+                for kind in _KINDS
+                if str(column).startswith(f"{kind}:")
+            },
         )
         found[scan.subject, scan.session] = scan
     return InputScans(path.parent, found)
@@ -247,7 +272,13 @@ def write_inputs(inputs: InputScans, path: Path) -> None:
     plain = all(scan.session == scan.scanner and not scan.visit for scan in scans)
     lesions = any(scan.lesions is not None for scan in scans)
     columns = [*_COLUMNS, *(() if plain else _IDENTITY), *(_LESIONS if lesions else ())]
-    rows = [{name: getattr(scan, name) or "" for name in columns} for scan in scans]
+    named = list(dict.fromkeys(key for scan in scans for key in scan.covariates))
+    rows = [
+        {name: getattr(scan, name) or "" for name in columns}
+        | {":".join(key): scan.covariates.get(key, "") for key in named}
+        for scan in scans
+    ]
+    columns += [":".join(key) for key in named]
     with atomic(path) as temporary:
         frame = pd.DataFrame(rows, columns=columns)
         frame.to_csv(temporary, index=False, lineterminator="\n")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from harmbench.errors import MethodError
+from harmbench.study.covariates import NO_COVARIATES, CovariateTable
 from harmbench.volume_correction import VolumeCorrection, Volumes, checked_pairs
 
 __all__ = ["INNER_FOLDS", "inner_errors"]
@@ -21,6 +22,7 @@ def inner_errors(
     target: Volumes,
     subjects: Sequence[str] | None = None,
     folds: int = INNER_FOLDS,
+    covariates: CovariateTable = NO_COVARIATES,
 ) -> Volumes:
     """Cross-validate a volume correction within the training subjects.
 
@@ -32,6 +34,7 @@ def inner_errors(
         source, target: volumes of training pairs, shape (pairs, tissues), mm3.
         subjects: whose pairs they are; by default each is of another subject.
         folds: number of inner folds; at most one for each subject.
+        covariates: of the subjects.
 
     Returns:
         Absolute errors in mm3, shape (pairs, tissues); NaN where a fit failed, as with too few
@@ -53,8 +56,11 @@ def inner_errors(
         if (~out).sum() < correction.least_subjects:
             continue
         try:
-            correction.fit(one[~out], two[~out])
-            errors[out] = np.abs(correction.correct(one[out]) - two[out])
+            learned = [name for name, left in zip(names, out, strict=True) if not left]
+            others = [name for name, left in zip(names, out, strict=True) if left]
+            correction.fit(one[~out], two[~out], covariates.of(learned, learned))
+            corrected = correction.correct(one[out], covariates.of(learned, others))
+            errors[out] = np.abs(corrected - two[out])
         except MethodError:
             # Without these subjects the others cannot be fitted: the correction cannot be judged.
             continue

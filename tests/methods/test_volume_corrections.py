@@ -164,3 +164,61 @@ def test_settings_reach_the_line() -> None:
         method.fit(source, target)
         lines.append(method.correct(source))
     assert not np.allclose(lines[0], lines[1])
+
+
+def _people(subjects: int) -> dict[str, list[float | str]]:
+    random = np.random.default_rng(3)
+    ages = [float(age) for age in random.uniform(20, 70, subjects)]
+    return {"age": ages, "sex": [("f", "m")[i % 2] for i in range(subjects)]}
+
+
+def test_combat_keeps_categories_of_a_subject_that_is_corrected_alone() -> None:
+    from combatlearn import ComBat
+
+    source, target = _pairs(30)
+    people = _people(30)
+    peer = ComBat(
+        pd.Series(["a"] * 30 + ["b"] * 30),
+        continuous_covariates=pd.DataFrame({"age": people["age"] * 2}),
+        discrete_covariates=pd.DataFrame({"sex": people["sex"] * 2}),
+        method="fortin",
+        reference_batch="b",
+    ).fit_transform(np.concatenate([source, target]))
+    method = VolumeCombat()
+    method.fit(source, target, people)
+    together = method.correct(source, people)
+    np.testing.assert_allclose(together, np.asarray(peer)[:30])
+    for i in (0, 1):
+        alone = method.correct(source[[i]], {name: [own[i]] for name, own in people.items()})
+        np.testing.assert_allclose(alone[0], together[i], rtol=1e-12)
+
+
+def test_combat_refuses_covariates_that_it_cannot_use() -> None:
+    source, target = _pairs(12)
+    people = _people(12)
+    method = VolumeCombat()
+    with pytest.raises(MethodError, match="cannot tell again=m, age, sex=m apart"):
+        method.fit(source, target, {**people, "again": people["sex"]})
+    with pytest.raises(MethodError, match="3 training subjects cannot tell"):
+        few = {name: own[:3] for name, own in people.items()} | {"c": [1.0, 2.0, 9.0]}
+        method.fit(source[:3], target[:3], {**few, "d": [3.0, 1.0, 2.0]})
+    with pytest.raises(MethodError, match="11 values of age for 12 subjects"):
+        method.fit(source, target, {"age": people["age"][:11]})
+    method.fit(source, target, people)
+    with pytest.raises(MethodError, match="fitted with the covariates age, sex, called with age"):
+        method.correct(source, {"age": people["age"]})
+    with pytest.raises(MethodError, match="sex 'x' is unknown, fitted with f, m"):
+        method.correct(source[:1], {"age": [40.0], "sex": ["x"]})
+
+
+@pytest.mark.parametrize("kind", [VolumeOffset, VolumeRatio, VolumeLinear])
+def test_covariates_change_nothing_where_both_scans_are_of_one_person(
+    kind: type[VolumeCorrection],
+) -> None:
+    source, target = _pairs(12)
+    found = []
+    for people in (None, _people(12)):
+        method = kind()
+        method.fit(source, target, people)
+        found.append(method.correct(source, people))
+    np.testing.assert_array_equal(*found)

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from harmbench.config import load_experiment
 from harmbench.errors import RunError
 from harmbench.folds import make_folds
+from harmbench.methods.volume_combat import VolumeCombat
 from harmbench.methods.volume_offset import VolumeOffset
 from harmbench.results import read_results
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import make_volume_cells, run_volume_cells
 from harmbench.runner.experiment import Summary, run_experiment
 from harmbench.runner.folder import Cell, CellFolder, RunFolder
-from harmbench.runner.inputs import InputScans
+from harmbench.runner.inputs import InputScan, InputScans, read_inputs
 from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.rescore import rescore_run
 from harmbench.runner.tissue_volumes import VOLUME_METRICS, MeasuredScan, RealVolumes, volume_rows
@@ -36,6 +37,7 @@ from harmbench.trained.describe import describe_cell
 pytestmark = pytest.mark.usefixtures("thresholds")
 
 WAY = Direction("A", "B")
+COVARIATES = {"data.covariates": ["age", "sex"]}
 
 CORRECTION = '''
 import numpy as np
@@ -99,6 +101,23 @@ def _volumes(subjects: int = 12, seed: int = 0) -> dict[tuple[str, str], Measure
     return found
 
 
+def _with_people(context: RunContext, seed: int = 0, **changed: str) -> RunContext:
+    """Give the subjects ages, one of them missing, and sexes; `changed` are other ages."""
+    random = np.random.default_rng(seed)
+    scans = {}
+    for number, subject in enumerate(context.groups):
+        age = "" if number == 1 else f"{random.uniform(20, 80):.1f}"
+        people = {
+            ("number", "age"): changed.get(subject, age),
+            ("category", "sex"): "fm"[int(random.integers(2))] if number else "f",
+        }
+        fields = {"subject": subject, "group": "HC", "session": "A", "path": context.root}
+        scans[subject, "A"] = InputScan(
+            **fields, mask=None, sha256="", mask_sha256="", rescale="none", covariates=people
+        )
+    return replace(context, inputs=InputScans(context.root, scans))
+
+
 def _run(context: RunContext, volumes: RealVolumes, *names: str) -> pd.DataFrame:
     """Run cells of fold 0 and return their rows."""
     frames = []
@@ -112,9 +131,9 @@ def _run(context: RunContext, volumes: RealVolumes, *names: str) -> pd.DataFrame
 def test_values_are_those_of_the_training_subjects(tmp_path: Path) -> None:
     context, volumes = _context(tmp_path), _volumes()
     rows = _run(context, volumes, "volume_ratio")
-    train, source, target = training_volumes(context, volumes, Cell("volume_ratio", WAY, 0, 0))
-    assert train == context.folds.train(0)
-    ratio = target.mean(axis=0) / source.mean(axis=0)
+    train = training_volumes(context, volumes, Cell("volume_ratio", WAY, 0, 0))
+    assert train.subjects == context.folds.train(0)
+    ratio = train.target.mean(axis=0) / train.source.mean(axis=0)
     assert set(rows["subject"]) == set(context.folds.test(0))
     for subject in context.folds.test(0):
         for place, tissue in enumerate(TISSUES):
@@ -133,7 +152,8 @@ def test_values_are_those_of_the_training_subjects(tmp_path: Path) -> None:
 def test_a_test_subject_s_reference_moves_nothing_that_is_fitted(
     tmp_path_factory: pytest.TempPathFactory, seed: int, factor: float
 ) -> None:
-    context = _context(tmp_path_factory.mktemp("run"))
+    # With covariates too: a test subject's age is known, but it may not move a fit either.
+    context = _with_people(_context(tmp_path_factory.mktemp("run"), **COVARIATES), seed)
     volumes = _volumes(seed=seed)
     changed = dict(volumes)
     for subject in context.folds.test(0):
@@ -150,6 +170,40 @@ def test_a_test_subject_s_reference_moves_nothing_that_is_fitted(
         inner.append([(record.key("fit"), record.inner_error_mm3) for record in records])
     pd.testing.assert_frame_equal(found[0], found[1])
     assert inner[0] == inner[1]
+
+
+def test_covariates_reach_the_correction(tmp_path: Path) -> None:
+    volumes = _volumes()
+    plain = _run(_context(tmp_path / "plain"), volumes, "volume_combat")
+    context = _with_people(_context(tmp_path / "own", **COVARIATES))
+    rows = _run(context, volumes, "volume_combat")
+    assert set(rows["status"]) == {"ok"}
+    own = training_volumes(context, volumes, Cell("volume_combat", WAY, 0, 0))
+    ages = own.covariates.of(own.subjects, own.subjects)
+    assert ages is not None
+    peer = VolumeCombat()
+    peer.fit(own.source, own.target, ages)
+    subject = context.folds.test(0)[0]
+    one = np.array([volumes[subject, "A"].volumes_mm3])
+    expected = peer.correct(one, own.covariates.of(own.subjects, [subject]))[0]
+    mine = rows[(rows["subject"] == subject) & (rows["metric"] == "volume_mm3")]
+    np.testing.assert_allclose(
+        mine.set_index("tissue")["value"][list(TISSUES)], expected, rtol=1e-8
+    )
+    assert not np.allclose(rows["value"], plain["value"])
+
+
+def test_a_test_subject_s_age_moves_no_fit_and_no_other_subject(tmp_path: Path) -> None:
+    context, volumes = _context(tmp_path, **COVARIATES), _volumes()
+    moved, other = context.folds.test(0)[:2]
+    rows, fits = [], []
+    for number, age in enumerate(("30", "75")):
+        own = replace(_with_people(context, **{moved: age}), root=tmp_path / str(number))
+        rows.append(_run(own, volumes, "volume_combat"))
+        fits += [record.key("fit") for _, record in own.folder.cells()]
+    assert fits[0] == fits[1]
+    one, two = (frame[frame["subject"] == other]["value"] for frame in rows)
+    np.testing.assert_array_equal(one, two)
 
 
 def test_current_cells_are_skipped_and_stale_ones_redone(tmp_path: Path) -> None:
@@ -180,11 +234,11 @@ def test_visits_of_one_subject_stay_together(tmp_path: Path) -> None:
     split = replace(known, train=(*known.train, *twice), simple=False)
     context = replace(context, splits={(WAY, 0): split})
     cell = Cell("volume_offset", WAY, 0, 0)
-    subjects, source, target = training_volumes(context, volumes, cell)
-    assert len(subjects) == 8
+    train = training_volumes(context, volumes, cell)
+    assert len(train.subjects) == 8
     record = run_volume_cell(volumes, context, cell, NoProgress())
     # Each subject's second pair repeats the first: it must not help to judge the first.
-    alone = inner_errors(VolumeOffset, source[:4], target[:4]).mean(axis=0)
+    alone = inner_errors(VolumeOffset, train.source[:4], train.target[:4]).mean(axis=0)
     np.testing.assert_allclose(list(record.inner_error_mm3.values()), alone)
 
 
@@ -204,7 +258,7 @@ def test_scans_without_labels(tmp_path: Path) -> None:
     rows = read_results(context.folder.cell(cell).scores)
     statuses = rows.groupby("subject")["status"].unique().map(list).to_dict()
     assert statuses[test[0]] == statuses[test[1]] == ["segmentation_implausible"]
-    assert training_volumes(context, volumes, Cell("volume_ratio", WAY, 0, 0))[0] == train[1:]
+    assert training_volumes(context, volumes, Cell("volume_ratio", WAY, 0, 0)).subjects == train[1:]
 
 
 @pytest.mark.parametrize(
@@ -307,6 +361,33 @@ def test_every_run_has_them(start: Callable[..., Summary], tmp_path: Path) -> No
     record = json.loads((cell / "cell.json").read_text())
     assert record["maps"] == "volumes"
     assert set(record["inner_error_mm3"]) == set(TISSUES)
+
+
+def test_a_run_reads_covariates_and_keeps_them(
+    start: Callable[..., Summary], tmp_path: Path
+) -> None:
+    manifest = next(tmp_path.rglob("*.csv"))
+    head, *rows = manifest.read_text().splitlines()
+    number = {name: i for i, name in enumerate(dict.fromkeys(row.split(",")[0] for row in rows))}
+    ages = [f"{row},{20 + 5 * number[row.split(',')[0]]}" for row in rows]
+    manifest.write_text("\n".join([f"{head},age", *ages]) + "\n")
+    only = ("folds.run=0", "volume_controls=[volume_combat]")
+    results = tmp_path / "out" / "results.csv"
+    found = []
+    for covariates in ("[]", "[age]", "[age]"):
+        assert start(*only, f"data.covariates={covariates}").complete
+        rows = read_results(results)
+        found.append(rows[rows["method"] == "volume_combat"]["value"].to_numpy())
+    assert not np.allclose(found[0], found[1])
+    np.testing.assert_array_equal(found[1], found[2])
+    known = read_inputs(RunFolder(tmp_path / "out").inputs).covariates(["age"])
+    assert sorted(known.columns["age"].values()) == [20.0 + 5 * i for i in range(8)]
+    # A rescoring has no cohort: it takes them from the run folder.
+    before = results.read_bytes()
+    for scores in (tmp_path / "out/cells/volume_combat").rglob("scores.csv"):
+        scores.unlink()
+    assert rescore_run(tmp_path / "out", say=lambda _: None).complete
+    assert results.read_bytes() == before
 
 
 def test_a_run_without_them(start: Callable[..., Summary], tmp_path: Path) -> None:
