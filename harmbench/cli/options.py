@@ -49,6 +49,15 @@ Isolate = Annotated[
         show_default=False,
     ),
 ]
+Effect = Annotated[
+    float,
+    typer.Option(
+        min=0.01,
+        help="What a switch of scanner is judged by: the difference of change between the arms of "
+        "a trial, in % of the volume; the default is a slowing by 25 % of 0.5 % a year in 2 years.",
+    ),
+]
+DEFAULT_EFFECT = 0.25
 DEFAULT_OUT = Path("harmbench-run")
 
 

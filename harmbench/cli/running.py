@@ -9,10 +9,12 @@ import typer
 
 from harmbench.cli.console import say
 from harmbench.cli.options import (
+    DEFAULT_EFFECT,
     DEFAULT_OUT,
     Config,
     Data,
     Device,
+    Effect,
     Isolate,
     Overrides,
     Rescaling,
@@ -180,14 +182,7 @@ def report(
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Report folder.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject shown in slice panels.")] = None,
-    effect: Annotated[
-        float,
-        typer.Option(
-            min=0.01,
-            help="What a switch of scanner is judged by: the difference of change between the arms of "
-            "a trial, in % of the volume; the default is a slowing by 25 % of 0.5 % a year in 2 years.",
-        ),
-    ] = 0.25,
+    effect: Effect = DEFAULT_EFFECT,
 ) -> None:
     """Write tables, figures and one self-contained page from stored results.
 

@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from harmbench.cli.console import say, show_table
-from harmbench.cli.options import DEFAULT_OUT, Device, Json
+from harmbench.cli.console import print_json, say, show_table
+from harmbench.cli.options import DEFAULT_EFFECT, DEFAULT_OUT, Device, Effect, Json
 
-__all__ = ["changes", "study"]
+__all__ = ["changes", "study", "tables"]
 
 study = typer.Typer(
-    no_args_is_help=True, help="Measure what a study asks: change over a switch of scanner."
+    no_args_is_help=True, help="What a study asks: its tables, and change over a switch of scanner."
 )
 
 
 @study.callback()
 def _study() -> None:
-    """Keep `changes` a command of its own, also while it is the only one."""
+    """Group the commands."""
 
 
 @study.command()
@@ -51,3 +51,48 @@ def changes(
 
     rows = measure_changes(run, method or (), device=device or "auto", jobs=jobs, say=say)
     show_table(change_lines(rows).to_dict("records"), as_json)
+
+
+@study.command()
+def tables(
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")] = DEFAULT_OUT,
+    table: Annotated[
+        str | None, typer.Option(help="A part of a table's name, such as switch; default: a list.")
+    ] = None,
+    effect: Effect = DEFAULT_EFFECT,
+    as_json: Json = False,
+) -> None:
+    """Print the numbers of the tables on volumes and on what a study asks, without a report.
+
+    With --json: name, title, caption and rows of every table, or of those that --table names.
+
+    Example: `harmbench study tables harmbench-run --table switch --json`
+    """
+    from harmbench.errors import ReportError
+    from harmbench.metrics.lesion_declarations import ALL_METRICS
+    from harmbench.report.loading import load_evidence
+    from harmbench.report.tables.study import every_study_table
+    from harmbench.study.switch import Trial
+
+    evidence = load_evidence([run], ALL_METRICS)
+    every = list(every_study_table(evidence, Trial(effect_percent=effect)))
+    found = [one for one in every if table is None or table in one.name]
+    if not found:
+        names = ", ".join(one.name for one in every) or "none"
+        raise ReportError(f"{run}: no table '{table}'; there are: {names}")
+    if as_json:
+        print_json(
+            [
+                {
+                    **{"name": one.name, "title": one.title, "caption": one.caption},
+                    "rows": one.data.to_dict("records"),
+                }
+                for one in found
+            ]
+        )
+    elif table is None:
+        show_table([{"table": one.name, "title": one.title} for one in found], as_json=False)
+    else:
+        for one in found:
+            say(one.title)
+            show_table(one.data.to_dict("records"), as_json=False)

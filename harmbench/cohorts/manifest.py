@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from harmbench.cohorts.base import Cohort, Scan
@@ -18,7 +19,7 @@ from harmbench.files.text import TextRow, label_text, read_table
 __all__ = ["read_manifest"]
 
 _REQUIRED = ("subject", "group", "session", "path")
-_OPTIONAL = ("mask", "lesions", "scanner", "visit", "exclude")
+_OPTIONAL = ("mask", "lesions", "scanner", "visit", "date", "exclude")
 _PERSONAL = ("age", "sex")
 _LABELS = ("subject", "group", "session", "scanner", "visit")
 _KEPT = {"", "0", "no", "false", "n/a", "na"}
@@ -33,6 +34,7 @@ def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
     - `scanner`: where it is not the session; the session is then a label of the scan, and may be
       empty or left out.
     - `visit`: on that scanner.
+    - `date`: of the scan, in ISO 8601 (`2024-05-31`): visits are ordered and paired by it.
     - `exclude`: `yes`, or a reason, takes a scan out; it is counted with this reason.
     - `age`, `sex`, and the columns that `covariates` names: see `harmbench.cohorts.covariates`. They
       are not read here.
@@ -141,6 +143,10 @@ class _Rows:
             self.problems.append(
                 f"line {line}: subject {subject} is in group {values['group']} and in {group}"
             )
+        date = values.get("date", "")
+        if date and not _is_date(date):
+            text = f"date '{date}' is not in ISO 8601, such as 2024-05-31"
+            self.problems.append(f"line {line}: {text}")
         image = self.folder / values["path"]
         mask = self.folder / values["mask"] if values.get("mask") else None
         lesions = self.folder / values["lesions"] if values.get("lesions") else None
@@ -156,6 +162,15 @@ class _Rows:
             mask and mask.absolute(),
             scanner,
             visit,
+            date,
         )
         if lesions is not None:
             self.lesions[image.absolute()] = lesions.absolute()
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

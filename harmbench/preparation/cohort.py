@@ -61,7 +61,8 @@ def prepare_cohort(
     ```
     OUT/
       dataset_description.json   with the settings; participants.tsv: the prepared subjects
-      sub-*/ses-*/anat/          *_desc-prepared_T1w.nii.gz, *_desc-brain_mask.nii.gz, transforms
+      sub-*/ses-*/anat/          *_desc-prepared_T1w.nii.gz, *_desc-brain_mask.nii.gz, transforms,
+                                 *_label-lesion_mask.nii.gz where the raw scan has one
       sub-*/figures/             the subject's QC picture
       preparation.tsv  qc.html   status, numbers and flags of every subject; logs/: times, errors
     ```
@@ -115,6 +116,7 @@ def _open(data: DataSettings, out: Path, cores: int) -> Cohort:
         raise CohortError("the cohort has no scans")
     cohort = without_single_scans(cohort)
     files = [f for s in cohort.scans.values() for f in (s.path, s.mask) if f is not None]
+    files += [cohort.lesions[s.path] for s in cohort.scans.values() if s.path in cohort.lesions]
     if absent := missing_contents(files, cohort.path):
         raise CohortError(f"{cohort.path or 'the cohort'} cannot be used:", absent)
     return replace(cohort, notes=(*cohort.notes, *left_out_notes(cohort.left_out)))

@@ -18,7 +18,15 @@ from harmbench.preparation.itk import from_ants, to_ants, write_linear
 from harmbench.preparation.settings import Interpolation
 from harmbench.volume import FileSpace, Kind, Volume
 
-__all__ = ["Grid", "TransformChain", "crop_grid", "isotropic_grid", "resample", "resample_mask"]
+__all__ = [
+    "Grid",
+    "TransformChain",
+    "crop_grid",
+    "isotropic_grid",
+    "resample",
+    "resample_mask",
+    "resample_nearest",
+]
 
 
 _INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosWindowedSinc"}
@@ -152,6 +160,27 @@ def resample_mask(
     """
     inside = Volume(mask.astype(np.float32), scan.affine)
     return np.asarray(resample(inside, grid, chain) >= 0.5)
+
+
+def resample_nearest(
+    mask: Mask, scan: Volume, grid: Grid, chain: TransformChain | None = None
+) -> Mask:
+    """Resample a mask: each voxel is what the nearest voxel of the scan is.
+
+    For small things, such as lesions, which a threshold after interpolation would take away.
+
+    Args:
+        mask: shape (x, y, z), on the grid of `scan`.
+        scan: gives the mask's affine.
+        grid: the output's grid.
+        chain: transforms from the output to the scan; `None`: none.
+
+    Returns:
+        Bool, shape of the grid; no voxel outside the scan is in it.
+    """
+    inside = Volume(mask.astype(np.float32), scan.affine)
+    links = chain.links if chain else ()
+    return np.asarray(_apply(inside, grid, links, "nearestNeighbor") > 0.5)
 
 
 def _apply(

@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
     scan_stem,
     steps,
+    write_lesions,
     write_session,
 )
+from harmbench.preparation.lesions import prepare_lesions
 from harmbench.preparation.participant import Participant
 from harmbench.preparation.qc import qc_figure
 from harmbench.preparation.qc.numbers import measure
@@ -42,7 +44,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SubjectJob:
-    """All that a worker process needs to prepare one subject."""
+    """All that a worker process needs to prepare one subject.
+
+    Attributes:
+        subject, label, group: who, and as what in the derivative.
+        scans: session to scan.
+        sessions: session to label in the derivative.
+        reference: session that the others are brought to.
+        root: of the derivative.
+        settings: what to do.
+        lesions: session to the mask of its lesions, where there is one.
+    """
 
     subject: str
     label: str
@@ -52,6 +64,7 @@ class SubjectJob:
     reference: str
     root: Path
     settings: PrepareSettings
+    lesions: Mapping[str, Path] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.subject
@@ -77,7 +90,9 @@ class SubjectJob:
         stripper = make_stripper(self.settings.strip)
         software = [version("antspyx"), stripper.name, stripper.version]
         own = [self.label, self.group, self.reference, dict(self.sessions)]
-        return key_of("prepare", self.settings.model_dump(mode="json"), own, files, software, code)
+        lesions = {session: file_key(path) for session, path in self.lesions.items()}
+        parts = [own, files, software, code, *([lesions] if lesions else [])]
+        return key_of("prepare", self.settings.model_dump(mode="json"), *parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +159,15 @@ def _make(job: SubjectJob, made: Path, progress: Progress) -> None:
     for session, found in prepared.items():
         done = steps(cleaned[session], found, stripper, job.settings, job.reference)
         stem = scan_stem(job.label, job.sessions[session])
-        raw = cleaned[session].raw
-        write_session(made, stem, found, done, job.scans[session], session, raw.notes)
+        said = list(cleaned[session].raw.notes)
+        if session in job.lesions:
+            path = job.lesions[session]
+            mask, lost = prepare_lesions(path, cleaned[session], found)
+            write_lesions(made, stem, found, mask, path)
+            said += lost
+        write_session(made, stem, found, done, job.scans[session], session, said)
         where = f"subject {job.subject}, session {session}"
-        notes += [replace(note, where=where) for note in raw.notes]
+        notes += [replace(note, where=where) for note in said]
     person = Participant(
         participant_id=job.folder,
         group=job.group,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,17 +122,21 @@ def make_jobs(
         first = {scanner: own[subject][0] for scanner, own in visits.items() if subject in own}
         own = _own_reference(scans, reference, first)
         there = {session: sessions[session] for session in scans}
-        work.append(SubjectJob(subject, names[subject], group, scans, there, own, root, settings))
-        problem = _unusable(subject, scans, spaces)
+        found = {s: cohort.lesions[o.path] for s, o in scans.items() if o.path in cohort.lesions}
+        person = (subject, names[subject], group)
+        work.append(SubjectJob(*person, scans, there, own, root, settings, found))
+        problem = _unusable(subject, scans, spaces, found.values())
         if problem:
             failed[subject] = problem
     return work, failed
 
 
-def _unusable(subject: str, scans: Mapping[str, Scan], spaces: Spaces) -> str | None:
+def _unusable(
+    subject: str, scans: Mapping[str, Scan], spaces: Spaces, lesions: Iterable[Path]
+) -> str | None:
     """Say which of a subject's files is not there, or that its sessions disagree on left and right."""
     files = [file for scan in scans.values() for file in (scan.path, scan.mask) if file is not None]
-    absent = [f"{file}: {problem}" for file in files if (problem := why_no_file(file))]
+    absent = [f"{file}: {problem}" for file in (*files, *lesions) if (problem := why_no_file(file))]
     known = {
         f"session {session} ({scan.path})": spaces[subject, session][0]
         for session, scan in scans.items()

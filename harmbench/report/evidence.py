@@ -166,6 +166,11 @@ class Evidence:
                 continue
         return None
 
+    def date(self, subject: str, session: str) -> str:
+        """Return the date of a real scan in ISO 8601; empty where no run knows it."""
+        found = (inputs.scans.get((subject, session)) for inputs in reversed(self._inputs))
+        return next((scan.when for scan in found if scan is not None), "")
+
     @cached_property
     def _inputs(self) -> tuple[InputScans, ...]:
         """The tables of real scans of the runs that have one, each read once."""

@@ -6,11 +6,12 @@ import pandas as pd
 
 from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
 from harmbench.report.evidence import Evidence
-from harmbench.results import CEILING
+from harmbench.results import CEILING, REAL_SCANS
+from harmbench.study.annual import VISIT_COLUMNS
 from harmbench.study.worth import Choices, choose, worth
 from harmbench.task import Direction
 
-__all__ = ["chosen_corrections", "paired_volumes", "reference_volumes", "worth_of"]
+__all__ = ["chosen_corrections", "dated_volumes", "paired_volumes", "reference_volumes", "worth_of"]
 
 
 def reference_volumes(evidence: Evidence) -> pd.DataFrame:
@@ -50,6 +51,44 @@ def paired_volumes(evidence: Evidence, direction: Direction) -> pd.DataFrame:
     truth = truth[truth["direction"] == str(direction)].drop(columns="direction")
     both: pd.DataFrame = values.merge(truth, on=["tissue", "subject"], suffixes=("", "_reference"))
     return both
+
+
+def dated_volumes(evidence: Evidence, direction: Direction) -> pd.DataFrame:
+    """Give each method's volumes by visit with the dates of the scans; see `study.annual`.
+
+    Returns:
+        The columns of `VISIT_COLUMNS`, for all methods but the controls that are real scans. Values are
+        means over seeds; what the reference has is NaN where it was not scored. Empty where no subject
+        has two visits.
+    """
+    rows = evidence.results
+    rows = rows[(rows["metric"] == VOLUME.name) & (rows["segmenter"] == evidence.segmenter)]
+    rows = rows[(rows["direction"] == str(direction)) & rows["value"].notna()]
+    dates = {
+        (pair.subject, pair.visit): (
+            evidence.date(pair.subject, pair.source),
+            evidence.date(pair.subject, pair.target),
+        )
+        for (_, way), cells in evidence.cells.items()
+        if way == direction
+        for cell in cells
+        for pair in cell.record.tested
+        if pair.visit
+    }
+    if rows.empty or not dates:
+        return pd.DataFrame(columns=list(VISIT_COLUMNS))
+    keys = ["method", "direction", "segmenter", "tissue", "subject", "visit"]
+    values = rows.groupby(keys, sort=True)["value"].mean().reset_index()
+    reference = values[values["method"] == CEILING].rename(columns={"value": "target_value"})
+    at = ["tissue", "subject", "visit"]
+    own = values[~values["method"].isin(sorted(REAL_SCANS))]
+    both = own.merge(reference[[*at, "target_value"]], on=at, how="left")
+    places = [(str(s), str(v)) for s, v in zip(both["subject"], both["visit"], strict=True)]
+    known = [dates.get(place, ("", "")) for place in places]
+    both["date"] = [one for one, _ in known]
+    both["target_date"] = [two for _, two in known]
+    visits: pd.DataFrame = both[list(VISIT_COLUMNS)]
+    return visits
 
 
 def chosen_corrections(evidence: Evidence) -> Choices:

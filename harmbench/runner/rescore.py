@@ -15,14 +15,13 @@ from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes
 from harmbench.runner.executor import cells_executor
 from harmbench.runner.experiment import Summary, conclude, torch_device
-from harmbench.runner.fold_table import read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.grid import run_cells
 from harmbench.runner.inputs import InputScans, keys_of_inputs
 from harmbench.runner.invocations import begin_rescore, new_invocation
 from harmbench.runner.leftovers import sweep
-from harmbench.runner.pairs import CellSplit, SessionPair
-from harmbench.runner.run_record import RunRecord
+from harmbench.runner.pairs import CellSplit
+from harmbench.runner.recorded_split import recorded_folds, recorded_split
 from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
 from harmbench.storage import file_key
 from harmbench.task import Direction
@@ -65,7 +64,7 @@ def rescore_run(
     chosen = choose_segmenter(experiment.scoring.segmenter)
     segmenter = make_segmenter(chosen, contrast=contrast)
     invocation = new_invocation(device, experiment)
-    folds, groups = _folds(folder, run)
+    folds, groups = recorded_folds(folder, run)
     splits = _splits(found, folds)
     context = RunContext(
         root=folder.root,
@@ -98,44 +97,15 @@ def _by_kind(found: Mapping[Cell, CellRecord]) -> tuple[list[Cell], list[Cell]]:
     return [cell for cell in found if cell not in volumes], volumes
 
 
-def _folds(folder: RunFolder, run: RunRecord) -> tuple[Folds, dict[str, str]]:
-    """Read the folds that all directions of a run share, and the group of each subject.
-
-    Raises:
-        RunError: the run does not say how its folds were made, or their table is damaged.
-    """
-    if run.folds is None:
-        raise RunError(
-            f"{folder.record}: does not say how the folds were made; give the run's own command once "
-            "more, which writes that again"
-        )
-    rows, groups = read_fold_rows(folder.folds)
-    shared = {subject: fold for (way, subject), fold in rows.items() if not way}
-    return Folds(run.folds.k, run.folds.seed, shared), groups
-
-
 def _splits(
     found: Mapping[Cell, CellRecord], folds: Folds
 ) -> dict[tuple[Direction, int], CellSplit]:
     """Return what the cells were tested on; that of a rescan is a part of what methods were."""
     return {
-        (cell.direction, cell.fold): _split(cell, own, folds)
+        (cell.direction, cell.fold): recorded_split(cell, own, folds)
         for cell, own in found.items()
         if cell.method != RESCAN
     }
-
-
-def _split(cell: Cell, record: CellRecord, folds: Folds) -> CellSplit:
-    """Return what a cell was tested on, and what it learned from; volume corrections do that again."""
-    known = record.subjects is not None
-    test = (
-        record if known else record.model_copy(update={"subjects": folds.test(cell.fold)})
-    ).tested
-    held_out = {pair.subject for pair in test}
-    others = (subject for subject in folds.assignment if subject not in held_out)
-    ends = (cell.direction.source, cell.direction.target)
-    train = record.train_pairs or tuple(SessionPair(subject, "", *ends) for subject in others)
-    return CellSplit(train=train, test=test, simple=record.test_pairs is None)
 
 
 def _experiment(

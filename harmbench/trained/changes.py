@@ -7,31 +7,22 @@ one of the cell that held the subject out; it has seen no visit of it, and no fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from math import nan
 from pathlib import Path
 
 import pandas as pd
 
-from harmbench.cohorts.base import Scan, load_scan
-from harmbench.cohorts.phantom import FollowUps, make_follow_ups
+from harmbench.cohorts.phantom import make_follow_ups
 from harmbench.config import Experiment, load_experiment
-from harmbench.errors import RunError, describe
+from harmbench.errors import RunError
 from harmbench.executors import Died, LocalExecutor
-from harmbench.guard import method_call
-from harmbench.metrics.volumetry import volume_mm3
 from harmbench.progress import Display
 from harmbench.results import REAL_SCANS
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import keys_of_inputs
-from harmbench.runner.scoring import finish_volume
-from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
-from harmbench.segmentation.base import TISSUES, Segmenter
-from harmbench.segmentation.checked import try_segment
-from harmbench.segmentation.contrast import Contrast
-from harmbench.segmentation.stored import segment_to_file, segmenter_key
+from harmbench.segmentation import find_contrast
+from harmbench.segmentation.stored import segmenter_key
 from harmbench.storage import file_key, key_of
 from harmbench.study.change_table import (
     ChangeRow,
@@ -40,48 +31,10 @@ from harmbench.study.change_table import (
     write_changes,
 )
 from harmbench.study.changes import NO_SWITCH
-from harmbench.task import Progress
-from harmbench.trained.fitted import FittedMethod, load_fitted_cell
-from harmbench.volume import Volume
+from harmbench.task import Direction
+from harmbench.trained.change_work import ChangeStudy, ChangeWork, Kind, Wanted, measure
 
 __all__ = ["measure_changes"]
-
-Volumes = Mapping[str, float]
-"""Tissue to volume in mm3; empty where a scan could not be segmented."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A cell, or staying on the target scanner (`NO_SWITCH`), and the visits to measure with it.
-
-    Attributes:
-        cell: names method, direction, fold and seed.
-        visits: (subject, visit, key) of what is to be measured.
-    """
-
-    cell: Cell
-    visits: tuple[tuple[str, str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Study:
-    """What all work shares; it travels to worker processes."""
-
-    root: Path
-    experiment: Experiment
-    follow_ups: FollowUps
-    groups: Mapping[str, str]
-    device: str
-    contrast: Contrast
-
-    def segmenter(self) -> Segmenter:
-        """Make the segmenter of the run."""
-        chosen = choose_segmenter(self.experiment.scoring.segmenter)
-        return make_segmenter(chosen, self.device, self.contrast)
-
-    def follow_up(self, subject: str, scanner: str, visit: str) -> Scan:
-        """Return the scan of a visit on a scanner."""
-        return self.follow_ups.cohort.scans[subject, f"{scanner}-{visit}"]
 
 
 def measure_changes(
@@ -121,7 +74,7 @@ def measure_changes(
         found = make_follow_ups(experiment.data.phantom, None, subjects, display, jobs)
     inputs = folder.input_scans()
     paths = [scan.path for scan in inputs.scans.values()]
-    study = _Study(
+    study = ChangeStudy(
         root=folder.root,
         experiment=experiment,
         follow_ups=found,
@@ -133,13 +86,13 @@ def measure_changes(
     known = read_changes(path)
     work = list(_open_work(study, cells, known))
     say(
-        f"{sum(len(one.visits) for one in work)} follow-up visits to measure, {len(subjects)} subjects"
+        f"{sum(len(one.wanted) for one in work)} follow-up visits to measure, {len(subjects)} subjects"
     )
     executor = LocalExecutor(jobs or experiment.jobs)
     with Display("measure changes", len(work)) as display:
-        for one, rows in executor.run(partial(_measure, study), work, display):
+        for one, rows in executor.run(partial(measure, study), work, display):
             if isinstance(rows, Died):
-                say(f"{one.cell}: {rows.reason}")
+                say(f"{one}: {rows.reason}")
                 continue
             known = _with_rows(known, rows)
             write_changes(known, path)
@@ -159,14 +112,17 @@ def _experiment(folder: RunFolder) -> Experiment:
 
 
 def _fitted_cells(folder: RunFolder, methods: Sequence[str]) -> list[tuple[Cell, tuple[str, ...]]]:
-    """Return the cells with a stored model, and the subjects that each held out."""
+    """Return the cells that are fitted, and the subjects that each held out.
+
+    Models are stored; a volume correction is fitted again on the same volumes.
+    """
     folder.read_record()
     found = [
         (cell, record.subjects or ())
         for cell, record in folder.cells()
         if cell.method not in REAL_SCANS
         and record.key("fit") is not None
-        and folder.cell(cell).model.is_dir()
+        and (record.maps == "volumes" or folder.cell(cell).model.is_dir())
     ]
     fitted = sorted({cell.method for cell, _ in found})
     for method in methods:
@@ -179,117 +135,50 @@ def _fitted_cells(folder: RunFolder, methods: Sequence[str]) -> list[tuple[Cell,
 
 
 def _open_work(
-    study: _Study, cells: Sequence[tuple[Cell, tuple[str, ...]]], known: pd.DataFrame
-) -> Iterator[_Work]:
+    study: ChangeStudy, cells: Sequence[tuple[Cell, tuple[str, ...]]], known: pd.DataFrame
+) -> Iterator[ChangeWork]:
     """Go through what has not been measured, or from other scans or models."""
-    folder = RunFolder(study.root)
-    real = keys_of_inputs(folder.input_scans())
-    segmenter = segmenter_key(study.segmenter())
-    rescale = study.experiment.data.rescale
     have = set(zip(known["method"], known["direction"], known["fold"], known["seed"],
                    known["subject"], known["visit"], known["key"], strict=True))  # fmt: skip
     controls: dict[Cell, tuple[str, ...]] = {}
     for cell, tested in cells:
         stay = Cell(NO_SWITCH, cell.direction, cell.fold, 0)
         controls[stay] = tuple(sorted({*controls.get(stay, ()), *tested}))
-    for cell, tested in [*controls.items(), *cells]:
+    corrections: dict[tuple[Direction, int], list[Wanted]] = {}
+    for cell, wanted in _wanted(study, [*controls.items(), *cells]):
+        waiting = [one for one in wanted if (*one.named, one.key) not in have]
+        if study.corrects(cell):
+            # All of a fold correct the same volumes: each visit is segmented once for them.
+            corrections.setdefault((cell.direction, cell.fold), []).extend(waiting)
+        elif waiting:
+            kind: Kind = "stay" if cell.method == NO_SWITCH else "images"
+            yield ChangeWork(kind, tuple(waiting))
+    yield from (
+        ChangeWork("volumes", tuple(waiting)) for waiting in corrections.values() if waiting
+    )
+
+
+def _wanted(
+    study: ChangeStudy, cells: Iterable[tuple[Cell, tuple[str, ...]]]
+) -> Iterator[tuple[Cell, list[Wanted]]]:
+    """Go through cells with the follow-up visits of the subjects that each held out."""
+    folder = RunFolder(study.root)
+    real = keys_of_inputs(folder.input_scans())
+    segmenter = segmenter_key(study.segmenter())
+    rescale = study.experiment.data.rescale
+    for cell, tested in cells:
         record = folder.cell(cell).read_record()
         fit = None if record is None else record.key("fit")
         way = cell.direction
         scanner = way.target if cell.method == NO_SWITCH else way.source
-        missing = []
+        wanted = []
         for subject in tested:
             for visit in sorted({v for s, v in study.follow_ups.true_change if s == subject}):
                 scan = study.follow_up(subject, scanner, visit)
                 files = [file_key(scan.path), file_key(scan.mask) if scan.mask else ""]
                 key = key_of("change", fit, files, rescale, real[subject, way.target], segmenter)
-                named = (cell.method, str(way), cell.fold, cell.seed, subject, visit, key)
-                if named not in have:
-                    missing.append((subject, visit, key))
-        if missing:
-            yield _Work(cell, tuple(missing))
-
-
-def _measure(study: _Study, work: _Work, progress: Progress) -> list[ChangeRow]:
-    """Measure all visits of one cell."""
-    segmenter = study.segmenter()
-    folder = RunFolder(study.root)
-    inputs = folder.input_scans()
-    model = None if work.cell.method == NO_SWITCH else _load(study, work.cell, progress)
-    rows: list[ChangeRow] = []
-    for done, (subject, visit, key) in enumerate(work.visits):
-        progress("visits", done, len(work.visits))
-        target = work.cell.direction.target
-        first = segment_to_file(
-            inputs.volume(subject, target),
-            folder.input_labels(subject, target, segmenter.name),
-            segmenter,
-        )
-        try:
-            later = _later(study, work.cell, model, subject, visit, segmenter)
-            status = "ok"
-        except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
-            later, status = {}, f"failed: {describe(error)}"
-        if status == "ok" and (first.labels is None or not later):
-            status = "segmentation_failed"
-        before = _volumes(first.labels)
-        for tissue, true in study.follow_ups.true_change[subject, visit].items():
-            rows.append(
-                ChangeRow(
-                    method=work.cell.method,
-                    direction=str(work.cell.direction),
-                    fold=work.cell.fold,
-                    seed=work.cell.seed,
-                    subject=subject,
-                    group=study.groups[subject],
-                    visit=visit,
-                    segmenter=segmenter.name,
-                    tissue=tissue,
-                    true_percent=true,
-                    measured_percent=_percent(before.get(tissue, nan), later.get(tissue, nan)),
-                    status=status,
-                    key=key,
-                )
-            )
-    progress("visits", len(work.visits), len(work.visits))
-    return rows
-
-
-def _load(study: _Study, cell: Cell, progress: Progress) -> FittedMethod:
-    return load_fitted_cell(RunFolder(study.root), study.experiment, cell, study.device, progress)
-
-
-def _later(
-    study: _Study,
-    cell: Cell,
-    model: FittedMethod | None,
-    subject: str,
-    visit: str,
-    segmenter: Segmenter,
-) -> Volumes:
-    """Volumes of a follow-up visit: harmonized from the source scanner, or as it is on the target."""
-    way, settings = cell.direction, study.experiment
-    scanner = way.target if model is None else way.source
-    volume = load_scan(study.follow_up(subject, scanner, visit), settings.data.rescale)
-    if model is not None:
-        with method_call():
-            output = model.method.harmonize(volume, model.task)
-        masked = settings.scoring.mask_background
-        volume, _ = finish_volume(output, volume, mask_background=masked)
-    return _volumes(try_segment(segmenter, volume).labels)
-
-
-def _volumes(labels: Volume | None) -> Volumes:
-    if labels is None:
-        return {}
-    return {
-        tissue: volume_mm3(labels.data == label, spacing_mm=labels.spacing_mm)
-        for tissue, label in TISSUES.items()
-    }
-
-
-def _percent(before: float, later: float) -> float:
-    return 100 * (later - before) / before if before > 0 else nan
+                wanted.append(Wanted(cell, subject, visit, key))
+        yield cell, wanted
 
 
 def _with_rows(known: pd.DataFrame, rows: Sequence[ChangeRow]) -> pd.DataFrame:

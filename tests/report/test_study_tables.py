@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +14,22 @@ import pytest
 from harmbench.metrics.lesion_declarations import ALL_METRICS
 from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
+from harmbench.report.figures.plots import subject_plot
 from harmbench.report.loading import load_evidence
+from harmbench.report.quantities import quantity
 from harmbench.report.tables.study import study_tables
 from harmbench.results import RESCAN, read_results, write_results
-from harmbench.study.change_table import CHANGE_COLUMNS, change_table_path, write_changes
+from harmbench.study.change_table import (
+    CHANGE_COLUMNS,
+    change_table_path,
+    read_changes,
+    write_changes,
+)
 from harmbench.study.changes import NO_SWITCH
 from harmbench.study.switch import Trial
 
 MakeRun = Callable[..., Path]
+Call = Callable[..., tuple[int, str, str]]
 
 
 def with_rescans(run: Path) -> None:
@@ -117,6 +127,54 @@ def test_known_changes_are_shown_where_they_were_measured(make_run: MakeRun) -> 
     assert ratio == "\N{EN DASH}"
     assert row(table, "No switch (target scanner)")[3] == "1.00"
     assert "simulated too" in table.caption
+
+
+def test_corrections_have_rows_among_known_changes(make_run: MakeRun) -> None:
+    run = make_run(corrections={"volume_ratio": 2.0})
+    with_changes(run)
+    path = change_table_path(run)
+    rows = read_changes(path)
+    own = rows[rows["method"] == "dm"].assign(method="volume_ratio")
+    write_changes(pd.concat([rows, own]), path)
+    table = tables_of(run)["table-46-changes-3T-to-1.5T"]
+    assert row(table, "volume_ratio") == row(table, title(run, "dm"))
+
+
+def test_rescans_are_a_line_in_figures(make_run: MakeRun) -> None:
+    run = make_run(volumes=False)
+    plot = partial(subject_plot, name="f", title="t", panels=[("mse", "")])
+    before = plot(load_evidence([run], ALL_METRICS))
+    with_rescans(run)
+    evidence = load_evidence([run], ALL_METRICS)
+    after = plot(evidence)
+    assert before is not None
+    assert after is not None
+    assert "rescans" not in before.caption
+    assert "Dashed line: the median of rescans" in after.caption
+    values = evidence.values("mse")
+    for axis, direction in zip(after.figure.axes, evidence.directions, strict=True):
+        own = values[(values["method"] == RESCAN) & (values["direction"] == str(direction))]
+        (line,) = [line for line in axis.lines if line.get_linestyle() == "--"]
+        scale = 10.0 ** quantity(evidence, "mse").divide
+        assert line.get_xdata()[0] == pytest.approx(own["value"].median() / scale)
+
+
+def test_every_table_is_printed_without_a_report(make_run: MakeRun, call: Call) -> None:
+    run = make_run(corrections={"volume_ratio": 2.0}, inner={"volume_ratio": 1.0}, volumes=False)
+    code, out, _ = call("study", "tables", str(run), "--json")
+    assert code == 0
+    found = {table["name"]: table for table in json.loads(out)}
+    assert {name.split("-")[1] for name in found} == {"40", "41", "42", "44"}
+    rows = found["table-40-worth-3T-to-1.5T"]["rows"]
+    assert {"difference_mm3", "low_mm3", "p_adjusted", "folds"} <= set(rows[0])
+    code, out, _ = call("study", "tables", str(run), "--table", "switch-3T")
+    assert code == 0
+    assert "What a switch of scanner costs, 3 T to 1.5 T" in out
+    code, out, _ = call("study", "tables", str(run))
+    assert "table-41-volume-agreement-1.5T-to-3T" in out
+    code, _, err = call("study", "tables", str(run), "--table", "nothing")
+    assert code == 2
+    assert "no table 'nothing'; there are: table-40" in err
 
 
 def test_lesions_have_a_table_where_there_are_masks(make_run: MakeRun) -> None:

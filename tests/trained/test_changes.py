@@ -11,10 +11,11 @@ import pytest
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.phantom import FollowUps
 from harmbench.config import load_experiment, select_methods
-from harmbench.errors import RunError
-from harmbench.results import CEILING
+from harmbench.errors import MethodError, RunError
+from harmbench.results import CEILING, read_results
 from harmbench.runner.experiment import run_experiment
 from harmbench.runner.folder import RunFolder
+from harmbench.runner.volume_fit import PlannedCorrection
 from harmbench.study.change_table import change_table_path, read_changes
 from harmbench.study.changes import NO_SWITCH, change_lines
 from harmbench.trained import changes
@@ -207,6 +208,46 @@ def test_each_subject_is_measured_by_the_cell_that_held_it_out(run: Path) -> Non
         own = rows[(rows["method"] == cell.method) & (rows["fold"] == cell.fold)]
         if cell.method == "identity":
             assert set(own["subject"]) == set(record.subjects or ())
+
+
+def test_volume_corrections_map_the_later_visit(run: Path) -> None:
+    names = ["identity", "volume_offset", "volume_ratio"]
+    rows = measure_changes(run, names, say=lambda _: None)
+    assert set(rows["method"]) == {*names, NO_SWITCH}
+    assert (rows["status"] == "ok").all()
+    index = ["subject", "visit", "tissue"]
+    change = rows.pivot_table(index=index, columns="method", values="measured_percent")
+    results = read_results(RunFolder(run).results)
+    volumes = results[results["metric"] == "volume_mm3"].pivot_table(
+        index=["subject", "tissue"], columns="method", values="value"
+    )
+    volumes = volumes.loc[[(s, t) for s, _, t in change.index]].set_index(change.index)
+    # Labels of the first visit on the target scanner are the ceiling's.
+    later = volumes["target"] * (1 + change["identity"] / 100)
+    offset = volumes["volume_offset"] - volumes["identity"]
+    expected = 100 * ((later + offset) / volumes["target"] - 1)
+    np.testing.assert_allclose(change["volume_offset"], expected, atol=1e-4)
+    ratio = volumes["volume_ratio"] / volumes["identity"]
+    expected = 100 * (later * ratio / volumes["target"] - 1)
+    np.testing.assert_allclose(change["volume_ratio"], expected, atol=1e-4)
+    before = change_table_path(run).read_bytes()
+    said: list[str] = []
+    measure_changes(run, names, say=said.append)
+    assert said[-1].startswith("0 follow-up visits to measure")
+    assert change_table_path(run).read_bytes() == before
+
+
+def test_a_correction_that_cannot_be_fitted_again_has_rows_that_say_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object) -> None:
+        raise MethodError("no fit today")
+
+    monkeypatch.setattr(PlannedCorrection, "fitted", broken)
+    rows = measure_changes(run, ["volume_offset"], say=lambda _: None)
+    own = rows[rows["method"] == "volume_offset"]
+    assert set(own["status"]) == {"failed: no fit today"}
+    assert own["measured_percent"].isna().all()
 
 
 def test_unknown_methods_are_refused(run: Path) -> None:

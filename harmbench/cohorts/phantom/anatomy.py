@@ -91,6 +91,11 @@ class Anatomy:
         }
 
     @property
+    def lesions(self) -> NDArray[np.bool_]:
+        """Mask (x, y, z) of the voxels that are lesion for the most part."""
+        return np.asarray((self.fractions["LESION"] > 0.5) & self.brain)
+
+    @property
     def labels(self) -> NDArray[np.uint8]:
         """The tissue with the largest share, (x, y, z): 1 CSF, 2 GM, 3 WM, everywhere in the box."""
         largest = np.stack(list(self.tissues.values())).argmax(0)

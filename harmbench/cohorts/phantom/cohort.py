@@ -16,6 +16,7 @@ from harmbench.cohorts.phantom.physics import PROTOCOLS
 from harmbench.cohorts.phantom.subjects import (
     PATIENTS,
     PhantomSettings,
+    Product,
     Subject,
     make_subjects,
 )
@@ -170,10 +171,15 @@ def _scans(settings: PhantomSettings, root: Path, subject: Subject) -> list[Scan
     ]
 
 
-def lesions_of(root: Path, subjects: Iterable[Subject], visits: Iterable[str]) -> dict[Path, Path]:
-    """Return, for the prepared scans of patients in a data set, the masks of their lesions."""
+def lesions_of(
+    root: Path,
+    subjects: Iterable[Subject],
+    visits: Iterable[str],
+    product: Product = "prepared",
+) -> dict[Path, Path]:
+    """Return, for the scans of patients in a data set, the masks of their lesions."""
     return {
-        root / dataset.scan_path(subject.label, session, "prepared", visit): root
+        root / dataset.scan_path(subject.label, session, product, visit): root
         / dataset.lesions_path(subject.label, session, visit)
         for subject in subjects
         if subject.group == PATIENTS
@@ -200,6 +206,7 @@ def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) 
         for subject in subjects
         for scan in _scans(settings, root, subject)
     }
+    visits = _visits(settings) if settings.product == "prepared" else ("",)
     twice = ", twice on each scanner" if settings.rescans else ""
     return Cohort(
         name="phantom",
@@ -212,7 +219,5 @@ def _cohort(settings: PhantomSettings, root: Path, subjects: Sequence[Subject]) 
         scans=scans,
         citation=CITATION,
         title=dataset.TITLE,
-        lesions=lesions_of(root, subjects, _visits(settings))
-        if settings.product == "prepared"
-        else {},
+        lesions=lesions_of(root, subjects, visits, settings.product),
     )

@@ -65,12 +65,14 @@ class RawScan:
         image: scanner units, whole numbers from 0 to 4095.
         brain: the brain with the fluid in it.
         labels: 0 outside the brain, 1 CSF, 2 GM, 3 WM.
+        lesions: voxels of lesions.
         bias: the receive field that the image was multiplied with.
     """
 
     image: Single
     brain: NDArray[np.bool_]
     labels: NDArray[np.uint8]
+    lesions: NDArray[np.bool_]
     bias: Single
 
 
@@ -150,8 +152,10 @@ def raw_scan(
     hull = ndimage.map_coordinates(anatomy.hull, index, order=1, output=np.float32)
     brain = hull > HULL_LEVEL
     labels = ndimage.map_coordinates(anatomy.labels, index, order=0, output=np.uint8)
+    lesions = ndimage.map_coordinates(anatomy.lesions.astype(np.uint8), index, order=0)
     units = np.clip(np.round(noisy * _WHITE_MATTER_UNITS), 0, _LARGEST_UNITS)
-    return RawScan(units.astype(np.float32), brain, (labels * brain).astype(np.uint8), bias)
+    marked = (labels * brain).astype(np.uint8)
+    return RawScan(units.astype(np.float32), brain, marked, brain & (lesions > 0), bias)
 
 
 def _source_index(

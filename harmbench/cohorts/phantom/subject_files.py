@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harmbench.arrays import Array, Mask
+from harmbench.arrays import Array
 from harmbench.cohorts.base import rescale_volume
 from harmbench.cohorts.phantom import dataset
 from harmbench.cohorts.phantom.anatomy import Anatomy, field_of_view, make_anatomy
@@ -98,7 +98,7 @@ def write_visit(
         write(Volume(whole_mask, grid.affine, kind="label"), path)
         if subject.group == PATIENTS:
             path = folder / dataset.lesions_path(subject.label, session, visit)
-            write(Volume(_embed(_lesion(anatomy), anatomy, grid), grid.affine, kind="label"), path)
+            write(Volume(_embed(anatomy.lesions, anatomy, grid), grid.affine, kind="label"), path)
 
 
 def write_truth(
@@ -106,16 +106,12 @@ def write_truth(
 ) -> None:
     """Write labels, lesions and the share of each tissue at a visit."""
     brain = anatomy.brain
-    for name, labels in (("dseg", anatomy.labels * brain), ("lesion", _lesion(anatomy))):
+    for name, labels in (("dseg", anatomy.labels * brain), ("lesion", anatomy.lesions)):
         volume = Volume(_embed(labels, anatomy, grid), grid.affine, kind="label")
         write(volume, folder / dataset.truth_path(subject.label, name, visit=visit))
     for name, share in anatomy.tissues.items():
         volume = Volume(_embed(_stepped(share * brain, _SHARE_STEPS), anatomy, grid), grid.affine)
         write(volume, folder / dataset.truth_path(subject.label, name, visit=visit))
-
-
-def _lesion(anatomy: Anatomy) -> Mask:
-    return (anatomy.fractions["LESION"] > 0.5) & anatomy.brain
 
 
 def _write_raw(subject: Subject, settings: PhantomSettings, folder: Path) -> Anatomy:
@@ -138,6 +134,9 @@ def _write_raw(subject: Subject, settings: PhantomSettings, folder: Path) -> Ana
         for name, labels in (("brain", scan.brain), ("dseg", scan.labels)):
             path = folder / dataset.truth_path(subject.label, name, session)
             write(Volume(labels, here.affine, kind="label", space=space), path)
+        if subject.group == PATIENTS:
+            path = folder / dataset.lesions_path(subject.label, session)
+            write(Volume(scan.lesions, here.affine, kind="label", space=space), path)
         path = folder / dataset.truth_path(subject.label, "biasfield", session)
         write(Volume(_stepped(scan.bias, _BIAS_STEPS), here.affine, space=space), path)
         path = folder / dataset.transform_path(subject.label, session)

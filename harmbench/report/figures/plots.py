@@ -32,7 +32,7 @@ from harmbench.pages.style import (
 from harmbench.report.evidence import Evidence
 from harmbench.report.quantities import quantity
 from harmbench.report.tables.titles import direction_title, short_title
-from harmbench.results import REAL_SCANS
+from harmbench.results import REAL_SCANS, RESCAN
 from harmbench.task import Direction
 
 __all__ = ["histogram_plot", "subject_plot"]
@@ -174,6 +174,7 @@ def subject_plot(
             panel = axes[line, column]
             rows = values[values["direction"] == str(direction)]
             _strip(panel, rows, methods, colours, [*evidence.groups])
+            _floor(panel, rows)
             panel.set_xlabel(label)
             panel.set_yticks(range(len(methods)), names)
             panel.set_ylim(len(methods) - 0.45, -0.55)
@@ -181,15 +182,20 @@ def subject_plot(
             panel.xaxis.set_major_locator(MaxNLocator(5))
             if line == 0:
                 panel.set_title(direction_title(direction))
-    if len(evidence.groups) > 1:
-        figure.legend(handles=group_handles(evidence.groups), loc="outside upper right", ncols=6)
+    rescanned = any((evidence.values(*own)["method"] == RESCAN).any() for own in shown)
+    handles: list[Any] = group_handles(evidence.groups) if len(evidence.groups) > 1 else []
+    if rescanned:
+        handles.append(Line2D([], [], color=REFERENCE_COLOUR, lw=1.2, ls="--", label="Rescan"))
+    if handles:
+        figure.legend(handles=handles, loc="outside upper right", ncols=6)
+    floor = "Dashed line: the median of rescans on the target scanner. " if rescanned else ""
     return Illustration(
         name=name,
         title=title,
         caption=(
             "One point per subject (mean over visits and seeds), its shape by group. Box: quartiles "
             "and median; "
-            "whiskers: furthest point within 1.5 times the box. Arrows in the axis labels: better "
+            f"whiskers: furthest point within 1.5 times the box. {floor}Arrows in the axis labels: better "
             "direction. Failed measurements have no point; their number stands in the tables."
         ),
         alt=f"{title}: one point per subject and a box per method, one column per direction.",
@@ -209,6 +215,13 @@ def _value_label(evidence: Evidence, metric: str, tissue: str) -> str:
         ARROWS[declared.better],
     )
     return " ".join(part for part in parts if part)
+
+
+def _floor(panel: Axes, rows: pd.DataFrame) -> None:
+    """Draw a line where rescans lie, if there are any."""
+    known = rows.loc[rows["method"] == RESCAN, "value"].dropna()
+    if len(known):
+        panel.axvline(float(known.median()), color=REFERENCE_COLOUR, lw=1.2, ls="--", zorder=2)
 
 
 def _strip(

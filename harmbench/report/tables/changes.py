@@ -22,7 +22,8 @@ _NUMBER = 46
 _CAPTION = (
     f"{SIMULATED} The change is simulated too, and known: follow-up visits with a true loss of about 0, "
     "0.5, 1 and 2 % of brain tissue, by a smooth deformation. First visit on the target scanner, later "
-    "visit on the source scanner, harmonized by the method of the fold that held the subject out. Line "
+    "visit on the source scanner, harmonized by the method of the fold that held the subject out; a "
+    "volume correction maps the volumes of that visit. Line "
     "of measured on true change: slope 1 keeps change, 0 erases it; the offset is change that is "
     "invented; SD about the line, of single visits. 95 % bootstrap intervals over subjects. Ratio: "
     "subjects that a trial needs over those on one scanner (no switch); it is not given where the "
@@ -41,6 +42,7 @@ def change_tables(evidence: Evidence) -> Iterator[Table]:
     rows = rows.drop_duplicates(same, keep="last")
     lines = change_lines(rows[rows["segmenter"] == evidence.segmenter])
     titles = {**evidence.methods, NO_SWITCH: "No switch (target scanner)"}
+    controls = {NO_SWITCH, *evidence.corrections}
     for direction in evidence.shown_directions:
         own = lines[lines["direction"] == str(direction)]
         if own.empty:
@@ -53,7 +55,7 @@ def change_tables(evidence: Evidence) -> Iterator[Table]:
             labels=("Method",),
             columns=_columns(),
             rows=tuple(
-                Row((title,), tuple(_entries(own[own["method"] == method])), method == NO_SWITCH)
+                Row((title,), tuple(_entries(own[own["method"] == method])), method in controls)
                 for method, title in titles.items()
                 if (own["method"] == method).any()
             ),

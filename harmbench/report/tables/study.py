@@ -6,14 +6,24 @@ from collections.abc import Iterator
 
 from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
+from harmbench.report.tables.agreement import agreement_tables
+from harmbench.report.tables.annual import annual_tables
 from harmbench.report.tables.changes import change_tables
 from harmbench.report.tables.learning import learning_tables
 from harmbench.report.tables.lesions import lesion_tables
 from harmbench.report.tables.rescan import rescan_tables
 from harmbench.report.tables.switch import switch_tables
+from harmbench.report.tables.worth import worth_tables
 from harmbench.study.switch import Trial
 
-__all__ = ["study_tables"]
+__all__ = ["every_study_table", "study_tables"]
+
+
+def every_study_table(evidence: Evidence, trial: Trial | None = None) -> Iterator[Table]:
+    """Make the tables of `study_tables`, and those on the agreement and the worth of volumes."""
+    yield from worth_tables(evidence)
+    yield from agreement_tables(evidence)
+    yield from study_tables(evidence, trial)
 
 
 def study_tables(evidence: Evidence, trial: Trial | None = None) -> Iterator[Table]:
@@ -28,3 +38,4 @@ def study_tables(evidence: Evidence, trial: Trial | None = None) -> Iterator[Tab
     yield from change_tables(evidence)
     yield from lesion_tables(evidence)
     yield from learning_tables(evidence)
+    yield from annual_tables(evidence)
