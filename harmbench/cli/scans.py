@@ -211,12 +211,14 @@ def score(
     """Score volumes that any tool produced, with every metric of a run.
 
     Folders are paired by file name. The table shows each metric's mean over the volumes, and with --source
-    what the sources score themselves; --out and --json give every score.
+    what the sources score themselves, and a second one the errors of volume corrections of the sources,
+    fitted on the other people; --out and --json give every score.
 
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """
     from harmbench.results import FAILURES
     from harmbench.runner.outside import score_all
+    from harmbench.runner.outside_corrections import correction_note, summarize_corrections
     from harmbench.runner.outside_files import find_triples, odd_triples
     from harmbench.runner.score_summary import summarize_scores
 
@@ -232,7 +234,11 @@ def score(
         contrast=contrast,
     )
     show_table(frame.to_dict("records") if as_json else summarize_scores(frame), as_json)
+    if source is not None:
+        say(correction_note(frame))
     if not as_json:
+        if corrected := summarize_corrections(frame):
+            show_table(corrected, as_json=False)
         every = f"scores: {out}" if out else "--out FILE writes every score"
         say(f"{frame['name'].nunique()} volumes; {every}")
     raise typer.Exit(1 if frame["status"].isin(FAILURES).any() else 0)

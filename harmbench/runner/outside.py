@@ -18,6 +18,7 @@ from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
 from harmbench.plugins import Reference
 from harmbench.progress import Display
+from harmbench.runner.outside_corrections import with_corrections
 from harmbench.runner.outside_files import Triple, check_label_file, check_table
 from harmbench.runner.score_summary import SOURCE_VALUE
 from harmbench.runner.scoring import missing_rows, score_rows
@@ -139,6 +140,7 @@ def score_all(
     """Score volumes that other tools made, and write the table to `out` if that is given.
 
     A volume that cannot be read or compared gets rows with the status `failed`; the reason is printed.
+    With sources of two or more people, volume corrections stand beside: see `with_corrections`.
 
     Args:
         triples: which files.
@@ -170,6 +172,7 @@ def score_all(
     if all((frame["status"] == "failed").all() for frame, _ in found.values()):
         raise VolumeError("\n".join(note for _, notes in found.values() for note in notes))
     frame = pd.concat([found[triple][0] for triple in triples], ignore_index=True)
+    frame = with_corrections(frame)
     if out is not None:
         with atomic(out) as temporary:
             frame.to_csv(temporary, index=False)

@@ -10,7 +10,7 @@ import pandas as pd
 from harmbench.metrics.base import Better
 from harmbench.metrics.suite import METRICS
 
-__all__ = ["SOURCE_VALUE", "summarize_scores"]
+__all__ = ["SOURCE_VALUE", "short_number", "summarize_scores"]
 
 SOURCE_VALUE = "source_value"
 """Column with what the untreated source scores against the same reference."""
@@ -41,13 +41,14 @@ def summarize_scores(scores: pd.DataFrame) -> list[dict[str, str]]:
             "better": _BETTER[METRICS[str(metric)].better],
             "unit": "" if unit == "1" else unit,
             "n": str(count) if count == len(rows) else f"{count}/{len(rows)}",
-            "mean": _number(rows["value"].mean()),
+            "mean": short_number(rows["value"].mean()),
         }
         if SOURCE_VALUE in scores.columns:
-            row["source"] = _number(rows.loc[measured, SOURCE_VALUE].mean())
+            row["source"] = short_number(rows.loc[measured, SOURCE_VALUE].mean())
         found.append(row)
     return found
 
 
-def _number(value: float) -> str:
+def short_number(value: float) -> str:
+    """Print a number in few letters; a dash where it is missing."""
     return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -110,6 +110,36 @@ def test_score_prints_means_with_those_of_the_sources(
     np.testing.assert_allclose(frame["value"], np.divide(errors, 4), rtol=1e-4)
 
 
+def test_score_shows_volume_corrections_of_the_sources(
+    call, thresholds, make_manifest, tmp_path
+) -> None:
+    make_manifest(4)
+    for subject in ("s0", "s1", "s2", "s3"):
+        a, b = (read(tmp_path / "scans" / f"{subject}_{session}.nii.gz") for session in "AB")
+        for name, volume in (("made", b), ("real", b), ("input", a)):
+            write(volume, tmp_path / name / f"{subject}.nii.gz")
+    folders = [f"--{n}={tmp_path / p}" for n, p in (("volume", "made"), ("reference", "real"))]
+    more = [f"--source={tmp_path / 'input'}", "--segmenter", "thresholds", "--jobs", "1"]
+    code, out, err = call("score", *folders, *more)
+    assert code == 0
+    assert "each of 4 people corrected by a fit on the others" in err
+    heads = ["volume", "error", "unit", "mean", "source", "offset", "ratio", "linear", "combat"]
+    lines = [line.split() for line in out.splitlines()]
+    start = lines.index(heads)
+    assert {"CSF", "GM", "WM"} <= {line[0] for line in lines[start:] if line}
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, _ = call("score", *folders, *more, "--json")
+    assert code == 0
+    (row,) = [
+        r
+        for r in json.loads(out)
+        if (r["name"], r["metric"], r["tissue"]) == ("s0", "volume_difference_mm3", "GM")
+    ]
+    assert row["value"] == 0
+    assert row["volume_offset_value"] is not None
+    assert row["volume_ratio_value"] is not None
+
+
 def test_summaries_of_scores_count_what_is_missing() -> None:
     frame = pd.DataFrame(
         {

@@ -1,0 +1,140 @@
+"""Volume corrections beside the scores of volumes that other tools made.
+
+There are no training subjects: each person is corrected by a fit on the other persons that are scored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harmbench.discovery import load_correction
+from harmbench.guard import method_call
+from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME, VOLUME_DIFFERENCE
+from harmbench.runner.score_summary import SOURCE_VALUE, short_number
+from harmbench.runner.tissue_volumes import volume_rows
+from harmbench.segmentation import TISSUES
+from harmbench.study.choice import INNER_FOLDS, cross_corrected
+from harmbench.volume_correction import Volumes
+
+__all__ = ["CORRECTIONS", "correction_note", "summarize_corrections", "with_corrections"]
+
+CORRECTIONS = ("volume_offset", "volume_ratio", "volume_linear", "volume_combat")
+"""The corrections that stand beside scores."""
+
+_VALUE = "_value"
+_METRICS = (VOLUME_DIFFERENCE, RELATIVE_VOLUME_DIFFERENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Volumes of sources and references, shape (names, tissues), mm3, of names that have all of them."""
+
+    names: tuple[str, ...]
+    source: Volumes
+    target: Volumes
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who each is of: what stands after `sub-` in its name, or else the whole name."""
+        found = (re.match(r"sub-[^_]+", name) for name in self.names)
+        return tuple(m[0] if m else n for m, n in zip(found, self.names, strict=True))
+
+
+def with_corrections(scores: pd.DataFrame) -> pd.DataFrame:
+    """Add what volume corrections of the sources score: columns such as `volume_ratio_value`.
+
+    They are fitted by cross-validation over the persons that are scored: each left out alone up to
+    `INNER_FOLDS` persons, else in as many folds. They have values for the metrics of volumes alone, and
+    none where there are too few persons.
+
+    Args:
+        scores: of `score_all`; without `SOURCE_VALUE`, or with fewer than two persons, it is
+            returned as it is.
+    """
+    pairs = _pairs_of(scores)
+    if pairs is None:
+        return scores
+    known: dict[str, dict[tuple[str, str, str], float]] = {}
+    for correction in CORRECTIONS:
+        kind = load_correction(correction)
+        with method_call():
+            found = cross_corrected(kind, pairs.source, pairs.target, pairs.people)
+        known[correction] = {
+            (name, row["metric"], row["tissue"]): row["value"]
+            for name, volumes, wanted in zip(pairs.names, found, pairs.target, strict=True)
+            if np.isfinite(volumes).all()
+            for row in volume_rows(volumes.tolist(), wanted.tolist())
+        }
+    places = list(zip(scores["name"], scores["metric"], scores["tissue"], strict=True))
+    return scores.assign(
+        **{
+            f"{correction}{_VALUE}": [own.get(place, np.nan) for place in places]
+            for correction, own in known.items()
+        }
+    )
+
+
+def _pairs_of(scores: pd.DataFrame) -> _Pairs | None:
+    """Return the volumes of sources and references; `None` with fewer than two persons."""
+    if SOURCE_VALUE not in scores.columns:
+        return None
+    rows = scores[scores["metric"].isin([VOLUME.name, RELATIVE_VOLUME_DIFFERENCE.name])]
+    wide = rows.pivot_table(index="name", columns=["metric", "tissue"], values=SOURCE_VALUE)
+    columns = [(metric.name, t) for metric in (VOLUME, _METRICS[1]) for t in TISSUES]
+    if not set(columns) <= set(wide.columns):
+        return None
+    found = wide[columns].dropna().to_numpy(dtype=np.float64)
+    source, relative = found[:, : len(TISSUES)], found[:, len(TISSUES) :]
+    # A source without a tissue does not say how much of it the reference has.
+    usable = (relative > -100).all(axis=1)
+    names = tuple(str(name) for name in wide[columns].dropna().index[usable])
+    pairs = _Pairs(names, source[usable], source[usable] / (1 + relative[usable] / 100))
+    return pairs if len(set(pairs.people)) > 1 else None
+
+
+def correction_note(scores: pd.DataFrame) -> str:
+    """Say how the corrections of a table were fitted, or why it has none."""
+    pairs = _pairs_of(scores)
+    if pairs is None:
+        return "no volume corrections: they need --source, and volumes of two or more people"
+    count = len(set(pairs.people))
+    how = (
+        "the others"
+        if count <= INNER_FOLDS
+        else f"the other {INNER_FOLDS - 1} of {INNER_FOLDS} parts"
+    )
+    text = (
+        f"volume corrections: of the sources, each of {count} people corrected by a fit on {how} "
+        "(cross-validation over the scored people themselves)"
+    )
+    few = [c for c in CORRECTIONS if scores[f"{c}{_VALUE}"].isna().all()]
+    return f"{text}; too few people for {', '.join(few)}" if few else text
+
+
+def summarize_corrections(scores: pd.DataFrame) -> list[dict[str, str]]:
+    """Average volume errors over the people: of the volumes, the sources, and each correction.
+
+    Returns:
+        One row for each metric of volumes and tissue, as text; the relative difference by its magnitude.
+        Empty where the table has no corrections.
+    """
+    columns = {"mean": "value", "source": SOURCE_VALUE}
+    columns |= {c.removeprefix("volume_"): f"{c}{_VALUE}" for c in CORRECTIONS}
+    if not set(columns.values()) <= set(scores.columns):
+        return []
+    found = []
+    for metric in _METRICS:
+        for tissue in TISSUES:
+            rows = scores[(scores["metric"] == metric.name) & (scores["tissue"] == tissue)]
+            # Of the same people, also where a volume could not be segmented.
+            shared = rows["value"].notna() & rows[f"{CORRECTIONS[0]}{_VALUE}"].notna()
+            means = {n: rows.loc[shared, own].abs().mean() for n, own in columns.items()}
+            name = "ml" if metric is VOLUME_DIFFERENCE else metric.unit
+            scale = 1e-3 if metric is VOLUME_DIFFERENCE else 1.0
+            row = {"volume error": tissue, "unit": name}
+            found.append(row | {n: short_number(scale * mean) for n, mean in means.items()})
+    return found

@@ -1,0 +1,109 @@
+"""Volume corrections beside scores of folders: each person is corrected by a fit on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmbench.correction_contract import simulated_volumes
+from harmbench.methods.volume_linear import VolumeLinear
+from harmbench.runner.outside_corrections import (
+    correction_note,
+    summarize_corrections,
+    with_corrections,
+)
+from harmbench.runner.tissue_volumes import volume_rows
+from harmbench.segmentation import TISSUES
+
+
+def _scores(
+    source: np.ndarray, target: np.ndarray, names: Sequence[str], shift: float = 1000.0
+) -> pd.DataFrame:
+    """Scores of volumes that are `shift` mm3 above the reference, with those of their sources."""
+    rows = []
+    for name, one, two in zip(names, source, target, strict=True):
+        own = volume_rows(list(two + shift), list(two))
+        sources = {
+            (r["metric"], r["tissue"]): r["value"] for r in volume_rows(list(one), list(two))
+        }
+        rows += [
+            {"name": name, **row, "source_value": sources[row["metric"], row["tissue"]]}
+            for row in own
+        ]
+        rows.append({"name": name, "metric": "mse", "tissue": "", "value": 1.0, "unit": "1"})
+    return pd.DataFrame(rows)
+
+
+def _values(frame: pd.DataFrame, column: str, metric: str) -> np.ndarray:
+    own = frame[frame["metric"] == metric]
+    wide = own.pivot_table(index="name", columns="tissue", values=column, sort=False)
+    return wide[list(TISSUES)].to_numpy()
+
+
+def test_each_person_is_corrected_by_the_others() -> None:
+    source, target = simulated_volumes(5)
+    names = [f"p{number}" for number in range(5)]
+    found = with_corrections(_scores(source, target, names))
+    offset = np.array([(target - source)[np.arange(5) != i].mean(axis=0) for i in range(5)])
+    expected = source + offset
+    np.testing.assert_allclose(_values(found, "volume_offset_value", "volume_mm3"), expected)
+    errors = _values(found, "volume_offset_value", "volume_difference_mm3")
+    np.testing.assert_allclose(errors, np.abs(expected - target), rtol=1e-6)
+    line = VolumeLinear()
+    line.fit(source[1:], target[1:])
+    np.testing.assert_allclose(
+        _values(found, "volume_linear_value", "volume_mm3")[0], line.correct(source[:1])[0]
+    )
+    assert found.loc[found["metric"] == "mse", "volume_offset_value"].isna().all()
+    note = correction_note(found)
+    assert note.startswith(
+        "volume corrections: of the sources, each of 5 people corrected by a fit"
+    )
+    assert "on the others (cross-validation over the scored people themselves)" in note
+    rows = {row["volume error"]: row for row in summarize_corrections(found)[:3]}
+    assert rows["GM"]["unit"] == "ml"
+    assert float(rows["GM"]["mean"]) == pytest.approx(1)
+    wanted = np.abs(expected - target)[:, 1].mean() / 1e3
+    assert float(rows["GM"]["offset"]) == pytest.approx(wanted, rel=0.01)
+
+
+def test_visits_of_one_person_do_not_help_each_other() -> None:
+    source, target = simulated_volumes(4)
+    twice = [np.concatenate([own, own[:1]]) for own in (source, target)]
+    names = ["sub-01_ses-1", "sub-02_ses-1", "sub-03_ses-1", "sub-04_ses-1", "sub-01_ses-2"]
+    found = with_corrections(_scores(*twice, names))
+    plain = with_corrections(_scores(source, target, names[:4]))
+    for column in ("volume_offset_value", "volume_ratio_value"):
+        one, two = (_values(frame, column, "volume_mm3")[0] for frame in (found, plain))
+        np.testing.assert_allclose(one, two)
+
+
+def test_few_people_and_absent_sources() -> None:
+    source, target = simulated_volumes(3)
+    one = _scores(source[:1], target[:1], ["p0"])
+    assert with_corrections(one) is one
+    assert summarize_corrections(one) == []
+    assert correction_note(one).startswith("no volume corrections: they need --source")
+    bare = _scores(source, target, ["a", "b", "c"]).drop(columns="source_value")
+    assert with_corrections(bare) is bare
+    found = with_corrections(_scores(source, target, ["a", "b", "c"]))
+    assert correction_note(found).endswith("too few people for volume_linear, volume_combat")
+    assert found["volume_linear_value"].isna().all()
+
+
+def test_people_without_a_segmentation_take_no_part() -> None:
+    source, target = simulated_volumes(5)
+    names = [f"p{number}" for number in range(5)]
+    scores = _scores(source, target, names)
+    failed = scores["name"] == "p4"
+    changes: Mapping[str, float] = {"value": np.nan, "source_value": np.nan}
+    scores.loc[failed, list(changes)] = list(changes.values())
+    found = with_corrections(scores)
+    assert found.loc[failed, "volume_offset_value"].isna().all()
+    alone = with_corrections(_scores(source[:4], target[:4], names[:4]))
+    for frame in (found, alone):
+        rows = summarize_corrections(frame)
+        assert rows == summarize_corrections(alone)
