@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from harmbench.study.agreement import bland_altman, coefficient_of_variation, concordance, icc
 
@@ -20,6 +22,48 @@ def test_icc_of_the_published_example() -> None:
     assert (agreement.low, agreement.high) == pytest.approx((0.02, 0.76), abs=0.006)
     assert consistency.value == pytest.approx(0.71, abs=0.006)
     assert (consistency.low, consistency.high) == pytest.approx((0.34, 0.95), abs=0.006)
+
+
+# Four judges score eight wines (C. Zaiontz, real-statistics.com); pingouin documents its ICC on them.
+WINES = np.array(
+    [
+        [1, 1, 3, 6, 6, 7, 8, 9],
+        [2, 3, 8, 4, 5, 5, 7, 9],
+        [0, 3, 1, 3, 5, 6, 7, 9],
+        [1, 2, 4, 3, 6, 2, 9, 8],
+    ]
+).T
+
+
+def test_icc_is_what_pingouin_documents() -> None:
+    agreement, consistency = icc(WINES)
+    assert round(agreement.value, 3) == 0.728
+    assert round(consistency.value, 3) == 0.729
+    for found in (agreement, consistency):
+        assert (round(found.low, 2), round(found.high, 2)) == (0.43, 0.93)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_icc_follows_from_the_analysis_of_variance_of_statsmodels(seed: int) -> None:
+    import statsmodels.api as sm
+    from statsmodels.formula.api import ols
+
+    random = np.random.default_rng(seed)
+    n, k = 12, 2 + seed % 3
+    values = random.normal(0, 2, (n, 1)) + random.normal(0, 1, (n, k)) + np.arange(k)
+    person, judge = np.indices(values.shape)
+    frame = {"y": values.ravel(), "person": person.ravel(), "judge": judge.ravel()}
+    table = sm.stats.anova_lm(ols("y ~ C(person) + C(judge)", pd.DataFrame(frame)).fit())
+    rows, columns, error = table["mean_sq"]
+    # McGraw & Wong 1996, Table 4.
+    agreement, consistency = icc(values)
+    expected = (rows - error) / (rows + (k - 1) * error + k * (columns - error) / n)
+    assert agreement.value == pytest.approx(expected, abs=1e-6)
+    assert consistency.value == pytest.approx((rows - error) / (rows + (k - 1) * error), abs=1e-6)
+    ratio = rows / error
+    for bound, share in ((consistency.low, 0.975), (consistency.high, 0.025)):
+        scaled = ratio / stats.f.ppf(share, n - 1, (n - 1) * (k - 1))
+        assert bound == pytest.approx((scaled - 1) / (scaled + k - 1), abs=1e-6)
 
 
 def test_a_shift_costs_agreement_and_not_consistency() -> None:
