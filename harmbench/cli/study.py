@@ -62,14 +62,16 @@ def tables(
     effect: Effect = DEFAULT_EFFECT,
     as_json: Json = False,
 ) -> None:
-    """Print the numbers of the tables on volumes and on what a study asks, without a report.
+    """Print the tables on volumes and on what a study asks, without a report.
 
-    With --json: name, title, caption and rows of every table, or of those that --table names.
+    A list of them, those that --table names as Markdown, or with --json the name, title, caption and rows
+    of each.
 
     Example: `harmbench study tables harmbench-run --table switch --json`
     """
     from harmbench.errors import ReportError
     from harmbench.metrics.lesion_declarations import ALL_METRICS
+    from harmbench.pages.render import to_markdown
     from harmbench.report.loading import load_evidence
     from harmbench.report.tables.study import every_study_table
     from harmbench.study.switch import Trial
@@ -93,6 +95,4 @@ def tables(
     elif table is None:
         show_table([{"table": one.name, "title": one.title} for one in found], as_json=False)
     else:
-        for one in found:
-            say(one.title)
-            show_table(one.data.to_dict("records"), as_json=False)
+        print("\n".join(to_markdown(one) for one in found))
