@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from harmbench import __version__
-from harmbench.arrays import Mask
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.errors import CohortError, PreparationError
 from harmbench.external.antspy import SEED
@@ -33,7 +32,6 @@ __all__ = [
     "raw_spacing_mm",
     "scan_stem",
     "steps",
-    "write_lesions",
     "write_session",
 ]
 
@@ -264,24 +262,6 @@ def write_session(
     note = {"Type": "Brain", "Sources": [image.name]}
     write_json(base.with_name(f"{base.name}_desc-brain_mask.json"), note)
     _write_transforms(base, prepared)
-
-
-def write_lesions(folder: Path, stem: Path, prepared: PreparedScan, found: Mask, raw: Path) -> None:
-    """Write the mask of a session's lesions beside its volume.
-
-    Args:
-        folder, stem: as for `write_session`.
-        prepared: gives the grid.
-        found: the mask, shape (x, y, z).
-        raw: the file that it was made from.
-    """
-    base = folder / stem
-    path = base.with_name(f"{base.name}_label-lesion_mask")
-    volume = prepared.volume
-    mask = Volume(found.astype(np.uint8), volume.affine, kind="label", space=volume.space)
-    write(mask, path.with_name(f"{path.name}.nii.gz"))
-    note = {"Type": "Lesion", "Sources": [raw.name], "Interpolation": "nearest neighbour"}
-    write_json(path.with_name(f"{path.name}.json"), note)
 
 
 def _suffix(raw: Path) -> str:

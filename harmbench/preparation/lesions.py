@@ -12,8 +12,10 @@ from harmbench.notes import Note
 from harmbench.preparation.align import PreparedScan
 from harmbench.preparation.grid import Grid, resample_nearest
 from harmbench.preparation.scan import CleanScan
+from harmbench.storage import write_json
+from harmbench.volume import Volume, write
 
-__all__ = ["prepare_lesions"]
+__all__ = ["prepare_lesions", "write_lesions"]
 
 _MOST_OUTSIDE = 0.1
 
@@ -50,3 +52,22 @@ def prepare_lesions(
         text = "no voxel of the mask of lesions is left on the common grid"
         notes.append(Note("lesions-lost", text, str(path)))
     return inside, tuple(notes)
+
+
+def write_lesions(folder: Path, stem: Path, prepared: PreparedScan, found: Mask, raw: Path) -> None:
+    """Write the mask of a session's lesions beside its volume.
+
+    Args:
+        folder: of the data set.
+        stem: of the session's files below it, see `scan_stem`.
+        prepared: gives the grid.
+        found: the mask, shape (x, y, z).
+        raw: the file that it was made from.
+    """
+    base = folder / stem
+    path = base.with_name(f"{base.name}_label-lesion_mask")
+    volume = prepared.volume
+    mask = Volume(found.astype(np.uint8), volume.affine, kind="label", space=volume.space)
+    write(mask, path.with_name(f"{path.name}.nii.gz"))
+    note = {"Type": "Lesion", "Sources": [raw.name], "Interpolation": "nearest neighbour"}
+    write_json(path.with_name(f"{path.name}.json"), note)

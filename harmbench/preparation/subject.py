@@ -24,10 +24,9 @@ from harmbench.preparation.align import prepare_scans
 from harmbench.preparation.derivative import (
     scan_stem,
     steps,
-    write_lesions,
     write_session,
 )
-from harmbench.preparation.lesions import prepare_lesions
+from harmbench.preparation.lesions import prepare_lesions, write_lesions
 from harmbench.preparation.participant import Participant
 from harmbench.preparation.qc import qc_figure
 from harmbench.preparation.qc.numbers import measure

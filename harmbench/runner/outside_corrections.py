@@ -87,11 +87,12 @@ def _pairs_of(scores: pd.DataFrame) -> _Pairs | None:
     columns = [(metric.name, t) for metric in (VOLUME, _METRICS[1]) for t in TISSUES]
     if not set(columns) <= set(wide.columns):
         return None
-    found = wide[columns].dropna().to_numpy(dtype=np.float64)
+    known = wide[columns].dropna()
+    found = known.to_numpy(dtype=np.float64)
     source, relative = found[:, : len(TISSUES)], found[:, len(TISSUES) :]
     # A source without a tissue does not say how much of it the reference has.
-    usable = (relative > -100).all(axis=1)
-    names = tuple(str(name) for name in wide[columns].dropna().index[usable])
+    usable = np.asarray((relative > -100).all(axis=1))
+    names = tuple(str(name) for name, kept in zip(known.index, usable, strict=True) if kept)
     pairs = _Pairs(names, source[usable], source[usable] / (1 + relative[usable] / 100))
     return pairs if len(set(pairs.people)) > 1 else None
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harmbench.statistics.intervals import intervals
 from harmbench.study.agreement import annualized_percent_change
@@ -72,7 +73,9 @@ def annual_changes(visits: pd.DataFrame) -> pd.DataFrame:
         changes = [_change(part) for _, part in own.groupby("subject", sort=True)]
         known = [change for change in changes if change is not None]
         if known:
-            rows.append(dict(zip(_PLACE, place, strict=True)) | _row(np.array(known)))
+            rows.append(
+                dict(zip(_PLACE, place, strict=True)) | _row(np.array(known, dtype=np.float64))
+            )
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -105,7 +108,7 @@ def _per_year(visits: Sequence[Dated]) -> tuple[float, float] | None:
     return years, float(change[0])
 
 
-def _row(changes: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> dict[str, float]:
+def _row(changes: NDArray[np.float64]) -> dict[str, float]:
     """Summarize changes of shape (subjects, 3): years, by the method, on the target scanner."""
     wide = pd.DataFrame(
         {"own": changes[:, 1], "target": changes[:, 2], "difference": changes[:, 1] - changes[:, 2]}

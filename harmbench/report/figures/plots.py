@@ -183,11 +183,7 @@ def subject_plot(
             if line == 0:
                 panel.set_title(direction_title(direction))
     rescanned = any((evidence.values(*own)["method"] == RESCAN).any() for own in shown)
-    handles: list[Any] = group_handles(evidence.groups) if len(evidence.groups) > 1 else []
-    if rescanned:
-        handles.append(Line2D([], [], color=REFERENCE_COLOUR, lw=1.2, ls="--", label="Rescan"))
-    if handles:
-        figure.legend(handles=handles, loc="outside upper right", ncols=6)
+    _legend(figure, evidence, rescanned=rescanned)
     floor = "Dashed line: the median of rescans on the target scanner. " if rescanned else ""
     return Illustration(
         name=name,
@@ -215,6 +211,15 @@ def _value_label(evidence: Evidence, metric: str, tissue: str) -> str:
         ARROWS[declared.better],
     )
     return " ".join(part for part in parts if part)
+
+
+def _legend(figure: Figure, evidence: Evidence, *, rescanned: bool) -> None:
+    """Name the groups where there are several, and the line of rescans."""
+    handles: list[Any] = group_handles(evidence.groups) if len(evidence.groups) > 1 else []
+    if rescanned:
+        handles.append(Line2D([], [], color=REFERENCE_COLOUR, lw=1.2, ls="--", label="Rescan"))
+    if handles:
+        figure.legend(handles=handles, loc="outside upper right", ncols=6)
 
 
 def _floor(panel: Axes, rows: pd.DataFrame) -> None:

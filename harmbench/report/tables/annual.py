@@ -57,7 +57,10 @@ def annual_tables(evidence: Evidence) -> Iterator[Table]:
 
 def _entries(row: Mapping[Hashable, Any]) -> tuple[Entry, Entry]:
     """Return a method's change and its difference to the target scanner's."""
-    names = ("percent_per_year", "low", "high")
-    others = ("difference", "difference_low", "difference_high")
-    one, two = ([float(row.get(name, math.nan)) for name in own] for own in (names, others))
-    return Entry(*one), Entry(*two)
+
+    def entry(value: str, low: str, high: str) -> Entry:
+        one, two, three = (float(row.get(name, math.nan)) for name in (value, low, high))
+        return Entry(one, two, three)
+
+    own = entry("percent_per_year", "low", "high")
+    return own, entry("difference", "difference_low", "difference_high")
