@@ -169,7 +169,7 @@ def test_every_table_is_printed_without_a_report(make_run: MakeRun, call: Call) 
     assert {"difference_mm3", "low_mm3", "p_adjusted", "folds"} <= set(rows[0])
     code, out, _ = call("study", "tables", str(run), "--table", "switch-3T")
     assert code == 0
-    assert "What a switch of scanner costs, 3 T to 1.5 T" in out
+    assert "What a switch of scanner costs, 3T to 1.5T" in out
     code, out, _ = call("study", "tables", str(run))
     assert "table-41-volume-agreement-1.5T-to-3T" in out
     code, _, err = call("study", "tables", str(run), "--table", "nothing")
