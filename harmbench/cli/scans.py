@@ -10,9 +10,11 @@ import typer
 from harmbench.cli.console import say, say_notes, show_table
 from harmbench.cli.inspection import add_follow_ups, show_cohort
 from harmbench.cli.options import (
+    DEFAULT_EFFECT,
     Config,
     ContrastName,
     Data,
+    Effect,
     Json,
     Overrides,
     Rescaling,
@@ -206,21 +208,31 @@ def score(
             help="Volumes at a time; one of 256x256x256 voxels takes 0.7 GB with hmrf, 2 GB with fast.",
         ),
     ] = None,
+    study: Annotated[
+        bool,
+        typer.Option(
+            "--study", help="Print agreement of volumes and the cost of a switch, not scores."
+        ),
+    ] = False,
+    effect: Effect = DEFAULT_EFFECT,
     as_json: Json = False,
 ) -> None:
     """Score volumes that any tool produced, with every metric of a run.
 
     Folders are paired by file name. The table shows each metric's mean over the volumes, and with --source
-    what the sources score themselves, and a second one the errors of volume corrections of the sources,
-    fitted on the other people; --out and --json give every score.
+    what the sources score themselves; --out and --json give every score. With --source, volume corrections
+    of the sources stand beside, each person corrected by a fit on the other people. A second table, or
+    --study alone, shows volumes as a study sees them.
 
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """
     from harmbench.results import FAILURES
     from harmbench.runner.outside import score_all
-    from harmbench.runner.outside_corrections import correction_note, summarize_corrections
+    from harmbench.runner.outside_corrections import correction_note
     from harmbench.runner.outside_files import find_triples, odd_triples
+    from harmbench.runner.outside_study import FEWEST, study_of_scores, summarize_study
     from harmbench.runner.score_summary import summarize_scores
+    from harmbench.study.switch import Trial
 
     triples = find_triples(volume, reference, source)
     say_notes(odd_triples(triples))
@@ -233,12 +245,18 @@ def score(
         jobs=jobs,
         contrast=contrast,
     )
-    show_table(frame.to_dict("records") if as_json else summarize_scores(frame), as_json)
+    if not study:
+        show_table(frame.to_dict("records") if as_json else summarize_scores(frame), as_json)
     if source is not None:
         say(correction_note(frame))
+    found = study_of_scores(frame, Trial(effect_percent=effect))
+    if study and found.empty:
+        say(f"fewer than {FEWEST} people with volumes: agreement is not known")
+    if study and as_json:
+        show_table(found.to_dict("records"), as_json)
+    elif not (as_json or found.empty):
+        show_table(summarize_study(found), as_json=False)
     if not as_json:
-        if corrected := summarize_corrections(frame):
-            show_table(corrected, as_json=False)
         every = f"scores: {out}" if out else "--out FILE writes every score"
         say(f"{frame['name'].nunique()} volumes; {every}")
     raise typer.Exit(1 if frame["status"].isin(FAILURES).any() else 0)

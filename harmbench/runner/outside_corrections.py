@@ -13,20 +13,28 @@ import pandas as pd
 
 from harmbench.discovery import load_correction
 from harmbench.guard import method_call
-from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME, VOLUME_DIFFERENCE
-from harmbench.runner.score_summary import SOURCE_VALUE, short_number
+from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
+from harmbench.runner.score_summary import SOURCE_VALUE
 from harmbench.runner.tissue_volumes import volume_rows
 from harmbench.segmentation import TISSUES
 from harmbench.study.choice import INNER_FOLDS, cross_corrected
 from harmbench.volume_correction import Volumes
 
-__all__ = ["CORRECTIONS", "correction_note", "summarize_corrections", "with_corrections"]
+__all__ = ["CORRECTIONS", "column_of", "correction_note", "person_of", "with_corrections"]
 
 CORRECTIONS = ("volume_offset", "volume_ratio", "volume_linear", "volume_combat")
 """The corrections that stand beside scores."""
 
-_VALUE = "_value"
-_METRICS = (VOLUME_DIFFERENCE, RELATIVE_VOLUME_DIFFERENCE)
+
+def column_of(correction: str) -> str:
+    """Return the column of a table of scores that holds what a correction scores."""
+    return f"{correction}_value"
+
+
+def person_of(name: str) -> str:
+    """Return whose a file of this name is: its `sub-` label, or else the whole name."""
+    found = re.match(r"sub-[^_]+", name)
+    return found[0] if found else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +47,8 @@ class _Pairs:
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Who each is of: what stands after `sub-` in its name, or else the whole name."""
-        found = (re.match(r"sub-[^_]+", name) for name in self.names)
-        return tuple(m[0] if m else n for m, n in zip(found, self.names, strict=True))
+        """Who each is of."""
+        return tuple(map(person_of, self.names))
 
 
 def with_corrections(scores: pd.DataFrame) -> pd.DataFrame:
@@ -72,7 +79,7 @@ def with_corrections(scores: pd.DataFrame) -> pd.DataFrame:
     places = list(zip(scores["name"], scores["metric"], scores["tissue"], strict=True))
     return scores.assign(
         **{
-            f"{correction}{_VALUE}": [own.get(place, np.nan) for place in places]
+            column_of(correction): [own.get(place, np.nan) for place in places]
             for correction, own in known.items()
         }
     )
@@ -84,7 +91,7 @@ def _pairs_of(scores: pd.DataFrame) -> _Pairs | None:
         return None
     rows = scores[scores["metric"].isin([VOLUME.name, RELATIVE_VOLUME_DIFFERENCE.name])]
     wide = rows.pivot_table(index="name", columns=["metric", "tissue"], values=SOURCE_VALUE)
-    columns = [(metric.name, t) for metric in (VOLUME, _METRICS[1]) for t in TISSUES]
+    columns = [(metric.name, t) for metric in (VOLUME, RELATIVE_VOLUME_DIFFERENCE) for t in TISSUES]
     if not set(columns) <= set(wide.columns):
         return None
     known = wide[columns].dropna()
@@ -112,30 +119,5 @@ def correction_note(scores: pd.DataFrame) -> str:
         f"volume corrections: of the sources, each of {count} people corrected by a fit on {how} "
         "(cross-validation over the scored people themselves)"
     )
-    few = [c for c in CORRECTIONS if scores[f"{c}{_VALUE}"].isna().all()]
+    few = [c for c in CORRECTIONS if scores[column_of(c)].isna().all()]
     return f"{text}; too few people for {', '.join(few)}" if few else text
-
-
-def summarize_corrections(scores: pd.DataFrame) -> list[dict[str, str]]:
-    """Average volume errors over the people: of the volumes, the sources, and each correction.
-
-    Returns:
-        One row for each metric of volumes and tissue, as text; the relative difference by its magnitude.
-        Empty where the table has no corrections.
-    """
-    columns = {"mean": "value", "source": SOURCE_VALUE}
-    columns |= {c.removeprefix("volume_"): f"{c}{_VALUE}" for c in CORRECTIONS}
-    if not set(columns.values()) <= set(scores.columns):
-        return []
-    found = []
-    for metric in _METRICS:
-        for tissue in TISSUES:
-            rows = scores[(scores["metric"] == metric.name) & (scores["tissue"] == tissue)]
-            # Of the same people, also where a volume could not be segmented.
-            shared = rows["value"].notna() & rows[f"{CORRECTIONS[0]}{_VALUE}"].notna()
-            means = {n: rows.loc[shared, own].abs().mean() for n, own in columns.items()}
-            name = "ml" if metric is VOLUME_DIFFERENCE else metric.unit
-            scale = 1e-3 if metric is VOLUME_DIFFERENCE else 1.0
-            row = {"volume error": tissue, "unit": name}
-            found.append(row | {n: short_number(scale * mean) for n, mean in means.items()})
-    return found

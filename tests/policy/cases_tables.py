@@ -76,6 +76,27 @@ def bare_ids(study: Study) -> list[str]:
     return study.cohort("--json")
 
 
+@table("a covariate that some subjects lack", "noted", "covariate-missing")
+def covariate_missing(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tgroup\tage\nsub-01\tHC\t31\nsub-02\tMS\tn/a\n")
+    return study.cohort("--covariates", "age", "--json")
+
+
+@table("a covariate with numbers and words", "refused", "numbers and also '60+'")
+def covariate_mixed(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tgroup\tage\nsub-01\tHC\t31\nsub-02\tMS\t60+\n")
+    return study.cohort("--covariates", "age", "--json")
+
+
+@table("a date in a manifest that is not in ISO 8601", "refused", "not in ISO 8601")
+def date_of_manifest(study: Study) -> list[str]:
+    study.manifest()
+    study.rows[0]["date"] = "31.5.2024"
+    for row in study.rows[1:]:
+        row["date"] = "2024-05-31"
+    return study.cohort("--json")
+
+
 @table("several rows for a subject that agree", "accepted", result=_groups(TWO))
 def several_rows(study: Study) -> list[str]:
     study.bids().participants(f"{LISTED}sub-01\tHC\nsub-02\tn/a\n")

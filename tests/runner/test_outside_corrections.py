@@ -10,13 +10,12 @@ import pytest
 
 from harmbench.correction_contract import simulated_volumes
 from harmbench.methods.volume_linear import VolumeLinear
-from harmbench.runner.outside_corrections import (
-    correction_note,
-    summarize_corrections,
-    with_corrections,
-)
+from harmbench.runner.outside_corrections import CORRECTIONS, correction_note, with_corrections
+from harmbench.runner.outside_study import study_of_scores, summarize_study
 from harmbench.runner.tissue_volumes import volume_rows
 from harmbench.segmentation import TISSUES
+from harmbench.study.agreement import icc
+from harmbench.study.switch import switch_cost
 
 
 def _scores(
@@ -63,11 +62,10 @@ def test_each_person_is_corrected_by_the_others() -> None:
         "volume corrections: of the sources, each of 5 people corrected by a fit"
     )
     assert "on the others (cross-validation over the scored people themselves)" in note
-    rows = {row["volume error"]: row for row in summarize_corrections(found)[:3]}
-    assert rows["GM"]["unit"] == "ml"
-    assert float(rows["GM"]["mean"]) == pytest.approx(1)
+    study = study_of_scores(found).set_index(["volumes", "tissue"])
+    assert study["error_ml"]["scored", "GM"] == pytest.approx(1)
     wanted = np.abs(expected - target)[:, 1].mean() / 1e3
-    assert float(rows["GM"]["offset"]) == pytest.approx(wanted, rel=0.01)
+    assert study["error_ml"]["volume_offset", "GM"] == pytest.approx(wanted)
 
 
 def test_visits_of_one_person_do_not_help_each_other() -> None:
@@ -85,7 +83,7 @@ def test_few_people_and_absent_sources() -> None:
     source, target = simulated_volumes(3)
     one = _scores(source[:1], target[:1], ["p0"])
     assert with_corrections(one) is one
-    assert summarize_corrections(one) == []
+    assert study_of_scores(one).empty
     assert correction_note(one).startswith("no volume corrections: they need --source")
     bare = _scores(source, target, ["a", "b", "c"]).drop(columns="source_value")
     assert with_corrections(bare) is bare
@@ -104,6 +102,26 @@ def test_people_without_a_segmentation_take_no_part() -> None:
     found = with_corrections(scores)
     assert found.loc[failed, "volume_offset_value"].isna().all()
     alone = with_corrections(_scores(source[:4], target[:4], names[:4]))
-    for frame in (found, alone):
-        rows = summarize_corrections(frame)
-        assert rows == summarize_corrections(alone)
+    pd.testing.assert_frame_equal(study_of_scores(found), study_of_scores(alone))
+
+
+def test_what_a_study_asks_is_that_of_a_report() -> None:
+    source, target = simulated_volumes(6)
+    # The last two are of one person, who counts once.
+    names = [f"sub-{number:02}_ses-1" for number in (1, 2, 3, 4, 5, 5)]
+    names[-1] = "sub-05_ses-2"
+    found = study_of_scores(with_corrections(_scores(source, target, names)))
+    assert set(found["volumes"]) == {"scored", "source", *CORRECTIONS}
+    own = found.set_index(["volumes", "tissue"]).loc[("source", "WM")]
+    one, two = (np.append(volumes[:4, 2], volumes[4:, 2].mean()) for volumes in (source, target))
+    assert own["n"] == 5
+    assert own["icc_a1"] == pytest.approx(icc(np.column_stack([two, one]))[0].value)
+    cost = switch_cost(one, two)
+    assert (own["change_sd_percent"], own["arm"]) == pytest.approx((cost.sd_percent, cost.arm))
+    # A constant shift is a bias: it costs next to nothing in a trial.
+    shifted = found.set_index(["volumes", "tissue"]).loc[("scored", "WM")]
+    assert shifted["bias_ml"] == pytest.approx(1)
+    assert shifted["change_sd_percent"] < 0.1
+    lines = summarize_study(found)
+    assert lines[0]["volumes of"] == "scored CSF"
+    assert lines[0]["error (ml)"] == "1"
