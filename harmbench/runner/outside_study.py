@@ -56,13 +56,14 @@ def _by_method(scores: pd.DataFrame) -> Iterator[tuple[str, str, Values, Values]
     """Go through what the volumes are of, tissue, and volumes of people with those of the references."""
     columns = {"scored": "value", "source": SOURCE_VALUE, **{c: column_of(c) for c in CORRECTIONS}}
     volume = scores[scores["metric"] == VOLUME.name].set_index(["name", "tissue"])
-    relative = scores[scores["metric"] == RELATIVE_VOLUME_DIFFERENCE.name]
-    relative = relative.set_index(["name", "tissue"])["value"]
+    others = scores[scores["metric"] == RELATIVE_VOLUME_DIFFERENCE.name]
+    relative = others.set_index(["name", "tissue"])["value"]
     reference = volume["value"] / (1 + relative.where(relative > -100) / 100)
     for name, column in columns.items():
         if column not in volume.columns:
             continue
         both = pd.DataFrame({"own": volume[column], "reference": reference}).dropna()
+        both = both[both["reference"] > 0]
         both["person"] = [person_of(str(one)) for one, _ in both.index]
         means = both.groupby(["tissue", "person"], sort=True).mean()
         for tissue in TISSUES:
