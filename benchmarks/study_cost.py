@@ -59,6 +59,7 @@ def measure(out: Path, arguments: argparse.Namespace) -> dict[str, float]:
         f"folds.k={arguments.folds}",
         f"methods.unet.iterations={arguments.iterations}",
         "methods.unet.channels=[8, 16, 32]",
+        "methods.unet.warmup=10",
         "device=cpu",
         *(["folds.run=0"] if arguments.fold else []),
     ]

@@ -55,10 +55,11 @@ def study_of_scores(scores: pd.DataFrame, trial: Trial | None = None) -> pd.Data
 def _by_method(scores: pd.DataFrame) -> Iterator[tuple[str, str, Values, Values]]:
     """Go through what the volumes are of, tissue, and volumes of people with those of the references."""
     columns = {"scored": "value", "source": SOURCE_VALUE, **{c: column_of(c) for c in CORRECTIONS}}
-    volume = scores[scores["metric"] == VOLUME.name].set_index(["name", "tissue"])
-    others = scores[scores["metric"] == RELATIVE_VOLUME_DIFFERENCE.name]
-    relative = others.set_index(["name", "tissue"])["value"]
-    reference = volume["value"] / (1 + relative.where(relative > -100) / 100)
+    index = ["name", "tissue"]
+    volume = scores[scores["metric"] == VOLUME.name].set_index(index)
+    others = scores[scores["metric"] == RELATIVE_VOLUME_DIFFERENCE.name].set_index(index)
+    relative = others["value"].where(others["value"] > -100)
+    reference = volume["value"] / (1 + relative / 100)
     for name, column in columns.items():
         if column not in volume.columns:
             continue

@@ -205,7 +205,7 @@ def test_combat_is_an_empirical_bayes_estimate_with_priors_over_scanners(subject
 
 def _people(subjects: int) -> dict[str, list[float | str]]:
     random = np.random.default_rng(3)
-    ages = [float(age) for age in random.uniform(20, 70, subjects)]
+    ages: list[float | str] = [float(age) for age in random.uniform(20, 70, subjects)]
     return {"age": ages, "sex": [("f", "m")[i % 2] for i in range(subjects)]}
 
 
@@ -258,4 +258,4 @@ def test_covariates_change_nothing_where_both_scans_are_of_one_person(
         method = kind()
         method.fit(source, target, people)
         found.append(method.correct(source, people))
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])

@@ -70,9 +70,9 @@ def test_each_person_is_corrected_by_the_others() -> None:
 
 def test_visits_of_one_person_do_not_help_each_other() -> None:
     source, target = simulated_volumes(4)
-    twice = [np.concatenate([own, own[:1]]) for own in (source, target)]
+    one_more, other = (np.concatenate([own, own[:1]]) for own in (source, target))
     names = ["sub-01_ses-1", "sub-02_ses-1", "sub-03_ses-1", "sub-04_ses-1", "sub-01_ses-2"]
-    found = with_corrections(_scores(*twice, names))
+    found = with_corrections(_scores(one_more, other, names))
     plain = with_corrections(_scores(source, target, names[:4]))
     for column in ("volume_offset_value", "volume_ratio_value"):
         one, two = (_values(frame, column, "volume_mm3")[0] for frame in (found, plain))

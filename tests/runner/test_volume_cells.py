@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harmbench.cohorts.covariates import CovariateKind
 from harmbench.config import load_experiment
 from harmbench.errors import RunError
 from harmbench.folds import make_folds
@@ -37,7 +38,7 @@ from harmbench.trained.describe import describe_cell
 pytestmark = pytest.mark.usefixtures("thresholds")
 
 WAY = Direction("A", "B")
-COVARIATES = {"data.covariates": ["age", "sex"]}
+COVARIATES = ("age", "sex")
 
 CORRECTION = '''
 import numpy as np
@@ -65,9 +66,12 @@ class Mine(VolumeCorrection[MineSettings]):
 '''
 
 
-def _context(root: Path, subjects: int = 12, k: int = 3, **changes: object) -> RunContext:
+def _context(
+    root: Path, subjects: int = 12, k: int = 3, covariates: Sequence[str] = (), **changes: object
+) -> RunContext:
     names = {f"s{number}": "HC" for number in range(subjects)}
-    experiment = load_experiment(None, ["device=cpu"], changes)
+    given = {"data.covariates": list(covariates), **changes}
+    experiment = load_experiment(None, ["device=cpu"], given)
     folds = make_folds(names, k)
     splits = {
         (WAY, fold): CellSplit(
@@ -101,19 +105,20 @@ def _volumes(subjects: int = 12, seed: int = 0) -> dict[tuple[str, str], Measure
     return found
 
 
-def _with_people(context: RunContext, seed: int = 0, **changed: str) -> RunContext:
-    """Give the subjects ages, one of them missing, and sexes; `changed` are other ages."""
+def _with_people(
+    context: RunContext, seed: int = 0, ages: Mapping[str, str] | None = None
+) -> RunContext:
+    """Give the subjects ages, one of them missing, and sexes; `ages` are others."""
     random = np.random.default_rng(seed)
     scans = {}
     for number, subject in enumerate(context.groups):
         age = "" if number == 1 else f"{random.uniform(20, 80):.1f}"
-        people = {
-            ("number", "age"): changed.get(subject, age),
+        people: dict[tuple[CovariateKind, str], str] = {
+            ("number", "age"): (ages or {}).get(subject, age),
             ("category", "sex"): "fm"[int(random.integers(2))] if number else "f",
         }
-        fields = {"subject": subject, "group": "HC", "session": "A", "path": context.root}
         scans[subject, "A"] = InputScan(
-            **fields, mask=None, sha256="", mask_sha256="", rescale="none", covariates=people
+            subject, "HC", "A", context.root, None, "", "", "none", covariates=people
         )
     return replace(context, inputs=InputScans(context.root, scans))
 
@@ -153,7 +158,7 @@ def test_a_test_subject_s_reference_moves_nothing_that_is_fitted(
     tmp_path_factory: pytest.TempPathFactory, seed: int, factor: float
 ) -> None:
     # With covariates too: a test subject's age is known, but it may not move a fit either.
-    context = _with_people(_context(tmp_path_factory.mktemp("run"), **COVARIATES), seed)
+    context = _with_people(_context(tmp_path_factory.mktemp("run"), covariates=COVARIATES), seed)
     volumes = _volumes(seed=seed)
     changed = dict(volumes)
     for subject in context.folds.test(0):
@@ -175,7 +180,7 @@ def test_a_test_subject_s_reference_moves_nothing_that_is_fitted(
 def test_covariates_reach_the_correction(tmp_path: Path) -> None:
     volumes = _volumes()
     plain = _run(_context(tmp_path / "plain"), volumes, "volume_combat")
-    context = _with_people(_context(tmp_path / "own", **COVARIATES))
+    context = _with_people(_context(tmp_path / "own", covariates=COVARIATES))
     rows = _run(context, volumes, "volume_combat")
     assert set(rows["status"]) == {"ok"}
     own = training_volumes(context, volumes, Cell("volume_combat", WAY, 0, 0))
@@ -194,11 +199,11 @@ def test_covariates_reach_the_correction(tmp_path: Path) -> None:
 
 
 def test_a_test_subject_s_age_moves_no_fit_and_no_other_subject(tmp_path: Path) -> None:
-    context, volumes = _context(tmp_path, **COVARIATES), _volumes()
+    context, volumes = _context(tmp_path, covariates=COVARIATES), _volumes()
     moved, other = context.folds.test(0)[:2]
     rows, fits = [], []
     for number, age in enumerate(("30", "75")):
-        own = replace(_with_people(context, **{moved: age}), root=tmp_path / str(number))
+        own = replace(_with_people(context, ages={moved: age}), root=tmp_path / str(number))
         rows.append(_run(own, volumes, "volume_combat"))
         fits += [record.key("fit") for _, record in own.folder.cells()]
     assert fits[0] == fits[1]
@@ -376,12 +381,12 @@ def test_a_run_reads_covariates_and_keeps_them(
     found = []
     for covariates in ("[]", "[age]", "[age]"):
         assert start(*only, f"data.covariates={covariates}").complete
-        rows = read_results(results)
-        found.append(rows[rows["method"] == "volume_combat"]["value"].to_numpy())
+        table = read_results(results)
+        found.append(table[table["method"] == "volume_combat"]["value"].to_numpy())
     assert not np.allclose(found[0], found[1])
     np.testing.assert_array_equal(found[1], found[2])
     known = read_inputs(RunFolder(tmp_path / "out").inputs).covariates(["age"])
-    assert sorted(known.columns["age"].values()) == [20.0 + 5 * i for i in range(8)]
+    assert set(known.columns["age"].values()) == {20.0 + 5 * i for i in range(8)}
     # A rescoring has no cohort: it takes them from the run folder.
     before = results.read_bytes()
     for scores in (tmp_path / "out/cells/volume_combat").rglob("scores.csv"):
