@@ -98,12 +98,15 @@ def _numbers(own: Values, wanted: Values, trial: Trial | None) -> dict[str, floa
 
 
 def summarize_study(found: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the table in few columns, as text that fits a line of 80 characters."""
+    """Return the table in few columns, as text that fits a line of 80 characters.
+
+    `SD %` is that of the change which a switch of scanner adds; `per arm` are subjects of a trial.
+    """
     heads = {
-        "error_ml": "error (ml)",
-        "bias_ml": "bias (ml)",
+        "error_ml": "error ml",
+        "bias_ml": "bias ml",
         "icc_a1": "ICC(A,1)",
-        "change_sd_percent": "change SD (%)",
+        "change_sd_percent": "SD %",
         "arm": "per arm",
     }
     return [

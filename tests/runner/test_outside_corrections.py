@@ -124,4 +124,4 @@ def test_what_a_study_asks_is_that_of_a_report() -> None:
     assert shifted["change_sd_percent"] < 0.1
     lines = summarize_study(found)
     assert lines[0]["volumes of"] == "scored CSF"
-    assert lines[0]["error (ml)"] == "1"
+    assert lines[0]["error ml"] == "1"
