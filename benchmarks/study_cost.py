@@ -2,6 +2,7 @@
 
     python benchmarks/study_cost.py                        # 8 simulated subjects at 4 mm, unet for 100 steps
     python benchmarks/study_cost.py --spacing 2 --iterations 300
+    python benchmarks/study_cost.py --iterations 0         # controls alone: the cheapest run that there is
 
 One run is measured, with its report's tables, in one process: the time of this process and its children on
 the processors. Three parts are measured apart:
@@ -57,12 +58,12 @@ def measure(out: Path, arguments: argparse.Namespace) -> dict[str, float]:
         f"data.phantom.subjects={arguments.subjects}",
         f"data.phantom.spacing_mm={arguments.spacing}",
         f"folds.k={arguments.folds}",
-        f"methods.unet.iterations={arguments.iterations}",
-        "methods.unet.channels=[8, 16, 32]",
-        "methods.unet.warmup=10",
         "device=cpu",
         *(["folds.run=0"] if arguments.fold else []),
     ]
+    if arguments.iterations:
+        settings += [f"methods.unet.iterations={arguments.iterations}", "methods.unet.warmup=10"]
+        settings += ["methods.unet.channels=[8, 16, 32]"]
     experiment = load_experiment(None, settings)
     spent = 0.0
     run_cells = corrections.run_volume_cells
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=8)
     parser.add_argument("--spacing", type=float, default=4.0, help="voxel size in mm")
     parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--iterations", type=int, default=100, help="of the method unet")
+    parser.add_argument("--iterations", type=int, default=100, help="of unet; 0: controls alone")
     parser.add_argument("--fold", action="store_true", help="run the first fold alone")
     arguments = parser.parse_args()
     began = time.perf_counter()
