@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from harmbench.segmentation.hmrf import kernels, mixels
+from harmbench.segmentation.hmrf import kernels, mixels, smoothing
 from harmbench.segmentation.hmrf.estimation import neighbour_weights, smoothing_kernel
 from harmbench.segmentation.hmrf.partial import clique_table, fraction_grid
 from harmbench.segmentation.hmrf.sweeps import sweeps
@@ -136,7 +136,7 @@ def test_smoothing_is_scipys_with_zeros_outside(axis):
     field = np.random.default_rng(0).random((2, 9, 30, 50)).astype(np.float32)
     half = smoothing_kernel(2)
     out = np.empty_like(field)
-    kernels.smooth(0, 9, field, half, axis, out)
+    smoothing.smooth(0, 9, field, half, axis, out)
     whole = np.concatenate([half[:0:-1], half])
     expected = ndimage.convolve1d(field.astype(float), whole, axis=axis, mode="constant")
     assert out == pytest.approx(expected, abs=2e-6)

@@ -18,6 +18,7 @@ from harmbench.arrays import Array, Double, Single
 from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
 from harmbench.segmentation.hmrf.brain_box import BrainBox
+from harmbench.segmentation.hmrf.smoothing import smooth
 from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
@@ -262,7 +263,7 @@ class _Model:
         now, then = self.terms
         self.workers.over_planes(kernels.bias_terms, self.p, self.y, self.mean, self.var, now)
         for axis, kernel in enumerate(self.smoothing, start=1):
-            self.workers.over_planes(kernels.smooth, now, kernel, axis, then)
+            self.workers.over_planes(smooth, now, kernel, axis, then)
             now, then = then, now
         brain = self.region.brain
         self.bias = np.divide(now[0], now[1], out=np.zeros_like(self.y), where=brain)
