@@ -115,6 +115,19 @@ class FakeFsl:
         self.program.chmod(0o755)
 
 
+_SLOW = ("finished_report", "head", "later", "made", "raw_cohort")
+"""Fixtures that take seconds. The tests that use one run in one process, so that it is made once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that share a slow fixture one group; `--dist=loadgroup` keeps a group together."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        shared = next((name for name in _SLOW if name in used), None)
+        if shared is not None:
+            item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `harmbench run` run single jobs in the test's process, where its stand-ins are known."""
