@@ -80,8 +80,8 @@ def _agreement_table(evidence: Evidence, direction: Direction, pairs: pd.DataFra
         "not (McGraw & Wong 1996, F intervals). Concordance: Lin's coefficient (interval by Fisher's "
         "z). CV: within-subject coefficient of variation of the two volumes. Bias and limits of "
         "agreement (bias ± 1.96 SD, Bland & Altman 1999): method minus target. Proportional bias: "
-        "change of the difference per unit of the mean of both; an interval that excludes 0 says that "
-        "the difference depends on the size, so that the limits hold for no one. Intervals are 95 %."
+        "change of the difference per unit of the mean of both; where its interval excludes 0, "
+        "the difference depends on the volume, and one pair of limits does not fit all. Intervals: 95 %."
     )
     title = f"Agreement of volumes with the target scanner's, {direction_title(direction)}"
     text = _Text(_AGREEMENT, f"volume-agreement-{file_label(str(direction))}", title, caption)
@@ -213,8 +213,8 @@ def _group_table(
         f"{_begin(evidence)}Standardized difference of the groups' mean volumes (Hedges' g with the 95 % "
         "interval of the normal approximation), in harmonized volumes and in those of the target "
         "scanner of the same people. Change: the first minus the second, with the 95 % percentile "
-        "interval of a bootstrap over people within their group; away from 0 the method weakens, "
-        "strengthens or turns the difference between the groups."
+        "interval of a bootstrap over people within their group. Where it excludes 0, the method weakens, "
+        "strengthens or reverses the difference between the groups."
     )
     title = f"Difference between {groups[0]} and {groups[1]} kept, {direction_title(direction)}"
     name = f"group-difference-{file_label('-'.join(groups))}-{file_label(str(direction))}"
