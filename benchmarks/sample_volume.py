@@ -139,7 +139,7 @@ def table_of(rows: Sequence[Measured]) -> str:
     headers = ["sampler", "steps", "s per volume", "times as fast", "MSE (1e-3)", "ratio"]
     headers += ["MSE in the brain (1e-3)", "ratio"]
     formats = ("", "d", ".2f", ".1f", ".3f", ".3f", ".3f", ".3f")
-    return tabulate(lines, headers=headers, tablefmt="github", floatfmt=formats)
+    return str(tabulate(lines, headers=headers, tablefmt="github", floatfmt=formats))
 
 
 def main() -> None:
