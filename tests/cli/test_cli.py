@@ -22,7 +22,7 @@ from harmbench.volume import read
 
 def _run(manifest: Path, out: Path) -> list[object]:
     shared = ["run", "--data", manifest, "--folds", 2, "--out", out, "--device", "cpu"]
-    return [*shared, "--segmenter", "thresholds"]
+    return [*shared, "--segmenter", "thresholds", "--set", "volume_controls=[]"]
 
 
 def test_help_of_every_command(call) -> None:
@@ -43,7 +43,7 @@ def test_version(call) -> None:
 
 
 def test_run_writes_results_and_adds_up(call, thresholds, make_manifest, tmp_path) -> None:
-    command = (*_run(make_manifest(4), tmp_path / "out"), "--set", "volume_controls=[]")
+    command = _run(make_manifest(4), tmp_path / "out")
     code, _, err = call(*command, "--method", "identity", "--fold", "0", "--set", "controls=[]")
     assert code == 0, err
     assert "segmenter: thresholds" in err
