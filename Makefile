@@ -25,14 +25,14 @@ demo: $(VENV)/installed
 	$(BIN)/harmbench demo --out runs/demo --jobs $(JOBS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses $(JOBS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 # All tests, and the share of lines that they reach; the floor stands in pyproject.toml. From Python 3.12
 # the interpreter's own monitoring counts lines, at little cost. docs/suite_statistics.py puts the numbers
 # of both reports into docs/tests.md.
 coverage: $(VENV)/installed
 	COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
-		$(BIN)/python -m pytest --numprocesses $(JOBS) --cov --cov-report=term:skip-covered \
+		$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --cov --cov-report=term:skip-covered \
 		--cov-report=json:build/coverage.json --junitxml=build/tests.xml
 
 lint: $(VENV)/installed

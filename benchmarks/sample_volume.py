@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,6 +56,16 @@ WAYS: Sequence[tuple[str, int]] = (
 )
 
 
+class Measured(NamedTuple):
+    """One way to sample: seconds per volume, MSE over the whole volume and in the brain."""
+
+    sampler: str
+    steps: int
+    seconds: float
+    mse: float
+    mse_brain: float
+
+
 def trained(config: DiffusionSettings, pairs: Sequence[Pair], device: str, folder: Path) -> None:
     """Train and save into `folder`."""
     start = time.perf_counter()
@@ -81,6 +91,57 @@ def sampled(
     return float(np.mean(seconds)), float(np.mean(whole)), float(np.mean(brain))
 
 
+def settings_of(
+    size: str, prediction: str, iterations: int
+) -> tuple[DiffusionSettings, DiffusionSettings]:
+    """Return the paper's settings and the fast preset's, for a network of a size."""
+    shared: dict[str, Any] = {"iterations": iterations, "sampling_batch": 64}
+    # The paper's average of weights would remember its random start for 10,000 steps.
+    shared |= SMALL if size == "small" else {"ema_warmup": True}
+    fast = dict(load_experiment(FAST).methods["dm"]) | shared
+    return DiffusionSettings(**shared, prediction=prediction), DiffusionSettings(**fast)
+
+
+def measured(
+    paper: DiffusionSettings,
+    fast: DiffusionSettings,
+    train: Sequence[Pair],
+    test: Sequence[Pair],
+    device: str,
+) -> Iterator[Measured]:
+    """Train both networks, and yield what each way to sample gives, ancestral sampling first."""
+    with tempfile.TemporaryDirectory() as parent:
+        one, other = Path(parent, "paper"), Path(parent, "fast")
+        trained(paper, train, device, one)
+        few = paper.model_copy(update={"sampler": "ddim", "sampling_steps": 2})
+        sampled(one, few, test[:1], device)  # warms up
+        for sampler, steps in WAYS:
+            way = paper.model_copy(update={"sampler": sampler, "sampling_steps": steps})
+            yield Measured(sampler, steps, *sampled(one, way, test, device))
+        mean = paper.model_copy(update={"sampler": "ddim", "sampling_steps": 10, "n_samples": 4})
+        yield Measured("ddim, mean of 4", 10, *sampled(one, mean, test, device))
+        trained(fast, train, device, other)
+        label = f"fast preset: {fast.sampler}"
+        yield Measured(label, fast.sampling_steps, *sampled(other, fast, test, device))
+
+
+def table_of(rows: Sequence[Measured]) -> str:
+    """Format all rows, with ratios to the first."""
+    first = rows[0]
+    lines = [
+        [
+            *(row.sampler, row.steps, row.seconds, first.seconds / row.seconds),
+            *(1000 * row.mse, row.mse / first.mse),
+            *(1000 * row.mse_brain, row.mse_brain / first.mse_brain),
+        ]
+        for row in rows
+    ]
+    headers = ["sampler", "steps", "s per volume", "times as fast", "MSE (1e-3)", "ratio"]
+    headers += ["MSE in the brain (1e-3)", "ratio"]
+    formats = ("", "d", ".2f", ".1f", ".3f", ".3f", ".3f", ".3f")
+    return str(tabulate(lines, headers=headers, tablefmt="github", floatfmt=formats))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", choices=["small", "paper"], default="small")
@@ -92,40 +153,20 @@ def main() -> None:
         help="what the network predicts: by default the image (sample), the noise at the paper's size",
     )
     options = parser.parse_args()
-    device = resolve_device(options.device)
-    size, on_gpu = options.size, device.type == "cuda"
+    device, size = resolve_device(options.device), options.size
+    pairs = simulated_pairs(TRAINING[size] + HELD_OUT[size], SPACING_MM[size])
+    train, test = pairs[: TRAINING[size]], pairs[TRAINING[size] :]
+    prediction = options.prediction or ("sample" if size == "small" else "epsilon")
+    paper, fast = settings_of(size, prediction, options.iterations)
+    rows: list[Measured] = []
+    for row in measured(paper, fast, train, test, str(device)):
+        rows.append(row)
+        print(*row, flush=True)
+    original = np.mean([((p.source.data - p.target.data) ** 2).mean() for p in test])
+    on_gpu = device.type == "cuda"
     name = (
         torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU threads"
     )
-    pairs = simulated_pairs(TRAINING[size] + HELD_OUT[size], SPACING_MM[size])
-    train, test = pairs[: TRAINING[size]], pairs[TRAINING[size] :]
-    shared: dict[str, Any] = {"iterations": options.iterations, "sampling_batch": 64}
-    prediction = options.prediction or ("sample" if size == "small" else "epsilon")
-    paper = {"prediction": prediction}
-    if size == "small":
-        shared |= SMALL
-    else:  # the paper's average would remember its random start for 10,000 steps
-        shared |= {"ema_warmup": True}
-    fast = dict(load_experiment(FAST).methods["dm"]) | shared
-    rows: list[tuple[str, int, tuple[float, float, float]]] = []
-    with tempfile.TemporaryDirectory() as parent:
-        one, other = Path(parent, "paper"), Path(parent, "fast")
-        config = DiffusionSettings(**(shared | paper))
-        trained(config, train, str(device), one)
-        few = config.model_copy(update={"sampler": "ddim", "sampling_steps": 2})
-        sampled(one, few, test[:1], str(device))  # warms up
-        for sampler, steps in WAYS:
-            way = config.model_copy(update={"sampler": sampler, "sampling_steps": steps})
-            rows.append((sampler, steps, sampled(one, way, test, str(device))))
-            print(*rows[-1], flush=True)
-        mean = config.model_copy(update={"sampler": "ddim", "sampling_steps": 10, "n_samples": 4})
-        rows.append(("ddim, mean of 4", 10, sampled(one, mean, test, str(device))))
-        quick = DiffusionSettings(**fast)
-        trained(quick, train, str(device), other)
-        label = f"fast preset: {quick.sampler}"
-        rows.append((label, quick.sampling_steps, sampled(other, quick, test, str(device))))
-    original = np.mean([((p.source.data - p.target.data) ** 2).mean() for p in test])
-    seconds, mse, in_brain = rows[0][2]
     print(f"\nSampling a volume with dm, {size} size, {name}, torch {torch.__version__}")
     print(f"The network predicts: {prediction}.")
     print(
@@ -133,19 +174,7 @@ def main() -> None:
         f"subjects for training ({options.iterations} steps), held out: {len(test)}. MSE of the "
         f"untreated source: {1000 * original:.3f}e-3.\n"
     )
-    table = [
-        [sampler, steps, s, seconds / s, 1000 * w, w / mse, 1000 * b, b / in_brain]
-        for sampler, steps, (s, w, b) in rows
-    ]
-    headers = ["sampler", "steps", "s per volume", "times as fast", "MSE (1e-3)", "ratio"]
-    print(
-        tabulate(
-            table,
-            headers=[*headers, "MSE in the brain (1e-3)", "ratio"],
-            tablefmt="github",
-            floatfmt=("", "d", ".2f", ".1f", ".3f", ".3f", ".3f", ".3f"),
-        )
-    )
+    print(table_of(rows))
 
 
 if __name__ == "__main__":

@@ -93,8 +93,9 @@ def measured() -> str:
     shares = [(f"`{p}`", n, f"{100 * reached[p] / n:.1f} %") for p, n in sorted(lines.items()) if n]
     whole = f"{100 * reached.total() / lines.total():.1f} %"
     seconds = sum(float(case.get("time", 0)) for case in ElementTree.parse(TIMES).iter("testcase"))
-    return f"The tests take {seconds / 60:.0f} minutes of one core.\n\n" + table(
-        ("package", "statements", "reached"), [*shares, ("all", lines.total(), whole)]
+    return (
+        f"One after another, the tests take {seconds / 60:.0f} minutes with coverage.\n\n"
+        + table(("package", "statements", "reached"), [*shares, ("all", lines.total(), whole)])
     )
 
 

@@ -66,6 +66,23 @@ class Thresholds:
         return volume.with_data(labels.astype(np.uint8), kind="label")
 
 
+IN_A_FILE = """
+import numpy as np
+
+
+class Halves:
+    name, version, contrasts = "halves", "1", ("T1w",)
+
+    def __init__(self, *, device, contrast): ...
+
+    def segment(self, volume):
+        brain = volume.data[volume.data > 0]
+        low, extent = float(brain.min()), float(np.ptp(brain))
+        labels = np.digitize(volume.data, [1e-6, low + 0.15 * extent, low + 0.35 * extent])
+        labels = labels.astype(np.uint8)
+        return volume.with_data(labels, kind="label")
+"""
+
 # Labels by thresholds, written the way FAST names its output; what it was called with is kept.
 FAST = """#!{python}
 import os, sys
@@ -115,6 +132,19 @@ class FakeFsl:
         self.program.chmod(0o755)
 
 
+_SLOW = ("finished_report", "head", "later", "made", "raw_cohort")
+"""Fixtures that take seconds. The tests that use one run in one process, so that it is made once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that share a slow fixture one group; `--dist=loadgroup` keeps a group together."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        shared = next((name for name in _SLOW if name in used), None)
+        if shared is not None:
+            item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `harmbench run` run single jobs in the test's process, where its stand-ins are known."""
@@ -141,6 +171,13 @@ def thresholds(monkeypatch: pytest.MonkeyPatch) -> Thresholds:
 
     monkeypatch.setattr(harmbench.plugins, "entry_points", found)
     return Thresholds()
+
+
+@pytest.fixture
+def file_segmenter(tmp_path: Path) -> str:
+    """Write a segmenter that other processes find too, and return its reference, FILE.py:CLASS."""
+    (tmp_path / "halves.py").write_text(IN_A_FILE)
+    return f"{tmp_path / 'halves.py'}:Halves"
 
 
 @pytest.fixture

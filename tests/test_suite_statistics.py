@@ -73,7 +73,7 @@ def test_coverage_and_time_are_read_from_the_reports(
     script.COVERAGE.write_text(json.dumps({"files": files}))
     script.TIMES.write_text('<suites><testcase time="61.5"/><testcase time="58.5"/></suites>')
     text = script.measured()
-    assert "take 2 minutes of one core" in text
+    assert "the tests take 2 minutes with coverage" in text
     assert "| `harmbench` | 100 | 95.0 % |" in text
     assert "| `harmbench/runner` | 100 | 94.0 % |" in text
     assert "| all | 200 | 94.5 % |" in text

@@ -1,4 +1,4 @@
-"""The command line: each command is a few lines over the public API.
+"""The command line: commands over the public API.
 
 Modules are imported inside the commands, so that `--help` answers before torch, nibabel and pandas
 are loaded.
@@ -88,8 +88,8 @@ def _interrupt(*_: object) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors that harmbench raises on purpose become one readable line."""
-    # As an interrupt, so that what was started is ended and temporary files go.
+    """Run the command line; harmbench's own errors become one readable line."""
+    # SIGTERM counts as an interrupt: child processes are ended and temporary files removed.
     before = signal.signal(signal.SIGTERM, _interrupt)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
@@ -100,7 +100,7 @@ def main() -> None:
     except SystemExit as ended:
         # typer has turned the interrupt into this code, silently.
         if ended.code == _INTERRUPTED:
-            say("interrupted; the same command goes on from here")
+            say("interrupted; run the same command again to continue")
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

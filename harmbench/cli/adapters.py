@@ -1,4 +1,4 @@
-"""Commands for who chooses or writes a method: what there is, and whether it works."""
+"""Commands for choosing and for writing a method."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def methods(
     ]
     show_table(table, as_json, cut="reference")
     if any(row.problem or row.parameters is None for row in rows) and not full:
-        say("what is not known here, --full asks the methods themselves")
+        say("some values need an import: harmbench methods --full imports every method")
 
 
 def _described(method: InstalledMethod) -> dict[str, object]:
@@ -71,7 +71,7 @@ def _total(parameters: Mapping[str, int] | None) -> str:
 
 
 def _imported(method: InstalledMethod) -> InstalledMethod:
-    """Ask a method's class what its source only declares."""
+    """Return a row with the values that need the method's class, which is imported."""
     try:
         kind = _load(method.name)
     except UnavailableError as error:
@@ -210,12 +210,12 @@ def check_method(
 def doctor(full: Full = False, as_json: Json = False) -> None:
     """Say what this installation can do: FSL, GPU, methods, versions.
 
-    What is `found` is there, and was not tried; `--full` tries it.
+    `found` means installed but not tried; `--full` tries it.
     """
     from harmbench.cli.doctor import examine
 
     findings = examine(full=full)
     show_table([asdict(finding) for finding in findings], as_json)
     if not full:
-        say("what is found was not tried: harmbench doctor --full tries it")
+        say("`found` means installed but not tried: harmbench doctor --full tries it")
     raise typer.Exit(1 if any(finding.state == "broken" for finding in findings) else 0)

@@ -1,4 +1,4 @@
-"""Commands that put results of several runs side by side, and let them leave the laboratory."""
+"""Commands that compare several runs, and export results for other laboratories."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def export_results(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file; default: RUN-results.zip here.")
     ] = None,
-    label: Annotated[str, typer.Option(help="What the file calls the cohort.")] = "",
+    label: Annotated[str, typer.Option(help="Name of the cohort in the file.")] = "",
 ) -> None:
     """Write the results of a run to one small file that another laboratory can compare with its own.
 

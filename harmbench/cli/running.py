@@ -41,7 +41,7 @@ def run(
     fold: Annotated[str | None, typer.Option(help="Folds to run: all, or 0,2.")] = None,
     folds: Annotated[
         str | None,
-        typer.Option(help="Number of folds, or a table of one's own: subject, fold."),
+        typer.Option(help="Number of folds, or a table with the columns subject, fold."),
     ] = None,
     direction: Annotated[str | None, typer.Option(help="both, all, or A-to-B,B-to-C.")] = None,
     data: Data = None,
@@ -58,7 +58,7 @@ def run(
         ),
     ] = None,
     train_pairs: Annotated[
-        str | None, typer.Option(help="Of several visits, learn from: closest, or all pairs.")
+        str | None, typer.Option(help="Pairs of visits to learn from: closest, or all.")
     ] = None,
     train_subjects: Annotated[
         str | None,
@@ -79,7 +79,7 @@ def run(
     isolate: Isolate = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for the whole run, to which trainings are sized: 10m, 2h, 1h30m."),
+        typer.Option(help="Time for the whole run, which sizes trainings: 10m, 2h, 1h30m."),
     ] = None,
 ) -> None:
     """Train, harmonize, segment and score: every cell that is not current.

@@ -189,10 +189,12 @@ def _state(claims: Claims, at: tuple[int, int]) -> tuple[State, str]:
     state: State = "unclear"
     if claims.better[at] or claims.worse[at]:
         state = "better" if claims.better[at] else "worse"
-        return state, "the difference is sure, and small" if claims.equivalent[at] else ""
+        return state, "the difference is shown, but small" if claims.equivalent[at] else ""
     if claims.equivalent[at]:
         return "equivalent", ""
-    undone = "a difference on common subjects that failed subjects undo"
+    undone = (
+        "a difference on common subjects that does not hold with failed subjects counted as worst"
+    )
     return state, undone if claims.failures_decide[at] else ""
 
 

@@ -79,7 +79,7 @@ class Judged:
             subject); otherwise empty.
         mean: mean over subjects of the method's own values.
         difference: mean difference to the original.
-        low, high: 95 % interval of the difference, which knows folds, for this cell alone.
+        low, high: 95 % interval of the difference, which accounts for folds, for this cell alone.
         p: two-sided, of this cell alone.
         p_adjusted: corrected for all cells of the grid.
         effect_size: standardized mean difference of the pairs (Hedges' g); positive is better.
@@ -150,7 +150,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """A method that makes a measure worse than the original has it.
+    """A method that is worse than the original on a measure.
 
     Attributes:
         method: title.
@@ -168,7 +168,7 @@ class Harm:
 
 @dataclass(frozen=True, slots=True)
 class RankStability:
-    """The rank of a method on the primary endpoint, and how firm that is.
+    """The rank of a method on the primary endpoint, and how stable it is.
 
     Attributes:
         method: title.
@@ -206,10 +206,10 @@ class Verdict:
         stability: of the ranked rows, best first.
         judgeable: whether the design allows any test at all.
         limits: the design in one line: subjects, folds, seeds, and the smallest difference that it
-            shows with a probability of 80 %.
+            detects with a power of 80 %.
         enough: what would be enough to judge, in one line; empty where the design can judge.
         failures: sentences that name failed subjects or cells; these belong in the headline.
-        incomplete: what was planned and is absent, in sentences; not empty: the page carries a
+        incomplete: sentences on what was planned and is absent; if there are any, the page has a
             banner.
         notes: further sentences: how the tests work, agreement of both orders of aggregation.
     """

@@ -26,7 +26,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its interval of confidence; NaN where there is none."""
+    """An estimate with its confidence interval; NaN where there is none."""
 
     value: float
     low: float
@@ -57,7 +57,7 @@ def icc(values: ArrayLike, level: float = 0.95) -> tuple[Interval, Interval]:
 
     Args:
         values: shape (subjects, measurements), at least 3 subjects and 2 measurements.
-        level: of the intervals.
+        level: confidence level of the intervals.
 
     Returns:
         ICC(A,1), which counts a difference of the means as disagreement, and ICC(C,1), which does
@@ -125,11 +125,11 @@ def _icc_agreement(
 def concordance(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Interval:
     """Concordance correlation coefficient (Lin, Biometrics 1989; corrected 2000), from -1 to 1.
 
-    The interval is that of Fisher's z.
+    The interval is computed by Fisher's z transformation.
 
     Args:
         first, second: shape (subjects,), at least 3 subjects.
-        level: of the interval.
+        level: confidence level of the interval.
 
     Returns:
         The coefficient; NaN where one measurement is constant.
@@ -180,7 +180,7 @@ def bland_altman(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Bl
 
     Args:
         first, second: shape (subjects,).
-        level: of the intervals.
+        level: confidence level of the intervals.
 
     Returns:
         The agreement; NaN for limits and intervals of fewer than 2 subjects, and for a slope of fewer
@@ -223,7 +223,7 @@ def annualized_percent_change(first: ArrayLike, second: ArrayLike, years: ArrayL
 
     Args:
         first, second: volumes at the two visits, shape (subjects,), above 0.
-        years: between the visits, same shape, not 0; below 0 where the second visit came first.
+        years: time between the visits, same shape, not 0; negative where the second visit came first.
 
     Raises:
         ValueError: shapes differ, or a value that is not finite or out of range.

@@ -1,4 +1,4 @@
-"""Measured against true change: what a method keeps, invents and blurs of it."""
+"""Measured against true change: how much of it a method keeps, adds and blurs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_SWITCH = "no-switch"
 """Name of the control that stays on the target scanner: nothing is harmonized."""
 
 RATIO_CAP = 100.0
-"""Ratios of sample sizes are not told apart above this."""
+"""Largest ratio of sample sizes; larger ones are set to it."""
 
 _LEAST_SLOPE = 1e-6
 _KEYS = ("direction", "segmenter", "tissue")
@@ -38,9 +38,9 @@ class ChangeLine:
     """The line of measured change on true change, both in percent of the first volume.
 
     Attributes:
-        subjects, visits: from whom, and from how many follow-up visits.
+        subjects, visits: numbers of subjects and of follow-up visits.
         slope: measured per true change: 1 keeps change, 0 erases it.
-        offset: measured change in percent where there was none: change that is invented.
+        offset: measured change in percent where the true change is 0.
         residual_sd: SD about the line in percent, of single visits.
         slope_low, slope_high, offset_low, offset_high, residual_sd_low, residual_sd_high: intervals
             over subjects.
@@ -78,7 +78,7 @@ def change_line(
     Args:
         subjects: whose visit, shape (visits,).
         true_percent, measured_percent: change since the first visit, same shape, in percent.
-        how: of the intervals.
+        how: how the intervals are computed.
 
     Raises:
         ValueError: the shapes differ, a value is not finite, there are fewer than two subjects or three
@@ -117,8 +117,8 @@ def _line(sums: Floats) -> tuple[Floats, Floats, Floats]:
 def sample_size_ratio(line: ChangeLine, stay: ChangeLine) -> float:
     """Return how many times more subjects a trial needs than on one scanner, up to `RATIO_CAP`.
 
-    A slope below 1 shrinks the effect of a treatment as it shrinks change, so n goes with
-    (residual SD / slope)^2.
+    A slope below 1 shrinks a treatment's effect as much as it shrinks change, so the number of subjects is
+    proportional to (residual SD / slope)^2.
 
     Returns:
         At least 0; NaN where the interval of either slope includes 0, or staying has no noise.
@@ -136,7 +136,7 @@ def change_lines(rows: pd.DataFrame, how: Resampling = DEFAULT) -> pd.DataFrame:
         rows: columns method, direction, segmenter, tissue, subject, visit, true_percent and
             measured_percent (NaN where a visit could not be measured). The method `NO_SWITCH` stays on
             the target scanner.
-        how: of the intervals.
+        how: how the intervals are computed.
 
     Returns:
         Columns method, direction, segmenter, tissue, those of `ChangeLine`, ratio (of sample sizes,

@@ -19,7 +19,7 @@ _RESAMPLES = 4999
 
 @dataclass(frozen=True, slots=True)
 class GroupDifference:
-    """The standardized difference of two groups, as measured and as it should be.
+    """The standardized difference of two groups, in harmonized and in reference volumes.
 
     Attributes:
         measured: Hedges' g of the harmonized volumes, first group minus second.
@@ -36,14 +36,14 @@ class GroupDifference:
 def hedges_g(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Interval:
     """Standardized mean difference of two groups, corrected for its bias (Hedges 1981).
 
-    The interval is that of the normal approximation (Hedges & Olkin 1985, ch. 5).
+    The interval uses the normal approximation (Hedges & Olkin 1985, ch. 5).
 
     Args:
         first, second: values of the groups, at least 2 each.
-        level: of the interval.
+        level: confidence level of the interval.
 
     Returns:
-        First minus second in units of the pooled standard deviation; NaN where that is 0.
+        First minus second, in units of the pooled standard deviation; NaN where that is 0.
 
     Raises:
         ValueError: a group has fewer than 2 values, or a value is not finite.
@@ -68,8 +68,8 @@ def group_difference(
     Args:
         first, second: each group's harmonized volumes and its reference volumes, same people in the
             same order.
-        level: of the intervals.
-        seed: of the bootstrap.
+        level: confidence level of the intervals.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: see `hedges_g`; or harmonized and reference volumes differ in number.

@@ -1,7 +1,7 @@
 """How many people must be scanned twice: error against the number of training subjects.
 
-The curve is a + b n^-c (a power law with a floor; Viering & Loog, IEEE TPAMI 2023). It says little
-outside the sizes that were measured: no number beyond `FURTHEST` times the largest is given.
+The curve is a + b n^-c (a power law with a floor; Viering & Loog, IEEE TPAMI 2023). Extrapolation is
+unreliable: no number beyond `FURTHEST` times the largest measured size is given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 FitStatus = Literal["ok", "too-few-sizes", "no-improvement", "undetermined"]
 
 FURTHEST = 4.0
-"""How many times the largest measured size a curve is followed."""
+"""Largest number of subjects that is given, as a multiple of the largest measured size."""
 
 _LEAST_SIZES = 4
 _GRID = np.geomspace(0.05, 3.0, 150)
@@ -44,9 +44,9 @@ class PowerLaw:
     Attributes:
         a, b, c: NaN where nothing was fitted.
         status: `ok`; `too-few-sizes` (fewer than four: as many parameters as points);
-            `no-improvement` (the error does not fall with n, or mostly in other ways); `undetermined`
-            (a is 0, or c lies at a border of 0.05 to 3: the curve has not bent yet, or has bent before
-            the first size, and its floor is not known).
+            `no-improvement` (the error does not fall with n, or the curve explains less than half of its
+            spread over sizes); `undetermined` (a is 0, or c is 0.05 or 3, the ends of its range: the
+            bend of the curve lies outside the measured sizes, so its floor is not known).
     """
 
     a: float
@@ -64,12 +64,12 @@ class PairsNeeded:
     """The number of training subjects at which a method's error falls below another error.
 
     Attributes:
-        pairs: smallest n; infinite where the curve never gets there within `FURTHEST` times the largest
-            size; NaN where the curve is not usable.
+        pairs: smallest n; infinite where the curve does not fall below the other error within `FURTHEST`
+            times the largest size; NaN where the curve is not usable.
         low, high: interval over test subjects; an upper bound may be infinite.
-        at_once: whether the smallest measured size suffices; the number is then an upper bound.
+        at_once: whether the smallest measured size suffices; `pairs` is then an upper bound.
         beyond: whether the number lies beyond the largest measured size: an extrapolation.
-        curve: what it was read from.
+        curve: the fitted curve.
     """
 
     pairs: float
@@ -83,8 +83,8 @@ class PairsNeeded:
 def fit_power_law(sizes: ArrayLike, errors: ArrayLike) -> PowerLaw:
     """Fit a + b n^-c with a and b not below 0 by least squares.
 
-    For a given c the problem is linear in a and b (variable projection; Golub & Pereyra 1973), so
-    that c alone is searched: on a grid, then between its neighbours there.
+    For a given c the problem is linear in a and b (variable projection; Golub & Pereyra 1973). So only c
+    is searched: on a grid, then between the neighbours of the best point of the grid.
 
     Args:
         sizes: numbers of training subjects, above 0, all different.
@@ -124,7 +124,7 @@ class _Curves:
     Attributes:
         a, b, c: parameters; c on `_GRID`.
         place: index of c in `_GRID`.
-        flat: whether the error does not fall with n, or mostly in other ways.
+        flat: whether the error does not fall with n, or the curve explains too little of its spread.
     """
 
     a: Floats
@@ -135,7 +135,7 @@ class _Curves:
 
     @property
     def at_border(self) -> NDArray[np.bool_]:
-        """Whether c lies at a border of what is searched, or a does."""
+        """Whether c or a lies at an end of its range."""
         outermost = (self.place == 0) | (self.place == _GRID.size - 1)
         return np.asarray(outermost | (self.a <= _NO_FLOOR * self.b))
 
@@ -178,7 +178,8 @@ def pairs_needed(
 ) -> PairsNeeded:
     """Return the number of training subjects at which a mean error falls below another one.
 
-    Test subjects are resampled as a whole: their errors at all sizes, and the error to beat.
+    The interval comes from resampling test subjects, each with its errors at all sizes and its error to
+    beat.
 
     Args:
         sizes: numbers of training subjects, shape (sizes,).
@@ -186,7 +187,7 @@ def pairs_needed(
         thresholds: error to beat of each of these subjects, shape (subjects,): of the untreated scans,
             of a volume correction, or of a rescan.
         factor: the mean threshold is multiplied by this, such as 1.2 for rescans.
-        how: of the interval.
+        how: how the interval is computed.
 
     Raises:
         ValueError: shapes do not fit, or a value is not finite.
@@ -225,7 +226,7 @@ def _crossings(curves: _Curves, n: Floats, means: Floats, limits: Floats) -> Flo
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         number = (curves.b / (limits - curves.a)) ** (1 / curves.c)
     number = np.where((curves.a >= limits) | (number > FURTHEST * largest), math.inf, number)
-    # Beyond what was measured, a curve whose floor is not known says nothing.
+    # A curve whose floor is not known is not extrapolated.
     number = np.where(curves.at_border & (number > largest), math.nan, number)
     number = np.where(number < smallest, smallest, number)
     # More subjects do not help: either any number does, or none.

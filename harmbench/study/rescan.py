@@ -26,7 +26,7 @@ class FloorRatio:
     """RMS error of a method over the RMS error of a rescan; 1: as good as a rescan.
 
     Attributes:
-        subjects: with both errors.
+        subjects: number of subjects with both errors.
         method_rms, rescan_rms: root mean square errors, in the metric's unit.
         ratio: the first over the second; NaN where rescans have no error.
         low, high: interval over subjects.
@@ -64,7 +64,7 @@ def floor_ratio(
     Args:
         method_errors, rescan_errors: one RMS error for each subject, shape (subjects,); NaN where a
             subject has none.
-        how: of the interval.
+        how: how the interval is computed.
 
     Raises:
         ValueError: the shapes differ.
@@ -95,7 +95,7 @@ def floor_ratios(
     Args:
         results: results table; rows of the method `RESCAN` are the rescans' scores.
         metrics: declarations by name.
-        how: of the intervals.
+        how: how the intervals are computed.
 
     Returns:
         One row for each measure (the columns of `statistics.MEASURE`), with subjects, method_rms,

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How an interval of a statistic is computed that is no mean: ratios, slopes, curves.
+    """How to compute the interval of a statistic other than a mean: a ratio, a slope, a curve.
 
     Attributes:
         confidence: coverage of the percentile interval (Efron & Tibshirani 1993, Ch. 13).
@@ -33,7 +33,7 @@ DEFAULT = Resampling()
 
 
 def subject_draws(subjects: int, how: Resampling = DEFAULT) -> NDArray[np.int64]:
-    """How often each subject is drawn: shape (resamples, subjects), each row sums to `subjects`."""
+    """Return how often each subject is drawn: shape (resamples, subjects), each row sums to `subjects`."""
     rng = np.random.default_rng(how.seed)
     return rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=how.resamples)
 
@@ -42,8 +42,8 @@ def bounds(values: Floats, how: Resampling = DEFAULT) -> tuple[float, float]:
     """Return the percentile interval of a statistic.
 
     Args:
-        values: the statistic in each resample, shape (resamples,). Infinite values count; NaN where a
-            resample has no value do not.
+        values: the statistic in each resample, shape (resamples,); NaN where a resample has no
+            value. NaN are left out, infinite values are not.
         how: coverage of the interval.
 
     Returns:

@@ -62,10 +62,10 @@ class SwitchCost:
     """What a change of scanner does to the measured change of one tissue.
 
     Attributes:
-        subjects: from whom it was estimated.
+        subjects: number of subjects it was estimated from.
         bias_percent: mean of the measured change where there was none, in percent of the reference
             volume. It cancels between the arms of a trial.
-        sd_percent: its standard deviation over subjects, in percent. It holds the noise of both scans.
+        sd_percent: its standard deviation over subjects, in percent. It includes the noise of both scans.
         sd_low, sd_high: interval of the SD over subjects.
         smallest_change_percent: the smallest change of one person that can be seen, 1.96 SD.
         stay_sd_percent: the SD of a rescan on the target scanner; NaN where it is not known.
@@ -140,9 +140,9 @@ def switch_cost(
     """Return what a change of scanner costs with a method, for one tissue.
 
     A subject's change is measured from one scanner to the other. The difference of the harmonized to
-    the target volume, of two scans of the same brain, is the error of that change. It holds the noise
-    of both scans, as the difference of a rescan does; a switch is never less noisy than a rescan, so
-    that a smaller SD, of a few subjects or of one reference taken twice, counts as the rescan's.
+    the target volume, of two scans of the same brain, is the error of that change. It includes the noise
+    of both scans, as the difference of a rescan does. A switch is never less noisy than a rescan: where
+    few subjects or a reference that counts twice give a smaller SD, the SD of the rescan is used.
 
     Args:
         harmonized: volumes after the method, shape (subjects,), mm3.
@@ -150,7 +150,7 @@ def switch_cost(
         trial: what the change is measured for.
         stay_sd_percent: SD of the difference of a rescan on the target scanner, in percent; NaN where
             it is not known.
-        how: of the interval of the SD.
+        how: how the interval of the SD is computed.
 
     Raises:
         ValueError: fewer than 2 subjects, other shapes, or a value that is out of range.
@@ -206,7 +206,7 @@ def _cost(
 def _sd_interval(
     values: NDArray[np.float64], whose: NDArray[np.intp], how: Resampling
 ) -> tuple[float, float]:
-    """Interval over subjects of the SD (ddof 1) of values; `whose` they are stands beside them."""
+    """Return the interval over subjects of the SD (ddof 1) of values; `whose` gives the subject of each."""
     centred = values - values.mean()
     sums = np.zeros((int(whose.max()) + 1, 3))
     np.add.at(sums, whose, np.stack([np.ones_like(centred), centred, centred**2], axis=1))
@@ -220,14 +220,14 @@ def switch_costs(
 ) -> pd.DataFrame:
     """Return what a change of scanner costs with each method of a run.
 
-    The rescans' rows, where a run has them, give the noise of staying on the target scanner. Which of
-    two scans is the first does not matter for them: their SD is the root mean square difference. Several
-    visits of a subject count one by one, since a trial measures one; intervals are over subjects.
+    The rescans' rows, where a run has them, give the noise of staying on the target scanner. The order of
+    two rescans is arbitrary, so their SD is the root mean square difference. Each visit of a subject counts
+    on its own, since a trial measures one; intervals are over subjects.
 
     Args:
         results: results table.
         trial: what the change is measured for.
-        how: of the intervals.
+        how: how the intervals are computed.
 
     Returns:
         Columns method, direction, segmenter, tissue, and those of `SwitchCost`; one row for each with

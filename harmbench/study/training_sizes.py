@@ -23,7 +23,7 @@ __all__ = ["OPPONENTS", "RESCAN_FACTOR", "SizeCurve", "size_curves", "sized_erro
 Floats = NDArray[np.float64]
 
 RESCAN_FACTOR = 1.2
-"""A method is near a rescan where its error is at most so many times the rescan's."""
+"""A method reaches a rescan where its error is at most this factor times the rescan's."""
 
 OPPONENTS: Mapping[str, float] = {BASELINE: 1.0, CHOSEN: 1.0, RESCAN: RESCAN_FACTOR}
 """What a curve is compared with: method to the factor that its mean error is multiplied by."""
@@ -62,7 +62,7 @@ class SizeCurve:
     curve: PowerLaw
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Give one row for each size, for a CSV file."""
+        """Yield one row for each size, for a CSV file."""
         for place, size in enumerate(self.sizes):
             yield {
                 **{name: getattr(self, name) for name in ("method", *PLACE)},
@@ -77,8 +77,8 @@ class SizeCurve:
 def sized_errors(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
     """Return errors by subject and number of training subjects.
 
-    Folds may differ by a subject or two in all that they can learn from: cells that learned from all
-    stand at the mean over folds.
+    Folds may differ by a subject or two in the number of training subjects. Cells that learned from all of
+    them get the mean of these numbers over folds as their size.
 
     Args:
         table: a results table with the column `train_subjects`.
@@ -121,7 +121,7 @@ def size_curves(
     if choices:
         chosen = with_chosen(table.drop(columns="train_subjects"), choices)
         chosen = chosen[chosen["method"] == CHOSEN]
-        # It learned from all: one row a subject, whatever the sizes of the others.
+        # It learned from all training subjects: one row per subject, at the largest size.
         largest = table.groupby(["direction", "fold"])["train_subjects"].max()
         keys = pd.MultiIndex.from_frame(chosen[["direction", "fold"]])
         table = pd.concat([table, chosen.assign(train_subjects=largest.reindex(keys).to_numpy())])
@@ -146,7 +146,7 @@ def size_curves(
 def _curve(
     method: str, place: Mapping[str, str], wide: pd.DataFrame, against: Mapping[str, pd.Series]
 ) -> SizeCurve:
-    """Make a curve from errors, one row a subject and one column a size."""
+    """Make a curve from errors, one row per subject and one column per size."""
     sizes = wide.columns.to_numpy(dtype=np.float64)
     found = intervals(wide)
     limits: dict[str, float] = {}

@@ -43,7 +43,7 @@ class Hidden(Method):
     code, out, err = call("methods")
     assert code == 0
     assert "not declared" in out
-    assert "--full asks the methods themselves" in err
+    assert "--full imports every method" in err
     code, out, err = call("methods", "--full", "--json")
     (row,) = (row for row in json.loads(out) if row["method"] == "hidden")
     assert (row["title"], row["parameters"]) == ("Hidden", {"network": 12})

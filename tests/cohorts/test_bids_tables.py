@@ -174,6 +174,7 @@ def test_names_that_look_like_numbers_or_nothing_stay_text(
         text = text.replace(f"s{number},", f"{name},")
     path.write_text(text)
     overrides = ["scoring.segmenter=thresholds", "folds.k=2", "device=cpu", "ceiling=false"]
+    overrides += ["controls=[identity]", "volume_controls=[volume_combat]"]
     experiment = load_experiment(None, overrides, {"data.path": path})
     lines: list[str] = []
     for _ in range(2):

@@ -141,7 +141,7 @@ def test_what_cannot_be_exported(make_run: MakeRun, tmp_path: Path) -> None:
 
 
 def test_exports_of_one_cohort_give_the_numbers_of_the_run_folders(
-    make_run: MakeRun, tmp_path: Path
+    make_run: MakeRun, blank_figures: None, tmp_path: Path
 ) -> None:
     subjects = [f"s{number}" for number in range(8)]
     failed = frozenset({("pgan", 1)})
@@ -162,7 +162,9 @@ def test_exports_of_one_cohort_give_the_numbers_of_the_run_folders(
     pd.testing.assert_frame_equal(mixed.drop(columns="board"), other)
 
 
-def test_other_cohorts_stand_side_by_side(make_run: MakeRun, tmp_path: Path) -> None:
+def test_other_cohorts_stand_side_by_side(
+    make_run: MakeRun, blank_figures: None, tmp_path: Path
+) -> None:
     here, there = make_run("here", volumes=False), make_run("there", volumes=False, salt="x")
     with pytest.raises(ReportError, match="different files or scalings"):
         compare([here, there], tmp_path / "out")

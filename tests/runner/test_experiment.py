@@ -94,9 +94,11 @@ def test_runs_into_one_folder_add_up(start, tmp_path: Path) -> None:
     assert len(record.invocations) == 3
 
 
-def test_jobs_in_processes_give_the_same_results(start, tmp_path: Path) -> None:
-    start("scoring.segmenter=atropos", "jobs=1", out="one")
-    start("scoring.segmenter=atropos", "jobs=2", out="two")
+def test_jobs_in_processes_give_the_same_results(
+    start, file_segmenter: str, tmp_path: Path
+) -> None:
+    start(f"scoring.segmenter={file_segmenter}", "jobs=1", out="one")
+    start(f"scoring.segmenter={file_segmenter}", "jobs=2", out="two")
     one, two = (read_results(tmp_path / name / "results.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
 

@@ -79,19 +79,6 @@ class Faults(Method):
         while True:
             time.sleep(1)
 '''
-SEGMENTER = """
-import numpy as np
-
-
-class Halves:
-    name, version, contrasts = "halves", "1", ("T1w",)
-
-    def __init__(self, *, device, contrast): ...
-
-    def segment(self, volume):
-        labels = np.digitize(volume.data, [1e-6, 0.1, 0.25]).astype(np.uint8)
-        return volume.with_data(labels, kind="label")
-"""
 FAILS = {
     "leave": r"sys\.exit\(0\) was called",
     "interrupt": "KeyboardInterrupt was raised",
@@ -105,9 +92,8 @@ FINE = ("wander", "talk", "threads", "fork", "linger", "fine")
 
 
 @pytest.fixture
-def run(make_manifest, tmp_path: Path):
+def run(make_manifest, file_segmenter: str, tmp_path: Path):
     (tmp_path / "faults.py").write_text(METHOD)
-    (tmp_path / "halves.py").write_text(SEGMENTER)
 
     def start(*faults: str, **settings: object) -> Summary:
         changes = {
@@ -120,7 +106,7 @@ def run(make_manifest, tmp_path: Path):
             "ceiling": False,
             "volume_controls": [],
             "isolate": True,
-            "scoring.segmenter": f"{tmp_path / 'halves.py'}:Halves",
+            "scoring.segmenter": file_segmenter,
             "methods": {
                 name: {"uses": f"{tmp_path / 'faults.py'}:Faults", "fault": name} for name in faults
             },

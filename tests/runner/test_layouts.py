@@ -99,7 +99,8 @@ def test_a_published_study_runs(layout: str, call, blank_figures, tmp_path: Path
     assert code == 0, err
     methods = ("--method", "identity", "--method", "histogram_matching", "--fold", "all")
     where = ("--data", root, *study.options, "--target", study.target, "--out", out)
-    options = ("--segmenter", "thresholds", "--device", "cpu", "--folds", "2")
+    options = ["--segmenter", "thresholds", "--device", "cpu", "--folds", "2"]
+    options += ["--set", "volume_controls=[volume_offset]"]
     code, said, err = call("run", *methods, *where, *options)
     assert code == 0, said + err
 
@@ -197,7 +198,8 @@ def test_preparing_a_study_and_running_on_it(call, tmp_path: Path) -> None:
     assert code == 0, said + err
     options = ["--segmenter", "hmrf", "--device", "cpu", "--method", "identity", "--folds", "2"]
     way = ("--direction", "s1A-to-s1B,s3-to-s1B")
-    little = ("--set", "controls=[identity]", "--set", "ceiling=false")
+    little = ["--set", "controls=[identity]", "--set", "volume_controls=[]"]
+    little += ["--set", "ceiling=false"]
     code, said, err = call("run", "--data", prepared, "--out", out, *options, *way, *little)
     assert code == 0, said + err
     results = read_results(out / "results.csv")

@@ -52,6 +52,7 @@ def run(call, thresholds, make_manifest, tmp_path: Path):
         code, said, error = call(
             *("run", "--data", manifest, "--folds", "2", "--direction", "A-to-B"),
             *("--method", f"{tmp_path / 'learner.py'}:Learner", "--segmenter", "thresholds"),
+            *("--set", "volume_controls=[volume_offset,volume_ratio]"),
             *("--device", "cpu", "--out", tmp_path / out, *options),
         )
         return code, said + error, tmp_path / out

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -79,20 +80,12 @@ def _agreement_table(evidence: Evidence, direction: Direction, pairs: pd.DataFra
         "not (McGraw & Wong 1996, F intervals). Concordance: Lin's coefficient (interval by Fisher's "
         "z). CV: within-subject coefficient of variation of the two volumes. Bias and limits of "
         "agreement (bias ± 1.96 SD, Bland & Altman 1999): method minus target. Proportional bias: "
-        "change of the difference per unit of the mean of both; an interval that excludes 0 says that "
-        "the difference depends on the size, so that the limits hold for no one. Intervals are 95 %."
+        "change of the difference per unit of the mean of both; where its interval excludes 0, "
+        "the difference depends on the volume, and one pair of limits does not fit all. Intervals: 95 %."
     )
-    return Table(
-        _AGREEMENT.file_name(f"volume-agreement-{file_label(str(direction))}"),
-        f"Agreement of volumes with the target scanner's, {direction_title(direction)}",
-        caption,
-        ("Method", "Tissue"),
-        columns,
-        tuple(rows),
-        pd.DataFrame(numbers).assign(metric=VOLUME.name),
-        section="agreement",
-        number=_AGREEMENT,
-    )
+    title = f"Agreement of volumes with the target scanner's, {direction_title(direction)}"
+    text = _Text(_AGREEMENT, f"volume-agreement-{file_label(str(direction))}", title, caption)
+    return text.table(columns, rows, numbers)
 
 
 def _agreement(reference: Values, method: Values) -> _Numbers:
@@ -179,17 +172,9 @@ def _fraction_table(evidence: Evidence, direction: Direction, fractions: pd.Data
         "Minus target: paired difference to the target scanner's fraction, mean over subjects with its "
         "95 % interval, in percentage points."
     )
-    return Table(
-        _FRACTIONS.file_name(f"brain-fractions-{file_label(str(direction))}"),
-        f"Brain parenchymal fraction, {direction_title(direction)}",
-        caption,
-        ("Method",),
-        columns,
-        tuple(rows),
-        pd.DataFrame(numbers).assign(metric=VOLUME.name),
-        section="agreement",
-        number=_FRACTIONS,
-    )
+    title = f"Brain parenchymal fraction, {direction_title(direction)}"
+    text = _Text(_FRACTIONS, f"brain-fractions-{file_label(str(direction))}", title, caption)
+    return text.table(columns, rows, numbers, labels=("Method",))
 
 
 def _group_tables(evidence: Evidence, direction: Direction, pairs: pd.DataFrame) -> Iterator[Table]:
@@ -228,21 +213,41 @@ def _group_table(
         f"{_begin(evidence)}Standardized difference of the groups' mean volumes (Hedges' g with the 95 % "
         "interval of the normal approximation), in harmonized volumes and in those of the target "
         "scanner of the same people. Change: the first minus the second, with the 95 % percentile "
-        "interval of a bootstrap over people within their group; away from 0 the method weakens, "
-        "strengthens or turns the difference between the groups."
+        "interval of a bootstrap over people within their group. Where it excludes 0, the method weakens, "
+        "strengthens or reverses the difference between the groups."
     )
-    pair = file_label("-".join(groups))
-    return Table(
-        _GROUPS.file_name(f"group-difference-{pair}-{file_label(str(direction))}"),
-        f"Difference between {groups[0]} and {groups[1]} kept, {direction_title(direction)}",
-        caption,
-        ("Method", "Tissue"),
-        columns,
-        tuple(rows),
-        pd.DataFrame(numbers).assign(metric=VOLUME.name),
-        section="agreement",
-        number=_GROUPS,
-    )
+    title = f"Difference between {groups[0]} and {groups[1]} kept, {direction_title(direction)}"
+    name = f"group-difference-{file_label('-'.join(groups))}-{file_label(str(direction))}"
+    return _Text(_GROUPS, name, title, caption).table(columns, rows, numbers)
+
+
+class _Text(NamedTuple):
+    """The number, file name, title and caption of a table of this module."""
+
+    number: TableNumber
+    name: str
+    title: str
+    caption: str
+
+    def table(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[Row],
+        numbers: Sequence[Mapping[str, object]],
+        labels: tuple[str, ...] = ("Method", "Tissue"),
+    ) -> Table:
+        """Return the table; `numbers` are the rows of its data."""
+        return Table(
+            self.number.file_name(self.name),
+            self.title,
+            self.caption,
+            labels,
+            tuple(columns),
+            tuple(rows),
+            pd.DataFrame(numbers).assign(metric=VOLUME.name),
+            section="agreement",
+            number=self.number,
+        )
 
 
 def _by_method(

@@ -148,8 +148,8 @@ def _caption(evidence: Evidence) -> str:
     return (
         f"{text}Mean error over test subjects, with its 95 % interval over them, after training on nested "
         "subsets of the training subjects; the tests are the same. Settings are the same at every number: "
-        "trainings with a number of steps see each of few subjects more often. The numbers of subjects "
+        "with a fixed number of steps, each of fewer subjects is seen more often. The numbers of subjects "
         "that are needed are read from the fit a + b n^-c, with an interval from resampled test subjects; "
         f"no number beyond {FURTHEST:g} times the largest is given. One subset was drawn for each fold and "
-        "seed: which subjects it holds is a part of the noise, and the interval does not cover it."
+        "seed: the interval does not cover the choice of its subjects."
     )

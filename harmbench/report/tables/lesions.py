@@ -28,7 +28,7 @@ def lesion_tables(evidence: Evidence) -> Iterator[Table]:
         subjects = "1 subject has" if count == 1 else f"{count} subjects have"
         text = f"{SIMULATED} " if evidence.simulated else ""
         caption = (
-            f"{text}{subjects} a mask of lesions; the others have no part in it. Contrast: "
+            f"{text}{subjects} a mask of lesions; the others are left out. Contrast: "
             "how far lesions lie below the white matter around them, relative to the reference's; -100 % "
             "where they cannot be seen any more. Volume: what is darker than that white matter by half "
             "of the reference's contrast. Signed measures (→0) show bias: errors of opposite sign "

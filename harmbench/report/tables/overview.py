@@ -34,7 +34,7 @@ MAIN_MEASURES = (
     *((VOLUME_DIFFERENCE.name, tissue) for tissue in TISSUES),
     *(("dice", tissue) for tissue in TISSUES),
 )
-"""Metric and tissue of what is shown of every direction."""
+"""Metric and tissue of the measures that are shown for every direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _overview(
         f"{label}, from each scanner to each other",
         f"{against(evidence, [metric])} Rows: the scanner that is mapped from; columns: the scanner "
         "that is mapped to. Mean over each fold's subjects, then over folds; a subject's visits are "
-        "averaged before. Directions differ in their subjects, whose numbers stand in the file of "
+        "averaged first. Directions differ in their subjects; their numbers are in the CSV file of "
         "this table. Bold: best method of a direction. A dash: the direction was not run.",
         ("Method", "From"),
         columns,
