@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -188,6 +189,10 @@ def report(
             "a trial, in % of the volume; the default is a slowing by 25 % of 0.5 % a year in 2 years.",
         ),
     ] = 0.25,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Figures at a time; by default one per core."),
+    ] = None,
 ) -> None:
     """Write tables, figures and one self-contained page from stored results.
 
@@ -202,7 +207,8 @@ def report(
 
     with Display("report", 1) as display:
         trial = Trial(effect_percent=effect)
-        page = make_report(runs or [DEFAULT_OUT], out, display, subject, trial)
+        jobs = jobs or os.cpu_count() or 1
+        page = make_report(runs or [DEFAULT_OUT], out, display, subject, trial, jobs)
     say(f"report: {page}")
 
 

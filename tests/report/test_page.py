@@ -16,7 +16,7 @@ from harmbench.metrics.suite import METRICS
 from harmbench.report import make_report
 from harmbench.report.first_screen import LETTERS
 from harmbench.report.loading import load_evidence
-from harmbench.report.page import render_page
+from harmbench.report.page import Contents, judge, render_page
 from harmbench.report.tables.run import published_tables, status_table
 from harmbench.report.tables.selection import all_tables
 from harmbench.results import read_results, write_results
@@ -61,7 +61,8 @@ def page_of(run: Path) -> Page:
     """The page without figures, which takes no time."""
     evidence = load_evidence([run], METRICS)
     tables = [*all_tables(evidence), status_table(evidence), *published_tables(evidence)]
-    return Page(render_page(evidence, tables, [], run / "report"))
+    contents = Contents(tables, judge(evidence))
+    return Page(render_page(evidence, contents, [], run / "report"))
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ In all of them methods are rows, and each measure (direction, metric, tissue) is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -67,10 +68,54 @@ def list_measures(
     return found
 
 
-def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class _Picked:
+    """The summary rows of one measure and group.
+
+    Attributes:
+        frame: one row per method, in the order of the summary.
+    """
+
+    frame: pd.DataFrame
+
+    @cached_property
+    def rows(self) -> dict[str, dict[Hashable, Any]]:
+        """Method to its row."""
+        return {str(row["method"]): row for row in self.frame.to_dict("records")}
+
+    @cached_property
+    def best(self) -> frozenset[str]:
+        """Methods to be marked: the first of at least two, where they do not tie with most of them."""
+        ranks = {name: row["rank"] for name, row in self.rows.items() if not isnan(row["rank"])}
+        if len(ranks) < 2:
+            return frozenset()
+        if next(iter(self.rows.values()))["metric"] == GRADIENT_CORRELATION.name:
+            return self._nearest_to_target([name for name in ranks if name != BASELINE])
+        first = frozenset(name for name, rank in ranks.items() if rank == 1)
+        return first if 2 * len(first) <= len(ranks) else frozenset()
+
+    def _nearest_to_target(self, methods: Sequence[str]) -> frozenset[str]:
+        """Name the method whose value is nearest to the ceiling's.
+
+        The correlation is to the source, where the untreated source has 1; what a perfect method
+        would have is the value of the target itself.
+        """
+        if CEILING not in self.rows or not methods:
+            return frozenset()
+        own = self.rows[CEILING]["fold_mean"]
+        return frozenset({min(methods, key=lambda name: abs(self.rows[name]["fold_mean"] - own))})
+
+
+def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> _Picked:
     rows = evidence.rows(measure.metric, measure.tissue, group)
-    picked: pd.DataFrame = rows[rows["direction"] == str(measure.direction)].set_index("method")
-    return picked
+    return _Picked(rows[rows["direction"] == str(measure.direction)])
+
+
+def _data(picked: Sequence[_Picked]) -> pd.DataFrame:
+    """The rows of several measures, with the method as the first column."""
+    whole = pd.concat([one.frame for one in picked], ignore_index=True)
+    ordered: pd.DataFrame = whole[["method", *(name for name in whole if name != "method")]]
+    return ordered
 
 
 def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
@@ -83,12 +128,6 @@ def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
     )
     # In a table of volumes and distances the unit belongs to the metric, not to the tissue.
     return (*heads, Head(measure.tissue)) if measure.tissue else heads
-
-
-def _record(found: pd.DataFrame, method: str) -> dict[Hashable, Any]:
-    """Return a method's row."""
-    rows: list[dict[Hashable, Any]] = found.loc[[method]].to_dict("records")
-    return rows[0]
 
 
 def _note(row: Mapping[Hashable, Any]) -> str:
@@ -127,7 +166,7 @@ def mean_table(
 ) -> Table:
     """Methods as rows, one column per measure, best in bold."""
     picked = [_pick(evidence, measure, group) for measure in measures]
-    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    data = _data(picked)
     rows = []
     # Main tables are read side by side: they show every method, with dashes where it gives no images.
     metrics = [*VOLUME_METRICS] if section == "main" else [one.metric for one in measures]
@@ -150,36 +189,11 @@ def mean_table(
     )
 
 
-def _is_best(found: pd.DataFrame, method: str) -> bool:
-    """Whether a method is to be marked: first of at least two, and not tied with most of them."""
-    ranks = found["rank"].dropna()
-    if method not in ranks.index or len(ranks) < 2:
-        return False
-    if found["metric"].iloc[0] == GRADIENT_CORRELATION.name:
-        return method == _nearest_to_target(found.loc[ranks.index], found)
-    first = ranks[ranks == 1].index
-    return method in first and 2 * len(first) <= len(ranks)
-
-
-def _nearest_to_target(ranked: pd.DataFrame, found: pd.DataFrame) -> str:
-    """Name the method whose value is nearest to the ceiling's.
-
-    The correlation is to the source, where the untreated source has 1; what a perfect method would
-    have is the value of the target itself.
-    """
-    treated = ranked.index != BASELINE
-    if CEILING not in found.index or not treated.any():
-        return ""
-    own = float(_record(found, CEILING)["fold_mean"])
-    gaps = (ranked["fold_mean"] - own)[treated].abs()
-    return str(gaps.idxmin())
-
-
-def _mean_entry(evidence: Evidence, measure: Measure, found: pd.DataFrame, method: str) -> Entry:
-    if method not in found.index:
+def _mean_entry(evidence: Evidence, measure: Measure, found: _Picked, method: str) -> Entry:
+    row = found.rows.get(method)
+    if row is None:
         return Entry(note=_absent(evidence, measure, method))
-    row = _record(found, method)
-    return Entry(float(row["fold_mean"]), best=_is_best(found, method), note=_note(row))
+    return Entry(float(row["fold_mean"]), best=method in found.best, note=_note(row))
 
 
 def fold_table(
@@ -193,7 +207,7 @@ def fold_table(
     """Mean ± SD over folds, and variance, of each measure; the direction stands in the title."""
     statistics = {"fold_mean": "mean ± SD", "fold_variance": "variance"}
     picked = [_pick(evidence, measure) for measure in measures]
-    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    data = _data(picked)
     columns = []
     for measure in measures:
         metric = evidence.metrics[measure.metric]
@@ -213,11 +227,8 @@ def fold_table(
         entries = []
         for measure, found in zip(measures, picked, strict=True):
             mean = _mean_entry(evidence, measure, found, method)
-            known = method in found.index
-            sd, variance = (
-                float(found[key][method]) if known else math.nan
-                for key in ("fold_sd", "fold_variance")
-            )
+            row = found.rows.get(method, {})
+            sd, variance = (float(row.get(key, nan)) for key in ("fold_sd", "fold_variance"))
             entries += [replace(mean, spread=sd), Entry(variance)]
         rows.append(Row((title_of_method,), tuple(entries), method in REAL_SCANS))
     return Table(
@@ -248,7 +259,7 @@ def interval_table(
 ) -> Table:
     """Mean over subjects with its interval, and the paired change from the untreated source."""
     picked = [_pick(evidence, measure) for measure in measures]
-    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    data = _data(picked)
     direction = measures[0].direction
     columns: list[Column] = []
     parts = {"mean": "mean", "difference": "change"} if evidence.has_baseline else {"mean": "mean"}
@@ -289,10 +300,10 @@ def interval_table(
     )
 
 
-def _interval_entry(found: pd.DataFrame, method: str, key: str) -> Entry:
-    if method not in found.index:
+def _interval_entry(found: _Picked, method: str, key: str) -> Entry:
+    row = found.rows.get(method)
+    if row is None:
         return Entry(note="not run" if key == "mean" else "")
-    row = _record(found, method)
     bounds = ("low", "high") if key == "mean" else ("difference_low", "difference_high")
     low, high = (float(row[bound]) for bound in bounds)
     return Entry(float(row[key]), low, high, note=_note(row) if key == "mean" else "")
