@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from harmbench.results import BASELINE, CEILING
+from harmbench.results import BASELINE, REAL_SCANS
 from harmbench.storage import atomic
 
 __all__ = [
@@ -117,8 +117,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    """Give each method a colour: grey for the untreated source, black for the ceiling."""
-    fixed = {BASELINE: SOURCE_COLOUR, CEILING: REFERENCE_COLOUR}
+    """Give each method a colour: grey for the untreated source, black for real scans of the target."""
+    fixed = {BASELINE: SOURCE_COLOUR, **dict.fromkeys(REAL_SCANS, REFERENCE_COLOUR)}
     others = [name for name in methods if name not in fixed]
     colours = {name: OKABE_ITO[place % len(OKABE_ITO)] for place, name in enumerate(others)}
     return {name: fixed.get(name) or colours[name] for name in methods}

@@ -17,7 +17,7 @@ from harmbench.pages.table import Table
 from harmbench.report.answer import declared_endpoint, verdict
 from harmbench.report.evidence import Evidence
 from harmbench.report.explorer import endpoint_order, explorer_data
-from harmbench.report.first_screen import LETTERS, answer
+from harmbench.report.first_screen import LETTERS, answer, summary
 from harmbench.report.packing import Embedded, embed_volumes
 from harmbench.report.paragraph import bibtex, methods_paragraph
 from harmbench.report.provenance import (
@@ -33,6 +33,7 @@ from harmbench.report.volume_answer import (
     comparisons,
     volume_limits,
     worth_lead,
+    worth_rows,
     worth_sentences,
 )
 from harmbench.results import STATUSES
@@ -80,7 +81,7 @@ class Contents:
 
     Attributes:
         tables: in any order.
-        verdicts: one for each direction that is shown.
+        verdicts: one for each direction.
         embedded: volumes for the viewer.
     """
 
@@ -96,9 +97,9 @@ def page_contents(evidence: Evidence, tables: Sequence[Table]) -> Contents:
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
-    """Return the verdict on each direction that is shown."""
+    """Return the verdict on each direction, also where there are too many for tables of their own."""
     roles: dict[str, Role] = dict.fromkeys(evidence.corrections, "volume correction")
-    return [verdict(evidence, way, roles) for way in evidence.shown_directions]
+    return [verdict(evidence, way, roles) for way in evidence.directions]
 
 
 def render_page(
@@ -118,11 +119,13 @@ def render_page(
     """
     environment = page_environment("harmbench.report")
     verdicts, embedded = contents.verdicts, contents.embedded
+    answers = [answer(evidence, one) for one in verdicts]
     bundles = list_bundles()
     return environment.get_template("page.html.j2").render(
         evidence=evidence,
         cohort=evidence.record.cohort,
-        answers=[answer(evidence, one) for one in verdicts],
+        answers=answers,
+        summary=summary(answers) if answers else "",
         volumes=_volumes(evidence),
         letters=LETTERS,
         incomplete=list(dict.fromkeys(text for one in verdicts for text in one.incomplete)),
@@ -154,6 +157,7 @@ def _volumes(evidence: Evidence) -> dict[str, object]:
     found = comparisons(evidence)
     return {
         "lead": worth_lead(found),
+        "rows": worth_rows(found),
         "directions": worth_sentences(found),
         "limits": volume_limits(evidence),
     }

@@ -50,7 +50,12 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
     The code on disk is renewed when the function's own file changes, not when a file that it
     imports does: after an edit here, touch `sweeps.py` and `mixels.py` too.
     """
-    usual: dict[str, Any] = {"cache": True, "fastmath": _MATHS, "error_model": "numpy", "nogil": True}
+    usual: dict[str, Any] = {
+        "cache": True,
+        "fastmath": _MATHS,
+        "error_model": "numpy",
+        "nogil": True,
+    }
     made = numba.njit(**(usual | options))
     return cast(Callable[[Function], Function], made)
 
