@@ -140,5 +140,7 @@ def _limits_text(rows: pd.DataFrame) -> str:
     bias, low, high = _bias_and_limits(rows)
     largest = max(abs(part) for part in (bias, low, high) if math.isfinite(part))
     decimals = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
+    # Adding 0 turns a negative zero into a zero.
+    bias, low, high = (round(part, decimals) + 0.0 for part in (bias, low, high))
     limits = f", limits {low:+.{decimals}f} to {high:+.{decimals}f}" if math.isfinite(low) else ""
     return f"bias {bias:+.{decimals}f}{limits} ml"
