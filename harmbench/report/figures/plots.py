@@ -223,8 +223,8 @@ def _strip(
     mine = {method: known[known["method"] == method] for method in methods}
     for place, method in enumerate(methods):
         if mine[method].empty:
-            at = {"transform": panel.get_yaxis_transform(), "va": "center", "fontsize": 8}
-            panel.text(0.02, place, "no value", **at)
+            across = panel.get_yaxis_transform()
+            panel.text(0.02, place, "no value", transform=across, va="center", fontsize=8)
             continue
         panel.boxplot(
             mine[method]["value"].to_numpy(),
