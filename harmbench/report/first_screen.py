@@ -42,8 +42,6 @@ LETTERS: Mapping[State, str] = MappingProxyType(
 """What stands in a cell of the grid beside its colour."""
 
 _NAMED = 4
-"""Methods that a cell or a sentence names."""
-
 _COMPARED: tuple[Role, ...] = ("method", "control", "volume correction")
 _NOTES: Mapping[Role, str] = MappingProxyType(
     {

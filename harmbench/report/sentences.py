@@ -21,7 +21,6 @@ from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 
 __all__ = [
     "Facts",
-    "amount",
     "enough",
     "failures",
     "harms",
@@ -92,23 +91,6 @@ def inside_sentence(measure: JudgedMeasure) -> str:
     if title.startswith(("Volume", "Relative")):
         title = title[0].lower() + title[1:]
     return f"{measure.tissue} {title}".strip()
-
-
-def amount(value: float, unit: str, *, signed: bool = False) -> str:
-    """Print a value with three significant digits and its unit, volumes in ml."""
-    if not math.isfinite(value):
-        return "unknown"
-    unit, divide = shown_unit(unit)
-    value /= 10.0**divide
-    size = abs(value)
-    decimals = 2 - math.floor(math.log10(size)) if size > 0 else 0
-    rounded = round(value, decimals)
-    text = f"{rounded:+.{max(decimals, 0)}f}" if signed else f"{rounded:.{max(decimals, 0)}f}"
-    if size >= 1000:
-        text = f"{rounded:+,.0f}" if signed else f"{rounded:,.0f}"
-    elif 0 < size < 1e-3:
-        text = f"{value:+.2e}" if signed else f"{value:.2e}"
-    return f"{text} {unit}".strip()
 
 
 def headline(facts: Facts) -> str:
