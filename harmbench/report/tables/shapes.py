@@ -6,15 +6,11 @@ In all of them methods are rows, and each measure (direction, metric, tissue) is
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from math import isnan, nan
+from dataclasses import replace
+from math import nan
 from typing import Any
 
-import pandas as pd
-
 from harmbench.files.names import file_label
-from harmbench.metrics.declarations import GRADIENT_CORRELATION
 from harmbench.pages.table import (
     Column,
     Entry,
@@ -27,8 +23,9 @@ from harmbench.pages.table import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.quantities import Quantity, quantity
+from harmbench.report.tables.picked import Measure, Picked, joined, pick
 from harmbench.report.tables.titles import against, direction_title, short_title
-from harmbench.results import BASELINE, CEILING, REAL_SCANS
+from harmbench.results import REAL_SCANS
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
@@ -44,15 +41,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What one group of columns shows."""
-
-    direction: Direction
-    metric: str
-    tissue: str = ""
-
-
 def list_measures(
     evidence: Evidence, directions: Sequence[Direction], metrics: Sequence[str]
 ) -> list[Measure]:
@@ -66,56 +54,6 @@ def list_measures(
             tissues = [*TISSUES] if tissue_wise else [""]
             found += [Measure(direction, name, tissue) for tissue in tissues]
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Picked:
-    """The summary rows of one measure and group.
-
-    Attributes:
-        frame: one row per method, in the order of the summary.
-    """
-
-    frame: pd.DataFrame
-
-    @cached_property
-    def rows(self) -> dict[str, dict[Hashable, Any]]:
-        """Method to its row."""
-        return {str(row["method"]): row for row in self.frame.to_dict("records")}
-
-    @cached_property
-    def best(self) -> frozenset[str]:
-        """Methods to be marked: the first of at least two, where they do not tie with most of them."""
-        ranks = {name: row["rank"] for name, row in self.rows.items() if not isnan(row["rank"])}
-        if len(ranks) < 2:
-            return frozenset()
-        if next(iter(self.rows.values()))["metric"] == GRADIENT_CORRELATION.name:
-            return self._nearest_to_target([name for name in ranks if name != BASELINE])
-        first = frozenset(name for name, rank in ranks.items() if rank == 1)
-        return first if 2 * len(first) <= len(ranks) else frozenset()
-
-    def _nearest_to_target(self, methods: Sequence[str]) -> frozenset[str]:
-        """Name the method whose value is nearest to the ceiling's.
-
-        The correlation is to the source, where the untreated source has 1; what a perfect method
-        would have is the value of the target itself.
-        """
-        if CEILING not in self.rows or not methods:
-            return frozenset()
-        own = self.rows[CEILING]["fold_mean"]
-        return frozenset({min(methods, key=lambda name: abs(self.rows[name]["fold_mean"] - own))})
-
-
-def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> _Picked:
-    rows = evidence.rows(measure.metric, measure.tissue, group)
-    return _Picked(rows[rows["direction"] == str(measure.direction)])
-
-
-def _data(picked: Sequence[_Picked]) -> pd.DataFrame:
-    """The rows of several measures, with the method as the first column."""
-    whole = pd.concat([one.frame for one in picked], ignore_index=True)
-    ordered: pd.DataFrame = whole[["method", *(name for name in whole if name != "method")]]
-    return ordered
 
 
 def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
@@ -165,8 +103,8 @@ def mean_table(
     section: str = "metrics",
 ) -> Table:
     """Methods as rows, one column per measure, best in bold."""
-    picked = [_pick(evidence, measure, group) for measure in measures]
-    data = _data(picked)
+    picked = [pick(evidence, measure, group) for measure in measures]
+    data = joined(picked)
     rows = []
     # Main tables are read side by side: they show every method, with dashes where it gives no images.
     metrics = [*VOLUME_METRICS] if section == "main" else [one.metric for one in measures]
@@ -189,7 +127,7 @@ def mean_table(
     )
 
 
-def _mean_entry(evidence: Evidence, measure: Measure, found: _Picked, method: str) -> Entry:
+def _mean_entry(evidence: Evidence, measure: Measure, found: Picked, method: str) -> Entry:
     row = found.rows.get(method)
     if row is None:
         return Entry(note=_absent(evidence, measure, method))
@@ -206,8 +144,8 @@ def fold_table(
 ) -> Table:
     """Mean ± SD over folds, and variance, of each measure; the direction stands in the title."""
     statistics = {"fold_mean": "mean ± SD", "fold_variance": "variance"}
-    picked = [_pick(evidence, measure) for measure in measures]
-    data = _data(picked)
+    picked = [pick(evidence, measure) for measure in measures]
+    data = joined(picked)
     columns = []
     for measure in measures:
         metric = evidence.metrics[measure.metric]
@@ -258,8 +196,8 @@ def interval_table(
     evidence: Evidence, number: TableNumber, name: str, title: str, measures: Sequence[Measure]
 ) -> Table:
     """Mean over subjects with its interval, and the paired change from the untreated source."""
-    picked = [_pick(evidence, measure) for measure in measures]
-    data = _data(picked)
+    picked = [pick(evidence, measure) for measure in measures]
+    data = joined(picked)
     direction = measures[0].direction
     columns: list[Column] = []
     parts = {"mean": "mean", "difference": "change"} if evidence.has_baseline else {"mean": "mean"}
@@ -300,7 +238,7 @@ def interval_table(
     )
 
 
-def _interval_entry(found: _Picked, method: str, key: str) -> Entry:
+def _interval_entry(found: Picked, method: str, key: str) -> Entry:
     row = found.rows.get(method)
     if row is None:
         return Entry(note="not run" if key == "mean" else "")
