@@ -33,6 +33,7 @@ __all__ = [
     "results_header",
     "results_text",
     "table",
+    "training_sizes_text",
     "write_results",
     "write_training_sizes",
 ]
@@ -185,21 +186,28 @@ def write_training_sizes(frames: Iterable[pd.DataFrame], path: Path) -> None:
         frames: tables with the columns of `COLUMNS` and `train_subjects`, a number.
         path: the file.
     """
-    whole = pd.concat(frames, ignore_index=True)
+    write_text(path, training_sizes_text(pd.concat(frames, ignore_index=True)))
+
+
+def training_sizes_text(whole: pd.DataFrame) -> str:
+    """Return a results table with the column `train_subjects` as CSV, in a fixed row order."""
     columns = _written_columns(has_visits(whole))
     place = columns.index("seed") + 1
     columns.insert(place, _SIZE)
     ordered = whole.sort_values([*_IDENTITY, _SIZE], kind="stable")[columns]
-    write_text(path, ordered.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    text: str = ordered.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    return text
 
 
-def read_training_sizes(path: Path) -> pd.DataFrame:
+def read_training_sizes(path: Path | TextIO) -> pd.DataFrame:
     """Read what `write_training_sizes` wrote: a results table with the column `train_subjects`.
 
     Raises:
         ReportError: the file is missing, or lacks a column.
     """
     frame = read_results(path)
+    if not isinstance(path, Path):
+        path.seek(0)
     try:
         sizes = pd.read_csv(path, usecols=[_SIZE], dtype={_SIZE: int})
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -183,6 +184,10 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Report folder.")] = None,
     subject: Annotated[str | None, typer.Option(help="Subject shown in slice panels.")] = None,
     effect: Effect = DEFAULT_EFFECT,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Figures at a time; by default one per core."),
+    ] = None,
 ) -> None:
     """Write tables, figures and one self-contained page from stored results.
 
@@ -197,7 +202,8 @@ def report(
 
     with Display("report", 1) as display:
         trial = Trial(effect_percent=effect)
-        page = make_report(runs or [DEFAULT_OUT], out, display, subject, trial)
+        jobs = jobs or os.cpu_count() or 1
+        page = make_report(runs or [DEFAULT_OUT], out, display, subject, trial, jobs)
     say(f"report: {page}")
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from pydantic import JsonValue, TypeAdapter
 
 from harmbench.errors import ReportError
-from harmbench.exchange.archive import digest, read_archive, write_archive
+from harmbench.exchange.archive import Shared, digest, read_archive, write_archive
 from harmbench.exchange.pseudonyms import PrivateNames, Pseudonyms, pseudonyms_of
 from harmbench.exchange.schema import SharedCohort, SharedMethod, SharedResults
 from harmbench.plugins import Reference
-from harmbench.results import COLUMNS, read_results
+from harmbench.results import COLUMNS, read_results, read_training_sizes
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.runner.run_record import MethodRecord, RunRecord
@@ -21,13 +20,6 @@ from harmbench.runner.run_record import MethodRecord, RunRecord
 __all__ = ["Shared", "export_results", "shared_results"]
 
 _SETTINGS = TypeAdapter(dict[str, JsonValue])
-
-
-class Shared(NamedTuple):
-    """Results without names: what an exported file holds."""
-
-    record: SharedResults
-    results: pd.DataFrame
 
 
 def export_results(run: Path, out: Path, label: str = "") -> Path:
@@ -51,8 +43,7 @@ def export_results(run: Path, out: Path, label: str = "") -> Path:
         )
     if out.exists():
         _require_export(out)
-    record, results = shared_results(run, label)
-    write_archive(record, results, out)
+    write_archive(shared_results(run, label), out)
     return out
 
 
@@ -75,12 +66,18 @@ def shared_results(run: Path, label: str = "") -> Shared:
     pseudonyms = pseudonyms_of(inputs, results)
     private = PrivateNames(_names(record, inputs))
     renamed = pseudonyms.rename(results)
+    sizes = pd.DataFrame()
+    if folder.training_sizes.is_file():
+        sizes = pseudonyms.rename(read_training_sizes(folder.training_sizes))
     shared = _shared_record(folder, record, pseudonyms, renamed, private, label)
+    if len(sizes):
+        shared = shared.model_copy(update={"sizes": digest(sizes)})
     private.require_none(shared.model_dump(mode="json"))
-    for name in COLUMNS:
-        if name not in {"value", "fold", "seed", "subject", "visit"}:
-            private.require_none(sorted(set(renamed[name])), f"results.{name}")
-    return Shared(shared, renamed)
+    for table in (renamed, sizes) if len(sizes) else (renamed,):
+        for name in COLUMNS:
+            if name not in {"value", "fold", "seed", "subject", "visit"}:
+                private.require_none(sorted(set(table[name])), f"results.{name}")
+    return Shared(shared, renamed, sizes)
 
 
 def _names(record: RunRecord, inputs: InputScans) -> set[str]:

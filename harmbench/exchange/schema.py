@@ -77,6 +77,7 @@ class SharedResults(Record):
         packages: versions of the last run.
         rows: number of rows of the table.
         table: SHA-256 of the table's bytes.
+        sizes: the same of the table of learning curves; `None` where there is none.
     """
 
     kind: Literal["harmbench-results"] = "harmbench-results"
@@ -92,3 +93,4 @@ class SharedResults(Record):
     packages: Mapping[str, str] = {}
     rows: int = Field(ge=1)
     table: Key
+    sizes: Key | None = None

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from harmbench.results import BASELINE, CEILING
+from harmbench.results import BASELINE, REAL_SCANS
 from harmbench.storage import atomic
 
 __all__ = [
@@ -117,8 +117,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def method_colours(methods: Sequence[str]) -> dict[str, str]:
-    """Give each method a colour: grey for the untreated source, black for the ceiling."""
-    fixed = {BASELINE: SOURCE_COLOUR, CEILING: REFERENCE_COLOUR}
+    """Give each method a colour: grey for the untreated source, black for real scans of the target."""
+    fixed = {BASELINE: SOURCE_COLOUR, **dict.fromkeys(REAL_SCANS, REFERENCE_COLOUR)}
     others = [name for name in methods if name not in fixed]
     colours = {name: OKABE_ITO[place % len(OKABE_ITO)] for place, name in enumerate(others)}
     return {name: fixed.get(name) or colours[name] for name in methods}
@@ -134,9 +134,7 @@ def write_figure(illustration: Illustration, folder: Path, stamp: str = "") -> l
     """
     figure = illustration.figure
     figure.set_dpi(DPI)
-    figure.draw_without_rendering()
-    # The layout is computed once; with an engine set, it is computed again for every file.
-    figure.set_layout_engine("none")
+    _lay_out(figure)
     area = _stamped(figure, stamp) if stamp else None
     paths = [folder / f"{illustration.name}.png"]
     with atomic(paths[0]) as temporary:
@@ -150,6 +148,14 @@ def write_figure(illustration: Illustration, folder: Path, stamp: str = "") -> l
         with atomic(paths[2]) as temporary:
             figure.savefig(temporary, format="svg", bbox_inches=area, metadata={"Date": None})
     return paths
+
+
+def _lay_out(figure: Figure) -> None:
+    """Compute the layout once, and take the engine away: with one, each file costs another drawing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _stamped(figure: Figure, text: str) -> Bbox:

@@ -146,7 +146,8 @@ def show_cut(axes: Axes, cut: Array, view: View, **settings: Any) -> Any:
     """
     limits = (axes.get_xlim(), axes.get_ylim())
     extent = (0, view.size_mm[0], 0, view.size_mm[1])
-    shown = axes.imshow(cut, origin="lower", extent=extent, interpolation="nearest", **settings)
+    # Without interpolation, a PDF holds the voxels themselves.
+    shown = axes.imshow(cut, origin="lower", extent=extent, interpolation="none", **settings)
     axes.set(xlim=limits[0], ylim=limits[1])
     return shown
 

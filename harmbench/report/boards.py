@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from harmbench.exchange.archive import read_archive
-from harmbench.exchange.export import Shared, shared_results
+from harmbench.exchange.archive import Shared, read_archive
+from harmbench.exchange.export import shared_results
 from harmbench.metrics.base import Metric
 from harmbench.report.comparable import Conditions, fold_places, why_apart
 from harmbench.report.evidence import Evidence
@@ -18,6 +18,7 @@ from harmbench.report.loading import (
     list_directions,
     list_groups,
     merged_results,
+    merged_training_sizes,
     method_titles,
 )
 from harmbench.runner.run_record import CohortRecord, MethodRecord, RunRecord
@@ -42,7 +43,7 @@ class Source:
     @property
     def conditions(self) -> Conditions:
         """Under which conditions the results were measured."""
-        record, results = self.shared
+        record, results = self.shared.record, self.shared.results
         cohort = record.cohort
         prepared = cohort.preparation
         return Conditions(
@@ -125,6 +126,9 @@ class Board:
             cells={},
             lead=str(results["subject"].iloc[0]),
             lead_reason="",
+            training_sizes=merged_training_sizes(
+                source.shared.training_sizes for source in self.sources
+            ),
         )
 
     def _record(self) -> RunRecord:
@@ -154,7 +158,7 @@ def read_source(path: Path, name: str) -> Source:
     Raises:
         ReportError, RunError: it is neither, or is damaged.
     """
-    shared = Shared(*read_archive(path)) if path.is_file() else shared_results(path)
+    shared = read_archive(path) if path.is_file() else shared_results(path)
     return Source(name, shared)
 
 

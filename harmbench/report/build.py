@@ -8,20 +8,18 @@ from pathlib import Path
 from harmbench.errors import ReportError
 from harmbench.metrics.lesion_declarations import ALL_METRICS
 from harmbench.pages.escapes import spreadsheet_safe
-from harmbench.pages.html import EmbeddedFigure, embed
 from harmbench.pages.render import write_table
-from harmbench.pages.style import style, write_figure
 from harmbench.pages.table import Table
 from harmbench.report.evidence import Evidence
-from harmbench.report.figures.selection import all_figures, why_not_drawn
+from harmbench.report.figures.drawing import figures_begun
+from harmbench.report.figures.selection import why_not_drawn
 from harmbench.report.loading import load_evidence
-from harmbench.report.page import write_page
+from harmbench.report.page import page_contents, render_page
 from harmbench.report.tables.run import cost_table, published_tables, status_table
 from harmbench.report.tables.selection import all_tables
 from harmbench.report.tables.study import study_tables
-from harmbench.report.tables.titles import SIMULATED
 from harmbench.results import COLUMNS, write_results
-from harmbench.storage import atomic, why_not_writable
+from harmbench.storage import atomic, why_not_writable, write_text
 from harmbench.study.switch import Trial
 from harmbench.task import NoProgress, Progress
 
@@ -36,6 +34,7 @@ def make_report(
     progress: Progress | None = None,
     lead_subject: str | None = None,
     trial: Trial | None = None,
+    jobs: int = 1,
 ) -> Path:
     """Make tables, figures and a page from the results and volumes of one or more runs.
 
@@ -59,13 +58,15 @@ def make_report(
             untreated source.
         trial: what a change of volume is measured for, in the tables of a switch of scanner; by
             default a slowing by 25 % of 0.5 % a year over two years.
+        jobs: number of processes that draw figures.
 
     Returns:
         Path of the page.
 
     Raises:
         ReportError: a folder is not a run's, there are no results, the runs are not comparable,
-            the lead subject is unknown, or `out` holds anything but an earlier report.
+            the lead subject is unknown, `out` holds anything but an earlier report, or a process
+            that draws figures died.
     """
     out = Path(runs[0]) / "report" if out is None else Path(out)
     check_place(out)
@@ -78,12 +79,15 @@ def make_report(
         spreadsheet_safe(evidence.summary).to_csv(
             temporary, index=False, float_format="%.9g", lineterminator="\n"
         )
-    tables, written = _write_tables(evidence, out / "tables", progress, trial)
-    figures, drawn = _write_figures(evidence, out / "figures", progress)
+    with figures_begun(evidence, out / "figures", jobs, progress) as collect:
+        tables, written = _write_tables(evidence, out / "tables", progress, trial)
+        contents = page_contents(evidence, tables)
+        drawn = collect()
+    figures = [one.figure for one in drawn]
     undrawn = why_not_drawn(evidence, {figure.name for figure in figures})
-    page = write_page(evidence, tables, figures, out / "index.html", undrawn)
-    remove_stale(out, {*written, *drawn})
-    return page
+    write_text(out / "index.html", render_page(evidence, contents, figures, out, undrawn))
+    remove_stale(out, {*written, *(path for one in drawn for path in one.files)})
+    return out / "index.html"
 
 
 def check_place(out: Path) -> None:
@@ -119,20 +123,6 @@ def _write_tables(
         written += write_table(table, folder)
         progress("report: tables", done, len(tables))
     return tables, written
-
-
-def _write_figures(
-    evidence: Evidence, folder: Path, progress: Progress
-) -> tuple[list[EmbeddedFigure], list[Path]]:
-    figures: list[EmbeddedFigure] = []
-    written: list[Path] = []
-    with style():
-        for done, figure in enumerate(all_figures(evidence), start=1):
-            paths = write_figure(figure, folder, SIMULATED if evidence.simulated else "")
-            figures.append(embed(figure, paths))
-            written += paths
-            progress("report: figures", done, done)
-    return figures, written
 
 
 def remove_stale(out: Path, written: set[Path]) -> None:

@@ -20,6 +20,7 @@ from harmbench.pages.table import Table, TableNumber
 from harmbench.report.boards import Board, make_boards, read_source
 from harmbench.report.build import check_place, make_report, remove_stale
 from harmbench.report.evidence import Evidence
+from harmbench.report.tables.learning import learning_tables
 from harmbench.report.tables.shapes import interval_table, list_measures
 from harmbench.results import write_results
 from harmbench.storage import atomic, write_text
@@ -139,3 +140,9 @@ def _tables(board: Board, evidence: Evidence, before: int) -> Iterator[Table]:
             label = file_label(f"board-{board.number}-{name}")
             table = interval_table(evidence, TableNumber(number), label, title, measures)
             yield replace(table, title=f"{board.title.partition('. ')[2]}: {table.title}")
+    for table in learning_tables(evidence):
+        number += 1
+        name = file_label(f"board-{board.number}-training-subjects-{number}")
+        title = f"{board.title.partition('. ')[2]}: {table.title}"
+        own = TableNumber(number)
+        yield replace(table, title=title, number=own, name=own.file_name(name), section="intervals")

@@ -141,17 +141,29 @@ class Evidence:
 
     def rows(self, metric: str, tissue: str = "", group: str = "all") -> pd.DataFrame:
         """Return the summary rows of one metric, tissue and group, of the segmenter shown."""
-        rows = self.summary
-        rows = rows[(rows["metric"] == metric) & (rows["tissue"] == tissue)]
-        rows = rows[rows["group"] == group]
+        rows = self._summaries.get((metric, tissue, group), self.summary.iloc[:0])
         mine: pd.DataFrame = rows[rows["segmenter"] == self.segmenter] if tissue else rows
         return mine
 
+    @cached_property
+    def _summaries(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """The summary by metric, tissue and group."""
+        parts = self.summary.groupby(["metric", "tissue", "group"], sort=False)
+        return {(str(m), str(t), str(g)): rows for (m, t, g), rows in parts}
+
     def values(self, metric: str, tissue: str = "") -> pd.DataFrame:
         """Return one row per method, direction and subject (mean over seeds) of one metric."""
-        rows = self.results
-        rows = rows[(rows["metric"] == metric) & (rows["tissue"] == tissue)]
-        return subject_values(rows[rows["segmenter"] == self.segmenter] if tissue else rows)
+        rows = self._values.get((metric, tissue))
+        if rows is None:
+            return subject_values(self.results.iloc[:0])
+        mine = rows[rows["segmenter"] == self.segmenter] if tissue else rows
+        return mine.reset_index(drop=True)
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The values of subjects by metric and tissue."""
+        parts = subject_values(self.results).groupby(["metric", "tissue"], sort=False)
+        return {(str(metric), str(tissue)): rows for (metric, tissue), rows in parts}
 
     def has(self, metric: str) -> bool:
         """Whether any row measures `metric`."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from harmbench.files.names import file_label
 from harmbench.pages.render import ARROWS
 from harmbench.report.evidence import Evidence
 from harmbench.report.quantities import Quantity, quantity
+from harmbench.report.sentences import inside_sentence
 from harmbench.report.tables.titles import direction_title
 from harmbench.report.verdict import (
     Comparison,
@@ -21,13 +24,24 @@ from harmbench.report.verdict import (
     VerdictRow,
 )
 
-__all__ = ["LETTERS", "Answer", "Cell", "GridHead", "GridRow", "Pair", "answer"]
+__all__ = [
+    "LETTERS",
+    "Answer",
+    "Cell",
+    "GridHead",
+    "GridRow",
+    "HarmLine",
+    "Pair",
+    "answer",
+    "summary",
+]
 
 LETTERS: Mapping[State, str] = MappingProxyType(
     {"better": "B", "equivalent": "E", "unclear": "U", "worse": "W", "not judged": ""}
 )
 """What stands in a cell of the grid beside its colour."""
 
+_NAMED = 4
 _COMPARED: tuple[Role, ...] = ("method", "control", "volume correction")
 _NOTES: Mapping[Role, str] = MappingProxyType(
     {
@@ -100,14 +114,37 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class HarmLine:
+    """All that one method makes worse: `Dice CSF +10 %, Dice GM +12 %`."""
+
+    certain: bool
+    method: str
+    measures: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The verdict on one direction as the page shows it."""
+    """The verdict on one direction as the page shows it.
+
+    Attributes:
+        title: of the direction.
+        anchor: its place in the page.
+        better, worse: methods that are shown to be better or worse than the original on the primary
+            endpoint.
+        best: the method with the highest chance of being best, and that chance.
+        harms: what methods make worse.
+    """
 
     title: str
+    anchor: str
     verdict: Verdict
     heads: tuple[GridHead, ...]
     rows: tuple[GridRow, ...]
     pairs: tuple[Pair, ...]
+    better: str
+    worse: str
+    best: str
+    harms: tuple[HarmLine, ...]
 
 
 def answer(evidence: Evidence, verdict: Verdict) -> Answer:
@@ -120,7 +157,57 @@ def answer(evidence: Evidence, verdict: Verdict) -> Answer:
     shown = _quantity(evidence, verdict.endpoint)
     pairs = [_pair(rival, shown) for rival in (*verdict.corrections, *verdict.rivals)]
     title = direction_title(verdict.direction)
-    return Answer(title, verdict, tuple(heads), tuple(rows), tuple(pairs))
+    return Answer(
+        title=title,
+        anchor=f"answer-{file_label(str(verdict.direction))}",
+        verdict=verdict,
+        heads=tuple(heads),
+        rows=tuple(rows),
+        pairs=tuple(pairs),
+        better=_titles(verdict, "better"),
+        worse=_titles(verdict, "worse"),
+        best=_best(verdict),
+        harms=tuple(_harm_lines(verdict)),
+    )
+
+
+def summary(answers: Sequence[Answer]) -> str:
+    """Sum up many directions in one sentence."""
+    endpoint = inside_sentence(answers[0].verdict.endpoint)
+    judged = [one for one in answers if one.verdict.judgeable]
+    if not judged:
+        return f"This design cannot judge which method is best on {endpoint} in any direction."
+    better = sum(bool(one.better) for one in judged)
+    worse = sum(bool(one.worse) for one in judged)
+    leaders = Counter(one.verdict.leader for one in judged if one.verdict.leader)
+    text = (
+        f"On {endpoint}, a method is shown to be better than the original in {better} of {len(judged)} "
+        f"directions, and one is shown to be worse in {worse}"
+    )
+    led = [f"{name} leads in {count}" for name, count in leaders.most_common(_NAMED)]
+    return f"{text}. {', '.join(led)}." if led else f"{text}; no method is shown to lead in any."
+
+
+def _titles(verdict: Verdict, state: State) -> str:
+    found = [row.title for row in verdict.rows if row.cells[0].state == state]
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
+
+
+def _best(verdict: Verdict) -> str:
+    ranked = [row for row in verdict.rows if math.isfinite(row.chance_best)]
+    best = max(ranked, key=lambda row: row.chance_best, default=None)
+    return f"{best.title}, {_share(best.chance_best)}" if best else ""
+
+
+def _harm_lines(verdict: Verdict) -> Iterator[HarmLine]:
+    """Put the harms of each method on one line, certain ones first."""
+    lines: dict[tuple[bool, str], list[str]] = {}
+    for harm in verdict.harms:
+        text = f"{harm.measure} {_percent(harm.more)}".strip()
+        lines.setdefault((harm.certain, harm.method), []).append(text)
+    for (certain, method), texts in lines.items():
+        yield HarmLine(certain, method, ", ".join(texts))
 
 
 def _quantity(evidence: Evidence, measure: JudgedMeasure) -> Quantity:
@@ -144,7 +231,7 @@ def _row(row: VerdictRow, quantities: list[Quantity]) -> GridRow:
         role=row.role.replace(" ", "-"),
         note=_NOTES[row.role],
         cells=tuple(cells),
-        chance=f"{row.chance_best:.0%}" if math.isfinite(row.chance_best) else "",
+        chance=_share(row.chance_best),
         failed=f"no value: {', '.join(row.failed)}" if row.failed else "",
     )
 
@@ -180,6 +267,10 @@ def _pair(rival: Comparison, shown: Quantity) -> Pair:
 def _full(value: float) -> str:
     """Print a number for sorting; nothing for a missing one."""
     return f"{value:.9g}" if math.isfinite(value) else ""
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%" if math.isfinite(share) else ""
 
 
 def _percent(share: float) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "load_evidence",
     "median_subject",
     "merged_results",
+    "merged_training_sizes",
     "method_titles",
 ]
 
@@ -89,11 +90,16 @@ def load_evidence(
 
 def _training_sizes(folders: Sequence[RunFolder]) -> pd.DataFrame:
     """Merge the results of runs that have cells on fewer training subjects."""
-    tables = [
+    return merged_training_sizes(
         read_training_sizes(folder.training_sizes)
         for folder in folders
         if folder.training_sizes.is_file()
-    ]
+    )
+
+
+def merged_training_sizes(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of learning curves together; where two measured the same, the later counts."""
+    tables = [part for part in parts if len(part)]
     if not tables:
         return pd.DataFrame()
     found = pd.concat(tables, ignore_index=True)

@@ -28,7 +28,7 @@ __all__ = [
     "pack",
 ]
 
-BYTES_PER_VOLUME = 320_000
+BYTES_PER_VOLUME = 300_000
 """What a page may spend on volumes, per scan and output of one subject; in characters of base64."""
 
 _MOST_BYTES = 9_000_000

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from harmbench.metrics.base import Metric
-from harmbench.notes import summarize
 from harmbench.pages.bundles import bundle_text, licences, list_bundles
 from harmbench.pages.html import EmbeddedFigure, page_environment
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.table import Table
 from harmbench.report.answer import declared_endpoint, verdict
 from harmbench.report.evidence import Evidence
-from harmbench.report.explorer import endpoint_order, explorer_data, log_link
-from harmbench.report.first_screen import LETTERS, answer
+from harmbench.report.explorer import endpoint_order, explorer_data
+from harmbench.report.first_screen import LETTERS, answer, summary
 from harmbench.report.packing import Embedded, embed_volumes
 from harmbench.report.paragraph import bibtex, methods_paragraph
+from harmbench.report.provenance import (
+    chosen,
+    failures,
+    input_notes,
+    invocations,
+    method_rows,
+)
 from harmbench.report.published import SLIPS, applies_to
 from harmbench.report.verdict import Role, Verdict
 from harmbench.report.volume_answer import (
     comparisons,
     volume_limits,
     worth_lead,
+    worth_rows,
     worth_sentences,
 )
 from harmbench.results import STATUSES
-from harmbench.runner.run_record import MethodRecord
-from harmbench.storage import write_text
 
-__all__ = ["FOLDED_FIGURES", "FOLDED_TABLES", "endpoint_of", "render_page", "write_page"]
+__all__ = [
+    "FOLDED_FIGURES",
+    "FOLDED_TABLES",
+    "Contents",
+    "endpoint_of",
+    "judge",
+    "page_contents",
+    "render_page",
+]
 
 
 FOLDED_FIGURES: Mapping[str, str] = MappingProxyType(
@@ -63,35 +75,61 @@ _PAPER = ("main", "folds")
 _ELSEWHERE = ("cost", "status", "worth", "agreement")
 
 
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What the page shows beside its figures.
+
+    Attributes:
+        tables: in any order.
+        verdicts: one for each direction.
+        embedded: volumes for the viewer.
+    """
+
+    tables: Sequence[Table]
+    verdicts: Sequence[Verdict]
+    embedded: Sequence[Embedded] = ()
+
+
+def page_contents(evidence: Evidence, tables: Sequence[Table]) -> Contents:
+    """Judge every direction, and pack volumes for the viewer."""
+    order = endpoint_order(evidence, endpoint_of(evidence))
+    return Contents(tables, judge(evidence), [*embed_volumes(evidence, order)])
+
+
+def judge(evidence: Evidence) -> list[Verdict]:
+    """Return the verdict on each direction, also where there are too many for tables of their own."""
+    roles: dict[str, Role] = dict.fromkeys(evidence.corrections, "volume correction")
+    return [verdict(evidence, way, roles) for way in evidence.directions]
+
+
 def render_page(
     evidence: Evidence,
-    tables: Sequence[Table],
+    contents: Contents,
     figures: Sequence[EmbeddedFigure],
     out: Path,
-    embedded: Sequence[Embedded] = (),
     undrawn: Sequence[str] = (),
 ) -> str:
     """Render the page as HTML.
 
     Args:
         evidence: the merged runs.
-        tables, figures: what the page shows.
+        contents, figures: what the page shows.
         out: the report's folder, which links are relative to.
-        embedded: volumes for the viewer.
         undrawn: why figures could not be drawn, in sentences.
     """
     environment = page_environment("harmbench.report")
-    roles: dict[str, Role] = dict.fromkeys(evidence.corrections, "volume correction")
-    verdicts = [verdict(evidence, way, roles) for way in evidence.shown_directions]
+    verdicts, embedded = contents.verdicts, contents.embedded
+    answers = [answer(evidence, one) for one in verdicts]
     bundles = list_bundles()
     return environment.get_template("page.html.j2").render(
         evidence=evidence,
         cohort=evidence.record.cohort,
-        answers=[answer(evidence, one) for one in verdicts],
+        answers=answers,
+        summary=summary(answers) if answers else "",
         volumes=_volumes(evidence),
         letters=LETTERS,
         incomplete=list(dict.fromkeys(text for one in verdicts for text in one.incomplete)),
-        **_arranged(tables, verdicts),
+        **_arranged(contents.tables, verdicts),
         pictures=_by_section(figures),
         folded_figures=FOLDED_FIGURES,
         undrawn=undrawn,
@@ -102,15 +140,15 @@ def render_page(
         licences=licences(),
         metrics=[_metric_row(metric) for metric in evidence.metrics.values()],
         statuses=STATUSES,
-        failures=_failures(evidence, out),
+        failures=failures(evidence, out),
         paper_applies=applies_to(str(direction) for direction in evidence.directions),
         slips=SLIPS,
         paragraph=methods_paragraph(evidence, verdicts[0] if verdicts else None),
         bibtex=bibtex(evidence),
-        methods=_method_rows(evidence),
-        invocations=_invocations(evidence),
-        chosen=_chosen(evidence),
-        input_notes=_input_notes(evidence),
+        methods=method_rows(evidence),
+        invocations=invocations(evidence),
+        chosen=chosen(evidence),
+        input_notes=input_notes(evidence),
     )
 
 
@@ -119,6 +157,7 @@ def _volumes(evidence: Evidence) -> dict[str, object]:
     found = comparisons(evidence)
     return {
         "lead": worth_lead(found),
+        "rows": worth_rows(found),
         "directions": worth_sentences(found),
         "limits": volume_limits(evidence),
     }
@@ -152,20 +191,6 @@ def _of_endpoint(table: Table, verdicts: Sequence[Verdict]) -> bool:
     endpoint = verdicts[0].endpoint
     shown = table.data[table.data["metric"] == endpoint.metric]
     return bool((shown["tissue"] == endpoint.tissue).any())
-
-
-def write_page(
-    evidence: Evidence,
-    tables: Sequence[Table],
-    figures: Sequence[EmbeddedFigure],
-    path: Path,
-    undrawn: Sequence[str] = (),
-) -> Path:
-    """Write the page atomically, with volumes for its viewer."""
-    order = endpoint_order(evidence, endpoint_of(evidence))
-    embedded = [*embed_volumes(evidence, order)]
-    write_text(path, render_page(evidence, tables, figures, path.parent, embedded, undrawn))
-    return path
 
 
 def endpoint_of(evidence: Evidence) -> tuple[str, str]:
@@ -221,79 +246,4 @@ def _metric_row(metric: Metric) -> dict[str, str]:
         "range": f"{bound(metric.lower)} to {bound(metric.upper)}",
         "better": f"{words[metric.better]} {ARROWS[metric.better]}".strip(),
         "description": metric.description,
-    }
-
-
-def _failures(evidence: Evidence, out: Path) -> list[dict[str, str]]:
-    """List the cells that failed or are incomplete, with the reason."""
-    found = []
-    for method, direction in evidence.cells:
-        for cell in evidence.counted_cells(method, direction):
-            link = log_link(cell, out)
-            if cell.failed:
-                error = cell.record.error.strip() or "no message was recorded"
-                found.append({"cell": str(cell.cell), "error": error[:500], "link": link})
-            for subject, missing in cell.record.unsegmented.items():
-                what = f"subject {subject}, {missing.what} without scores of tissues"
-                text = f"{what}: {missing.reason}"[:500]
-                found.append({"cell": str(cell.cell), "error": text, "link": link})
-    return found
-
-
-def _input_notes(evidence: Evidence) -> list[str]:
-    return summarize(note for record in evidence.records for note in record.notes)
-
-
-def _method_rows(evidence: Evidence) -> list[dict[str, str]]:
-    found = []
-    for name, title in evidence.methods.items():
-        known = [record.methods[name] for record in evidence.records if name in record.methods]
-        last = known[-1] if known else MethodRecord()
-        settings = (f"{k} = {json.dumps(v)}" for k, v in sorted(last.settings.items()))
-        found.append(
-            {
-                "title": title,
-                "name": name,
-                "uses": last.uses,
-                "reference": last.reference,
-                "settings": ", ".join(settings),
-                "parameters": ", ".join(f"{k}: {v:,}" for k, v in last.parameters.items()),
-            }
-        )
-    return found
-
-
-def _chosen(evidence: Evidence) -> list[str]:
-    """What the runs chose instead of their users: see `harmbench.planning`."""
-    plans = [record.plan for record in evidence.records if record.plan is not None]
-    return [line for plan in plans for line in plan.lines]
-
-
-def _invocations(evidence: Evidence) -> list[dict[str, str]]:
-    made = _made(evidence)
-    return [
-        {
-            "started": one.started,
-            "finished": one.finished,
-            "version": one.version,
-            "git": one.git,
-            "device": one.device,
-            "host": one.host,
-            "made": made.get(one.id, ""),
-        }
-        for record in evidence.records
-        for one in record.invocations
-    ]
-
-
-def _made(evidence: Evidence) -> dict[str, str]:
-    """Invocation to what stands of its work in the cells: `fit 2, harmonize 8, score 8`."""
-    counts: dict[str, Counter[str]] = {}
-    for cells in evidence.cells.values():
-        for cell in cells:
-            for invocation, stage in cell.record.made_by.outputs():
-                counts.setdefault(invocation, Counter())[stage] += 1
-    return {
-        name: ", ".join(f"{stage} {count}" for stage, count in sorted(own.items()))
-        for name, own in counts.items()
     }

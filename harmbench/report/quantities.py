@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harmbench.pages.render import head_text
 from harmbench.pages.table import Column, Head, decimals_for, exponent_for
@@ -55,6 +56,7 @@ def shown_unit(unit: str) -> tuple[str, int]:
     return ("ml", 3) if unit in {"mm3", "mm^3"} else ("" if unit == "1" else unit, 0)
 
 
+@lru_cache(maxsize=256)
 def quantity(evidence: Evidence, metric: str) -> Quantity:
     """Choose unit and rounding by the means of all methods in all directions; real scans do not count."""
     rows = evidence.summary[evidence.summary["metric"] == metric]

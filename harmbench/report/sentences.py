@@ -21,7 +21,6 @@ from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 
 __all__ = [
     "Facts",
-    "amount",
     "enough",
     "failures",
     "harms",
@@ -92,23 +91,6 @@ def inside_sentence(measure: JudgedMeasure) -> str:
     if title.startswith(("Volume", "Relative")):
         title = title[0].lower() + title[1:]
     return f"{measure.tissue} {title}".strip()
-
-
-def amount(value: float, unit: str, *, signed: bool = False) -> str:
-    """Print a value with three significant digits and its unit, volumes in ml."""
-    if not math.isfinite(value):
-        return "unknown"
-    unit, divide = shown_unit(unit)
-    value /= 10.0**divide
-    size = abs(value)
-    decimals = 2 - math.floor(math.log10(size)) if size > 0 else 0
-    rounded = round(value, decimals)
-    text = f"{rounded:+.{max(decimals, 0)}f}" if signed else f"{rounded:.{max(decimals, 0)}f}"
-    if size >= 1000:
-        text = f"{rounded:+,.0f}" if signed else f"{rounded:,.0f}"
-    elif 0 < size < 1e-3:
-        text = f"{value:+.2e}" if signed else f"{value:.2e}"
-    return f"{text} {unit}".strip()
 
 
 def headline(facts: Facts) -> str:
@@ -224,12 +206,21 @@ def _harm(row: VerdictRow, measure: JudgedMeasure, cell: Judged, *, certain: boo
         text = f"{row.title} may make {inside_sentence(measure)} worse than the original"
     text += f": {_percent(-cell.change)} more error"
     if math.isfinite(cell.low):
-        shown = (cell.difference, cell.low, cell.high)
-        own, low, high = (amount(number, measure.unit, signed=True) for number in shown)
+        own, low, high = _differences((cell.difference, cell.low, cell.high), measure.unit)
         text += f" (difference {own}, 95 % interval {low} to {high})"
     else:
         text += ", which this design cannot test"
-    return Harm(row.title, measure.title, certain, f"{text}.")
+    return Harm(row.title, measure.title, certain, -cell.change, f"{text}.")
+
+
+def _differences(values: Sequence[float], unit: str) -> list[str]:
+    """Print signed values of one measure with the same number of decimals, volumes in ml."""
+    unit, divide = shown_unit(unit)
+    shown = [value / 10.0**divide for value in values]
+    largest = max(map(abs, shown))
+    decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
+    texts = (f"{value:+,.{decimals}f} {unit}".strip() for value in shown)
+    return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
 
 
 def limits(facts: Facts) -> str:

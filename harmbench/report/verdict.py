@@ -157,12 +157,14 @@ class Harm:
         measure: title.
         certain: whether the cell of the grid is `worse`; otherwise only its own 95 % interval
             excludes 0, without correction for the number of comparisons.
+        more: how much more error than the original, as a share of the original's: 0.1 is 10 % more.
         text: one sentence.
     """
 
     method: str
     measure: str
     certain: bool
+    more: float
     text: str
 
 

@@ -17,7 +17,14 @@ from harmbench.segmentation.base import TISSUES
 from harmbench.statistics.claims import shown
 from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 
-__all__ = ["Comparison", "comparisons", "volume_limits", "worth_lead", "worth_sentences"]
+__all__ = [
+    "Comparison",
+    "comparisons",
+    "volume_limits",
+    "worth_lead",
+    "worth_rows",
+    "worth_sentences",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,14 @@ class Comparison:
             numbers += f" and {_ml(self.untreated_ml)} (untreated)"
         return f"{self.tissue}: {self._verdict()} {numbers[0].upper()}{numbers[1:]}.{self._harm()}"
 
+    def finding(self) -> str:
+        """Say in few words how image methods stand against the correction."""
+        if self.few:
+            return f"too few subjects to judge ({self.pairs})"
+        parts = [f"better: {', '.join(self.better)}"] if self.better else []
+        parts += [f"worse: {', '.join(self.worse)}"] if self.worse else []
+        return "; ".join(parts) or "none is clearly better or worse"
+
     def _verdict(self) -> str:
         count = len(self.errors_ml)
         if self.few:
@@ -100,8 +115,12 @@ class Comparison:
         return " The correction is not clearly better than leaving the scans untreated."
 
 
+def _number(value: float) -> str:
+    return f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 3}f}"
+
+
 def _ml(value: float) -> str:
-    return f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 3}f} ml"
+    return f"{_number(value)} ml"
 
 
 def comparisons(evidence: Evidence) -> list[Comparison]:
@@ -189,6 +208,26 @@ def worth_sentences(found: Sequence[Comparison]) -> dict[str, list[str]]:
     for one in found:
         said.setdefault(one.direction, []).append(one.sentence())
     return said
+
+
+def worth_rows(found: Sequence[Comparison]) -> list[dict[str, str]]:
+    """Return one row of texts for each direction and tissue, errors in ml."""
+    rows = []
+    for one in found:
+        title, error = next(iter(one.errors_ml.items()))
+        untreated = "" if one.untreated_ml is None else _number(one.untreated_ml)
+        rows.append(
+            {
+                "direction": one.direction,
+                "tissue": one.tissue,
+                "untreated": untreated,
+                "correction": _number(one.correction_ml),
+                "image": _number(error),
+                "title": title,
+                "finding": one.finding(),
+            }
+        )
+    return rows
 
 
 def volume_limits(evidence: Evidence) -> list[str]:

@@ -19,7 +19,7 @@ from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
 from harmbench.runner.pairs import SessionPair
-from harmbench.runner.stages.score import has_rows, named_rows
+from harmbench.runner.stages.score import has_rows, metrics_key, named_rows
 from harmbench.runner.tissue_volumes import MeasuredScan, RealVolumes, volume_rows
 from harmbench.runner.volume_fit import (
     FittedCorrection,
@@ -158,7 +158,8 @@ def _fit_and_score(
             key = _score_key(fit, volumes, pair)
             record = record.with_key("score", key, pair.name)
     scores.put(rows)
-    return record.model_copy(update={"checksums": scores.checksums})
+    metrics = metrics_key(context.experiment.scoring)
+    return record.model_copy(update={"checksums": scores.checksums, "metrics": metrics})
 
 
 def _rows(

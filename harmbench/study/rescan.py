@@ -102,7 +102,8 @@ def floor_ratios(
         rescan_rms, ratio, low and high. Empty where there are no rescans.
     """
     rows = []
-    errors = _errors(results, metrics)
+    rescanned = bool((results["method"] == RESCAN).any())
+    errors = _errors(results if rescanned else results.iloc[:0], metrics)
     for place, own in errors.groupby(PLACE, sort=False):
         wide = own.pivot_table(index="subject", columns="method", values="error", sort=False)
         if RESCAN not in wide.columns:

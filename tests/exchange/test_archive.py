@@ -14,7 +14,7 @@ import pytest
 
 from harmbench.errors import ReportError
 from harmbench.exchange import archive
-from harmbench.exchange.archive import digest, read_archive, write_archive
+from harmbench.exchange.archive import Shared, digest, read_archive, write_archive
 from harmbench.exchange.pseudonyms import PrivateNames
 from harmbench.exchange.schema import SharedCohort, SharedMethod, SharedResults
 from harmbench.results import results_text, table
@@ -53,7 +53,7 @@ def write(path: Path, results: pd.DataFrame, **changes: object) -> Path:
         rows=len(results),
         table=digest(results),
     )
-    write_archive(record.model_copy(update=changes), results, path)
+    write_archive(Shared(record.model_copy(update=changes), results, pd.DataFrame()), path)
     return path
 
 
@@ -76,7 +76,7 @@ def good(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read(good: Path) -> None:
-    record, results = read_archive(good)
+    record, results, _ = read_archive(good)
     assert record.methods["dm"].settings == {"steps": 3}
     assert results_text(results) == results_text(rows())
 
@@ -162,7 +162,9 @@ def test_tables_that_are_no_results(good: Path, old: str, new: str, message: str
 def test_more_or_other_parts_are_refused(good: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(good, "a") as held:
         held.writestr("../../evil.txt", "x")
-    with pytest.raises(ReportError, match=r"export.json and results.csv alone"):
+    with pytest.raises(
+        ReportError, match=r"export.json and results.csv, perhaps training-sizes.csv, alone"
+    ):
         read_archive(good)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.zip"]
 

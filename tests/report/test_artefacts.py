@@ -46,6 +46,16 @@ def test_a_bright_region_is_circled_where_it_is(reference: Volume) -> None:
     assert circles[0].center == pytest.approx(middle, abs=1)
 
 
+def test_a_bright_region_of_a_dark_output_is_found_too(reference: Volume) -> None:
+    data = 0.9 * reference.data
+    data[12:18, 12:18, 12:20] = 1.0
+    found = find_artefacts(reference.with_data(data.astype(np.float32)), reference, 0)
+    assert found.bright[12:18, 12:18, 12:20].mean() > 0.9
+    assert found.bright.sum() == found.bright[12:18, 12:18, 12:20].sum()
+    dark = reference.with_data(data.clip(0, 0.5).astype(np.float32))
+    assert not find_artefacts(dark, reference, 0).bright.any()
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_an_offset_slice_is_pointed_at(reference: Volume, axis: int) -> None:
     data = np.moveaxis(reference.data.copy(), axis, 0)

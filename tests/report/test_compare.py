@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ import pytest
 from harmbench.errors import ReportError, RunError
 from harmbench.exchange.archive import read_archive
 from harmbench.exchange.export import export_results, shared_results
+from harmbench.metrics.suite import METRICS
 from harmbench.report.boards import make_boards, read_source
 from harmbench.report.compare import compare
-from harmbench.results import read_results, write_results
+from harmbench.results import read_results, write_results, write_training_sizes
 from harmbench.runner.folder import RunFolder
 
 MakeRun = Callable[..., Path]
@@ -55,7 +56,7 @@ def test_no_name_leaves(named_run: Path, tmp_path: Path) -> None:
     text = everything_in(export_results(named_run, tmp_path / "out.zip"))
     for name in (*SUBJECTS, HOST, "alice", "Alice", "private-study", str(tmp_path), "nii", "raw"):
         assert name not in text
-    record, results = read_archive(tmp_path / "out.zip")
+    record, results, _ = read_archive(tmp_path / "out.zip")
     assert record.methods["dm"].uses == "dm.py:Dm"
     assert record.methods["dm"].settings == {
         "weights": "(left out)",
@@ -108,7 +109,7 @@ def test_dates_of_visits_become_numbers(make_run: MakeRun, tmp_path: Path) -> No
     write_results(frame.assign(visit=days), run / "results.csv")
     text = everything_in(export_results(run, tmp_path / "out.zip"))
     assert "2019" not in text
-    _, results = read_archive(tmp_path / "out.zip")
+    _, results, _ = read_archive(tmp_path / "out.zip")
     assert set(results["visit"]) == {"1", "2"}
 
 
@@ -207,3 +208,48 @@ def test_what_cannot_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no results")
     with pytest.raises(ReportError, match=r"notes.txt: not a file of exported results"):
         compare([make_run(volumes=False), tmp_path / "notes.txt"], tmp_path / "out")
+
+
+def with_training_sizes(run: Path, sizes: Sequence[int]) -> Path:
+    """Add a learning curve to a run: errors that fall with the number of training subjects."""
+    frame = read_results(run / "results.csv")
+    parts = [frame.assign(train_subjects=n, value=frame["value"] * (1 + 4 / n)) for n in sizes]
+    write_training_sizes(parts, run / "training-sizes.csv")
+    return run
+
+
+def test_two_laboratories_merge_all_that_they_exported(make_run: MakeRun, tmp_path: Path) -> None:
+    corrections = {"corrections": {"volume_offset": 40.0}, "inner": {"volume_offset": 40.0}}
+    one = with_training_sizes(make_run("one", volumes=False, **corrections), [2, 4])
+    other = make_run("other", volumes=False, gammas={"identity": 1.0, "unet": 0.63})
+    with_training_sizes(other, [2, 3])
+    files = [export_results(run, tmp_path / f"{run.name}.zip") for run in (one, other)]
+    shared = [read_archive(path) for path in files]
+    assert [sorted(set(own.training_sizes["train_subjects"])) for own in shared] == [[2, 4], [2, 3]]
+    assert shared[0].record.methods["volume_offset"].maps == "volumes"
+    names = set(shared[0].training_sizes["subject"])
+    assert names == {"1", "2", "3", "4"}, "subjects are numbers here too"
+    boards = make_boards(read_source(path, path.name) for path in files)
+    assert len(boards) == 1
+    merged = boards[0].evidence(METRICS)
+    assert set(merged.methods) == {"identity", "dm", "pgan", "unet", "volume_offset", "target"}
+    learned = merged.training_sizes.groupby("method")["train_subjects"].agg(set).to_dict()
+    assert learned["dm"] == {2, 4}
+    assert learned["unet"] == {2, 3}
+    assert learned["identity"] == {2, 3, 4}
+    page = compare(files, tmp_path / "out").read_text(encoding="utf-8")
+    assert "Training subjects that are needed, 3T to 1.5T" in page
+
+
+def test_a_changed_learning_curve_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    run = with_training_sizes(make_run(volumes=False), [2, 4])
+    path = export_results(run, tmp_path / "out.zip")
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    for changed in (parts["training-sizes.csv"].replace(b",2,", b",3,", 1), None):
+        with zipfile.ZipFile(path, "w") as new:
+            for name, content in {**parts, "training-sizes.csv": changed}.items():
+                if content is not None:
+                    new.writestr(name, content)
+        with pytest.raises(ReportError, match="not the one that was exported"):
+            read_archive(path)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import permutations
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,9 +15,10 @@ import pytest
 from harmbench.errors import ReportError
 from harmbench.metrics.suite import METRICS
 from harmbench.report import make_report
+from harmbench.report.explorer import explorer_data
 from harmbench.report.first_screen import LETTERS
 from harmbench.report.loading import load_evidence
-from harmbench.report.page import render_page
+from harmbench.report.page import Contents, endpoint_of, judge, render_page
 from harmbench.report.tables.run import published_tables, status_table
 from harmbench.report.tables.selection import all_tables
 from harmbench.results import read_results, write_results
@@ -61,7 +63,8 @@ def page_of(run: Path) -> Page:
     """The page without figures, which takes no time."""
     evidence = load_evidence([run], METRICS)
     tables = [*all_tables(evidence), status_table(evidence), *published_tables(evidence)]
-    return Page(render_page(evidence, tables, [], run / "report"))
+    contents = Contents(tables, judge(evidence))
+    return Page(render_page(evidence, contents, [], run / "report"))
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +240,57 @@ def test_other_files_are_never_replaced(finished_run: Path, tmp_path: Path, name
         make_report([finished_run], mine)
     with pytest.raises(ReportError, match="is a run folder"):
         make_report([finished_run], finished_run)
+
+
+def test_figures_are_the_same_from_several_processes(
+    finished_run: Path, finished_report: Path, tmp_path: Path
+) -> None:
+    page = make_report([finished_run], tmp_path / "out", jobs=2)
+    one, other = (root / "figures" for root in (finished_report, page.parent))
+    names = sorted(path.name for path in one.iterdir())
+    assert [path.name for path in sorted(other.iterdir())] == names
+    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_many_directions_begin_with_one_sentence_and_one_table(make_run: MakeRun) -> None:
+    ways = [Direction(*pair) for pair in permutations(("3T", "A", "B"), 2)]
+    page = page_of(make_run(directions=ways, volumes=False, subjects=[f"s{n}" for n in range(8)]))
+    sentences = [a for a in page.all("p") if a.get("class") == "sentence"]
+    assert len(sentences) == 1 + len(ways), "and one in each direction's fold"
+    assert "of 6 directions" in page.text
+    first = page.text.index("of 6 directions")
+    assert first < page.text.index("Highest chance of being best") < page.text.index("Limits:")
+    anchors = {f"#answer-{way}" for way in ways}
+    assert anchors <= {a.get("href") for a in page.all("a")}
+
+
+def test_what_is_absent_stands_in_a_banner(make_run: MakeRun) -> None:
+    run = make_run(volumes=False)
+    record = json.loads((run / "run.json").read_text())
+    record["methods"]["unet"] = {"uses": "unet", "title": "U-Net"}
+    (run / "run.json").write_text(json.dumps(record))
+    page = page_of(run)
+    assert [a for a in page.all("p") if a.get("role") == "alert"]
+    assert page.text.index("Incomplete run:") < page.text.index("Limits:")
+
+
+def test_both_orders_of_aggregation_and_failures_are_told(page: Page) -> None:
+    assert "Rank of its mean [95 % interval]" in page.text
+    assert "Rank of its mean rank" in page.text
+    assert "By mean error" in page.text
+    assert (
+        "both on the subjects that all compared methods have, and with failed subjects" in page.text
+    )
+
+
+def test_a_page_of_many_subjects_stays_small(many_subjects_run: Path, tmp_path: Path) -> None:
+    evidence = load_evidence([many_subjects_run], METRICS)
+    tables = [*all_tables(evidence), status_table(evidence)]
+    small = render_page(evidence, Contents(tables, judge(evidence)), [], tmp_path)
+    values = explorer_data(evidence, endpoint_of(evidence), tmp_path)["values"]
+    count = sum(
+        len(line) for one in values.values() for way in one.values() for line in way.values()
+    )
+    # Scripts take 1.5 MB; a value of a subject some ten bytes.
+    assert len(small) < 2.2e6 + 12 * count
+    assert len(json.dumps(values)) < 12 * count

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from harmbench.files.names import file_label
-from harmbench.metrics.volumetry import VOLUME
+from harmbench.metrics.volumetry import VOLUME, VOLUME_DIFFERENCE
 from harmbench.pages.style import (
     Illustration,
     group_handles,
@@ -39,7 +39,7 @@ def agreement_plot(evidence: Evidence, direction: Direction) -> Illustration | N
     references = references[references["direction"] == str(direction)]
     if references.empty or not evidence.has(VOLUME.name):
         return None
-    methods = [m for m in evidence.methods if m not in REAL_SCANS]
+    methods = _shown_methods(evidence, direction)
     figure = new_figure(9.6, 1.75 * len(methods) + 0.9)
     axes = figure.subplots(len(methods), len(TISSUES), squeeze=False, sharex="col", sharey="col")
     colours = method_colours(methods)
@@ -68,13 +68,36 @@ def agreement_plot(evidence: Evidence, direction: Direction) -> Illustration | N
             f"Bland-Altman plots of tissue volumes (segmented with {evidence.segmenter}), one point "
             "per subject: method minus reference against their mean. Solid line: bias; dashed: "
             "limits of agreement (bias ± 1.96 SD over subjects, divisor n - 1); dotted: no difference. A "
-            "tissue's panels share their axes. With few subjects the limits are uncertain."
+            "tissue's panels share their axes. With few subjects the limits are uncertain. Of several "
+            "volume corrections the one with the smallest mean error is shown; the tables have all."
         ),
         alt="Bland-Altman plots of CSF, GM and WM volume for each method against the reference.",
         figure=figure,
         vector=True,
         section="agreement",
     )
+
+
+def _shown_methods(evidence: Evidence, direction: Direction) -> list[str]:
+    """Choose the methods that make images, and of the volume corrections the best."""
+    errors = {
+        name: _mean_error(evidence, direction, name)
+        for name in evidence.corrections
+        if evidence.has(VOLUME_DIFFERENCE.name)
+    }
+    left_out = {*REAL_SCANS, *evidence.corrections} - {
+        min(errors, key=errors.__getitem__, default="")
+    }
+    return [name for name in evidence.methods if name not in left_out]
+
+
+def _mean_error(evidence: Evidence, direction: Direction, method: str) -> float:
+    """Mean absolute volume difference over tissues and subjects; infinite without a value."""
+    parts = [evidence.rows(VOLUME_DIFFERENCE.name, tissue) for tissue in TISSUES]
+    rows = pd.concat(parts, ignore_index=True)
+    mine = rows[(rows["method"] == method) & (rows["direction"] == str(direction))]
+    error = float(mine["mean"].mean())
+    return error if math.isfinite(error) else math.inf
 
 
 def _agreement(panel: Axes, rows: pd.DataFrame, colour: str, groups: Sequence[str]) -> None:
@@ -117,5 +140,7 @@ def _limits_text(rows: pd.DataFrame) -> str:
     bias, low, high = _bias_and_limits(rows)
     largest = max(abs(part) for part in (bias, low, high) if math.isfinite(part))
     decimals = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
+    # Adding 0 turns a negative zero into a zero.
+    bias, low, high = (round(part, decimals) + 0.0 for part in (bias, low, high))
     limits = f", limits {low:+.{decimals}f} to {high:+.{decimals}f}" if math.isfinite(low) else ""
     return f"bias {bias:+.{decimals}f}{limits} ml"

@@ -25,6 +25,10 @@ BRIGHT_COLOUR = "#FF3B30"
 STRIPE_COLOUR = "#3FA9FF"
 _LEAST_EXCESS = 0.2
 """Percent of brain voxels beyond the reference's share from which bright regions are marked."""
+_LEAST_JUMP = 0.15
+"""Difference to the reference from which a voxel belongs to a bright region of its own."""
+_LEAST_REGION = 0.001
+"""Size of such a region, as a share of the brain."""
 _LEAST_VOXELS = 5
 _LEAST_OFFSET = 0.015
 """Offset of a slice, in units of the intensity range, from which it is marked."""
@@ -64,10 +68,7 @@ def find_artefacts(output: Volume, reference: Volume, axis: int) -> Artefacts:
         axis: the axis that slices were stacked along.
     """
     brain = reference.data > 0
-    bright = np.zeros_like(brain)
-    if brain.any() and bright_voxel_excess(output.data, reference.data, brain) > _LEAST_EXCESS:
-        limit = np.percentile(reference.data[brain], BRIGHT_PERCENTILE)
-        bright = brain & (output.data > limit) & (reference.data <= limit)
+    bright = _bright(output, reference, brain)
     # A bright region is no stripe.
     offsets = np.abs(slice_offsets(output.data - reference.data, brain & ~bright, axis))
     # The mean of a small outermost slice is uncertain.
@@ -78,6 +79,24 @@ def find_artefacts(output: Volume, reference: Volume, axis: int) -> Artefacts:
     off = np.flatnonzero(np.nan_to_num(offsets) > max(_LEAST_OFFSET, _OUTLYING * usual))
     worst = off[np.argsort(-offsets[off], kind="stable")][:_MOST]
     return Artefacts(bright, tuple(sorted(int(place) for place in worst)), axis)
+
+
+def _bright(output: Volume, reference: Volume, brain: Mask) -> Mask:
+    """Find voxels brighter than the reference's tissue: all where there are too many, or in one place.
+
+    An output that is darker as a whole has no excess, and may still have one bright region.
+    """
+    if not brain.any():
+        return np.zeros_like(brain)
+    limit = np.percentile(reference.data[brain], BRIGHT_PERCENTILE)
+    found: Mask = brain & (output.data > limit) & (reference.data <= limit)
+    if bright_voxel_excess(output.data, reference.data, brain) > _LEAST_EXCESS:
+        return found
+    labels, count = ndimage.label(found & (output.data - reference.data > _LEAST_JUMP))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    large = np.flatnonzero(sizes >= max(_LEAST_VOXELS, _LEAST_REGION * brain.sum()))
+    regions: Mask = np.isin(labels, large[large > 0])
+    return regions
 
 
 def slice_offsets(difference: Array, brain: Mask, axis: int) -> NDArray[np.float64]:

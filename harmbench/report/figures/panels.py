@@ -180,7 +180,8 @@ def slice_panels(evidence: Evidence, direction: Direction, subject: str) -> Illu
             f"(voxel indices in RAS: {where}). Slices were stacked along the "
             f"{_axis_name(evidence)} axis, so stripes between slices show in the other planes. Red "
             "circles: regions of a method's output that are brighter than the 99th percentile of the "
-            "reference's brain; blue arrows: slices that are offset against their neighbours. Only what "
+            "reference's brain, where such voxels are too many or lie together; blue arrows: slices that "
+            "are offset against their neighbours. Only what "
             "stands out is marked."
         ),
         alt=(

@@ -236,20 +236,16 @@ def _strip(
     colours: dict[str, str],
     groups: Sequence[str],
 ) -> None:
+    """Draw a box per method, and a point per subject."""
+    known = rows[rows["value"].notna()].sort_values("subject")
+    mine = {method: known[known["method"] == method] for method in methods}
     for place, method in enumerate(methods):
-        mine = rows[(rows["method"] == method) & rows["value"].notna()].sort_values("subject")
-        if mine.empty:
-            panel.text(
-                0.02,
-                place,
-                "no value",
-                transform=panel.get_yaxis_transform(),
-                va="center",
-                fontsize=8,
-            )
+        if mine[method].empty:
+            across = panel.get_yaxis_transform()
+            panel.text(0.02, place, "no value", transform=across, va="center", fontsize=8)
             continue
         panel.boxplot(
-            mine["value"].to_numpy(),
+            mine[method]["value"].to_numpy(),
             positions=[place],
             orientation="horizontal",
             widths=0.6,
@@ -260,19 +256,20 @@ def _strip(
             whiskerprops={"color": colours[method]},
             capprops={"color": colours[method]},
         )
-        for group, marker in group_markers(groups).items():
-            in_group = (mine["group"] == group).to_numpy()
-            part = mine[in_group]
-            # Spread by place and not by chance, so that a rerun draws the same figure.
-            offsets = 0.19 * np.sin(2.4 * np.arange(len(mine)))[in_group]
-            panel.scatter(
-                part["value"],
-                place + offsets,
-                s=13,
-                marker=marker,
-                facecolor=colours[method],
-                edgecolor="white",
-                linewidth=0.4,
-                alpha=0.85,
-                zorder=3,
-            )
+    # Spread by place and not by chance, so that a rerun draws the same figure.
+    offsets = [0.19 * np.sin(2.4 * np.arange(len(part))) for part in mine.values()]
+    heights = [place + own for place, own in enumerate(offsets)]
+    points = pd.concat(mine.values()).assign(height=np.concatenate(heights))
+    for group, marker in group_markers(groups).items():
+        part = points[points["group"] == group]
+        panel.scatter(
+            part["value"],
+            part["height"],
+            s=13,
+            marker=marker,
+            facecolor=[colours[method] for method in part["method"]],
+            edgecolor="white",
+            linewidth=0.4,
+            alpha=0.85,
+            zorder=3,
+        )

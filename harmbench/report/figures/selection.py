@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from harmbench.files.names import file_label
 from harmbench.metrics.volumetry import VOLUME_DIFFERENCE
@@ -18,7 +19,17 @@ from harmbench.report.tables.titles import direction_title
 from harmbench.segmentation.base import TISSUES
 from harmbench.task import Direction
 
-__all__ = ["all_figures", "example_subjects", "lead_of", "why_not_drawn"]
+__all__ = [
+    "Drawing",
+    "all_figures",
+    "example_subjects",
+    "lead_of",
+    "planned_figures",
+    "why_not_drawn",
+]
+
+Drawing = Callable[[Evidence], Illustration | None]
+"""Makes one figure; `None` where the results or stored volumes do not allow it. It can be pickled."""
 
 _REASONS = {
     "figure-slices": ("Images", "the scans of the target cannot be read, or are no longer there"),
@@ -64,34 +75,31 @@ def lead_of(evidence: Evidence, direction: Direction) -> str:
     return median_subject(rows, tested) or tested[0]
 
 
-def all_figures(evidence: Evidence) -> Iterator[Illustration]:
-    """Make every figure that the results and stored volumes allow."""
+def planned_figures(evidence: Evidence) -> list[Drawing]:
+    """List the figures that a report may hold, in the order of the page."""
     examples = example_subjects(evidence)
     directions = evidence.shown_directions
-    candidates = [
-        *(slice_panels(evidence, d, lead_of(evidence, d)) for d in directions),
+    leads = [(way, lead_of(evidence, way)) for way in directions]
+    return [
+        *(partial(slice_panels, direction=way, subject=lead) for way, lead in leads),
+        *(partial(histogram_plot, direction=way, subjects=examples) for way in directions),
+        *(
+            partial(subject_plot, name=f"figure-subjects-{name}", title=title, panels=panels)
+            for name, title, panels in _SUBJECT_PLOTS
+        ),
+        *(partial(agreement_plot, direction=way) for way in directions),
+        *(partial(segmentation_panels, direction=way, subject=lead) for way, lead in leads),
+        *(partial(learning_plot, direction=way) for way in directions),
+        training_plot,
     ]
-    yield from (figure for figure in candidates if figure is not None)
-    for direction in directions:
-        histograms = histogram_plot(evidence, direction, examples)
-        if histograms is not None:
-            yield histograms
-    yield from _subject_plots(evidence)
-    for direction in directions:
-        agreement = agreement_plot(evidence, direction)
-        if agreement is not None:
-            yield agreement
-    for direction in directions:
-        overlays = segmentation_panels(evidence, direction, lead_of(evidence, direction))
-        if overlays is not None:
-            yield overlays
-    for direction in directions:
-        learning = learning_plot(evidence, direction)
-        if learning is not None:
-            yield learning
-    training = training_plot(evidence)
-    if training is not None:
-        yield training
+
+
+def all_figures(evidence: Evidence) -> Iterator[Illustration]:
+    """Make every figure that the results and stored volumes allow."""
+    for draw in planned_figures(evidence):
+        figure = draw(evidence)
+        if figure is not None:
+            yield figure
 
 
 def why_not_drawn(evidence: Evidence, drawn: Collection[str]) -> list[str]:
@@ -117,10 +125,3 @@ def why_not_drawn(evidence: Evidence, drawn: Collection[str]) -> list[str]:
     if "figure-training" not in drawn:
         found.append("Training curves: no method kept a loss curve.")
     return found
-
-
-def _subject_plots(evidence: Evidence) -> Iterator[Illustration]:
-    for name, title, panels in _SUBJECT_PLOTS:
-        plot = subject_plot(evidence, f"figure-subjects-{name}", title, panels)
-        if plot is not None:
-            yield plot

@@ -5,15 +5,12 @@ In all of them methods are rows, and each measure (direction, metric, tissue) is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import nan
 from typing import Any
 
-import pandas as pd
-
 from harmbench.files.names import file_label
-from harmbench.metrics.declarations import GRADIENT_CORRELATION
 from harmbench.pages.table import (
     Column,
     Entry,
@@ -26,8 +23,9 @@ from harmbench.pages.table import (
 )
 from harmbench.report.evidence import Evidence
 from harmbench.report.quantities import Quantity, quantity
+from harmbench.report.tables.picked import Measure, Picked, joined, pick
 from harmbench.report.tables.titles import against, direction_title, short_title
-from harmbench.results import BASELINE, CEILING, REAL_SCANS
+from harmbench.results import REAL_SCANS
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics import ALL
@@ -41,15 +39,6 @@ __all__ = [
     "mean_columns",
     "mean_table",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What one group of columns shows."""
-
-    direction: Direction
-    metric: str
-    tissue: str = ""
 
 
 def list_measures(
@@ -67,12 +56,6 @@ def list_measures(
     return found
 
 
-def _pick(evidence: Evidence, measure: Measure, group: str = ALL) -> pd.DataFrame:
-    rows = evidence.rows(measure.metric, measure.tissue, group)
-    picked: pd.DataFrame = rows[rows["direction"] == str(measure.direction)].set_index("method")
-    return picked
-
-
 def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
     metric = evidence.metrics[measure.metric]
     shown = quantity(evidence, measure.metric)
@@ -83,12 +66,6 @@ def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
     )
     # In a table of volumes and distances the unit belongs to the metric, not to the tissue.
     return (*heads, Head(measure.tissue)) if measure.tissue else heads
-
-
-def _record(found: pd.DataFrame, method: str) -> dict[Hashable, Any]:
-    """Return a method's row."""
-    rows: list[dict[Hashable, Any]] = found.loc[[method]].to_dict("records")
-    return rows[0]
 
 
 def _note(row: Mapping[Hashable, Any]) -> str:
@@ -126,8 +103,8 @@ def mean_table(
     section: str = "metrics",
 ) -> Table:
     """Methods as rows, one column per measure, best in bold."""
-    picked = [_pick(evidence, measure, group) for measure in measures]
-    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    picked = [pick(evidence, measure, group) for measure in measures]
+    data = joined(picked)
     rows = []
     # Main tables are read side by side: they show every method, with dashes where it gives no images.
     metrics = [*VOLUME_METRICS] if section == "main" else [one.metric for one in measures]
@@ -150,36 +127,11 @@ def mean_table(
     )
 
 
-def _is_best(found: pd.DataFrame, method: str) -> bool:
-    """Whether a method is to be marked: first of at least two, and not tied with most of them."""
-    ranks = found["rank"].dropna()
-    if method not in ranks.index or len(ranks) < 2:
-        return False
-    if found["metric"].iloc[0] == GRADIENT_CORRELATION.name:
-        return method == _nearest_to_target(found.loc[ranks.index], found)
-    first = ranks[ranks == 1].index
-    return method in first and 2 * len(first) <= len(ranks)
-
-
-def _nearest_to_target(ranked: pd.DataFrame, found: pd.DataFrame) -> str:
-    """Name the method whose value is nearest to the ceiling's.
-
-    The correlation is to the source, where the untreated source has 1; what a perfect method would
-    have is the value of the target itself.
-    """
-    treated = ranked.index != BASELINE
-    if CEILING not in found.index or not treated.any():
-        return ""
-    own = float(_record(found, CEILING)["fold_mean"])
-    gaps = (ranked["fold_mean"] - own)[treated].abs()
-    return str(gaps.idxmin())
-
-
-def _mean_entry(evidence: Evidence, measure: Measure, found: pd.DataFrame, method: str) -> Entry:
-    if method not in found.index:
+def _mean_entry(evidence: Evidence, measure: Measure, found: Picked, method: str) -> Entry:
+    row = found.rows.get(method)
+    if row is None:
         return Entry(note=_absent(evidence, measure, method))
-    row = _record(found, method)
-    return Entry(float(row["fold_mean"]), best=_is_best(found, method), note=_note(row))
+    return Entry(float(row["fold_mean"]), best=method in found.best, note=_note(row))
 
 
 def fold_table(
@@ -192,8 +144,8 @@ def fold_table(
 ) -> Table:
     """Mean ± SD over folds, and variance, of each measure; the direction stands in the title."""
     statistics = {"fold_mean": "mean ± SD", "fold_variance": "variance"}
-    picked = [_pick(evidence, measure) for measure in measures]
-    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    picked = [pick(evidence, measure) for measure in measures]
+    data = joined(picked)
     columns = []
     for measure in measures:
         metric = evidence.metrics[measure.metric]
@@ -213,11 +165,8 @@ def fold_table(
         entries = []
         for measure, found in zip(measures, picked, strict=True):
             mean = _mean_entry(evidence, measure, found, method)
-            known = method in found.index
-            sd, variance = (
-                float(found[key][method]) if known else math.nan
-                for key in ("fold_sd", "fold_variance")
-            )
+            row = found.rows.get(method, {})
+            sd, variance = (float(row.get(key, nan)) for key in ("fold_sd", "fold_variance"))
             entries += [replace(mean, spread=sd), Entry(variance)]
         rows.append(Row((title_of_method,), tuple(entries), method in REAL_SCANS))
     return Table(
@@ -247,8 +196,8 @@ def interval_table(
     evidence: Evidence, number: TableNumber, name: str, title: str, measures: Sequence[Measure]
 ) -> Table:
     """Mean over subjects with its interval, and the paired change from the untreated source."""
-    picked = [_pick(evidence, measure) for measure in measures]
-    data = pd.concat([rows.reset_index() for rows in picked], ignore_index=True)
+    picked = [pick(evidence, measure) for measure in measures]
+    data = joined(picked)
     direction = measures[0].direction
     columns: list[Column] = []
     parts = {"mean": "mean", "difference": "change"} if evidence.has_baseline else {"mean": "mean"}
@@ -289,10 +238,10 @@ def interval_table(
     )
 
 
-def _interval_entry(found: pd.DataFrame, method: str, key: str) -> Entry:
-    if method not in found.index:
+def _interval_entry(found: Picked, method: str, key: str) -> Entry:
+    row = found.rows.get(method)
+    if row is None:
         return Entry(note="not run" if key == "mean" else "")
-    row = _record(found, method)
     bounds = ("low", "high") if key == "mean" else ("difference_low", "difference_high")
     low, high = (float(row[bound]) for bound in bounds)
     return Entry(float(row[key]), low, high, note=_note(row) if key == "mean" else "")

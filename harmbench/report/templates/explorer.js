@@ -68,7 +68,7 @@ explorer.spec = (rows) => {
   const y = { field: "method", type: "nominal", sort: methods.map((one) => one.title), title: null,
     axis: { labelLimit: 170 } };
   const x = { field: "value", type: "quantitative", title: explorer.label(measure),
-    scale: { zero: false, nice: true } };
+    scale: { zero: false, nice: true }, axis: { tickCount: { expr: "max(3, min(10, width / 90))" } } };
   const yOffset = { field: "spread", type: "quantitative", scale: { domain: [-1.6, 1.6] } };
   const groups = [...new Set(data.subjects.map((one) => one.group))];
   return {
