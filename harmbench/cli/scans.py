@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ from harmbench.cli.options import (
     parse_shape,
 )
 from harmbench.cli.selection import NO_SELECTION, Selection, takes_selection
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["cohort", "prepare", "score", "segment"]
 
@@ -230,9 +233,7 @@ def score(
     from harmbench.runner.outside import score_all
     from harmbench.runner.outside_corrections import correction_note
     from harmbench.runner.outside_files import find_triples, odd_triples
-    from harmbench.runner.outside_study import FEWEST, study_of_scores, summarize_study
     from harmbench.runner.score_summary import summarize_scores
-    from harmbench.study.switch import Trial
 
     triples = find_triples(volume, reference, source)
     say_notes(odd_triples(triples))
@@ -249,14 +250,22 @@ def score(
         show_table(frame.to_dict("records") if as_json else summarize_scores(frame), as_json)
     if source is not None:
         say(correction_note(frame))
-    found = study_of_scores(frame, Trial(effect_percent=effect))
-    if study and found.empty:
-        say(f"fewer than {FEWEST} people with volumes: agreement is not known")
-    if study and as_json:
-        show_table(found.to_dict("records"), as_json)
-    elif not (as_json or found.empty):
-        show_table(summarize_study(found), as_json=False)
+    _show_study(frame, effect, alone=study, as_json=as_json)
     if not as_json:
         every = f"scores: {out}" if out else "--out FILE writes every score"
         say(f"{frame['name'].nunique()} volumes; {every}")
     raise typer.Exit(1 if frame["status"].isin(FAILURES).any() else 0)
+
+
+def _show_study(frame: pd.DataFrame, effect: float, *, alone: bool, as_json: bool) -> None:
+    """Print volumes as a study sees them: after the table of scores, or alone."""
+    from harmbench.runner.outside_study import FEWEST, study_of_scores, summarize_study
+    from harmbench.study.switch import Trial
+
+    found = study_of_scores(frame, Trial(effect_percent=effect))
+    if alone and found.empty:
+        say(f"fewer than {FEWEST} people with volumes: agreement is not known")
+    if alone and as_json:
+        show_table(found.to_dict("records"), as_json)
+    elif not (as_json or found.empty):
+        show_table(summarize_study(found), as_json=False)
