@@ -13,6 +13,7 @@ from harmbench.cli.options import (
     Config,
     Data,
     Device,
+    Devices,
     Isolate,
     Overrides,
     Rescaling,
@@ -70,6 +71,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the methods.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
     device: Device = None,
+    devices: Devices = None,
     segmenter: SegmenterName = None,
     executor: Annotated[
         str | None, typer.Option(help="Where cells run: local, or slurm (jobs of a cluster).")
@@ -124,6 +126,7 @@ def run(
         "executor": executor,
         "isolate": isolate,
         "device": device,
+        "devices": None if devices is None else devices.split(","),
         "scoring.segmenter": segmenter,
     }
     settings = {**given(changes), **_folds(folds)}

@@ -26,7 +26,7 @@ from harmbench.runner.checks import (
 )
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes, describe_corrections
-from harmbench.runner.executor import make_executor
+from harmbench.runner.executor import make_executor, on_devices
 from harmbench.runner.grid import (
     collect,
     damaged_scores,
@@ -100,7 +100,7 @@ def run_experiment(
     """
     started = time.monotonic()
     # A method may change the working directory: paths are absolute from here on.
-    root, experiment = out.absolute(), with_absolute_paths(experiment)
+    root, experiment = out.absolute(), on_devices(with_absolute_paths(experiment))
     device = torch_device(experiment.device)
     check_writable(out)
     experiment, plan = fit_to_machine(
