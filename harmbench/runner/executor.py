@@ -18,7 +18,7 @@ from harmbench.runner.warm_up import BUILT_IN, warm_up
 from harmbench.segmentation import choose_segmenter
 from harmbench.storage import key_of
 
-__all__ = ["SLURM", "cells_executor", "make_executor", "on_devices"]
+__all__ = ["SLURM", "cells_executor", "has_gpus", "make_executor", "on_devices"]
 
 SLURM: Final = "slurm"
 """Folder of the jobs in a run folder."""
@@ -89,6 +89,11 @@ def on_devices(experiment: Experiment) -> Experiment:
         raise UnavailableError(f"devices: no {', '.join(absent)} here: {count} GPUs are found")
     # A process sees one GPU alone.
     return experiment.model_copy(update={"device": "cuda", "jobs": len(experiment.devices)})
+
+
+def has_gpus(experiment: Experiment) -> bool:
+    """Whether jobs of a cluster ask for GPUs."""
+    return experiment.device != "cpu" and any(r.gpus for r in experiment.resources.values())
 
 
 def _places(devices: Sequence[str]) -> list[dict[str, str]]:

@@ -77,7 +77,7 @@ def segment_inputs(
 ) -> list[MeasuredScan]:
     """Segment real scans, (subject, session) each, and measure their tissue volumes."""
     progress("segment", 0, len(items))
-    segmenter = context.make_segmenter()
+    segmenter = context.on_this_machine().make_segmenter()
     volumes = [context.inputs.volume(*item) for item in items]
     paths = [context.folder.input_labels(*item, segmenter.name) for item in items]
     return [measured(found) for found in segment_to_files(volumes, paths, segmenter)]

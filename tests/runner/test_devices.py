@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +12,11 @@ from rich.console import Console
 
 from harmbench.config import Experiment
 from harmbench.errors import ConfigError, UnavailableError
+from harmbench.folds import Folds
 from harmbench.progress import Display
-from harmbench.runner.executor import make_executor, on_devices
+from harmbench.runner.context import RunContext
+from harmbench.runner.executor import has_gpus, make_executor, on_devices
+from harmbench.runner.inputs import InputScans
 
 
 @pytest.fixture
@@ -56,3 +61,34 @@ def test_devices_that_cannot_be_used(two_gpus, call) -> None:
         code, _, err = call("run", "--method", "identity", "--devices", devices)
         assert (code, words in err) == (2, True), err
     assert on_devices(_experiment()) == _experiment()
+
+
+def test_jobs_of_a_cluster_find_their_own_device(call, monkeypatch) -> None:
+    """The login node has no GPU: what it says of devices does not count."""
+    context = replace(_CONTEXT, device="auto")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert context.on_this_machine().device == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert context.on_this_machine().device == "cpu"
+    assert not has_gpus(_experiment())
+    assert has_gpus(_experiment(resources={"dm": {"gpus": 1}}))
+    assert not has_gpus(_experiment(resources={"dm": {"gpus": 1}}, device="cpu"))
+    for option, value, words in (
+        ("--device", "cuda:1", "a cluster's jobs have auto, cpu or cuda"),
+        ("--budget", "1h", "not measured on a cluster"),
+    ):
+        code, _, err = call("run", "--method", "identity", "--executor", "slurm", option, value)
+        assert (code, words in err) == (2, True), err
+
+
+_CONTEXT = RunContext(
+    root=Path("run"),
+    experiment=Experiment(),
+    folds=Folds(2, 0, {}),
+    splits={},
+    groups={},
+    inputs=InputScans({}),
+    input_keys={},
+    segmenter="hmrf",
+    device="cpu",
+)
