@@ -18,7 +18,7 @@ from harmbench.runner.warm_up import BUILT_IN, warm_up
 from harmbench.segmentation import choose_segmenter
 from harmbench.storage import key_of
 
-__all__ = ["SLURM", "cells_executor", "has_gpus", "make_executor", "on_devices"]
+__all__ = ["SLURM", "cells_executor", "has_gpus", "make_executor", "on_devices", "places_of"]
 
 SLURM: Final = "slurm"
 """Folder of the jobs in a run folder."""
@@ -65,7 +65,7 @@ def cells_executor(experiment: Experiment, *, trains: bool = True) -> LocalExecu
         experiment.jobs,
         isolated=trains and bool(experiment.isolate),
         limit_s=experiment.cell_limit_s if trains else None,
-        places=_places(experiment.devices) if trains else (),
+        places=places_of(experiment.devices) if trains else (),
         warm_up=partial(warm_up, segmentation=segmenter == BUILT_IN, training=training),
     )
 
@@ -96,7 +96,7 @@ def has_gpus(experiment: Experiment) -> bool:
     return experiment.device != "cpu" and any(r.gpus for r in experiment.resources.values())
 
 
-def _places(devices: Sequence[str]) -> list[dict[str, str]]:
+def places_of(devices: Sequence[str]) -> list[dict[str, str]]:
     """Return for each GPU the variables of a process that sees no other.
 
     Numbers count those that this process sees, which may be some of the machine's.

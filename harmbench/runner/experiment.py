@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
-from harmbench.errors import ConfigError, MethodError
+from harmbench.errors import ConfigError, MethodError, RunError
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
@@ -157,7 +157,14 @@ def conclude(
         cells: number of cells that were asked for.
         ends: why cells failed, and why others are incomplete.
         say: called with each status line.
+
+    Raises:
+        RunError: the folder was removed meanwhile.
     """
+    if not context.folder.record.is_file():
+        raise RunError(
+            f"{out}: the folder was removed while the run went on; remove what is left, and run it again"
+        )
     finished = finished_cells(context.folder)
     collect(context.folder, finished)
     for problem in damaged_scores(finished):

@@ -15,7 +15,7 @@ from harmbench.errors import ConfigError, UnavailableError
 from harmbench.folds import Folds
 from harmbench.progress import Display
 from harmbench.runner.context import RunContext
-from harmbench.runner.executor import has_gpus, make_executor, on_devices
+from harmbench.runner.executor import has_gpus, make_executor, on_devices, places_of
 from harmbench.runner.inputs import InputScans
 
 
@@ -33,23 +33,23 @@ def _see(item: int, progress) -> str:
     return os.environ["CUDA_VISIBLE_DEVICES"]
 
 
-@pytest.mark.parametrize(
-    ("visible", "seen"), [(None, {"1", "0"}), ("", {"1", "0"}), ("GPU-a,GPU-b", {"GPU-b", "GPU-a"})]
-)
-def test_each_device_has_cells_that_see_no_other(
-    two_gpus, tmp_path, monkeypatch, visible: str | None, seen: set[str]
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+def test_each_device_has_cells_that_see_no_other(two_gpus, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     experiment = on_devices(_experiment("cuda:1", "cuda:0"))
     assert (experiment.device, experiment.jobs) == ("cuda", 2)
     monkeypatch.setattr("harmbench.runner.executor.warm_up", print)
     with Display("test", 2, Console(quiet=True)) as display:
-        found = dict(
-            make_executor(experiment, tmp_path).run(_see, range(2), display, kin=lambda n: n)
-        )
-    assert set(found.values()) == seen
+        executor = make_executor(experiment, tmp_path)
+        found = dict(executor.run(_see, range(2), display, kin=lambda n: n))
+    assert set(found.values()) == {"GPU-b", "GPU-a"}
+
+
+def test_numbers_count_the_devices_that_are_visible(monkeypatch) -> None:
+    for visible, seen in (("", "1"), ("2,7", "7"), ("GPU-a,GPU-b", "GPU-b")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert places_of(("cuda:1",)) == [{"CUDA_VISIBLE_DEVICES": seen}]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert places_of(("cuda:1",)) == [{"CUDA_VISIBLE_DEVICES": "1"}]
 
 
 def test_devices_that_cannot_be_used(two_gpus, call) -> None:
@@ -87,7 +87,7 @@ _CONTEXT = RunContext(
     folds=Folds(2, 0, {}),
     splits={},
     groups={},
-    inputs=InputScans({}),
+    inputs=InputScans(Path("run"), {}),
     input_keys={},
     segmenter="hmrf",
     device="cpu",
