@@ -63,8 +63,7 @@ class ScoringSettings(Settings):
     surface_backend: Backend = Field("nearest", description="what computes surface distances")
     mask_background: bool = Field(
         True,
-        description="set a harmonized volume to 0 outside the brain of its skull-stripped source: "
-        "the same for every method, and without a look at the target",
+        description="set a harmonized volume to 0 outside the brain of its skull-stripped source",
     )
     stacking_axis: Literal[0, 1, 2] = Field(
         0,
@@ -119,11 +118,7 @@ class Experiment(Settings):
     scoring: ScoringSettings = Field(default_factory=ScoringSettings, description="how to score")
     endpoint: EndpointSettings = Field(EndpointSettings(), description="what the verdict rests on")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
-    devices: tuple[Annotated[str, Field(pattern=r"^cuda:\d+$")], ...] = Field(
-        (),
-        description="GPUs of this machine, such as `[cuda:0, cuda:1]`: each has one cell at a time; "
-        "they count instead of `device` and `jobs`",
-    )
+    devices: tuple[str, ...] = Field((), description="GPUs: a cell on each; instead of `device`")
     jobs: int = Field(1, ge=1, description="cells that run at the same time")
     executor: Literal["local", "slurm"] = Field(
         "local", description="where cells run: on this machine, or as jobs of a SLURM cluster"
@@ -147,13 +142,6 @@ class Experiment(Settings):
     def cell_limit_s(self) -> float | None:
         """Seconds that a cell may take; `None` without a limit."""
         return None if self.cell_hours is None else 3600 * self.cell_hours
-
-    @field_validator("devices")
-    @classmethod
-    def _different(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len({int(name.removeprefix("cuda:")) for name in value}) < len(value):
-            raise ValueError("a device is named twice")
-        return value
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -11,7 +11,8 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Generic
 
 from harmbench.executors.base import Died, Item, Result
-from harmbench.executors.server import StartMethod, WorkerServer
+from harmbench.executors.server import WorkerServer
+from harmbench.executors.serving import StartMethod
 from harmbench.executors.workers import Begun, Done, Raised, Worker
 from harmbench.processes import Report, shared_threads
 from harmbench.progress import Display

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -74,13 +75,17 @@ def on_devices(experiment: Experiment) -> Experiment:
     """Return the experiment with the device and the number of jobs that its `devices` stand for.
 
     Raises:
-        ConfigError: cells run on a cluster, which gives them their GPUs.
+        ConfigError: a device is no GPU's or is named twice, or cells run on a cluster.
         UnavailableError: this machine has no such GPU.
     """
     if not experiment.devices:
         return experiment
     if experiment.executor != "local":
         raise ConfigError("devices: for executor local; jobs of a cluster ask for resources.gpus")
+    if wrong := [name for name in experiment.devices if not re.fullmatch(r"cuda:\d+", name)]:
+        raise ConfigError(f"devices: '{wrong[0]}': expected GPUs such as cuda:0,cuda:1")
+    if len(set(map(_number, experiment.devices))) < len(experiment.devices):
+        raise ConfigError("devices: a device is named twice")
     from torch import cuda  # takes seconds to import
 
     count = cuda.device_count()

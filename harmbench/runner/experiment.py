@@ -132,8 +132,7 @@ def run_experiment(
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
     # What a training costs on a cluster cannot be measured here.
-    found = run(context, cells) if executor.remote else course.follow(context, cells)
-    ends = corrected.joined(found)
+    ends = corrected.joined((run if executor.remote else course.follow)(context, cells))
     return conclude(context, out, len(cells) + corrected.named, ends, say)
 
 
