@@ -27,7 +27,7 @@ from tabulate import tabulate
 
 from harmbench.contract import tiny_pairs
 from harmbench.executors import LocalExecutor
-from harmbench.executors.server import StartMethod
+from harmbench.executors.serving import StartMethod
 from harmbench.progress import Display
 from harmbench.task import Progress
 from harmbench.volume import write

@@ -63,8 +63,7 @@ class ScoringSettings(Settings):
     surface_backend: Backend = Field("nearest", description="what computes surface distances")
     mask_background: bool = Field(
         True,
-        description="set a harmonized volume to 0 outside the brain of its skull-stripped source: "
-        "the same for every method, and without a look at the target",
+        description="set a harmonized volume to 0 outside the brain of its skull-stripped source",
     )
     stacking_axis: Literal[0, 1, 2] = Field(
         0,
@@ -119,6 +118,7 @@ class Experiment(Settings):
     scoring: ScoringSettings = Field(default_factory=ScoringSettings, description="how to score")
     endpoint: EndpointSettings = Field(EndpointSettings(), description="what the verdict rests on")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, or `cuda:1`")
+    devices: tuple[str, ...] = Field((), description="GPUs: a cell on each; instead of `device`")
     jobs: int = Field(1, ge=1, description="cells that run at the same time")
     executor: Literal["local", "slurm"] = Field(
         "local", description="where cells run: on this machine, or as jobs of a SLURM cluster"

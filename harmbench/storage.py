@@ -53,6 +53,10 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         _use_default_permissions(temporary, 0o666)
         temporary.replace(path)
+    except OSError as error:
+        # A full disk is met in the middle of a file, where the system does not say of which.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -33,6 +33,10 @@ Rescaling = Annotated[
     typer.Option(help="none: scans are in [0, 1]; percentile: clip and scale each scan's brain."),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Devices = Annotated[
+    str | None,
+    typer.Option(help="GPUs such as cuda:0,cuda:1: one cell at a time on each."),
+]
 SegmenterName = Annotated[
     str | None,
     typer.Option("--segmenter", help="auto, a segmenter that `doctor` lists, or FILE.py:CLASS."),

@@ -15,6 +15,7 @@ from harmbench.cli.options import (
     Config,
     Data,
     Device,
+    Devices,
     Effect,
     Isolate,
     Overrides,
@@ -73,6 +74,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the methods.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", help="Cells at a time.")] = None,
     device: Device = None,
+    devices: Devices = None,
     segmenter: SegmenterName = None,
     executor: Annotated[
         str | None, typer.Option(help="Where cells run: local, or slurm (jobs of a cluster).")
@@ -127,6 +129,7 @@ def run(
         "executor": executor,
         "isolate": isolate,
         "device": device,
+        "devices": None if devices is None else devices.split(","),
         "scoring.segmenter": segmenter,
     }
     settings = {**given(changes), **_folds(folds)}

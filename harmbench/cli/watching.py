@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harmbench.cli.console import say, show_table
 from harmbench.cli.options import DEFAULT_OUT, Json
+
+if TYPE_CHECKING:
+    from harmbench.runner.status import CellState
 
 __all__ = ["cancel", "status"]
 
@@ -24,15 +28,39 @@ def status(
 ) -> None:
     """Show how each cell of a run stands: state, node, progress, time left, last error.
 
+    It works while a run goes on, here or on a cluster, and after it. Nodes are shown where there are
+    several, and errors below the table.
+
     Example: `harmbench status runs/dm --watch 30`
     """
     from harmbench.runner.status import run_status
 
     while True:
-        show_table((asdict(state) for state in run_status(out)), json, cut="error")
+        states = run_status(out)
+        if json:
+            show_table((asdict(state) for state in states), json)
+        else:
+            show_table(_rows(states), json)
+            for state in states:
+                if state.error:
+                    say(f"{state.cell}: {state.error}")
         if watch is None:
             return
         time.sleep(watch)
+
+
+def _rows(states: Sequence[CellState]) -> list[dict[str, str]]:
+    """Return rows that fit a terminal of 80 columns: what is the same for all cells is left out."""
+    seeds = {state.cell.rpartition(" seed ")[2] for state in states}
+    rows = [asdict(state) for state in states]
+    for row in rows:
+        del row["error"]
+        if len(seeds) == 1:
+            row["cell"] = row["cell"].rpartition(" seed ")[0]
+    if len({row["node"] for row in rows if row["node"]}) < 2:
+        for row in rows:
+            del row["node"]
+    return rows
 
 
 def cancel(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from harmbench.progress import Display
-from harmbench.task import Progress
+
+if TYPE_CHECKING:  # it would bring in scipy and nibabel
+    from harmbench.task import Progress
 
 __all__ = ["Died", "Executor"]
 
@@ -29,7 +31,14 @@ class Died:
 
 
 class Executor(Protocol):
-    """Runs a function over items; items know nothing of each other."""
+    """Runs a function over items; items know nothing of each other.
+
+    Attributes:
+        remote: whether an item has to wait for a machine, so that small work is better done at once, or
+            here.
+    """
+
+    remote: bool
 
     def run(
         self,

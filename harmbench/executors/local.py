@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from harmbench.executors.base import Died, Item, Result
-from harmbench.executors.server import StartMethod, WorkerServer
+from harmbench.executors.server import WorkerServer
+from harmbench.executors.serving import StartMethod
 from harmbench.executors.workers import Begun, Done, Raised, Worker
 from harmbench.processes import Report, shared_threads
 from harmbench.progress import Display
-from harmbench.task import Progress
+
+if TYPE_CHECKING:  # it would bring in scipy and nibabel
+    from harmbench.task import Progress
 
 __all__ = ["LocalExecutor"]
 
@@ -39,6 +42,8 @@ class LocalExecutor:
             GPU; there are as many jobs as places.
         start: how processes are started; as is safe and fast where `None`.
     """
+
+    remote = False
 
     def __init__(
         self,

@@ -12,8 +12,9 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -30,18 +31,36 @@ from harmbench.executors.slurm_queue import (
 )
 from harmbench.progress import Display
 from harmbench.storage import write_json
-from harmbench.task import Progress
+
+if TYPE_CHECKING:  # it would bring in scipy and nibabel
+    from harmbench.task import Progress
 
 __all__ = ["SlurmExecutor"]
 
 _POLL_S = 10.0
+_FIRST_POLL_S = 1.0
+"""Short runs are not held up; the queue of long ones is asked more rarely, up to every `_POLL_S`."""
+_SLOWER = 1.2
 _LOST_AFTER_S = 30.0
 """How long a job may be neither in the queue nor have a result: networked disks lag behind."""
 _SUBMISSIONS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Pickled:
+    """Work and its item as bytes, and the item's name."""
+
+    content: bytes
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class _Work:
     """What a job does: work on one item in a process of its own; submitit pickles it.
+
+    The job's first process knows the work as bytes alone, so that it need not import what the work needs.
 
     Args:
         work: what is done.
@@ -52,13 +71,14 @@ class _Work:
     def __init__(
         self, work: Callable[[Any, Progress], Any], item: object, limit_s: float | None
     ) -> None:
-        self._work, self._item, self._limit_s = work, item, limit_s
+        self._pickled = _Pickled(pickle.dumps((work, item)), str(item))
+        self._limit_s = limit_s
 
-    def __call__(self) -> Any:
-        """Return the item's result."""
+    def __call__(self) -> bytes | Died:
+        """Return the item's result, pickled."""
         executor = LocalExecutor(1, isolated=True, limit_s=self._limit_s)
-        with Display(str(self._item), 1, Console(stderr=True)) as display:
-            ((_, result),) = executor.run(self._work, [self._item], display)
+        with Display(str(self._pickled), 1, Console(stderr=True)) as display:
+            ((_, result),) = executor.run(_do, [self._pickled], display)
         return result
 
     def checkpoint(self) -> Any:
@@ -66,6 +86,12 @@ class _Work:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _do(pickled: _Pickled, progress: Progress) -> bytes:
+    """Do pickled work; return its pickled result."""
+    work, item = pickle.loads(pickled.content)
+    return pickle.dumps(work(item, progress))
 
 
 class SlurmExecutor:
@@ -77,11 +103,13 @@ class SlurmExecutor:
         fingerprint: of all that the work depends on.
         limit_s: seconds that an item may take in one go.
         requeues: how many times a job that runs out of time is queued again.
-        poll_s: seconds between two looks at the queue.
+        poll_s: most seconds between two looks at the queue.
 
     Raises:
         UnavailableError: submitit or SLURM is not installed.
     """
+
+    remote = True
 
     def __init__(
         self,
@@ -118,6 +146,7 @@ class SlurmExecutor:
         known = read_jobs(self._folder)
         fresh = [name for name in waiting if name not in known.jobs]
         self._submit(work, {name: waiting[name] for name in fresh}, kin)
+        pause_s = min(_FIRST_POLL_S, self._poll_s)
         try:
             while waiting:
                 for name, result in self._ended(work, dict(waiting), display, kin):
@@ -126,7 +155,8 @@ class SlurmExecutor:
                     self._forget([name])
                     yield item, result
                 if waiting:
-                    time.sleep(self._poll_s)
+                    time.sleep(pause_s)
+                    pause_s = min(_SLOWER * pause_s, self._poll_s)
         except KeyboardInterrupt:
             display.console.print(
                 f"{len(waiting)} jobs go on. The same command takes them up again; `harmbench status` "
@@ -215,10 +245,10 @@ class SlurmExecutor:
         try:
             with path.open("rb") as file:
                 end, value = pickle.load(file)
+            if end == "success":
+                return pickle.loads(value) if isinstance(value, bytes) else value
         except (OSError, EOFError, pickle.UnpicklingError, ValueError):
             return None
-        if end == "success":
-            return value
         last = [text for text in str(value).splitlines() if text.strip()][-1:]
         return Died(f"job {job}: {''.join(last)}; {self._log(job)} says more")
 

@@ -15,17 +15,20 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import TextIOBase
 from multiprocessing.connection import Connection
-from typing import Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from typing_extensions import override
 
 from harmbench.executors.base import Died
-from harmbench.executors.server import Ended, WorkerServer
+from harmbench.executors.server import WorkerServer
+from harmbench.executors.serving import Ended
 from harmbench.guard import left_threads
 from harmbench.processes import Report, end_with_parent
-from harmbench.task import Progress
 
-__all__ = ["Begun", "Done", "Raised", "Worker", "how_it_ended"]
+if TYPE_CHECKING:  # it would bring in scipy and nibabel
+    from harmbench.task import Progress
+
+__all__ = ["Begun", "Done", "Raised", "Worker", "how_it_ended", "serve"]
 
 _GRACE_S: Final = 5.0
 """How long a process may take to end by itself before it is killed."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from typing_extensions import override
 
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.errors import describe
@@ -190,11 +192,18 @@ def told(what: str, error: Exception) -> str:
     return f"{what}: {describe(error)}"
 
 
+class _LogFile(logging.FileHandler):
+    """A log file; a line that a full disk does not take is left out, since the cell fails by itself."""
+
+    @override
+    def handleError(self, record: logging.LogRecord) -> None: ...
+
+
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
     """Append what harmbench logs to a cell's file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("harmbench")
     before = root.level
@@ -205,4 +214,5 @@ def logged(path: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(before)
-        handler.close()
+        with suppress(OSError):  # of a full disk: what was not written yet
+            handler.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
@@ -37,7 +37,7 @@ class RunContext:
         segmenter: name of the segmenter in use (never `auto`).
         segmenter_reference: where to find it; `None`: it is installed under its name.
         contrast: of the scans.
-        device: torch device name.
+        device: torch device name; `auto` or `cuda` where jobs of a cluster are to find their own.
         invocation: id of the entry in `run.json` that says what this run is made with.
         own_folds: folds of directions that cannot have the common ones.
     """
@@ -60,6 +60,18 @@ class RunContext:
     def folder(self) -> RunFolder:
         """Paths of the run."""
         return RunFolder(self.root)
+
+    def on_this_machine(self) -> RunContext:
+        """Return the context with the device that its name stands for here, such as in a job.
+
+        Raises:
+            MethodError: there is no such GPU here.
+        """
+        if self.device == "cpu":
+            return self
+        from harmbench.training import resolve_device  # torch takes seconds to import
+
+        return replace(self, device=str(resolve_device(self.device)))
 
     def make_segmenter(self) -> Segmenter:
         """Make the segmenter of the run, on its device."""

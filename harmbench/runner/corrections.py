@@ -13,7 +13,7 @@ from functools import partial
 from harmbench.config import Experiment
 from harmbench.discovery import load_correction, make_settings
 from harmbench.errors import ConfigError
-from harmbench.executors import Executor
+from harmbench.executors import Executor, LocalExecutor
 from harmbench.results import CEILING
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
@@ -86,7 +86,9 @@ def correct_volumes(
     wanted = make_volume_cells(context.experiment, context.splits) if cells is None else cells
     volumes = segment_real_scans(context, executor, say, training=bool(wanted))
     named = sum(is_named(context.experiment, cell.method) for cell in wanted)
-    return Corrected(named, run_volume_cells(context, wanted, volumes, executor, say))
+    # Milliseconds each: not worth a job of a cluster.
+    near = LocalExecutor(1, isolated=True) if executor.remote else executor
+    return Corrected(named, run_volume_cells(context, wanted, volumes, near, say))
 
 
 def run_volume_cells(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from harmbench.config import Experiment, Resources
 from harmbench.discovery import learns, load_method
+from harmbench.errors import ConfigError, UnavailableError
 from harmbench.executors import Executor, LocalExecutor
 from harmbench.executors.slurm import SlurmExecutor
 from harmbench.executors.slurm_queue import Needs
@@ -15,11 +19,12 @@ from harmbench.runner.warm_up import BUILT_IN, warm_up
 from harmbench.segmentation import choose_segmenter
 from harmbench.storage import key_of
 
-__all__ = ["SLURM", "cells_executor", "make_executor"]
+__all__ = ["SLURM", "cells_executor", "has_gpus", "make_executor", "on_devices", "places_of"]
 
 SLURM: Final = "slurm"
 """Folder of the jobs in a run folder."""
 
+_VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _NOT_THE_WORK: Final = {"executor", "isolate", "jobs", "name", "resources"}
 
 
@@ -61,8 +66,53 @@ def cells_executor(experiment: Experiment, *, trains: bool = True) -> LocalExecu
         experiment.jobs,
         isolated=trains and bool(experiment.isolate),
         limit_s=experiment.cell_limit_s if trains else None,
+        places=places_of(experiment.devices) if trains else (),
         warm_up=partial(warm_up, segmentation=segmenter == BUILT_IN, training=training),
     )
+
+
+def on_devices(experiment: Experiment) -> Experiment:
+    """Return the experiment with the device and the number of jobs that its `devices` stand for.
+
+    Raises:
+        ConfigError: a device is no GPU's or is named twice, or cells run on a cluster.
+        UnavailableError: this machine has no such GPU.
+    """
+    if not experiment.devices:
+        return experiment
+    if experiment.executor != "local":
+        raise ConfigError("devices: for executor local; jobs of a cluster ask for resources.gpus")
+    if wrong := [name for name in experiment.devices if not re.fullmatch(r"cuda:\d+", name)]:
+        raise ConfigError(f"devices: '{wrong[0]}': expected GPUs such as cuda:0,cuda:1")
+    if len(set(map(_number, experiment.devices))) < len(experiment.devices):
+        raise ConfigError("devices: a device is named twice")
+    from torch import cuda  # takes seconds to import
+
+    count = cuda.device_count()
+    absent = [name for name in experiment.devices if _number(name) >= count]
+    if absent:
+        raise UnavailableError(f"devices: no {', '.join(absent)} here: {count} GPUs are found")
+    # A process sees one GPU alone.
+    return experiment.model_copy(update={"device": "cuda", "jobs": len(experiment.devices)})
+
+
+def has_gpus(experiment: Experiment) -> bool:
+    """Whether jobs of a cluster ask for GPUs."""
+    return experiment.device != "cpu" and any(r.gpus for r in experiment.resources.values())
+
+
+def places_of(devices: Sequence[str]) -> list[dict[str, str]]:
+    """Return for each GPU the variables of a process that sees no other.
+
+    Numbers count those that this process sees, which may be some of the machine's.
+    """
+    seen = [name for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
+    numbers = [_number(name) for name in devices]
+    return [{_VISIBLE: seen[number] if seen else str(number)} for number in numbers]
+
+
+def _number(device: str) -> int:
+    return int(device.removeprefix("cuda:"))
 
 
 def _needs(resources: Resources) -> Needs:

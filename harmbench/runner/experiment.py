@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
-from harmbench.errors import ConfigError, MethodError
+from harmbench.errors import ConfigError, MethodError, RunError
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
@@ -26,7 +26,7 @@ from harmbench.runner.checks import (
 )
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes, describe_corrections
-from harmbench.runner.executor import make_executor
+from harmbench.runner.executor import has_gpus, make_executor, on_devices
 from harmbench.runner.grid import (
     collect,
     damaged_scores,
@@ -100,13 +100,13 @@ def run_experiment(
     """
     started = time.monotonic()
     # A method may change the working directory: paths are absolute from here on.
-    root, experiment = out.absolute(), with_absolute_paths(experiment)
-    device = torch_device(experiment.device)
+    root, experiment = out.absolute(), on_devices(with_absolute_paths(experiment))
+    device = _device(experiment, budget_s)
     check_writable(out)
     experiment, plan = fit_to_machine(
         experiment,
         configured=configured,
-        on_gpu=device != "cpu",
+        on_gpu=has_gpus(experiment) if experiment.executor == "slurm" else device != "cpu",
         budget_s=budget_s,
         before=read_plan(out),
     )
@@ -131,7 +131,8 @@ def run_experiment(
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     course = Course(plan, budget_s, say, run, describe_methods, started)
-    ends = corrected.joined(course.follow(context, cells))
+    # What a training costs on a cluster cannot be measured here.
+    ends = corrected.joined((run if executor.remote else course.follow)(context, cells))
     return conclude(context, out, len(cells) + corrected.named, ends, say)
 
 
@@ -155,7 +156,14 @@ def conclude(
         cells: number of cells that were asked for.
         ends: why cells failed, and why others are incomplete.
         say: called with each status line.
+
+    Raises:
+        RunError: the folder was removed meanwhile.
     """
+    if not context.folder.record.is_file():
+        raise RunError(
+            f"{out}: the folder was removed while the run went on; remove what is left, and run it again"
+        )
     finished = finished_cells(context.folder)
     collect(context.folder, finished)
     for problem in damaged_scores(finished):
@@ -225,6 +233,22 @@ def _rescans(context: RunContext) -> dict[str, MethodRecord]:
 def _parameter_counts(kind: type[Method], settings: BaseModel, label: str) -> dict[str, int]:
     with method_call(f"methods.{label}"):
         return dict(kind(settings).parameter_counts())
+
+
+def _device(experiment: Experiment, budget_s: float | None) -> str:
+    """Return the device of a run's cells; jobs of a cluster find their own by the name.
+
+    Raises:
+        ConfigError: a setting does not apply to a cluster.
+        MethodError: the device is unknown, or there is no such GPU here.
+    """
+    if experiment.executor == "local":
+        return torch_device(experiment.device)
+    if budget_s is not None:
+        raise ConfigError("--budget: for executor local; trainings are not measured on a cluster")
+    if experiment.device not in {"auto", "cpu", "cuda"}:
+        raise ConfigError(f"device '{experiment.device}': a cluster's jobs have auto, cpu or cuda")
+    return experiment.device
 
 
 def torch_device(name: str) -> str:

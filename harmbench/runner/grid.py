@@ -109,7 +109,8 @@ def run_cells(
     failed: dict[str, str] = {}
     incomplete: dict[str, str] = {}
     with Display("cells", len(cells), left=left) as display:
-        for cell, result in executor.run(partial(work, context), cells, display, _line, _kin):
+        there = partial(_on_its_machine, work) if executor.remote else work
+        for cell, result in executor.run(partial(there, context), cells, display, _line, _kin):
             record = (
                 abandon_cell(context, cell, result.reason) if isinstance(result, Died) else result
             )
@@ -122,6 +123,15 @@ def run_cells(
     for name, reason in incomplete.items():
         say(f"incomplete: {name}: {reason}")
     return failed, incomplete
+
+
+def _on_its_machine(
+    work: Callable[[RunContext, Cell, Progress], CellRecord],
+    context: RunContext,
+    cell: Cell,
+    progress: Progress,
+) -> CellRecord:
+    return work(context.on_this_machine(), cell, progress)
 
 
 def _kin(cell: Cell) -> str:

@@ -22,6 +22,9 @@ NO_SCORES = "no-tissue-scores"
 _GPU_BATCH = 4
 """Scans that a GPU segments at once: some 0.7 GB each at 1 mm."""
 
+_JOB_BATCH = 16
+"""Scans that a job of a cluster segments: each takes seconds, a job may wait for longer."""
+
 
 def segment_real_scans(
     context: RunContext,
@@ -49,7 +52,7 @@ def segment_real_scans(
     items = list(
         dict.fromkeys((p.subject, session) for p in pairs for session in (p.source, p.target))
     )
-    size = 1 if context.device == "cpu" else _GPU_BATCH
+    size = _JOB_BATCH if executor.remote else 1 if context.device == "cpu" else _GPU_BATCH
     batches = [tuple(items[first : first + size]) for first in range(0, len(items), size)]
     volumes: dict[tuple[str, str], MeasuredScan] = {}
     with Display("segment real scans", len(batches)) as display:
@@ -74,7 +77,7 @@ def segment_inputs(
 ) -> list[MeasuredScan]:
     """Segment real scans, (subject, session) each, and measure their tissue volumes."""
     progress("segment", 0, len(items))
-    segmenter = context.make_segmenter()
+    segmenter = context.on_this_machine().make_segmenter()
     volumes = [context.inputs.volume(*item) for item in items]
     paths = [context.folder.input_labels(*item, segmenter.name) for item in items]
     return [measured(found) for found in segment_to_files(volumes, paths, segmenter)]

@@ -17,7 +17,8 @@ import pytest
 from rich.console import Console
 
 from harmbench.executors import Died, LocalExecutor
-from harmbench.executors.server import StartMethod, program_of_worker, start_method
+from harmbench.executors.server import program_of_worker
+from harmbench.executors.serving import StartMethod, start_method
 from harmbench.progress import Display
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a fork server is for Linux")

@@ -22,6 +22,7 @@ class Deadly:
 
     def __init__(self) -> None:
         self.inner: Executor = LocalExecutor()
+        self.remote = False
 
     def run(
         self,

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-__all__ = ["ASKED", "NODES", "Cluster", "why_not"]
+from harmbench.processes import adopt_orphans, die_with
+
+__all__ = ["NODES", "OFF", "Cluster", "why_not"]
 
 NODES = ("n1", "n2")
-ASKED = "HARMBENCH_TEST_SLURM"
-"""The environment variable that asks for tests with a cluster."""
+OFF = "HARMBENCH_TEST_SLURM"
+"""The environment variable that is 0 where no cluster is to be started."""
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
 _READY_S = 120
-_NODE_DEAD_S = 15
+_NODE_DEAD_S = 12
+_REQUEUED_S = 20
+"""After how long a job whose node died starts again; also how long a start of a job may take."""
 
 _CONFIGURATION = """
 ClusterName=test
@@ -34,7 +38,7 @@ SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire={wait_s}
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -52,7 +56,7 @@ MpiDefault=none
 ReturnToService=2
 SlurmdTimeout={dead_s}
 MessageTimeout=60
-SchedulerParameters=sched_interval=5,bf_interval=5
+SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
 KillWait=5
 MailProg=/bin/true
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} State=UNKNOWN
@@ -63,8 +67,8 @@ PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 
 def why_not() -> str:
     """Say why no cluster is started here; empty where one is."""
-    if os.environ.get(ASKED) != "1":
-        return f"a SLURM cluster takes minutes; {ASKED}=1 starts one"
+    if os.environ.get(OFF) == "0":
+        return f"{OFF} is 0"
     missing = [name for name in _PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"{', '.join(missing)} not installed (Debian: slurm-wlm munge)"
@@ -99,6 +103,11 @@ class Cluster:
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
+    def cpus(self) -> int:
+        """Cores of each node, at most two: a few jobs are to take all."""
+        return min(2, os.cpu_count() or 1)
+
+    @property
     def environment(self) -> dict[str, str]:
         """Variables for the commands of SLURM."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path()}
@@ -115,8 +124,9 @@ class Cluster:
             folder=self.folder,
             host=socket.gethostname(),
             ports=_free_ports(3),
-            cpus=os.cpu_count(),
+            cpus=self.cpus,
             dead_s=_NODE_DEAD_S,
+            wait_s=_REQUEUED_S,
         )
         (self.folder / "slurm.conf").write_text(text)
         files = {
@@ -151,55 +161,18 @@ class Cluster:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
         return done.stdout if done.returncode == 0 else ""
 
     def kill_node(self, node: str) -> None:
         """Let a node die: its daemon, and the jobs that it runs."""
-        daemon = self.started.pop(node)
-        jobs = [
-            process
-            for process in psutil.process_iter()
-            if self._is_of(process, node) or process.pid == daemon.pid
-        ]
-        below = [child for process in jobs for child in process.children(recursive=True)]
-        for process in {*jobs, *below}:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        daemon.wait()
-
-    def _is_of(self, process: psutil.Process, node: str) -> bool:
-        """Whether a process is a job step's, or in one, of a node of this cluster."""
-        try:
-            variables = process.environ()
-            words = process.cmdline()
-        except (psutil.Error, OSError):
-            return False
-        ours = variables.get("SLURM_CONF") == self.environment["SLURM_CONF"]
-        step = words[:1] and words[0].startswith("slurmstepd")
-        return ours and (
-            variables.get("SLURMD_NODENAME") == node or bool(step and node in words[0])
-        )
-
-    def end_jobs(self) -> None:
-        """Cancel all jobs, and wait some seconds until they are gone."""
-        self.call("scancel", "--user", "root")
-        ends = time.monotonic() + 20
-        while self.call("squeue", "--noheader").strip() and time.monotonic() < ends:
-            time.sleep(1)
+        _kill(self.started.pop(node))
 
     def stop(self) -> None:
-        """End what was started, jobs first."""
-        self.end_jobs()
+        """End what was started, and the jobs of it that run."""
         for name in reversed(list(self.started)):
-            process = self.started.pop(name)
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _kill(self.started.pop(name))
 
     def _run(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
@@ -210,6 +183,7 @@ class Cluster:
                 stderr=out,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=partial(_prepare, os.getpid()),  # noqa: PLW1509 - one thread
             )
 
     def _wait_for(self, what: str, there) -> None:
@@ -218,4 +192,21 @@ class Cluster:
             dead = [name for name, process in self.started.items() if process.poll() is not None]
             if dead or time.monotonic() > ends:
                 raise RuntimeError(f"no {what}: {', '.join(dead) or 'too slow'}; see {self.folder}")
-            time.sleep(0.5)
+            time.sleep(0.2)
+
+
+def _prepare(tests: int) -> None:
+    """Let a daemon end with the tests, and stay the parent of the jobs that it lets go."""
+    die_with(tests)
+    adopt_orphans()
+
+
+def _kill(daemon: subprocess.Popen[bytes]) -> None:
+    """Kill a daemon and all processes below it."""
+    with suppress(psutil.Error):
+        process = psutil.Process(daemon.pid)
+        process.suspend()  # it starts no more
+        for one in [*process.children(recursive=True), process]:
+            with suppress(psutil.Error):
+                one.kill()
+    daemon.wait()

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from cluster import Cluster, why_not
+from cluster import NODES, Cluster, why_not
 
 from harmbench.contract import tiny_pairs
+from harmbench.errors import HarmbenchError
 from harmbench.results import read_results
+from harmbench.runner.status import CellState, run_status
 from harmbench.volume import write
 
 pytest.importorskip("submitit", reason="submitit is not installed")
 pytestmark = [
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is a cluster"),
-    pytest.mark.timeout(1500),
+    # As a signal, so that the cluster is stopped after it.
+    pytest.mark.timeout(540, method="signal"),
 ]
 
+CELLS = 12
+LONG_S = 240
+"""Longer than any step takes on a busy machine; each waits for what it needs, and no longer."""
 SEGMENTER = """
 import numpy as np
 
@@ -52,7 +59,7 @@ class Slow(Method):
     title = "Slow"
 
     def harmonize(self, source, task):
-        ends = time.monotonic() + 600
+        ends = time.monotonic() + 300
         while not Path(GATE).exists() and time.monotonic() < ends:
             task.progress("waiting", 1, 10)
             time.sleep(0.2)
@@ -60,11 +67,13 @@ class Slow(Method):
 """
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     # A short path: it holds a socket.
     with tempfile.TemporaryDirectory(prefix="slurm-") as place:
         made = Cluster(Path(place))
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
         try:
             made.start()
             yield made
@@ -83,9 +92,10 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "halves.py").write_text(SEGMENTER)
     (tmp_path / "slow.py").write_text(SLOW.replace("GATE", repr(str(tmp_path / "gate"))))
     (tmp_path / "run.yaml").write_text(
-        "data: {path: scans.csv}\nfolds: {k: 2}\ndevice: cpu\nvolume_controls: []\n"
+        "data: {path: scans.csv}\nfolds: {k: 2}\ndevice: cpu\n"
+        "volume_controls: []\ncontrols: []\nceiling: false\n"
         f"scoring: {{segmenter: '{tmp_path}/halves.py:Halves'}}\n"
-        f"methods: {{slow: {{uses: '{tmp_path}/slow.py:Slow'}}}}\n"
+        f"methods: {{slow: {{uses: '{tmp_path}/slow.py:Slow'}}, identity: , histogram_matching: }}\n"
         "resources: {default: {time: 0.5, extra: {comment: tests}}}\n"
     )
     return tmp_path
@@ -95,40 +105,44 @@ def _command(*words: object) -> list[str]:
     return [sys.executable, "-m", "harmbench", *map(str, words)]
 
 
-def _call(cluster: Cluster, *words: object) -> subprocess.CompletedProcess[str]:
+def _call(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*words),
-        env={**os.environ, **cluster.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
+        _command(*words), capture_output=True, text=True, check=False, timeout=LONG_S
     )
 
 
-def _states(cluster: Cluster, out: Path) -> list[dict[str, str]]:
-    done = _call(cluster, "status", out, "--json")
-    return json.loads(done.stdout) if done.returncode == 0 else []
-
-
-def _wait(what: str, there, seconds: float = 400) -> None:
-    ends = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < ends, what
-        time.sleep(2)
-
-
-def _end(run: subprocess.Popen[bytes]) -> None:
-    if run.poll() is None:
+@contextmanager
+def _started(log: Path, *words: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command; it is killed at the end of the block where it has not ended."""
+    with log.open("w") as file:
+        run = subprocess.Popen(_command(*words), stderr=file, stdout=file)
+    try:
+        yield run
+    finally:
         run.kill()
         run.wait()
 
 
-@pytest.fixture(autouse=True)
-def no_jobs_left(cluster: Cluster) -> Iterator[None]:
-    """End a test's jobs after it: they would keep the nodes from the next."""
-    yield
-    cluster.end_jobs()
+def _states(out: Path) -> list[CellState]:
+    try:
+        return run_status(out)
+    except HarmbenchError:  # the run is about to begin
+        return []
+
+
+def _at_work(out: Path, count: int) -> list[CellState]:
+    """Return the slow cells that wait for the gate, once there are so many; a job that began has not."""
+    found = [s for s in _states(out) if s.state == "running" and s.progress.startswith("waiting")]
+    return found if len(found) == count else []
+
+
+def _wait(what: str, there: Callable[[], object], run: subprocess.Popen[bytes] | None = None):
+    ends = time.monotonic() + LONG_S
+    while not (found := there()):
+        assert time.monotonic() < ends, f"no {what}"
+        assert run is None or run.poll() is None, f"no {what}: the run has ended"
+        time.sleep(0.5)
+    return found
 
 
 def _bits(out: Path) -> pd.DataFrame:
@@ -136,91 +150,49 @@ def _bits(out: Path) -> pd.DataFrame:
     return found.assign(value=[f"{value!r}" for value in found["value"]])
 
 
-def test_a_grid_whose_node_dies_ends_as_on_one_machine(cluster: Cluster, place: Path) -> None:
-    out = place / "out"
+def test_a_grid_outlives_its_terminal_and_a_node_and_is_cancelled(
+    cluster: Cluster, place: Path
+) -> None:
+    out, log = place / "out", place / "run.log"
     words = ("run", "--config", place / "run.yaml", "--out", out, "--executor", "slurm")
-    with (place / "run.log").open("w") as log:
-        run = subprocess.Popen(
-            _command(*words), env={**os.environ, **cluster.environment}, stderr=log
-        )
-    try:
-        _wait(
-            "slow cells on both nodes",
-            lambda: (
-                {
-                    state["node"]
-                    for state in _states(cluster, out)
-                    if state["cell"].startswith("slow") and state["state"] == "running"
-                }
-                == {"n1", "n2"}
-            ),
-        )
-        # A job that has just begun has no progress yet.
-        running = [s for s in _states(cluster, out) if s["state"] == "running" and s["progress"]]
-        assert running
-        assert all(re.match(r"(waiting|subjects|start) \d+/\d+", s["progress"]) for s in running)
-        cluster.kill_node("n2")
-        _wait("a dead node", lambda: cluster.states()["n2"].startswith("down"))
-        (place / "gate").touch()
-        cluster.start_node("n2")
-        assert run.wait(900) == 0, (place / "run.log").read_text()[-3000:]
-    finally:
-        _end(run)
-    states = _states(cluster, out)
-    assert len(states) == 16
-    assert {state["state"] for state in states} == {"ok"}
-    local = place / "local"
-    done = _call(cluster, "run", "--config", place / "run.yaml", "--out", local, "--jobs", "2")
-    assert done.returncode == 0, done.stderr
+    slots = min(4, cluster.cpus * len(NODES))
+
+    # All places are taken by cells that wait; an interrupt leaves them at work.
+    with _started(log, *words) as run:
+        states = _wait("slow cells at work", lambda: _at_work(out, slots), run)
+        assert {state.node for state in states} == set(NODES)
+        shown = _call("status", out)
+        assert shown.returncode == 0, shown.stderr
+        assert len(re.findall(r"running.*waiting 1/10", shown.stdout)) == slots
+        run.send_signal(signal.SIGINT)
+        assert run.wait(LONG_S) == 130, log.read_text()
+    assert "The same command takes them up again" in log.read_text()
+    assert len(_at_work(out, slots)) == slots
+
+    # A node dies; the same command ends with every cell, each submitted once.
+    cluster.kill_node("n2")
+    (place / "gate").touch()
+    with _started(log, *words) as run:
+        local = place / "local"
+        done = _call("run", "--config", place / "run.yaml", "--out", local, "--jobs", "2")
+        assert done.returncode == 0, done.stderr
+        assert run.wait(LONG_S) == 0, log.read_text()[-3000:]
+    states = _states(out)
+    assert [state.state for state in states] == ["ok"] * CELLS
+    # Each of the two runs had one job for all real scans.
+    assert len(list((out / "slurm").glob("*_submitted.pkl"))) == CELLS + 2
+    assert cluster.states()["n2"].startswith("down")
     pd.testing.assert_frame_equal(_bits(out), _bits(local))
 
-
-def test_an_interrupt_detaches_and_cancel_ends_the_jobs(cluster: Cluster, place: Path) -> None:
-    out = place / "out"
-    only = (
-        "--set",
-        "controls=[]",
-        "--set",
-        "ceiling=false",
-        "--fold",
-        "0",
-        "--direction",
-        "A-to-B",
-    )
-    words = ("run", "--config", place / "run.yaml", "--out", out, "--executor", "slurm", *only)
-    with (place / "run.log").open("w") as log:
-        run = subprocess.Popen(
-            _command(*words), env={**os.environ, **cluster.environment}, stderr=log
-        )
-    try:
-        _wait("a running job", lambda: [s["state"] for s in _states(cluster, out)] == ["running"])
-        run.send_signal(2)
-        assert run.wait(60) == 130
-    finally:
-        _end(run)
-    assert "The same command takes them up again" in (place / "run.log").read_text()
-    (job,) = json.loads((out / "slurm" / "jobs.json").read_text())["jobs"].values()
-    assert [state["state"] for state in _states(cluster, out)] == ["running"]
-    (place / "gate").touch()
-    done = _call(cluster, *words)
-    assert done.returncode == 0, done.stderr
-    assert list((out / "slurm").glob(f"{job}_0_result.pkl"))
-    assert len(list((out / "slurm").glob("*_result.pkl"))) == len(
-        list((out / "slurm").glob("*_submitted.pkl"))
-    )
+    # Another run in the folder, which is cancelled.
     (place / "gate").unlink()
-    run = subprocess.Popen(
-        _command(*words, "--seed", 7),
-        env={**os.environ, **cluster.environment},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait("another job", lambda: "running" in [s["state"] for s in _states(cluster, out)])
-        run.send_signal(2)
-        run.wait(60)
-    finally:
-        _end(run)
-    done = _call(cluster, "cancel", out)
-    assert done.stderr.startswith("jobs: ")
-    _wait("no job", lambda: not cluster.call("squeue", "--noheader").strip())
-    assert "running" not in [state["state"] for state in _states(cluster, out)]
+    only = ("--method", "slow", "--seed", 7, "--fold", 0, "--direction", "A-to-B")
+    with _started(log, *words, *only) as run:
+        _wait("a job at work", lambda: _at_work(out, 1), run)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(LONG_S) == 130, log.read_text()
+    (job,) = json.loads((out / "slurm" / "jobs.json").read_text())["jobs"].values()
+    cancelled = _call("cancel", out)
+    assert cancelled.stderr == f"jobs: {job}\n"
+    _wait("empty queue", lambda: not cluster.call("squeue", "--noheader").strip())
+    assert "running" not in {state.state for state in _states(out)}
