@@ -193,6 +193,14 @@ def segment(
     show_table(rows, as_json)
 
 
+StudyOnly = Annotated[
+    bool,
+    typer.Option(
+        "--study", help="Print agreement of volumes and the cost of a switch, not scores."
+    ),
+]
+
+
 def score(
     volume: Annotated[Path, typer.Option(help="Harmonized volume, or a folder of them.")],
     reference: Annotated[Path, typer.Option(help="Real target scan, or a folder of them.")],
@@ -211,12 +219,7 @@ def score(
             help="Volumes at a time; one of 256x256x256 voxels takes 0.7 GB with hmrf, 2 GB with fast.",
         ),
     ] = None,
-    study: Annotated[
-        bool,
-        typer.Option(
-            "--study", help="Print agreement of volumes and the cost of a switch, not scores."
-        ),
-    ] = False,
+    study: StudyOnly = False,
     effect: Effect = DEFAULT_EFFECT,
     as_json: Json = False,
 ) -> None:
