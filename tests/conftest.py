@@ -151,6 +151,12 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARMBENCH_ISOLATE", "0")
 
 
+@pytest.fixture(autouse=True)
+def without_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what tests write in the system's cache; `tests/test_storage.py` tests that it gets further."""
+    monkeypatch.setattr("harmbench.storage.sync", lambda path: None)
+
+
 @pytest.fixture
 def fsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFsl:
     """Offer a stand-in of FSL whose FAST labels by thresholds."""

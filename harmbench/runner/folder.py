@@ -14,7 +14,8 @@ OUT/
   cells/METHOD/DIRECTION/fold-F/seed-S/   (seed-S_train-N: learned from N training subjects only)
     cell.json         status, keys, wall time and peak memory per stage, and the invocation that made
                       each stage's output
-    progress.json     while the cell is worked on: by which process, and where that is
+    lock.json         while the cell is worked on: by which process
+    progress.json     while the cell is worked on: where that is
     log.txt           what happened, and the traceback of a failure
     model/            what the method saved; training/ its checkpoints and loss curve
     volumes/          PAIR.nii.gz, the harmonized volumes
@@ -104,6 +105,18 @@ class CellFolder:
         except DamagedRecordError:
             return None
 
+    def why_damaged(self) -> str | None:
+        """Say why `cell.json` cannot be used, beginning with its name; `None` where it is good or absent.
+
+        Raises:
+            ReportError: a later harmbench wrote it.
+        """
+        try:
+            read_record(CellRecord, self.record)
+        except DamagedRecordError as error:
+            return str(error).replace(str(self.record), self.record.name, 1)
+        return None
+
     def write_record(self, record: CellRecord) -> None:
         """Write `cell.json`."""
         write_record(record, self.record)
@@ -127,6 +140,11 @@ class CellFolder:
     def progress(self) -> Path:
         """Where the work on the cell stands (JSON); there as long as it is worked on."""
         return self.root / "progress.json"
+
+    @property
+    def lock(self) -> Path:
+        """Which process works on the cell (JSON); there as long as one does."""
+        return self.root / "lock.json"
 
     @property
     def scores(self) -> Path:

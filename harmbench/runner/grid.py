@@ -12,6 +12,7 @@ from harmbench.config import Experiment
 from harmbench.discovery import learns, load_method
 from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
+from harmbench.locks import Watch
 from harmbench.progress import Display, Remaining
 from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
 from harmbench.runner.cell import abandon_cell, run_cell
@@ -20,7 +21,8 @@ from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
-from harmbench.task import Direction, Progress
+from harmbench.runner.sharing import Held, Work, alone, wait_for_any
+from harmbench.task import Direction, NoProgress, Progress
 
 __all__ = [
     "FinishedCell",
@@ -89,11 +91,11 @@ def run_cells(
     cells: Sequence[Cell],
     say: Callable[[str], None],
     executor: Executor,
-    work: Callable[[RunContext, Cell, Progress], CellRecord] = run_cell,
+    work: Work = run_cell,
     *,
     left: Remaining | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Work on cells.
+    """Work on cells; those that another run works on are left to it, and looked at when it is done.
 
     Args:
         context: what they share.
@@ -106,17 +108,34 @@ def run_cells(
     Returns:
         Why those cells failed that did, and why those are incomplete that are.
     """
-    failed: dict[str, str] = {}
-    incomplete: dict[str, str] = {}
-    with Display("cells", len(cells), left=left) as display:
-        for cell, result in executor.run(partial(work, context), cells, display, _line, _kin):
-            record = (
-                abandon_cell(context, cell, result.reason) if isinstance(result, Died) else result
-            )
-            if record.status == "incomplete":
-                incomplete[str(cell)] = _why_incomplete(record.unsegmented)
-            elif record.status != "ok":
-                failed[str(cell)] = record.error
+    ends: list[tuple[Cell, CellRecord]] = []
+    held: list[Cell] = []
+    waiting, watch = list(cells), Watch()
+    while waiting:
+        with Display("cells", len(waiting), left=left) as display:
+            shared = partial(alone, work, context)
+            for cell, result in executor.run(shared, waiting, display, _line, _kin):
+                end = _abandoned(context, cell, result) if isinstance(result, Died) else result
+                if isinstance(end, Held):
+                    held.append(cell)
+                else:
+                    ends.append((cell, end))
+                    for sentence in end.mended:
+                        say(f"damaged: {cell}: {sentence}")
+        if held:
+            say(f"waiting for {len(held)} cells that another run works on")
+        waiting = wait_for_any(context, held, watch) if held else []
+        held = [cell for cell in held if cell not in waiting]
+    incomplete = {
+        str(cell): _why_incomplete(record.unsegmented)
+        for cell, record in ends
+        if record.status == "incomplete"
+    }
+    failed = {
+        str(cell): record.error
+        for cell, record in ends
+        if record.status not in {"ok", "incomplete"}
+    }
     for name, reason in failed.items():
         say(f"failed: {name}: {reason}")
     for name, reason in incomplete.items():
@@ -124,14 +143,25 @@ def run_cells(
     return failed, incomplete
 
 
+def _abandoned(context: RunContext, cell: Cell, died: Died) -> CellRecord | Held:
+    """Record a cell whose process died, unless another run has it by now."""
+
+    def abandon(context: RunContext, cell: Cell, _: Progress) -> CellRecord:
+        return abandon_cell(context, cell, died.reason)
+
+    return alone(abandon, context, cell, NoProgress(), dead=context.invocation)
+
+
 def _kin(cell: Cell) -> str:
     """Return what cells have in common that may share a process: the method."""
     return cell.method
 
 
-def _line(cell: Cell, result: CellRecord | Died) -> str:
+def _line(cell: Cell, result: CellRecord | Held | Died) -> str:
     if isinstance(result, Died):
         return f"{cell}: failed, {result.reason}"
+    if isinstance(result, Held):
+        return f"{cell}: another run works on it ({result.by})"
     seconds = sum(stage.wall_s for stage in result.stages.values())
     if result.status == "ok":
         return f"{cell}: ok ({seconds:.0f} s)"

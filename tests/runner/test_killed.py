@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harmbench import owners
 from harmbench.config import load_experiment
 from harmbench.errors import RunError
 from harmbench.results import read_results
@@ -31,7 +32,7 @@ class _Killer:
 
     def __init__(self) -> None:
         self.below, self.left = "", -1
-        self.count = 0
+        self.count = self.life = 0
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
@@ -56,17 +57,23 @@ _KILLERS: list[_Killer] = []
 
 
 @pytest.fixture
-def killer(tmp_path: Path) -> Iterator[_Killer]:
+def killer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Killer]:
     # A hook stays for the life of the process: there is one, and it rests between tests.
     if not _KILLERS:
         _KILLERS.append(_Killer())
     killer = _KILLERS[0]
     killer.below, killer.left, killer.count = str(tmp_path / "out"), -1, 0
+    # Each run stands for a process of its own, with another start.
+    monkeypatch.setattr(owners, "_born", lambda _: str(killer.life))
     yield killer
     killer.below = ""
+    owners._known.cache_clear()
 
 
 def _run(manifest: Path, out: Path) -> pd.DataFrame:
+    if _KILLERS:
+        _KILLERS[0].life += 1
+        owners._known.cache_clear()
     settings = [
         "scoring.segmenter=thresholds",
         "device=cpu",
