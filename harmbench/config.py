@@ -294,7 +294,13 @@ def _with_absolute_path(values: Mapping[str, object]) -> dict[str, object]:
     return {**values, "uses": str(Reference.parse(str(values["uses"])).absolute())}
 
 
+def experiment_text(experiment: Experiment) -> str:
+    """Return resolved settings as YAML that `load_experiment` reads back."""
+    values = experiment.model_dump(mode="json")
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text
+
+
 def write_experiment(experiment: Experiment, path: Path) -> None:
     """Write resolved settings as YAML that `load_experiment` reads back."""
-    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_text(path, text)
+    write_text(path, experiment_text(experiment))

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
+from unsealed import unsealed
 
 import harmbench.plugins
 from harmbench import cli
@@ -291,7 +292,7 @@ def finished(thresholds, make_manifest, tmp_path: Path) -> Callable[..., Path]:
         )
         out = tmp_path / "out"
         run_experiment(experiment, out, say=lambda _: None)
-        record = json.loads((out / "run.json").read_text())
+        record = unsealed(out / "run.json")
         record["cohort"]["preparation"] = preparation
         (out / "run.json").write_text(json.dumps(record))
         return out / "cells" / method / "A-to-B" / "fold-0" / "seed-0"

@@ -2,7 +2,8 @@
 
 ```
 OUT/
-  run.json            cohort, directions, methods with settings, segmenter, one entry per invocation
+  invocations/        NUMBER-ID.json, what each invocation added: itself, cohort, directions, methods
+  run.json            all of them together: cohort, directions, methods with settings, segmenter
   planned.json        the cells of the last run, and their folders
   config.yaml         resolved settings of the last invocation
   folds.csv           subject, group, fold; direction, where some have folds of their own
@@ -29,22 +30,30 @@ PAIR is SUBJECT, or SUBJECT_VISIT where subjects have several scans on one scann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from harmbench.errors import DamagedRecordError, ReportError
+from harmbench.errors import DamagedRecordError, ReportError, RunError
 from harmbench.files.names import file_label
+from harmbench.locks import SILENT_S, Lock
+from harmbench.results import read_results
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.inputs import InputScans, read_inputs, read_table
+from harmbench.runner.invocation_files import invocation_files, read_run
 from harmbench.runner.records import read_record, write_record
 from harmbench.runner.run_record import RunRecord
+from harmbench.storage import file_key
 from harmbench.task import Direction
 from harmbench.volume import Volume, read
 
 __all__ = ["Cell", "CellFolder", "RunFolder"]
+
+_LONGEST_WAIT_S = 2 * SILENT_S
+_MAKES_AGAIN = "the run's own command makes it again"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -228,27 +237,58 @@ class RunFolder:
         yield from sorted(found, key=lambda item: item[0])
 
     def read_record(self) -> RunRecord:
-        """Read `run.json`.
+        """Read what all invocations of the run recorded.
 
         Raises:
-            ReportError: there is none, it is damaged, or a later harmbench wrote it.
+            ReportError: there is no record, it is damaged, or a later harmbench wrote it.
         """
-        record = read_record(RunRecord, self.record)
+        record = read_run(self.root)
         if record is None:
             raise ReportError(f"{self.root}: not a run folder, it has no {self.record.name}")
         return record
 
-    def update_record(self, change: Callable[[RunRecord], RunRecord]) -> None:
-        """Change `run.json` as it is now: another run may have written there a moment ago.
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has recorded anything here."""
+        return self.record.is_file() or bool(invocation_files(self.root))
 
-        Args:
-            change: returns the changed record; it gets an empty one where there is none.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs from writing tables of the run folder in the block.
 
         Raises:
-            ReportError: the record is damaged, or a later harmbench wrote it.
+            RunError: another one has been doing that for `_LONGEST_WAIT_S` seconds.
         """
-        record = read_record(RunRecord, self.record) or RunRecord()
-        write_record(change(record), self.record)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with Lock(self.root / "lock.json", beats=False) as lock:
+            holder = lock.wait(_LONGEST_WAIT_S)
+            if holder is not None:
+                raise RunError(f"{self.root}: {holder} has been writing its tables for too long")
+            yield
+
+    def why_not_as_written(self, table: Path) -> str | None:
+        """Say why a table of the run is not as any invocation wrote it; `None` where that is not known."""
+        try:
+            known = self.read_record().tables.get(table.name, ())
+        except ReportError:
+            return None
+        if not known or not table.is_file() or file_key(table) in known:
+            return None
+        return "damaged or changed since it was written"
+
+    def _require_as_written(self, table: Path) -> None:
+        if why := self.why_not_as_written(table):
+            raise RunError(f"{table}: {why}; {_MAKES_AGAIN}")
+
+    def read_results(self) -> pd.DataFrame:
+        """Read the results table; see `harmbench.results.read_results`.
+
+        Raises:
+            ReportError: it is missing, no results table, or not as it was written.
+        """
+        if why := self.why_not_as_written(self.results):
+            raise ReportError(f"{self.results}: {why}; {_MAKES_AGAIN}")
+        return read_results(self.results)
 
     def fold_table(self) -> pd.DataFrame:
         """Read the table subject, group, fold; all are text.
@@ -256,6 +296,7 @@ class RunFolder:
         Raises:
             RunError: it is missing or damaged.
         """
+        self._require_as_written(self.folds)
         return read_table(self.folds, ("subject", "group", "fold"))
 
     def input_scans(self) -> InputScans:
@@ -264,6 +305,7 @@ class RunFolder:
         Raises:
             RunError: it is missing or damaged.
         """
+        self._require_as_written(self.inputs)
         return read_inputs(self.inputs)
 
     def input_volume(self, subject: str, session: str) -> Volume:

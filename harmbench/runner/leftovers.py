@@ -17,6 +17,7 @@ __all__ = ["foreign_file", "sweep", "sweep_held"]
 
 _LITTER_AGE_S = 3600.0
 _TEMPORARY = (TEMPORARY_PREFIX, PROBE_PREFIX)
+_LOCK = "lock.json"
 _CELL = re.compile(r"cells/[^/]+/[^/]+/fold-\d+/seed-[^/]+/")
 
 # How the header lines of a run's tables begin.
@@ -33,19 +34,19 @@ _PLACES = re.compile(
 def foreign_file(out: Path) -> str | None:
     """Name something in a folder without `run.json` that no run of harmbench left there.
 
-    A run writes `inputs.csv`, `folds.csv`, `config.yaml` and `run.json`, in this order, before anything
-    else. Temporary files and empty folders are ignored.
+    A run writes `inputs.csv`, `folds.csv`, `config.yaml` and its record, in this order, before anything
+    else. Its lock, temporary files and empty folders are ignored.
 
     Returns:
         The path inside the folder; `None` where a run may take the folder over.
     """
     folder = RunFolder(out)
     ours = _has_columns(folder.inputs)
-    known = {folder.inputs.name} if ours else set()
+    known = {folder.inputs.name, _LOCK} if ours else {_LOCK}
     if ours and _has_columns(folder.folds):
         known |= {folder.folds.name, folder.config.name}
         known |= {folder.results.name, folder.training_sizes.name}
-    whole = len(known) > 1
+    whole = folder.folds.name in known
     for place, folders, files in os.walk(out):
         folders[:] = sorted(name for name in folders if not name.startswith(_TEMPORARY))
         links = [name for name in folders if Path(place, name).is_symlink()]

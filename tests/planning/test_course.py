@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unsealed import unsealed
 
 import harmbench.runner.experiment
 from harmbench.config import load_experiment
@@ -240,7 +241,7 @@ def test_a_method_that_cannot_be_measured_is_run_all_the_same(stand: Stand) -> N
 def test_a_damaged_plan_is_named(stand: Stand) -> None:
     stand()
     path = stand.out / "run.json"
-    record = json.loads(path.read_text())
+    record = unsealed(path)
     record["plan"] = {"level": "enormous"}
     path.write_text(json.dumps(record))
     with pytest.raises(

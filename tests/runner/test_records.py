@@ -15,6 +15,7 @@ from harmbench.notes import Note
 from harmbench.planning.plan import Plan
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.invocation_files import add_invocation, change_invocation
 from harmbench.runner.records import FORMAT, read_record, write_record
 from harmbench.runner.run_record import Invocation, RunRecord
 from harmbench.storage import read_json
@@ -109,11 +110,11 @@ def test_a_run_comes_back_as_it_was_written(tmp_path: Path) -> None:
         }
     )
     folder = RunFolder(tmp_path)
-    folder.update_record(lambda _: run)
+    add_invocation(tmp_path, "a", run)
     assert folder.read_record() == run
     # A plan has all of its fields on disk, as before there were formats.
     assert read_json(folder.record)["plan"]["said"] == []
-    folder.update_record(lambda record: record.with_invocation("b", {"cells": 3}))
+    change_invocation(tmp_path, "a", lambda record: record.with_invocation("b", {"cells": 3}))
     assert [one.cells for one in folder.read_record().invocations] == [0, 3]
 
 
