@@ -29,6 +29,7 @@ from harmbench.runner.corrections import correct_volumes, describe_corrections
 from harmbench.runner.executor import make_executor
 from harmbench.runner.grid import (
     collect,
+    damaged_cells,
     damaged_scores,
     finished_cells,
     make_cells,
@@ -172,6 +173,8 @@ def conclude(
             incomplete=len(incomplete),
             tables={path.name: (file_key(path),) for path in written},
         )
+    again = "the run's own command makes the cell again"
+    _say_each(say, [f"{sentence}; {again}" for sentence in damaged_cells(folder)])
     _say_each(say, damaged_scores(finished))
     return Summary(out, cells, failed, incomplete)
 

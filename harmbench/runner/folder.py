@@ -173,9 +173,14 @@ class CellFolder:
         """Return the path of what a method gave beside a pair's harmonized volume as `name`."""
         return self.beside / file_label(name) / f"{file_label(pair)}.nii.gz"
 
+    @property
+    def segmentations(self) -> Path:
+        """Folder of the labels of the harmonized volumes."""
+        return self.root / "segmentations"
+
     def labels(self, pair: str, segmenter: str) -> Path:
         """Return the path of the segmentation of a pair's harmonized volume."""
-        return self.root / "segmentations" / f"{file_label(pair)}_{segmenter}.nii.gz"
+        return self.segmentations / f"{file_label(pair)}_{segmenter}.nii.gz"
 
 
 @dataclass(frozen=True, slots=True)

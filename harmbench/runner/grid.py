@@ -19,7 +19,7 @@ from harmbench.runner.cell import abandon_cell, run_cell
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
-from harmbench.runner.folder import Cell, RunFolder
+from harmbench.runner.folder import Cell, CellFolder, RunFolder
 from harmbench.runner.pairs import CellSplit
 from harmbench.runner.sharing import Held, Work, alone, wait_for_any
 from harmbench.task import Direction, NoProgress, Progress
@@ -27,6 +27,7 @@ from harmbench.task import Direction, NoProgress, Progress
 __all__ = [
     "FinishedCell",
     "collect",
+    "damaged_cells",
     "damaged_scores",
     "finished_cells",
     "make_cells",
@@ -207,6 +208,13 @@ def collect(folder: RunFolder, finished: Sequence[FinishedCell] | None = None) -
         ]
         write_training_sizes(sized, folder.training_sizes)
     return results
+
+
+def damaged_cells(folder: RunFolder) -> list[str]:
+    """Say which records of cells cannot be read, each with its path."""
+    paths = sorted(folder.root.glob("cells/*/*/fold-*/seed-*/cell.json"))
+    found = ((path.parent, CellFolder(path.parent).why_damaged()) for path in paths)
+    return [f"{place}/{why}" for place, why in found if why]
 
 
 def damaged_scores(finished: Iterable[FinishedCell]) -> list[str]:

@@ -54,7 +54,7 @@ def read_run(root: Path) -> RunRecord | None:
     except DamagedRecordError as error:
         if found is None:
             raise
-        log.warning("%s; read from %s/ instead", error, INVOCATIONS)
+        log.info("%s; read from %s/ instead", error, INVOCATIONS)
         return found
     if found is None or whole is None or not is_sealed(path):
         return found if whole is None else whole
@@ -147,7 +147,7 @@ def _intact(root: Path) -> Iterator[RunRecord]:
         try:
             record = read_record(RunRecord, path)
         except DamagedRecordError as error:
-            log.warning("%s", error)
+            log.info("%s", error)
             continue
         if record is not None:
             yield record

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from harmbench.locks import Lock
+from harmbench.locks import Lock, Watch, holder_of
 from harmbench.runner.folder import CellFolder, RunFolder
 from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, has_writer, remove
 
-__all__ = ["foreign_file", "sweep", "sweep_held"]
+__all__ = ["foreign_file", "leftovers", "sweep", "sweep_held"]
 
 _LITTER_AGE_S = 3600.0
 _TEMPORARY = (TEMPORARY_PREFIX, PROBE_PREFIX)
@@ -65,6 +65,17 @@ def _has_columns(path: Path) -> bool:
             return re.match(_COLUMNS[path.name], file.readline(10_000).rstrip("\n")) is not None
     except (OSError, ValueError):
         return False
+
+
+def leftovers(out: Path) -> list[Path]:
+    """Return what `sweep` would remove that no process uses, without asking for locks."""
+    found = [path for path in _temporaries(out) if has_writer(path.name) is False]
+    watch = Watch()
+    for lock in [out / _LOCK, *out.glob(f"cells/*/*/fold-*/seed-*/{_LOCK}")]:
+        holder = holder_of(lock)
+        if holder is not None and watch.has_ended(lock, holder):
+            found += [lock, *lock.parent.glob("lock-*.beat")]
+    return sorted(found)
 
 
 def sweep(out: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from harmbench.errors import RunError
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import CellFolder
 from harmbench.storage import file_key
@@ -21,6 +22,7 @@ __all__ = [
     "damaged_training",
     "damaged_volume",
     "note_of",
+    "require_model",
     "with_labels",
     "with_model",
     "with_volume",
@@ -65,6 +67,13 @@ def with_labels(
 def damaged_model(record: CellRecord, folder: CellFolder) -> list[str]:
     """Say what of the fitted model is not as it was written; empty where it has no sums."""
     return _damaged(record, folder, _under(record, "model"))
+
+
+def require_model(record: CellRecord, folder: CellFolder) -> None:
+    """Raise `RunError` unless the fitted model is as it was written, as far as that is recorded."""
+    found = damaged_model(record, folder)
+    if found:
+        raise RunError(f"{folder.root}: {'; '.join(found)}. The run's own command fits it again")
 
 
 def damaged_training(record: CellRecord, folder: CellFolder) -> list[str]:
