@@ -30,7 +30,7 @@ PAIR is SUBJECT, or SUBJECT_VISIT where subjects have several scans on one scann
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,12 +271,18 @@ class RunFolder:
                 raise RunError(f"{self.root}: {holder} has been writing its tables for too long")
             yield
 
-    def why_not_as_written(self, table: Path) -> str | None:
-        """Say why a table of the run is not as any invocation wrote it; `None` where that is not known."""
-        try:
-            known = self.read_record().tables.get(table.name, ())
-        except ReportError:
-            return None
+    def why_not_as_written(self, table: Path, known: Collection[str] | None = None) -> str | None:
+        """Say why a table of the run is not as any invocation wrote it; `None` where that is not known.
+
+        Args:
+            table: the file.
+            known: the SHA-256 that it had when it was written; by default those of the run's record.
+        """
+        if known is None:
+            try:
+                known = self.read_record().tables.get(table.name, ())
+            except ReportError:
+                return None
         if not known or not table.is_file() or file_key(table) in known:
             return None
         return "damaged or changed since it was written"

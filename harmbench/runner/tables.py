@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
-from harmbench.errors import HarmbenchError
+from harmbench.errors import DamagedRecordError, HarmbenchError
+from harmbench.runner.fold_table import read_fold_rows
 from harmbench.runner.folder import RunFolder
+from harmbench.runner.inputs import read_inputs
 from harmbench.runner.progress_file import why_planned_damaged
 from harmbench.storage import write_text
 
@@ -39,14 +41,19 @@ def damaged_tables(folder: RunFolder) -> dict[str, str]:
     for path in (folder.inputs, folder.folds):
         if not path.is_file():
             found[path.name] = "missing"
+    try:
+        sums = folder.read_record().tables
+    except DamagedRecordError:
+        sums = {}
     for name in REMADE_FROM:
-        if name not in found and (why := folder.why_not_as_written(folder.root / name)):
+        known = sums.get(name, ())
+        if name not in found and (why := folder.why_not_as_written(folder.root / name, known)):
             found[name] = why
-    for path, read in ((folder.inputs, folder.input_scans), (folder.folds, folder.fold_table)):
-        if path.name not in found:
+    for path, read in ((folder.inputs, read_inputs), (folder.folds, read_fold_rows)):
+        if path.name not in found and path.name not in sums:  # of an earlier harmbench
             try:
-                read()
-            except HarmbenchError as error:
+                read(path)
+            except (HarmbenchError, ValueError) as error:
                 found[path.name] = str(error)
     if why := why_planned_damaged(folder.root):
         found["planned.json"] = why

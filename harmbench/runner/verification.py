@@ -128,13 +128,13 @@ def _of_cell(folder: RunFolder, place: Path, metrics: str) -> Iterator[Finding]:
     cell, name = CellFolder(place), _short(folder, place)
     holder = holder_of(cell.lock)
     if holder is not None and not Watch().has_ended(cell.lock, holder):
-        why = f"{holder} works on it; its files are not checked"
-        yield Finding(name, "unfinished", why, "it is left to that process")
+        busy = f"{holder} works on it; its files are not checked"
+        yield Finding(name, "unfinished", busy, "it is left to that process")
         return
     record = cell.read_record()
     if record is None:
-        if why := cell.why_damaged():
-            yield Finding(f"{name}/{cell.record.name}", "damaged", why, "the cell is made again")
+        if broken := cell.why_damaged():
+            yield Finding(f"{name}/{cell.record.name}", "damaged", broken, "the cell is made again")
         else:
             yield Finding(name, "missing", "the cell has no record", "the cell is made")
         return

@@ -154,7 +154,9 @@ class Folder:
         if (root / "results.csv").read_bytes() != self.results:
             found.append("other results")
         invocations = [p.name for p in (root / "invocations").iterdir()]
-        found += [f"invocations/{n}" for n in invocations if not re.fullmatch(r"\d{4}-\w+\.json", n)]
+        found += [
+            f"invocations/{n}" for n in invocations if not re.fullmatch(r"\d{4}-\w+\.json", n)
+        ]
         return found
 
 
@@ -170,7 +172,8 @@ def damage(
 ) -> tuple[Path, dict[str, str]]:
     """Copy a run folder, and damage one file of each kind: a bit, or a cut.
 
-    Of one cell, either its record is damaged or other files are.
+    Of one cell, either its record is damaged or other files are; of the run's record, one of the two
+    places where it is written.
 
     Returns:
         The copy, and kind to the damaged file.
@@ -182,6 +185,7 @@ def damage(
         if path.is_file() and path.stat().st_size:
             name = path.relative_to(place).as_posix()
             by_kind.setdefault(kind_of(name), []).append(path)
+    del by_kind[dice.choice(("run.json", "invocations/*.json"))]
     records = by_kind.pop("cell/cell.json")
     chosen = dice.choice(records)
     hit = {"cell/cell.json": chosen}

@@ -59,7 +59,7 @@ class Gain(Method):
 def _trace(what: str, task: Task) -> None:
     path = os.environ.get("HARMBENCH_TEST_TRACE")
     if path:
-        with open(path, "a", encoding="utf-8") as file:
+        with Path(path).open("a", encoding="utf-8") as file:
             file.write(f"{what} {task.direction} {task.fold} {task.seed}\n")
         time.sleep(0.05)
 
