@@ -48,13 +48,9 @@ def damages(
         root, hit = damage(good, good.with_name("damaged"), dice, cut=cut)
         own, wrong = judge(root, hit, clean, manifest)
         counts += own
-        for text in wrong:
-            problems.append(f"{text} (after {'cuts' if cut else 'flips'} in {hit})")
-        print(
-            f"{counts.total()} {'cuts' if cut else 'flips'}, {len(problems)} problems", flush=True
-        )
-        if counts.total() == 0:
-            break
+        what = "cuts" if cut else "flips"
+        problems += [f"{text} (after {what} in {hit})" for text in wrong]
+        print(f"{counts.total()} {what}, {len(problems)} problems", flush=True)
     return counts, problems
 
 
