@@ -32,20 +32,19 @@ from harmbench.plugins import Reference
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.segmentation import Contrast
 from harmbench.settings import Settings, validated
-from harmbench.storage import write_text
 
 __all__ = [
     "Experiment",
     "Preparation",
     "Resources",
     "ScoringSettings",
+    "experiment_text",
     "load_experiment",
     "load_preparation",
     "parse_overrides",
     "select_methods",
     "shipped",
     "with_absolute_paths",
-    "write_experiment",
 ]
 
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
@@ -299,8 +298,3 @@ def experiment_text(experiment: Experiment) -> str:
     values = experiment.model_dump(mode="json")
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return text
-
-
-def write_experiment(experiment: Experiment, path: Path) -> None:
-    """Write resolved settings as YAML that `load_experiment` reads back."""
-    write_text(path, experiment_text(experiment))

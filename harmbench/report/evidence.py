@@ -13,8 +13,9 @@ import pandas as pd
 from harmbench.errors import RunError, VolumeError
 from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, REAL_SCANS
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.pieces import damaged_labels, damaged_volume

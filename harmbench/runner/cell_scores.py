@@ -21,8 +21,8 @@ from harmbench.results import (
     results_text,
     table,
 )
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import CellFolder
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.scoring import missing_rows
 from harmbench.runner.tissue_volumes import VOLUME_METRICS

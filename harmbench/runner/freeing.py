@@ -10,7 +10,8 @@ from typing import Final, Literal, get_args
 
 from harmbench.errors import RunError
 from harmbench.locks import Lock, Watch, holder_of
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.cell_folder import CellFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.leftovers import leftovers
 from harmbench.storage import remove
 

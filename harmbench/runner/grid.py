@@ -16,10 +16,11 @@ from harmbench.locks import Watch
 from harmbench.progress import Display, Remaining
 from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
 from harmbench.runner.cell import abandon_cell, run_cell
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
-from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
 from harmbench.runner.sharing import Held, Work, alone, wait_for_any
 from harmbench.task import Direction, NoProgress, Progress

@@ -90,21 +90,18 @@ def begin_run(
             folder.folds.name: _folds_text(context, damaged),
             folder.config.name: experiment_text(context.experiment),
         }
-        added = RunRecord.model_validate(
-            {
-                "name": context.experiment.name,
-                "cohort": _cohort_record(cohort),
-                "directions": tuple(directions),
-                "methods": methods,
-                "segmenter": _segmenter_record(context),
-                "stacking_axis": context.experiment.scoring.stacking_axis,
-                "folds": FoldsRecord(k=context.folds.k, seed=context.folds.seed),
-                **_particulars(context, cohort, split_words),
-                "notes": tuple(notes),
-                "invocations": (invocation,),
-                "tables": text_sums(texts),
-            }
-        )
+        added = RunRecord(
+            name=context.experiment.name,
+            cohort=_cohort_record(cohort),
+            directions=tuple(directions),
+            methods=dict(methods),
+            segmenter=_segmenter_record(context),
+            stacking_axis=context.experiment.scoring.stacking_axis,
+            folds=FoldsRecord(k=context.folds.k, seed=context.folds.seed),
+            notes=tuple(notes),
+            invocations=(invocation,),
+            tables=text_sums(texts),
+        ).model_copy(update=_particulars(context, cohort, split_words))
         # A folder is a run's once there is a record: a start that is killed before leaves only tables.
         # In a run's folder the sums come first, so that a start that is killed leaves no unknown table.
         if folder.is_run:

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from harmbench.locks import Lock, Watch, holder_of
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.cell_folder import CellFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, has_writer, remove
 
 __all__ = ["foreign_file", "leftovers", "sweep", "sweep_held"]

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harmbench.errors import RunError
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import CellFolder
 from harmbench.storage import file_key
 from harmbench.sums import file_sums, why_not_as_written
 

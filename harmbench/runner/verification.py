@@ -12,9 +12,10 @@ from harmbench.config import load_experiment
 from harmbench.errors import HarmbenchError
 from harmbench.locks import Watch, holder_of
 from harmbench.results import REAL_SCANS
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.cell_scores import CellScores
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.invocation_files import damaged_records
 from harmbench.runner.leftovers import leftovers
 from harmbench.runner.pieces import (

@@ -12,8 +12,9 @@ from harmbench.errors import HarmbenchError, RunError
 from harmbench.plugins import Reference
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.results import read_results
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.pieces import require_model
 from harmbench.runner.run_record import Invocation, MethodRecord

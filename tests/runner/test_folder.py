@@ -9,7 +9,8 @@ import pytest
 
 from harmbench.errors import ReportError, RunError
 from harmbench.files.names import check_names, file_label, same_on_disk
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.cell_folder import CellFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.invocation_files import add_invocation, change_invocation, damaged_records
 from harmbench.runner.run_record import Invocation, RunRecord
 

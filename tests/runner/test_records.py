@@ -13,8 +13,9 @@ from harmbench.errors import DamagedRecordError, ReportError
 from harmbench.meter import Meter
 from harmbench.notes import Note
 from harmbench.planning.plan import Plan
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord, MissingLabels
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.invocation_files import add_invocation, change_invocation
 from harmbench.runner.records import FORMAT, read_record, write_record
 from harmbench.runner.run_record import Invocation, RunRecord

@@ -14,7 +14,8 @@ import pytest
 from folders import Folder, damage, fork, judge, kill_at, make_cohort, run_once, wait
 
 from harmbench.locks import Lock
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.cell_folder import CellFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.freeing import free_space
 from harmbench.runner.invocation_files import add_invocation
 from harmbench.runner.run_record import Invocation, RunRecord

@@ -12,9 +12,10 @@ from harmbench.guard import fingerprint, method_call
 from harmbench.meter import Meter
 from harmbench.method import Method
 from harmbench.results import REAL_SCANS
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
-from harmbench.runner.folder import Cell, CellFolder
+from harmbench.runner.folder import Cell
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.pieces import with_volume
 from harmbench.runner.scoring import finish_volume
