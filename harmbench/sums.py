@@ -17,6 +17,8 @@ __all__ = ["SUM", "file_sums", "is_sealed", "read_sealed", "why_not_as_written",
 SUM: Final = "sha256"
 """The field of a JSON file with the sum of all others."""
 
+_DIGITS: Final = 64
+
 
 def write_sealed(path: Path, values: Mapping[str, object], *, durable: bool = True) -> None:
     """Write a JSON object with a sum of its own contents, atomically.
@@ -41,12 +43,26 @@ def read_sealed(path: Path) -> object:
         ValueError: it is not JSON, or its contents are not those that were written.
     """
     values = read_json(path)
-    if not isinstance(values, dict) or SUM not in values:
+    if not isinstance(values, dict):
+        return values
+    if SUM not in values:
+        if any(_is_sum(values, name) for name in values):
+            raise ValueError(
+                "its contents are not those that were written: their SHA-256 has no name"
+            )
         return values
     own = {name: value for name, value in values.items() if name != SUM}
     if values[SUM] != key_of(own):
         raise ValueError("its contents are not those that were written: their SHA-256 differs")
     return own
+
+
+def _is_sum(values: Mapping[str, object], field: str) -> bool:
+    """Whether a field holds the sum of all others."""
+    value = values[field]
+    if not isinstance(value, str) or len(value) != _DIGITS:
+        return False
+    return value == key_of({name: own for name, own in values.items() if name != field})
 
 
 def is_sealed(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.config import load_experiment
-from harmbench.errors import HarmbenchError
+from harmbench.errors import HarmbenchError, VolumeError
 from harmbench.locks import Watch, holder_of
 from harmbench.results import REAL_SCANS
 from harmbench.runner.cell_folder import CellFolder
@@ -29,6 +29,7 @@ from harmbench.runner.progress_file import read_planned
 from harmbench.runner.stages.score import metrics_key
 from harmbench.runner.tables import REMADE_FROM, damaged_tables
 from harmbench.storage import file_key
+from harmbench.volume import read
 
 __all__ = ["Finding", "State", "verify_run"]
 
@@ -78,6 +79,7 @@ def verify_run(root: Path) -> list[Finding]:
     found = [*_of_the_run(folder), *_of_real_scans(folder)]
     places = {path.parent for path in folder.root.glob("cells/*/*/fold-*/seed-*/cell.json")}
     planned = {folder.root / place for place in read_planned(folder.root).values()}
+    found += _of_scan_labels(folder)
     wanted = _metrics(folder)
     for place in sorted(places | planned | set(folder.root.glob("cells/*/*/fold-*/seed-*"))):
         found += _of_cell(folder, place, wanted)
@@ -115,6 +117,18 @@ def _of_real_scans(folder: RunFolder) -> Iterator[Finding]:
                 yield Finding(str(path), "missing", "a scan of the run is gone", rerun)
             elif file_key(path) != key:
                 yield Finding(str(path), "damaged", "a scan has changed since the run", rerun)
+
+
+def _of_scan_labels(folder: RunFolder) -> Iterator[Finding]:
+    """Read the labels of real scans, which have a checksum in their compression."""
+    for path in sorted((folder.root / "segmentations").glob("*.nii.gz")):
+        if path.name.startswith("."):
+            continue
+        try:
+            read(path, kind="label")
+        except VolumeError as error:
+            why = str(error).removeprefix(f"{path}: ")
+            yield Finding(_short(folder, path), "damaged", why, "the scan is segmented again")
 
 
 def _metrics(folder: RunFolder) -> str:

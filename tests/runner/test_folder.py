@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.invocation_files import add_invocation, change_invocation, damaged_records
 from harmbench.runner.run_record import Invocation, RunRecord
+from harmbench.sums import read_sealed, write_sealed
 
 
 @pytest.mark.parametrize("name", ["sub-01", "3T-to-1.5T", "dm_small", "a+b", "Łódź", "v1.2"])
@@ -121,3 +123,20 @@ def test_a_record_of_an_earlier_harmbench_is_kept(tmp_path: Path) -> None:
     record = folder.read_record()
     assert record.name == "old"
     assert [(each.id, each.cells) for each in record.invocations] == [("old", 7), ("new", 0)]
+
+
+@pytest.mark.parametrize("place", ["name", "value", "sum", "sum's name"])
+def test_a_changed_bit_in_a_record_is_found(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "a.json"
+    write_sealed(path, {"name": "value", "numbers": [1, 2.5, float("nan")]})
+    assert read_sealed(path) is not None
+    text = path.read_text()
+    changed = {
+        "name": text.replace("name", "nale"),
+        "value": text.replace("2.5", "3.5"),
+        "sum": re.sub(r'"sha256": "(.)', r'"sha256": "g', text),
+        "sum's name": text.replace("sha256", "sha257"),
+    }[place]
+    path.write_text(changed)
+    with pytest.raises(ValueError, match="not those that were written"):
+        read_sealed(path)
