@@ -248,9 +248,16 @@ def test_export_refuses(finished, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not lie in its run folder"):
         export_model(tmp_path / "moved", tmp_path / "no")
     weights = cell / "model" / "landmarks.safetensors"
+    good = weights.read_bytes()
     weights.write_bytes(b"broken")
+    with pytest.raises(RunError, match=r"model/landmarks\.safetensors: damaged or changed.*again"):
+        load_model(cell)
+    # A cell of an earlier harmbench has no sums.
+    record = unsealed(cell / "cell.json")
+    (cell / "cell.json").write_text(json.dumps({**record, "files": {}}))
     with pytest.raises(MethodError, match=r"landmarks\.safetensors: damaged landmarks"):
         load_model(cell)
+    weights.write_bytes(good)
     shutil.rmtree(tmp_path / "scans")
     with pytest.raises(RunError, match="training scans cannot be read"):
         export_model(cell, tmp_path / "no")
