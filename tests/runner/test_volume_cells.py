@@ -24,7 +24,6 @@ from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import make_volume_cells, run_volume_cells
 from harmbench.runner.experiment import Summary, run_experiment
-from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScan, InputScans, read_inputs
 from harmbench.runner.pairs import CellSplit, SessionPair
