@@ -70,9 +70,11 @@ bench: $(VENV)/installed
 	@$(BIN)/python $(INSTALL) --quiet --editable ".[bench]"
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-# 100,000 damaged files through every reader; the counts stand in docs/reliability.md.
+# 100,000 damaged files through every reader; runs that are killed, and damaged run folders. The counts
+# stand in docs/reliability.md.
 soak: $(VENV)/installed
 	cd tests/soak && "$(abspath $(BIN))/python" soak.py --inputs 100000 --keep "$(CURDIR)/build/soak"
+	cd tests/soak && "$(abspath $(BIN))/python" soak_folders.py --keep "$(CURDIR)/build/soak"
 
 clean:
 	rm -rf build runs .mypy_cache .pytest_cache .ruff_cache .coverage* .nox

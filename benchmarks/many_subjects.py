@@ -26,11 +26,13 @@ from tabulate import tabulate
 
 from harmbench.meter import Meter
 from harmbench.results import ResultRow, merge, read_results, table, write_results
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.cell_scores import CellScores
-from harmbench.runner.folder import CellFolder, RunFolder
-from harmbench.runner.inputs import InputScan, InputScans, write_inputs
+from harmbench.runner.folder import RunFolder
+from harmbench.runner.inputs import InputScan, InputScans, inputs_text
 from harmbench.runner.scoring import missing_rows
+from harmbench.storage import write_text
 
 SESSIONS = ("3T", "1.5T")
 
@@ -77,7 +79,7 @@ def full_folder(root: Path, subjects: Sequence[str], timed: int) -> tuple[RunFol
         for subject in subjects
         for session in SESSIONS
     }
-    write_inputs(InputScans(root, scans), folder.inputs)
+    write_text(folder.inputs, inputs_text(InputScans(root, scans)))
     scores = CellScores(root / "scores.csv", {})
     done = {subject: rows_of(subject) for subject in subjects[: len(subjects) - timed]}
     scores.put(done)

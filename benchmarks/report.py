@@ -32,10 +32,12 @@ from harmbench.report import make_report
 from harmbench.results import ResultRow, table, write_results
 from harmbench.runner.cell_record import CellRecord, StageCost
 from harmbench.runner.folder import Cell, RunFolder
-from harmbench.runner.inputs import InputScan, InputScans, write_inputs
+from harmbench.runner.inputs import InputScan, InputScans, inputs_text
+from harmbench.runner.invocation_files import add_invocation
 from harmbench.runner.run_record import CohortRecord, FoldsRecord, MethodRecord, RunRecord
 from harmbench.runner.run_record import SegmenterRecord as Segmenter
 from harmbench.runner.scoring import missing_rows
+from harmbench.storage import write_text
 from harmbench.task import Direction
 from harmbench.volume import Volume, write
 
@@ -93,8 +95,9 @@ def build(root: Path, design: Design) -> Path:
             for fold in range(FOLDS):
                 rows += cell_rows(folder, design, Cell(name, way, fold, 0), number, rng)
     write_results(table(rows), folder.results)
-    write_inputs(InputScans(root, scans_of(design, root, [*scanners])), folder.inputs)
-    folder.update_record(lambda _: record_of(design))
+    scans = InputScans(root, scans_of(design, root, [*scanners]))
+    write_text(folder.inputs, inputs_text(scans))
+    add_invocation(root, "run", record_of(design))
     return root
 
 

@@ -52,6 +52,9 @@ BOXES: Mapping[str, tuple[str, ...]] = {
         "processes",
         "settings",
         "storage",
+        "sums",
+        "locks",
+        "owners",
         "syntax",
     ),
 }

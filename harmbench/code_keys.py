@@ -58,6 +58,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "harmbench.notes": "what is said about results, not results",
     "harmbench.settings": "the values of settings are in the key themselves",
     "harmbench.storage": "how bytes come onto the disk; their contents are the callers'",
+    "harmbench.sums": "whether bytes on the disk are those that were written",
     "harmbench.code_keys": "keys, not results",
     "harmbench.syntax": "keys, not results",
     "harmbench.guard": "how a method's call may end",

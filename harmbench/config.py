@@ -32,20 +32,19 @@ from harmbench.plugins import Reference
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.segmentation import Contrast
 from harmbench.settings import Settings, validated
-from harmbench.storage import write_text
 
 __all__ = [
     "Experiment",
     "Preparation",
     "Resources",
     "ScoringSettings",
+    "experiment_text",
     "load_experiment",
     "load_preparation",
     "parse_overrides",
     "select_methods",
     "shipped",
     "with_absolute_paths",
-    "write_experiment",
 ]
 
 _ONLY_FOR_RUNS = ("source", "target", "direction", "rescale")
@@ -294,7 +293,8 @@ def _with_absolute_path(values: Mapping[str, object]) -> dict[str, object]:
     return {**values, "uses": str(Reference.parse(str(values["uses"])).absolute())}
 
 
-def write_experiment(experiment: Experiment, path: Path) -> None:
-    """Write resolved settings as YAML that `load_experiment` reads back."""
-    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_text(path, text)
+def experiment_text(experiment: Experiment) -> str:
+    """Return resolved settings as YAML that `load_experiment` reads back."""
+    values = experiment.model_dump(mode="json")
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text

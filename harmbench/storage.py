@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,15 +16,19 @@ from pathlib import Path
 import platformdirs
 
 from harmbench.bounded import JSON_BYTES, open_regular, parse_json, read_bytes
+from harmbench.owners import is_gone_tag, this_process
 
 __all__ = [
     "atomic",
     "cache_root",
     "discard",
     "file_key",
+    "has_writer",
     "key_of",
     "read_json",
+    "remove",
     "remove_stale",
+    "sync",
     "whole_folder",
     "why_not_writable",
     "write_json",
@@ -31,34 +36,75 @@ __all__ = [
 ]
 
 TEMPORARY_PREFIX = ".tmp-"
-"""How the names of files and folders begin that are not finished."""
+"""How the names of files and folders begin that are not finished; which process made them follows."""
 
 PROBE_PREFIX = ".harmbench-"
 """How the names of folders begin that are made to test whether a place is writable."""
 
+_CANNOT_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES, errno.EISDIR}
+
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` and rename it onto `path` when the block succeeds.
 
     The temporary name keeps the suffixes of `path`, since image writers choose a format by them.
     A block that raises, or a process that is killed, leaves `path` as it was.
+
+    Args:
+        path: the file.
+        durable: whether the new contents are on the disk, not only in its cache, when this returns.
+            A loss of power then leaves the old file or the new one, whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_own_prefix(), suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         _use_default_permissions(temporary, 0o666)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     except OSError as error:
         # A full disk is met in the middle of a file, where the system does not say of which.
         error.filename = error.filename or str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _own_prefix() -> str:
+    return f"{TEMPORARY_PREFIX}{this_process().tag}-"
+
+
+def has_writer(name: str) -> bool | None:
+    """Whether the process still runs that made a temporary file or folder; `None` if nobody can tell.
+
+    Args:
+        name: of the file, without its folder.
+    """
+    parts = name.removeprefix(TEMPORARY_PREFIX).split("-")
+    gone = is_gone_tag("-".join(parts[:3])) if len(parts) > 3 else None
+    return None if gone is None else not gone
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, from the system's cache onto the disk.
+
+    Disks that cannot do that for folders, such as some network disks, are left alone.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -76,20 +122,25 @@ def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         OSError: `folder` has contents and `replace` is false.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    fresh = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=folder.parent))
     try:
         yield fresh
         _use_default_permissions(fresh, 0o777)
+        for place, _, files in os.walk(fresh, topdown=False):
+            for name in files:
+                sync(Path(place, name))
+            sync(Path(place))
         if replace:
             discard(folder)
         fresh.rename(folder)
+        sync(folder.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def discard(folder: Path) -> None:
     """Remove a folder, if it exists, in one rename, then delete its contents."""
-    grave = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    grave = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=folder.parent))
     try:
         folder.rename(grave / folder.name)
     except FileNotFoundError:
@@ -104,12 +155,17 @@ def remove_stale(path: Path, age_s: float) -> None:
     Younger ones may belong to a process that is running. Never raises.
     """
     with suppress(OSError):
-        if time.time() - path.lstat().st_mtime <= age_s:
-            return
+        if time.time() - path.lstat().st_mtime > age_s:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with its contents, as far as that is possible; never raises."""
+    with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _use_default_permissions(path: Path, mode: int) -> None:
@@ -136,15 +192,16 @@ def why_not_writable(folder: Path) -> str | None:
         return f"cannot write in {existing} ({error.strerror})"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) atomically."""
-    with atomic(path) as temporary:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write `text` (UTF-8) atomically; `durable` as in `atomic`."""
+    with atomic(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, default=str) + "\n")
+def write_json(path: Path, value: object, *, durable: bool = True) -> None:
+    """Write `value` as indented JSON, atomically; `durable` as in `atomic`."""
+    text = json.dumps(value, indent=2, sort_keys=True, default=str) + "\n"
+    write_text(path, text, durable=durable)
 
 
 def cache_root() -> Path:

@@ -15,6 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
+from unsealed import unsealed
 
 import harmbench.plugins
 from harmbench import cli
@@ -151,6 +152,12 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARMBENCH_ISOLATE", "0")
 
 
+@pytest.fixture(autouse=True)
+def without_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave what tests write in the system's cache; `tests/test_storage.py` tests that it gets further."""
+    monkeypatch.setattr("harmbench.storage.sync", lambda path: None)
+
+
 @pytest.fixture
 def fsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFsl:
     """Offer a stand-in of FSL whose FAST labels by thresholds."""
@@ -285,7 +292,7 @@ def finished(thresholds, make_manifest, tmp_path: Path) -> Callable[..., Path]:
         )
         out = tmp_path / "out"
         run_experiment(experiment, out, say=lambda _: None)
-        record = json.loads((out / "run.json").read_text())
+        record = unsealed(out / "run.json")
         record["cohort"]["preparation"] = preparation
         (out / "run.json").write_text(json.dumps(record))
         return out / "cells" / method / "A-to-B" / "fold-0" / "seed-0"

@@ -5,11 +5,11 @@ import pytest
 
 from harmbench.config import (
     Experiment,
+    experiment_text,
     load_experiment,
     load_preparation,
     parse_overrides,
     select_methods,
-    write_experiment,
 )
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError
@@ -94,7 +94,7 @@ def test_data_path_is_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_written_settings_read_back_the_same(tmp_path: Path) -> None:
     experiment = load_experiment(overrides=["methods.dm.iterations=3", "seeds=[1, 2]"])
-    write_experiment(experiment, tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text(experiment_text(experiment))
     assert load_experiment(tmp_path / "a.yaml") == experiment
 
 
@@ -134,7 +134,7 @@ def test_labels_stay_text(label: str, tmp_path: Path) -> None:
     experiment = load_experiment(None, [f"data.source={label}", f"data.bids.entities.acq={label}"])
     assert experiment.data.source == label
     assert experiment.data.bids.entities == {"acq": label}
-    write_experiment(experiment, tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text(experiment_text(experiment))
     assert load_experiment(tmp_path / "c.yaml") == experiment
 
 

@@ -44,10 +44,13 @@ BELOW = {
         "code_keys",
         "discovery",
         "guard",
+        "locks",
+        "owners",
         "meter",
         "notes",
         "plugins",
         "progress",
+        "sums",
         "syntax",
     )
 }

@@ -20,7 +20,7 @@ from harmbench.cli.running import demo, report, rescore, run, serve
 from harmbench.cli.scans import cohort, prepare, score, segment
 from harmbench.cli.study import study
 from harmbench.cli.trained import apply, export
-from harmbench.cli.watching import cancel, status
+from harmbench.cli.watching import cancel, gc, status, verify
 from harmbench.errors import HarmbenchError
 
 __all__ = ["app", "main"]
@@ -63,6 +63,8 @@ _COMMANDS = (
     demo,
     status,
     cancel,
+    verify,
+    gc,
     methods,
     metrics,
     new_method,

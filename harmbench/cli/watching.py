@@ -1,4 +1,4 @@
-"""Commands that look at a run while it goes on, and end it."""
+"""Commands that look at a run and its files, end it, and free its space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harmbench.cli.options import DEFAULT_OUT, Json
 if TYPE_CHECKING:
     from harmbench.runner.status import CellState
 
-__all__ = ["cancel", "status"]
+__all__ = ["cancel", "gc", "status", "verify"]
 
 
 def status(
@@ -75,3 +75,54 @@ def cancel(
     ended = cancel_run(out)
     found = [f"{what}: {', '.join(ids)}" for what, ids in ended.items() if ids]
     say("; ".join(found) if found else "nothing of this run is going on")
+
+
+def verify(
+    out: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")] = DEFAULT_OUT,
+    json: Json = False,
+) -> None:
+    """Check every file of a run: list what is damaged, stale or missing, and what a rerun does.
+
+    Nothing is written. The exit code is 1 where something is wrong.
+
+    Example: `harmbench verify runs/dm`
+    """
+    from harmbench.runner.verification import verify_run
+
+    found = verify_run(out)
+    if found or json:
+        show_table((asdict(finding) for finding in found), json)
+    wrong = sum(finding.wrong for finding in found)
+    say(f"{wrong} pieces are not as they should be" if wrong else "all files are as written")
+    raise typer.Exit(1 if wrong else 0)
+
+
+def gc(
+    out: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")] = DEFAULT_OUT,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to free (repeatable): leftovers, checkpoints, volumes, labels, models, "
+            "scores. Without it: all but models and scores."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be freed, and leave it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Free the space of what a rerun makes again; models and scores stay unless they are named.
+
+    Examples:
+    - `harmbench gc runs/dm --dry-run`
+
+    - `harmbench gc runs/dm --kind leftovers --kind checkpoints`
+    """
+    from harmbench.runner.freeing import FREED, free_space
+
+    freed, left = free_space(out, kind or FREED, dry_run=dry_run)
+    show_table((asdict(own) for own in freed), json)
+    for line in left:
+        say(f"left alone: {line}")
+    total = sum(own.bytes for own in freed) / 1e6
+    say(f"{total:.1f} MB {'would be' if dry_run else 'were'} freed")

@@ -12,7 +12,7 @@ from harmbench.exchange.archive import Shared, digest, read_archive, write_archi
 from harmbench.exchange.pseudonyms import PrivateNames, Pseudonyms, pseudonyms_of
 from harmbench.exchange.schema import SharedCohort, SharedMethod, SharedResults
 from harmbench.plugins import Reference
-from harmbench.results import COLUMNS, read_results, read_training_sizes
+from harmbench.results import COLUMNS, read_training_sizes
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.runner.run_record import MethodRecord, RunRecord
@@ -59,7 +59,7 @@ def _require_export(path: Path) -> None:
 def shared_results(run: Path, label: str = "") -> Shared:
     """Return the results of a run as an exported file has them; see `export_results`."""
     folder = RunFolder(run)
-    record, results = folder.read_record(), read_results(folder.results)
+    record, results = folder.read_record(), folder.read_results()
     if results.empty:
         raise ReportError(f"{run}: the results table has no rows; run some cells first")
     inputs = folder.input_scans()

@@ -13,10 +13,12 @@ import pandas as pd
 from harmbench.errors import RunError, VolumeError
 from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, REAL_SCANS
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.runner.pairs import SessionPair
+from harmbench.runner.pieces import damaged_labels, damaged_volume
 from harmbench.runner.run_record import RunRecord
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
 from harmbench.statistics import subject_values
@@ -41,6 +43,14 @@ class StoredCell:
     def folder(self) -> CellFolder:
         """Paths inside the cell's folder."""
         return self.run.cell(self.cell)
+
+    def has_volume(self, pair: str) -> bool:
+        """Whether a pair's harmonized volume is as it was written, as far as that is recorded."""
+        return not damaged_volume(self.record, self.folder, pair)
+
+    def has_labels(self, pair: str, segmenter: str) -> bool:
+        """Whether a pair's labels are as they were written, as far as that is recorded."""
+        return not damaged_labels(self.record, self.folder, pair, segmenter)
 
     @property
     def failed(self) -> bool:
@@ -205,7 +215,8 @@ class Evidence:
     def harmonized(self, method: str, direction: Direction, subject: str) -> Volume | None:
         """Read the harmonized volume of a subject's first visit; `None` where no run has it."""
         name = self.pair(direction, subject).name
-        return _first(c.folder.volume(name) for c in self._cells_of(method, direction, subject))
+        cells = self._cells_of(method, direction, subject)
+        return _first(c.folder.volume(name) for c in cells if c.has_volume(name))
 
     def scan_labels(self, subject: str, session: str) -> Volume | None:
         """Read the tissue labels of a real scan; `None` where no run has them."""
@@ -218,7 +229,8 @@ class Evidence:
             self._cells_of(method, direction, subject),
             self.pair(direction, subject).name,
         )
-        return _first((c.folder.labels(name, self.segmenter) for c in cells), "label")
+        whole = (c for c in cells if c.has_labels(name, self.segmenter))
+        return _first((c.folder.labels(name, self.segmenter) for c in whole), "label")
 
     def failed(self, method: str, direction: Direction, subject: str) -> bool:
         """Whether the cell that a subject was tested in failed, in the run that counts."""

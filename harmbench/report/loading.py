@@ -19,7 +19,6 @@ from harmbench.results import (
     REAL_SCANS,
     RESCAN,
     merge,
-    read_results,
     read_training_sizes,
 )
 from harmbench.runner.folder import RunFolder
@@ -61,7 +60,7 @@ def load_evidence(
         raise ReportError("no run folder was given; name at least one")
     folders = tuple(RunFolder(Path(run)) for run in runs)
     records = tuple(folder.read_record() for folder in folders)
-    tables = [read_results(folder.results) for folder in folders]
+    tables = [folder.read_results() for folder in folders]
     found = [conditions_of_run(*one) for one in zip(folders, records, tables, strict=True)]
     require_comparable(found)
     results = merged_results(tables)

@@ -22,10 +22,26 @@ from harmbench.runner.cell_record import CellRecord, MadeBy
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
+from harmbench.runner.pairs import SessionPair
+from harmbench.runner.pieces import (
+    damaged_labels,
+    damaged_model,
+    damaged_scan_labels,
+    damaged_training,
+    damaged_volume,
+    note_of,
+)
 from harmbench.runner.progress_file import WrittenProgress
-from harmbench.runner.stages.fit import fit, fit_key, forget_results, load_fitted, method_of
+from harmbench.runner.stages.fit import (
+    MethodOfCell,
+    fit,
+    fit_key,
+    forget_results,
+    load_fitted,
+    method_of,
+)
 from harmbench.runner.stages.harmonize import harmonize, is_harmonized, is_stored
-from harmbench.runner.stages.score import add_failed_rows, is_scored, score
+from harmbench.runner.stages.score import add_failed_rows, is_scored, scan_label_paths, score
 from harmbench.task import Progress
 
 __all__ = ["abandon_cell", "begin", "close", "logged", "rescore_cell", "run_cell", "told"]
@@ -52,17 +68,41 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
                 planned = method_of(context, cell)
                 settings = planned.settings.model_dump(mode="json")
                 record = record.model_copy(update={"uses": str(planned.uses), "settings": settings})
-                is_fitted = record.key("fit") == fit_key(context, cell, planned)
-                if is_fitted and folder.model.is_dir():
-                    method = load_fitted(context, cell, planned)
-                else:
-                    record = forget_results(context, cell, record, scores)
-                    method, record = fit(context, cell, record, planned, watched)
+                method, record = _fitted(context, cell, record, planned, scores, watched)
         except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
             errors.append(told("fit", error))
         else:
             record = _run_pairs(context, cell, record, scores, method, watched, errors)
         return close(context, cell, record, scores, errors)
+
+
+def _fitted(
+    context: RunContext,
+    cell: Cell,
+    record: CellRecord,
+    planned: MethodOfCell,
+    scores: CellScores,
+    progress: Progress,
+) -> tuple[Method, CellRecord]:
+    """Load the stored fit where it is current and whole; else forget what hangs on it, and fit."""
+    folder = context.folder.cell(cell)
+    if record.key("fit") == fit_key(context, cell, planned):
+        found = damaged_model(record, folder)
+        if folder.model.is_dir() and not found:
+            unused = [
+                f"{what}; no result depends on it" for what in damaged_training(record, folder)
+            ]
+            return load_fitted(context, cell, planned), _mending(record, unused)
+        record = _mending(record, found)
+    record = forget_results(context, cell, record, scores)
+    return fit(context, cell, record, planned, progress)
+
+
+def _mending(record: CellRecord, found: Sequence[str]) -> CellRecord:
+    """Note what was found damaged."""
+    for sentence in found:
+        log.warning("%s", sentence)
+    return record.mending(*found)
 
 
 def begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRecord:
@@ -80,6 +120,7 @@ def begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRec
         checksums={},
         unsegmented={},
     )
+    broken = context.folder.cell(cell).why_damaged() if before is None else None
     split = context.split(cell)
     pairs = {} if split.simple else {"train_pairs": split.train, "test_pairs": split.test}
     reduced = {"reduced_to": cell.train_subjects} if cell.train_subjects else {}
@@ -94,6 +135,7 @@ def begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRec
             "mask_background": context.experiment.scoring.mask_background,
             "status": "running",
             "error": "",
+            "mended": (f"{broken}; the cell is made again",) if broken else (),
             "key_scheme": KEY_SCHEME,
             **({"maps": "volumes"} if _corrects(context, cell, before) else {}),
         }
@@ -116,19 +158,36 @@ def _run_pairs(
     errors: list[str],
 ) -> CellRecord:
     """Harmonize and score every tested pair; what fails is added to `errors`, the others go on."""
-    pairs = context.split(cell).test
+    folder, pairs = context.folder.cell(cell), context.split(cell).test
     for done, pair in enumerate(pairs):
         progress("subjects", done, len(pairs))
         try:
-            if not is_harmonized(context, cell, record, pair):
+            found = damaged_volume(record, folder, pair.name)
+            if found or not is_harmonized(context, cell, record, pair):
+                record = _mending(record, found)
                 record = harmonize(context, cell, record, pair, method, progress)
-            if not is_scored(context, record, pair, scores):
-                record = record.without_score(pair.name)
-                record = score(context, cell, record, pair, scores)
+            record = _scored(context, cell, record, pair, scores)
         except Exception as error:  # noqa: BLE001 - the other pairs go on
             errors.append(told(f"subject {pair.name}", error))
     progress("subjects", len(pairs), len(pairs))
     return record
+
+
+def _scored(
+    context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair, scores: CellScores
+) -> CellRecord:
+    """Score a pair's stored volume, unless its scores and all that they came from are as they were."""
+    folder = context.folder.cell(cell)
+    labels = damaged_labels(record, folder, pair.name, context.segmenter)
+    if labels:  # without their note, labels are made again
+        note_of(folder.labels(pair.name, context.segmenter)).unlink(missing_ok=True)
+    found = [*labels, *damaged_scan_labels(record, scan_label_paths(context, cell, pair))]
+    if record.key("score", pair.name) is not None and not scores.is_whole(pair.name):
+        found.append(f"{folder.scores.name}: the rows of {pair.name} are damaged or missing")
+    if is_scored(context, record, pair, scores) and not found:
+        return record
+    record = _mending(record.without_score(pair.name), found)
+    return score(context, cell, record, pair, scores)
 
 
 def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
@@ -139,7 +198,7 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
     folder = context.folder.cell(cell)
     # What the method was and how it was fitted stays as recorded.
     before = folder.read_record() or begin(context, cell, None)
-    record = before.model_copy(update={"segmenter": context.segmenter})
+    record = before.model_copy(update={"segmenter": context.segmenter, "mended": ()})
     scores = CellScores.of(folder, record)
     errors: list[str] = []
     pairs = context.split(cell).test
@@ -150,10 +209,11 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
             if record.key("harmonize", pair.name) is None or not is_stored(context, cell, pair):
                 errors.append(before.error or f"subject {pair.name}: no volume")
                 continue
+            if found := damaged_volume(record, folder, pair.name):
+                errors.append(f"subject {pair.name}: {'; '.join(found)}; run the cell again")
+                continue
             try:
-                if not is_scored(context, record, pair, scores):
-                    record = record.without_score(pair.name)
-                    record = score(context, cell, record, pair, scores)
+                record = _scored(context, cell, record, pair, scores)
             except Exception as error:  # noqa: BLE001 - the other pairs go on
                 errors.append(told(f"subject {pair.name}", error))
         watched("subjects", len(pairs), len(pairs))

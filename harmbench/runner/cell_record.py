@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from harmbench.cohorts.base import Rescale
@@ -19,7 +19,10 @@ CellStatus = Literal["running", "ok", "incomplete", "failed"]
 Stage = Literal["fit", "harmonize", "segment", "score"]
 
 
-_OF_A_FIT = ("keys", "stages", "clipped", "checksums", "unsegmented", "inner_error_mm3")
+_OF_A_FIT = (
+    *("keys", "stages", "clipped", "checksums", "unsegmented", "inner_error_mm3"),
+    *("files", "scan_labels"),
+)
 
 
 class StageCost(Part):
@@ -121,6 +124,11 @@ class CellRecord(Record):
         inner_error_mm3: of a volume correction, tissue to its mean absolute error on training subjects
             that it was not fitted on; see `harmbench.study.choice`. Without a value for a tissue there
             was none.
+        files: SHA-256 of each file of the model, the training, the volumes and their labels, by its name
+            in the cell's folder; empty where an earlier harmbench wrote them.
+        scan_labels: SHA-256 of the labels of real scans that the cell was scored with, by their names in
+            the run's folder of segmentations.
+        mended: what of the cell was damaged when it was last worked on, in sentences.
     """
 
     method: str
@@ -150,6 +158,9 @@ class CellRecord(Record):
     metrics: str = ""
     unsegmented: Mapping[str, MissingLabels] = {}
     inner_error_mm3: Mapping[str, float] = {}
+    files: Mapping[str, str] = {}
+    scan_labels: Mapping[str, str] = {}
+    mended: tuple[str, ...] = ()
 
     @property
     def direction(self) -> Direction:
@@ -206,6 +217,17 @@ class CellRecord(Record):
         others = {name: one for name, one in self.unsegmented.items() if name != pair}
         found = others if missing is None else {**others, pair: missing}
         return self.model_copy(update={"unsegmented": found})
+
+    def with_files(self, sums: Mapping[str, str], instead_of: Iterable[str] = ()) -> CellRecord:
+        """Return the record with the sums of files; those of `instead_of` that are not there are gone."""
+        gone = set(instead_of)
+        kept = {name: key for name, key in self.files.items() if name not in gone}
+        return self.model_copy(update={"files": {**kept, **sums}})
+
+    def mending(self, *sentences: str) -> CellRecord:
+        """Return the record with what else was damaged."""
+        told = tuple(dict.fromkeys((*self.mended, *sentences)))
+        return self.model_copy(update={"mended": told}) if sentences else self
 
 
 def _key_name(stage: Stage, pair: str) -> str:

@@ -21,8 +21,8 @@ from harmbench.results import (
     results_text,
     table,
 )
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import CellFolder
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.scoring import missing_rows
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
@@ -74,7 +74,10 @@ class CellScores:
         rows = self._read()
         self._with_visits = has_visits(rows)
         groups = rows.groupby(["subject", "visit"], sort=True)
-        return {SessionPair(str(s), str(v), "", "").name: own for (s, v), own in groups}
+        found = {SessionPair(str(s), str(v), "", "").name: own for (s, v), own in groups}
+        # A damaged name gives rows of a pair that nobody wrote; without any checksums it is not known.
+        known = self._checksums
+        return {name: own for name, own in found.items() if not known or name in known}
 
     def _read(self) -> pd.DataFrame:
         if not self._path.is_file():

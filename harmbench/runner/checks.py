@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harmbench.code_keys import KEY_SCHEME
-from harmbench.errors import RunError
+from harmbench.errors import DamagedRecordError, RunError
 from harmbench.files.names import check_names, file_label
 from harmbench.runner.context import RunContext
 from harmbench.runner.fold_table import FoldRows, fold_rows, read_fold_rows
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import keys_of_inputs
 from harmbench.runner.leftovers import foreign_file
+from harmbench.runner.run_record import RunRecord
+from harmbench.runner.tables import damaged_tables
 from harmbench.storage import why_not_writable
 
 __all__ = ["check_file_names", "check_same_data", "check_writable", "old_keys_line"]
@@ -25,7 +27,7 @@ def check_writable(out: Path) -> None:
     problem = why_not_writable(out)
     if problem:
         raise RunError(f"{out}: {problem}")
-    if out.is_dir() and not RunFolder(out).record.is_file():
+    if out.is_dir() and not RunFolder(out).is_run:
         foreign = foreign_file(out)
         if foreign is not None:
             raise RunError(
@@ -37,8 +39,8 @@ def check_writable(out: Path) -> None:
 def check_file_names(context: RunContext, methods: Iterable[str]) -> None:
     """Raise `RunError` where two names of a run would become one file, or a name cannot be one."""
     folder = context.folder
-    before = folder.read_record().methods if folder.record.is_file() else {}
-    labels = dict.fromkeys([*before, *methods])
+    before = _record_of(folder)
+    labels = dict.fromkeys([*(before.methods if before else ()), *methods])
     check_names("method", {label: file_label(label) for label in labels})
     names = list(context.inputs.scans)
     directions = dict.fromkeys(way for way, _ in context.splits)
@@ -65,8 +67,33 @@ def check_same_data(context: RunContext) -> None:
     otherwise.
     """
     folder = context.folder
-    if not folder.record.is_file() and not any(folder.all_cells()):
+    if not folder.is_run and not any(folder.all_cells()):
         return
+    damaged = damaged_tables(folder)
+    if folder.folds.name not in damaged:
+        _check_folds(context)
+    if (record := _record_of(folder)) is not None:
+        earlier, choice = record.split.choice, context.experiment.split
+        if earlier != choice:
+            said = " ".join(earlier.words()) or "Training and test pairs were chosen as usual."
+            raise RunError(
+                f"{folder.root} holds a run with other training and test pairs ({said}); choose "
+                "another --out"
+            )
+    if folder.inputs.name not in damaged:
+        _check_scans(context)
+
+
+def _record_of(folder: RunFolder) -> RunRecord | None:
+    """Return the record of a run folder; `None` where there is none, or it is damaged."""
+    try:
+        return folder.read_record() if folder.is_run else None
+    except DamagedRecordError:
+        return None
+
+
+def _check_folds(context: RunContext) -> None:
+    folder = context.folder
     known, _ = read_fold_rows(folder.folds)
     now = fold_rows(context.folds, context.own_folds)
     # Directions of other runs in the folder, and new ones, have folds of their own where they must.
@@ -77,14 +104,10 @@ def check_same_data(context: RunContext) -> None:
             f"{folder.root} holds a run with other subjects or folds ({_how_differ(before, after)}); "
             "choose another --out"
         )
-    if folder.record.is_file():
-        earlier, choice = folder.read_record().split.choice, context.experiment.split
-        if earlier != choice:
-            said = " ".join(earlier.words()) or "Training and test pairs were chosen as usual."
-            raise RunError(
-                f"{folder.root} holds a run with other training and test pairs ({said}); choose "
-                "another --out"
-            )
+
+
+def _check_scans(context: RunContext) -> None:
+    folder = context.folder
     old, new = keys_of_inputs(folder.input_scans()), keys_of_inputs(context.inputs)
     changed = [name for name in new if name in old and old[name] != new[name]]
     if changed:

@@ -29,6 +29,7 @@ from harmbench.runner.corrections import correct_volumes, describe_corrections
 from harmbench.runner.executor import has_gpus, make_executor, on_devices
 from harmbench.runner.grid import (
     collect,
+    damaged_cells,
     damaged_scores,
     finished_cells,
     make_cells,
@@ -46,6 +47,7 @@ from harmbench.runner.opening import first_lines, open_run
 from harmbench.runner.progress_file import write_planned
 from harmbench.runner.run_record import MethodRecord
 from harmbench.segmentation import choose_segmenter
+from harmbench.storage import file_key
 
 __all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_device"]
 
@@ -121,10 +123,11 @@ def run_experiment(
     cells = make_cells(experiment, context.splits, context.rescanned_places())
     _say_each(say, first_lines(opened, len(cells), old_keys_line(context.folder, cells)))
     sweep(root)
-    begin_run(
+    damaged = begin_run(
         *(context, invocation, opened.cohort, methods | _rescans(context), opened.directions),
         *(opened.notes, opened.split_words),
     )
+    _say_each(say, damaged)
     write_plan(context, plan, methods)
     write_planned(root, {str(cell): cell.path for cell in cells})
     executor = make_executor(experiment, root)
@@ -160,22 +163,27 @@ def conclude(
     Raises:
         RunError: the folder was removed meanwhile.
     """
-    if not context.folder.record.is_file():
+    folder = context.folder
+    if not folder.is_run:
         raise RunError(
             f"{out}: the folder was removed while the run went on; remove what is left, and run it again"
         )
-    finished = finished_cells(context.folder)
-    collect(context.folder, finished)
-    for problem in damaged_scores(finished):
-        say(problem)
     failed, incomplete = ends
-    end_invocation(
-        context.folder,
-        context.invocation,
-        cells=cells,
-        failed=len(failed),
-        incomplete=len(incomplete),
-    )
+    with folder.locked():
+        finished = finished_cells(folder)
+        collect(folder, finished)
+        written = [path for path in (folder.results, folder.training_sizes) if path.is_file()]
+        end_invocation(
+            folder,
+            context.invocation,
+            cells=cells,
+            failed=len(failed),
+            incomplete=len(incomplete),
+            tables={path.name: (file_key(path),) for path in written},
+        )
+    again = "the run's own command makes the cell again"
+    _say_each(say, [f"{sentence}; {again}" for sentence in damaged_cells(folder)])
+    _say_each(say, damaged_scores(finished))
     return Summary(out, cells, failed, incomplete)
 
 

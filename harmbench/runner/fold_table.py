@@ -9,10 +9,9 @@ import pandas as pd
 
 from harmbench.folds import Folds
 from harmbench.runner.inputs import read_table
-from harmbench.storage import atomic
 from harmbench.task import Direction
 
-__all__ = ["FoldRows", "fold_rows", "read_fold_rows", "write_fold_rows"]
+__all__ = ["FoldRows", "fold_rows", "folds_text", "read_fold_rows"]
 
 FoldRows = dict[tuple[str, str], int]
 """(direction, subject) to fold; the direction is empty for the folds that all share."""
@@ -41,13 +40,11 @@ def read_fold_rows(path: Path) -> tuple[FoldRows, dict[str, str]]:
     return rows, dict(zip(frame["subject"], frame["group"], strict=True))
 
 
-def write_fold_rows(rows: FoldRows, groups: Mapping[str, str], path: Path) -> None:
-    """Write the folds of a run; there is a column `direction` only where one has folds of its own."""
+def folds_text(rows: FoldRows, groups: Mapping[str, str]) -> str:
+    """Return the folds of a run as CSV, with a column `direction` only where one has its own folds."""
     table = [
         {"subject": subject, "group": groups[subject], "fold": fold, "direction": way}
         for (way, subject), fold in rows.items()
     ]
     columns = ["subject", "group", "fold", *(["direction"] if any(way for way, _ in rows) else [])]
-    with atomic(path) as temporary:
-        frame = pd.DataFrame(table, columns=columns)
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    return pd.DataFrame(table, columns=columns).to_csv(index=False, lineterminator="\n")

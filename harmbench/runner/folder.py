@@ -2,7 +2,8 @@
 
 ```
 OUT/
-  run.json            cohort, directions, methods with settings, segmenter, one entry per invocation
+  invocations/        NUMBER-ID.json, what each invocation added: itself, cohort, directions, methods
+  run.json            all of them together: cohort, directions, methods with settings, segmenter
   planned.json        the cells of the last run, and their folders
   config.yaml         resolved settings of the last invocation
   folds.csv           subject, group, fold; direction, where some have folds of their own
@@ -14,7 +15,8 @@ OUT/
   cells/METHOD/DIRECTION/fold-F/seed-S/   (seed-S_train-N: learned from N training subjects only)
     cell.json         status, keys, wall time and peak memory per stage, and the invocation that made
                       each stage's output
-    progress.json     while the cell is worked on: by which process, and where that is
+    lock.json         while the cell is worked on: by which process
+    progress.json     while the cell is worked on: where that is
     log.txt           what happened, and the traceback of a failure
     model/            what the method saved; training/ its checkpoints and loss curve
     volumes/          PAIR.nii.gz, the harmonized volumes
@@ -28,22 +30,30 @@ PAIR is SUBJECT, or SUBJECT_VISIT where subjects have several scans on one scann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from harmbench.errors import DamagedRecordError, ReportError
+from harmbench.errors import ReportError, RunError
 from harmbench.files.names import file_label
+from harmbench.locks import SILENT_S, Lock
+from harmbench.results import read_results
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.inputs import InputScans, read_inputs, read_table
-from harmbench.runner.records import read_record, write_record
+from harmbench.runner.invocation_files import invocation_files, read_run
 from harmbench.runner.run_record import RunRecord
+from harmbench.storage import file_key
 from harmbench.task import Direction
 from harmbench.volume import Volume, read
 
-__all__ = ["Cell", "CellFolder", "RunFolder"]
+__all__ = ["Cell", "RunFolder"]
+
+_LONGEST_WAIT_S = 2 * SILENT_S
+_MAKES_AGAIN = "the run's own command makes it again"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,75 +90,6 @@ class Cell:
         parts = (file_label(self.method), file_label(str(self.direction)))
         few = f"_train-{self.train_subjects}" if self.train_subjects else ""
         return Path("cells", *parts, f"fold-{self.fold}", f"seed-{self.seed}{few}")
-
-
-@dataclass(frozen=True, slots=True)
-class CellFolder:
-    """Paths inside one cell's folder."""
-
-    root: Path
-
-    @property
-    def record(self) -> Path:
-        """Status, keys, wall time and peak memory per stage (JSON)."""
-        return self.root / "cell.json"
-
-    def read_record(self) -> CellRecord | None:
-        """Read `cell.json`; `None` where it is absent or damaged, and the cell starts anew.
-
-        Raises:
-            ReportError: a later harmbench wrote it.
-        """
-        try:
-            return read_record(CellRecord, self.record)
-        except DamagedRecordError:
-            return None
-
-    def write_record(self, record: CellRecord) -> None:
-        """Write `cell.json`."""
-        write_record(record, self.record)
-
-    @property
-    def log(self) -> Path:
-        """What happened, and the traceback of a failure."""
-        return self.root / "log.txt"
-
-    @property
-    def model(self) -> Path:
-        """Folder of the fitted model."""
-        return self.root / "model"
-
-    @property
-    def training(self) -> Path:
-        """Folder of checkpoints and the loss curve."""
-        return self.root / "training"
-
-    @property
-    def progress(self) -> Path:
-        """Where the work on the cell stands (JSON); there as long as it is worked on."""
-        return self.root / "progress.json"
-
-    @property
-    def scores(self) -> Path:
-        """The cell's rows of the tidy table."""
-        return self.root / "scores.csv"
-
-    def volume(self, pair: str) -> Path:
-        """Return the path of the harmonized volume of a tested pair, by its name."""
-        return self.root / "volumes" / f"{file_label(pair)}.nii.gz"
-
-    @property
-    def beside(self) -> Path:
-        """Folder of what a method gave beside its results, a folder for each name."""
-        return self.root / "beside"
-
-    def kept(self, pair: str, name: str) -> Path:
-        """Return the path of what a method gave beside a pair's harmonized volume as `name`."""
-        return self.beside / file_label(name) / f"{file_label(pair)}.nii.gz"
-
-    def labels(self, pair: str, segmenter: str) -> Path:
-        """Return the path of the segmentation of a pair's harmonized volume."""
-        return self.root / "segmentations" / f"{file_label(pair)}_{segmenter}.nii.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,27 +151,64 @@ class RunFolder:
         yield from sorted(found, key=lambda item: item[0])
 
     def read_record(self) -> RunRecord:
-        """Read `run.json`.
+        """Read what all invocations of the run recorded.
 
         Raises:
-            ReportError: there is none, it is damaged, or a later harmbench wrote it.
+            ReportError: there is no record, it is damaged, or a later harmbench wrote it.
         """
-        record = read_record(RunRecord, self.record)
+        record = read_run(self.root)
         if record is None:
             raise ReportError(f"{self.root}: not a run folder, it has no {self.record.name}")
         return record
 
-    def update_record(self, change: Callable[[RunRecord], RunRecord]) -> None:
-        """Change `run.json` as it is now: another run may have written there a moment ago.
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has recorded anything here."""
+        return self.record.is_file() or bool(invocation_files(self.root))
 
-        Args:
-            change: returns the changed record; it gets an empty one where there is none.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs from writing tables of the run folder in the block.
 
         Raises:
-            ReportError: the record is damaged, or a later harmbench wrote it.
+            RunError: another one has been doing that for `_LONGEST_WAIT_S` seconds.
         """
-        record = read_record(RunRecord, self.record) or RunRecord()
-        write_record(change(record), self.record)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with Lock(self.root / "lock.json", beats=False) as lock:
+            holder = lock.wait(_LONGEST_WAIT_S)
+            if holder is not None:
+                raise RunError(f"{self.root}: {holder} has been writing its tables for too long")
+            yield
+
+    def why_not_as_written(self, table: Path, known: Collection[str] | None = None) -> str | None:
+        """Say why a table of the run is not as any invocation wrote it; `None` where that is not known.
+
+        Args:
+            table: the file.
+            known: the SHA-256 that it had when it was written; by default those of the run's record.
+        """
+        if known is None:
+            try:
+                known = self.read_record().tables.get(table.name, ())
+            except ReportError:
+                return None
+        if not known or not table.is_file() or file_key(table) in known:
+            return None
+        return "damaged or changed since it was written"
+
+    def _require_as_written(self, table: Path) -> None:
+        if why := self.why_not_as_written(table):
+            raise RunError(f"{table}: {why}; {_MAKES_AGAIN}")
+
+    def read_results(self) -> pd.DataFrame:
+        """Read the results table; see `harmbench.results.read_results`.
+
+        Raises:
+            ReportError: it is missing, no results table, or not as it was written.
+        """
+        if why := self.why_not_as_written(self.results):
+            raise ReportError(f"{self.results}: {why}; {_MAKES_AGAIN}")
+        return read_results(self.results)
 
     def fold_table(self) -> pd.DataFrame:
         """Read the table subject, group, fold; all are text.
@@ -238,6 +216,7 @@ class RunFolder:
         Raises:
             RunError: it is missing or damaged.
         """
+        self._require_as_written(self.folds)
         return read_table(self.folds, ("subject", "group", "fold"))
 
     def input_scans(self) -> InputScans:
@@ -246,6 +225,7 @@ class RunFolder:
         Raises:
             RunError: it is missing or damaged.
         """
+        self._require_as_written(self.inputs)
         return read_inputs(self.inputs)
 
     def input_volume(self, subject: str, session: str) -> Volume:

@@ -12,19 +12,23 @@ from harmbench.config import Experiment
 from harmbench.discovery import learns, load_method
 from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
+from harmbench.locks import Watch
 from harmbench.progress import Display, Remaining
 from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
 from harmbench.runner.cell import abandon_cell, run_cell
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
-from harmbench.task import Direction, Progress
+from harmbench.runner.sharing import Held, Work, alone, wait_for_any
+from harmbench.task import Direction, NoProgress, Progress
 
 __all__ = [
     "FinishedCell",
     "collect",
+    "damaged_cells",
     "damaged_scores",
     "finished_cells",
     "make_cells",
@@ -89,11 +93,11 @@ def run_cells(
     cells: Sequence[Cell],
     say: Callable[[str], None],
     executor: Executor,
-    work: Callable[[RunContext, Cell, Progress], CellRecord] = run_cell,
+    work: Work = run_cell,
     *,
     left: Remaining | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Work on cells.
+    """Work on cells; those that another run works on are left to it, and looked at when it is done.
 
     Args:
         context: what they share.
@@ -106,18 +110,35 @@ def run_cells(
     Returns:
         Why those cells failed that did, and why those are incomplete that are.
     """
-    failed: dict[str, str] = {}
-    incomplete: dict[str, str] = {}
-    with Display("cells", len(cells), left=left) as display:
-        there = partial(_on_its_machine, work) if executor.remote else work
-        for cell, result in executor.run(partial(there, context), cells, display, _line, _kin):
-            record = (
-                abandon_cell(context, cell, result.reason) if isinstance(result, Died) else result
-            )
-            if record.status == "incomplete":
-                incomplete[str(cell)] = _why_incomplete(record.unsegmented)
-            elif record.status != "ok":
-                failed[str(cell)] = record.error
+    ends: list[tuple[Cell, CellRecord]] = []
+    held: list[Cell] = []
+    waiting, watch = list(cells), Watch()
+    there = partial(_on_its_machine, work) if executor.remote else work
+    while waiting:
+        with Display("cells", len(waiting), left=left) as display:
+            shared = partial(alone, there, context)
+            for cell, result in executor.run(shared, waiting, display, _line, _kin):
+                end = _abandoned(context, cell, result) if isinstance(result, Died) else result
+                if isinstance(end, Held):
+                    held.append(cell)
+                else:
+                    ends.append((cell, end))
+                    for sentence in end.mended:
+                        say(f"damaged: {cell}: {sentence}")
+        if held:
+            say(f"waiting for {len(held)} cells that another run works on")
+        waiting = wait_for_any(context, held, watch) if held else []
+        held = [cell for cell in held if cell not in waiting]
+    incomplete = {
+        str(cell): _why_incomplete(record.unsegmented)
+        for cell, record in ends
+        if record.status == "incomplete"
+    }
+    failed = {
+        str(cell): record.error
+        for cell, record in ends
+        if record.status not in {"ok", "incomplete"}
+    }
     for name, reason in failed.items():
         say(f"failed: {name}: {reason}")
     for name, reason in incomplete.items():
@@ -134,14 +155,25 @@ def _on_its_machine(
     return work(context.on_this_machine(), cell, progress)
 
 
+def _abandoned(context: RunContext, cell: Cell, died: Died) -> CellRecord | Held:
+    """Record a cell whose process died, unless another run has it by now."""
+
+    def abandon(context: RunContext, cell: Cell, _: Progress) -> CellRecord:
+        return abandon_cell(context, cell, died.reason)
+
+    return alone(abandon, context, cell, NoProgress(), dead=context.invocation)
+
+
 def _kin(cell: Cell) -> str:
     """Return what cells have in common that may share a process: the method."""
     return cell.method
 
 
-def _line(cell: Cell, result: CellRecord | Died) -> str:
+def _line(cell: Cell, result: CellRecord | Held | Died) -> str:
     if isinstance(result, Died):
         return f"{cell}: failed, {result.reason}"
+    if isinstance(result, Held):
+        return f"{cell}: another run works on it ({result.by})"
     seconds = sum(stage.wall_s for stage in result.stages.values())
     if result.status == "ok":
         return f"{cell}: ok ({seconds:.0f} s)"
@@ -187,6 +219,13 @@ def collect(folder: RunFolder, finished: Sequence[FinishedCell] | None = None) -
         ]
         write_training_sizes(sized, folder.training_sizes)
     return results
+
+
+def damaged_cells(folder: RunFolder) -> list[str]:
+    """Say which records of cells cannot be read, each with its path."""
+    paths = sorted(folder.root.glob("cells/*/*/fold-*/seed-*/cell.json"))
+    found = ((path.parent, CellFolder(path.parent).why_damaged()) for path in paths)
+    return [f"{place}/{why}" for place, why in found if why]
 
 
 def damaged_scores(finished: Iterable[FinishedCell]) -> list[str]:

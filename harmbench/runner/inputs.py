@@ -16,18 +16,18 @@ from harmbench.cohorts.covariates import CovariateKind
 from harmbench.cohorts.masks import read_lesions
 from harmbench.cohorts.pairing import nearest_rescans
 from harmbench.errors import RunError
-from harmbench.storage import atomic, file_key, key_of
+from harmbench.storage import file_key, key_of
 from harmbench.study.covariates import CovariateTable, Value
 from harmbench.volume import Volume, read
 
 __all__ = [
     "InputScan",
     "InputScans",
+    "inputs_text",
     "keys_of_inputs",
     "read_inputs",
     "read_table",
     "scans_of",
-    "write_inputs",
 ]
 
 _NEEDED = ("subject", "group", "session", "path", "mask", "sha256")
@@ -266,8 +266,8 @@ def read_inputs(path: Path) -> InputScans:
     return InputScans(path.parent, found)
 
 
-def write_inputs(inputs: InputScans, path: Path) -> None:
-    """Write `inputs.csv`, atomically."""
+def inputs_text(inputs: InputScans) -> str:
+    """Return the scans of a run as CSV, the content of `inputs.csv`."""
     scans = inputs.scans.values()
     plain = all(scan.session == scan.scanner and not scan.visit for scan in scans)
     lesions = any(scan.lesions is not None for scan in scans)
@@ -279,9 +279,7 @@ def write_inputs(inputs: InputScans, path: Path) -> None:
         for scan in scans
     ]
     columns += [":".join(key) for key in named]
-    with atomic(path) as temporary:
-        frame = pd.DataFrame(rows, columns=columns)
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:

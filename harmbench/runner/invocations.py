@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from uuid import uuid4
 
 from harmbench.cohorts.base import Cohort
 from harmbench.cohorts.pairing import rescans
-from harmbench.config import Experiment, write_experiment
-from harmbench.errors import DamagedRecordError, RunError
+from harmbench.config import Experiment, experiment_text
+from harmbench.errors import DamagedRecordError
 from harmbench.notes import Note
 from harmbench.planning.plan import Plan
+from harmbench.runner.checks import check_same_data
 from harmbench.runner.context import RunContext
-from harmbench.runner.fold_table import fold_rows, read_fold_rows, write_fold_rows
+from harmbench.runner.fold_table import fold_rows, folds_text, read_fold_rows
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.inputs import write_inputs
+from harmbench.runner.inputs import inputs_text
+from harmbench.runner.invocation_files import add_invocation, change_invocation, damaged_records
 from harmbench.runner.provenance import now, provenance
 from harmbench.runner.run_record import (
     CohortRecord,
@@ -27,6 +30,7 @@ from harmbench.runner.run_record import (
     SegmenterRecord,
     SplitRecord,
 )
+from harmbench.runner.tables import REMADE_FROM, damaged_tables, text_sums, write_tables
 from harmbench.task import Direction
 
 __all__ = [
@@ -54,7 +58,7 @@ def begin_run(
     directions: Sequence[Direction],
     notes: Sequence[Note] = (),
     split_words: Sequence[str] = (),
-) -> None:
+) -> list[str]:
     """Write what a run is about to do, beside what earlier runs in the folder wrote.
 
     Args:
@@ -65,100 +69,135 @@ def begin_run(
         directions: to run.
         notes: on the scans.
         split_words: what is particular about folds and pairs.
+
+    Returns:
+        Which records and tables of the folder were damaged, and what they are made again from.
+
+    Raises:
+        RunError: another run, which began meanwhile, is on other data.
     """
-    folder, inputs = context.folder, context.inputs
-    if folder.record.is_file():
-        inputs = folder.input_scans().and_later(inputs)
-    write_inputs(inputs, folder.inputs)
-    _write_folds(context)
-    write_experiment(context.experiment, folder.config)
-
-    def begin(run: RunRecord) -> RunRecord:
-        others = [way for way in run.directions if way not in directions]
-        return run.model_copy(
-            update={
-                "name": context.experiment.name,
-                "cohort": _cohort_record(cohort),
-                "directions": (*others, *directions),
-                "methods": {**run.methods, **methods},
-                "segmenter": _segmenter_record(context),
-                "stacking_axis": context.experiment.scoring.stacking_axis,
-                "folds": FoldsRecord(k=context.folds.k, seed=context.folds.seed),
-                **_particulars(context, cohort, run, split_words),
-                "notes": tuple(sorted({*run.notes, *notes})),
-                "invocations": (*run.invocations, invocation),
-            }
-        )
-
-    folder.update_record(begin)
+    folder = context.folder
+    with folder.locked():
+        check_same_data(context)
+        damaged = damaged_tables(folder)
+        said = damaged_records(folder.root, mend=True)
+        said += [
+            f"{folder.root / name}: {why}; it is made again from {REMADE_FROM[name]}"
+            for name, why in damaged.items()
+        ]
+        texts = {
+            folder.inputs.name: _inputs_text(context, damaged),
+            folder.folds.name: _folds_text(context, damaged),
+            folder.config.name: experiment_text(context.experiment),
+        }
+        added = RunRecord(
+            name=context.experiment.name,
+            cohort=_cohort_record(cohort),
+            directions=tuple(directions),
+            methods=dict(methods),
+            segmenter=_segmenter_record(context),
+            stacking_axis=context.experiment.scoring.stacking_axis,
+            folds=FoldsRecord(k=context.folds.k, seed=context.folds.seed),
+            notes=tuple(notes),
+            invocations=(invocation,),
+            tables=text_sums(texts),
+        ).model_copy(update=_particulars(context, cohort, split_words))
+        # A folder is a run's once there is a record: a start that is killed before leaves only tables.
+        # In a run's folder the sums come first, so that a start that is killed leaves no unknown table.
+        if folder.is_run:
+            add_invocation(folder.root, invocation.id, added)
+            write_tables(folder, texts)
+        else:
+            write_tables(folder, texts)
+            add_invocation(folder.root, invocation.id, added)
+    return said
 
 
 def begin_rescore(context: RunContext, invocation: Invocation) -> None:
     """Write what a rescoring is about to do."""
-    write_experiment(context.experiment, context.folder.config)
-
-    def begin(run: RunRecord) -> RunRecord:
-        return run.model_copy(
-            update={
-                "segmenter": _segmenter_record(context),
-                "stacking_axis": context.experiment.scoring.stacking_axis,
-                "invocations": (*run.invocations, invocation),
-            }
-        )
-
-    context.folder.update_record(begin)
+    folder = context.folder
+    texts = {folder.config.name: experiment_text(context.experiment)}
+    added = RunRecord(
+        segmenter=_segmenter_record(context),
+        stacking_axis=context.experiment.scoring.stacking_axis,
+        invocations=(invocation,),
+        tables=text_sums(texts),
+    )
+    with folder.locked():
+        add_invocation(folder.root, invocation.id, added)
+        write_tables(folder, texts)
 
 
 def end_invocation(
-    folder: RunFolder, invocation: str, *, cells: int, failed: int, incomplete: int
+    folder: RunFolder,
+    invocation: str,
+    *,
+    cells: int,
+    failed: int,
+    incomplete: int,
+    tables: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> None:
-    """Note in `run.json` how a run or a rescoring ended: how many cells, and how they ended."""
+    """Note how a run or a rescoring ended: how many cells, and how they ended.
+
+    Args:
+        folder: of the run.
+        invocation: its id.
+        cells, failed, incomplete: numbers of cells.
+        tables: the SHA-256 of tables that it wrote.
+    """
     ended = {"finished": now(), "cells": cells, "failed": failed, "incomplete": incomplete}
-    folder.update_record(lambda run: run.with_invocation(invocation, ended))
+
+    def note(own: RunRecord) -> RunRecord:
+        return own.and_later(RunRecord(tables=tables)).with_invocation(invocation, ended)
+
+    change_invocation(folder.root, invocation, note)
 
 
 def read_plan(out: Path) -> Plan | None:
-    """Return the plan that a run folder records, `None` where it records none.
-
-    Raises:
-        RunError: the record is damaged.
-    """
+    """Return the plan that a run folder records, `None` where it records none, or the record is damaged."""
     folder = RunFolder(out)
     try:
-        return folder.read_record().plan if folder.record.is_file() else None
-    except DamagedRecordError as error:
-        raise RunError(f"{error}; choose another --out") from error
+        return folder.read_record().plan if folder.is_run else None
+    except DamagedRecordError:
+        return None
 
 
 def write_plan(context: RunContext, plan: Plan, methods: Mapping[str, MethodRecord]) -> None:
     """Record a plan, and what follows from it: the settings of the run and of its methods."""
-    write_experiment(context.experiment, context.folder.config)
+    folder = context.folder
+    texts = {folder.config.name: experiment_text(context.experiment)}
     config = {"config": context.experiment.model_dump(mode="json")}
 
-    def note(run: RunRecord) -> RunRecord:
-        changed = run.with_invocation(context.invocation, config)
-        return changed.model_copy(update={"plan": plan, "methods": {**run.methods, **methods}})
+    def note(own: RunRecord) -> RunRecord:
+        more = RunRecord(plan=plan, methods=dict(methods), tables=text_sums(texts))
+        return own.and_later(more).with_invocation(context.invocation, config)
 
-    context.folder.update_record(note)
+    with folder.locked():
+        change_invocation(folder.root, context.invocation, note)
+        write_tables(folder, texts)
 
 
-def _write_folds(context: RunContext) -> None:
-    path, groups = context.folder.folds, dict(context.groups)
+def _inputs_text(context: RunContext, damaged: Collection[str]) -> str:
+    folder, inputs = context.folder, context.inputs
+    if folder.is_run and folder.inputs.name not in damaged:
+        inputs = folder.input_scans().and_later(inputs)
+    return inputs_text(inputs)
+
+
+def _folds_text(context: RunContext, damaged: Collection[str]) -> str:
+    folder, groups = context.folder, dict(context.groups)
     rows = fold_rows(context.folds, context.own_folds)
-    if context.folder.record.is_file():
-        known, before = read_fold_rows(path)
+    if folder.is_run and folder.folds.name not in damaged:
+        known, before = read_fold_rows(folder.folds)
         rows, groups = {**known, **rows}, {**before, **groups}
-    write_fold_rows(rows, groups, path)
+    return folds_text(rows, groups)
 
 
-def _particulars(
-    context: RunContext, cohort: Cohort, run: RunRecord, words: Sequence[str]
-) -> dict[str, object]:
+def _particulars(context: RunContext, cohort: Cohort, words: Sequence[str]) -> dict[str, object]:
     """Return what only runs have whose pairs are not simply one for each subject."""
     found: dict[str, object] = {}
     if words:
-        said = tuple(dict.fromkeys((*run.split.words, *words)))
-        found["split"] = SplitRecord(choice=context.experiment.split, words=said)
+        found["split"] = SplitRecord(choice=context.experiment.split, words=tuple(words))
     again = {
         (own.subject, own.scanner): RescansRecord(
             subject=own.subject,
@@ -169,8 +208,7 @@ def _particulars(
         for own in rescans(cohort, scanner)
     }
     if again:
-        known = {(own.subject, own.scanner): own for own in run.rescans}
-        found["rescans"] = tuple({**known, **again}.values())
+        found["rescans"] = tuple(again.values())
     return found
 
 

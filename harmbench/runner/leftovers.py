@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from harmbench.locks import Lock, Watch, holder_of
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import RunFolder
-from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, remove_stale
+from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, has_writer, remove
 
-__all__ = ["foreign_file", "sweep"]
+__all__ = ["foreign_file", "leftovers", "sweep", "sweep_held"]
 
 _LITTER_AGE_S = 3600.0
 _TEMPORARY = (TEMPORARY_PREFIX, PROBE_PREFIX)
+_LOCK = "lock.json"
+_CELL = re.compile(r"cells/[^/]+/[^/]+/fold-\d+/seed-[^/]+/")
 
 # How the header lines of a run's tables begin.
 _COLUMNS = {
@@ -28,19 +35,19 @@ _PLACES = re.compile(
 def foreign_file(out: Path) -> str | None:
     """Name something in a folder without `run.json` that no run of harmbench left there.
 
-    A run writes `inputs.csv`, `folds.csv`, `config.yaml` and `run.json`, in this order, before anything
-    else. Temporary files and empty folders are ignored.
+    A run writes `inputs.csv`, `folds.csv`, `config.yaml` and its record, in this order, before anything
+    else. Its lock, temporary files and empty folders are ignored.
 
     Returns:
         The path inside the folder; `None` where a run may take the folder over.
     """
     folder = RunFolder(out)
     ours = _has_columns(folder.inputs)
-    known = {folder.inputs.name} if ours else set()
+    known = {folder.inputs.name, _LOCK} if ours else {_LOCK}
     if ours and _has_columns(folder.folds):
         known |= {folder.folds.name, folder.config.name}
         known |= {folder.results.name, folder.training_sizes.name}
-    whole = len(known) > 1
+    whole = folder.folds.name in known
     for place, folders, files in os.walk(out):
         folders[:] = sorted(name for name in folders if not name.startswith(_TEMPORARY))
         links = [name for name in folders if Path(place, name).is_symlink()]
@@ -61,13 +68,87 @@ def _has_columns(path: Path) -> bool:
         return False
 
 
-def sweep(out: Path) -> None:
-    """Remove files and folders that a killed run left half-written; never raises.
+def leftovers(out: Path) -> list[Path]:
+    """Return what `sweep` would remove that no process uses, without asking for locks."""
+    found = [path for path in _temporaries(out) if has_writer(path.name) is False]
+    watch = Watch()
+    for lock in [out / _LOCK, *out.glob(f"cells/*/*/fold-*/seed-*/{_LOCK}")]:
+        holder = holder_of(lock)
+        if holder is not None and watch.has_ended(lock, holder):
+            found += [lock, *lock.parent.glob("lock-*.beat")]
+    return sorted(found)
 
-    Young ones may belong to another run that is still working.
+
+def sweep(out: Path) -> None:
+    """Remove what killed runs left half-written in a run folder; never raises.
+
+    That is temporary files and folders, locks, signs of work that has ended, and cells in which there is
+    nothing to go on from. What belongs to a process that runs stays, and so does the folder of a cell that
+    another process works on. Where it cannot be known, since the process was another machine's, files go
+    that are an hour older than one that is made now.
     """
-    for place, folders, files in os.walk(out):
-        for name in [*folders, *files]:
-            if name.startswith(_TEMPORARY):
-                remove_stale(Path(place, name), _LITTER_AGE_S)
+    with suppress(OSError):
+        now_s = _time_on(out)
+        for path in _temporaries(out):
+            if not _CELL.match(path.relative_to(out).as_posix()):
+                _remove_unless_used(path, now_s)
+    for folder in out.glob("cells/*/*/fold-*/seed-*"):
+        with suppress(OSError):
+            _sweep_cell(folder)
+
+
+def sweep_held(folder: Path) -> None:
+    """Remove what is half-written in the folder of a cell that this process holds; never raises.
+
+    Whoever wrote there before has ended; processes that wait for the cell have files of their own there.
+    """
+    for path in _temporaries(folder):
+        if not has_writer(path.name):
+            remove(path)
+    for path in [*folder.glob("lock-*.beat"), folder / "progress.json"]:
+        remove(path)
+
+
+def _sweep_cell(folder: Path) -> None:
+    """Sweep the folder of a cell where that is needed, and nobody works there."""
+    cell = CellFolder(folder)
+    traces = [cell.lock, cell.progress, *folder.glob("lock-*.beat"), *_temporaries(folder)]
+    if cell.record.exists() and not any(path.exists() for path in traces):
+        return
+    lock = Lock(cell.lock, beats=False)
+    if lock.take() is not None:
+        return
+    with lock:
+        sweep_held(folder)
+        if not cell.record.exists():
+            for place, _, _ in os.walk(folder, topdown=False):
+                if Path(place) != folder:
+                    _remove_if_empty(Path(place))
+            if {path.name for path in folder.iterdir()} <= {cell.lock.name, cell.log.name}:
+                cell.log.unlink(missing_ok=True)
+    _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _temporaries(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in [*folders, *files] if name.startswith(_TEMPORARY))
         folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
+
+
+def _remove_unless_used(path: Path, now_s: float) -> None:
+    used = has_writer(path.name)
+    if used is None:
+        used = now_s - path.lstat().st_mtime <= _LITTER_AGE_S
+    if not used:
+        remove(path)
+
+
+def _time_on(folder: Path) -> float:
+    """Return the time of the disk that a folder is on, which another machine may keep."""
+    with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime

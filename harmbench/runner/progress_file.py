@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from harmbench.executors.server import program_of_worker
 from harmbench.storage import read_json, write_json
+from harmbench.sums import read_sealed, write_sealed
 from harmbench.task import Progress
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "is_process",
     "read_planned",
     "read_progress",
+    "why_planned_damaged",
     "write_planned",
 ]
 
@@ -112,7 +114,8 @@ class WrittenProgress:
         if not 0 <= now - self._written_s < _INTERVAL_S:
             self._written_s = now
             place = {"stage": stage, "done": int(done), "total": int(total)}
-            write_json(self._path, {**self._who, **place, "began_s": self._began_s, "now_s": now})
+            report = {**self._who, **place, "began_s": self._began_s, "now_s": now}
+            write_json(self._path, report, durable=False)
         if stage != "start":
             self._inner(stage, done, total, **values)
 
@@ -124,17 +127,26 @@ def write_planned(root: Path, cells: Mapping[str, Path]) -> None:
         root: the run folder.
         cells: the name of each to its folder, relative to `root`.
     """
-    write_json(root / _PLANNED, {name: path.as_posix() for name, path in cells.items()})
+    write_sealed(root / _PLANNED, {name: path.as_posix() for name, path in cells.items()})
 
 
 def read_planned(root: Path) -> dict[str, Path]:
     """Return the cells of a folder's last run, as `write_planned` got them; none where it is damaged."""
     try:
-        found = read_json(root / _PLANNED)
+        found = read_sealed(root / _PLANNED)
     except (OSError, ValueError):
         return {}
     known = found if isinstance(found, dict) else {}
     return {str(name): Path(str(path)) for name, path in known.items()}
+
+
+def why_planned_damaged(root: Path) -> str | None:
+    """Say why the list of a folder's planned cells cannot be read; `None` where it is good or absent."""
+    try:
+        read_sealed(root / _PLANNED)
+    except (OSError, ValueError) as error:
+        return f"damaged ({error})"
+    return None
 
 
 def read_progress(path: Path) -> CellProgress | None:

@@ -2,7 +2,7 @@
 
 A record is a frozen model with a format number. One without a number was written by an earlier
 harmbench: fields that it lacks get their defaults. Only fields that were set are written, so that an
-earlier record gains nothing but the number when it is written again.
+earlier record gains nothing but the number, and a sum of its contents, when it is written again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from harmbench.errors import DamagedRecordError, ReportError
-from harmbench.storage import read_json, write_json
+from harmbench.sums import read_sealed, write_sealed
 
 __all__ = ["FORMAT", "Maps", "Part", "Record", "parse_record", "read_record", "write_record"]
 
@@ -54,13 +54,14 @@ def read_record(kind: type[AnyRecord], path: Path) -> AnyRecord | None:
     """Read a record; `None` where there is no such file.
 
     Raises:
-        DamagedRecordError: the file is not readable, not JSON, or not a record of this kind.
+        DamagedRecordError: the file is not readable, not JSON, not as it was written, or not a record
+            of this kind.
         ReportError: a later harmbench wrote it.
     """
     try:
-        values: Any = read_json(path)
+        values: Any = read_sealed(path)
     except (ValueError, OSError) as error:
-        raise DamagedRecordError(f"{path}: damaged, not JSON ({error})") from error
+        raise DamagedRecordError(f"{path}: damaged ({error})") from error
     if values is None and not path.exists():
         return None
     return parse_record(kind, values, str(path))
@@ -99,5 +100,5 @@ def _later(where: str, why: str) -> ReportError:
 
 
 def write_record(record: Record, path: Path) -> None:
-    """Write a record, atomically: the fields that were set, and the format number."""
-    write_json(path, {**record.model_dump(mode="json"), "format": FORMAT})
+    """Write a record, atomically: the fields that were set, the format number, and a sum of all."""
+    write_sealed(path, {**record.model_dump(mode="json"), "format": FORMAT})

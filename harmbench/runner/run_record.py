@@ -150,6 +150,7 @@ class RunRecord(Record):
         notes: what was assumed about the scans, or is odd in them; sorted, without repetitions.
         invocations: in the order of their starts.
         plan: what the runs chose where the user did not.
+        tables: file to the SHA-256 that it had when an invocation wrote it, of all invocations.
     """
 
     name: str = ""
@@ -164,6 +165,32 @@ class RunRecord(Record):
     notes: tuple[Note, ...] = ()
     invocations: tuple[Invocation, ...] = ()
     plan: Plan | None = None
+    tables: Mapping[str, tuple[str, ...]] = {}
+
+    def and_later(self, later: RunRecord) -> RunRecord:
+        """Return the record with what a later invocation adds; fields that it did not set stay."""
+        others = [way for way in self.directions if way not in later.directions]
+        ids = {one.id for one in later.invocations}
+        earlier = [one for one in self.invocations if one.id not in ids]
+        scans = {(one.subject, one.scanner): one for one in (*self.rescans, *later.rescans)}
+        words = dict.fromkeys((*self.split.words, *later.split.words))
+        together = {
+            "directions": (*others, *later.directions),
+            "methods": {**self.methods, **later.methods},
+            "split": later.split.model_copy(update={"words": tuple(words)}),
+            "rescans": tuple(scans.values()),
+            "notes": tuple(sorted({*self.notes, *later.notes})),
+            "invocations": (*earlier, *later.invocations),
+            "tables": {
+                name: tuple(
+                    dict.fromkeys((*self.tables.get(name, ()), *later.tables.get(name, ())))
+                )
+                for name in dict.fromkeys((*self.tables, *later.tables))
+            },
+        }
+        given = {name: getattr(later, name) for name in later.model_fields_set}
+        update = {name: together.get(name, value) for name, value in given.items()}
+        return self.model_copy(update=update)
 
     def with_invocation(self, name: str, update: Mapping[str, Any]) -> RunRecord:
         """Return the record with other values in the fields of the invocation with this id."""

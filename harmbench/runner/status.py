@@ -12,9 +12,10 @@ from pathlib import Path
 from harmbench.errors import RunError
 from harmbench.executors.slurm_queue import QueueState, cancel_jobs, queue_states, read_jobs
 from harmbench.planning.durations import in_words
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.executor import SLURM
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.progress_file import (
     CellProgress,
     is_alive,

@@ -12,9 +12,11 @@ from harmbench.errors import HarmbenchError, RunError
 from harmbench.plugins import Reference
 from harmbench.preparation.derivative import raw_spacing_mm
 from harmbench.results import read_results
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import SessionPair
+from harmbench.runner.pieces import require_model
 from harmbench.runner.run_record import Invocation, MethodRecord
 from harmbench.statistics import subject_values
 from harmbench.task import Progress
@@ -66,6 +68,7 @@ def describe_cell(folder: Path, progress: Progress) -> tuple[ModelRecord, str]:
         )
     if own.key("fit") is None or not paths.model.is_dir():
         raise RunError(f"{folder}: the cell has no fitted model (its status is {own.status})")
+    require_model(own, paths)
     cell = Cell.of(own)
     root = Path(*folder.resolve().parts[: -len(cell.path.parts)])
     run = RunFolder(root)

@@ -10,6 +10,7 @@ from harmbench.errors import RunError
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.runner.folder import Cell, RunFolder
+from harmbench.runner.pieces import require_model
 from harmbench.task import Progress, Task
 
 __all__ = ["FittedMethod", "load_fitted_cell"]
@@ -36,7 +37,8 @@ def load_fitted_cell(
         progress: told about long work.
 
     Raises:
-        RunError: the settings of the run do not name the method, and it is not an installed one.
+        RunError: the settings of the run do not name the method, and it is not an installed one; or
+            the model is damaged.
     """
     folder = run.cell(cell)
     record = folder.read_record()
@@ -51,6 +53,7 @@ def load_fitted_cell(
         )
     kind = load_method(uses or cell.method)
     settings = saved_settings(kind, record.settings, cell.method)
+    require_model(record, folder)
     with method_call():
         method = kind.load(folder.model, settings)
     return FittedMethod(method, Task(cell.direction, cell.fold, cell.seed, device, None, progress))

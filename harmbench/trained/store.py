@@ -14,7 +14,7 @@ from harmbench.errors import ConfigError, HarmbenchError, MethodError, RunError
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.plugins import Reference
-from harmbench.runner.folder import CellFolder
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.settings import validated
 from harmbench.storage import read_json, whole_folder, write_json, write_text
 from harmbench.task import NoProgress, Progress, Task

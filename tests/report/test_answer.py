@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from unsealed import unsealed
 
 from harmbench.metrics.suite import METRICS
 from harmbench.report.answer import MAIN_MEASURES, declared_endpoint, verdict
@@ -96,7 +97,7 @@ def test_no_difference_is_a_finding(large_run: Path) -> None:
 
 
 def test_the_region_of_equivalence_and_the_endpoint_are_declared(large_run: Path) -> None:
-    record = json.loads((large_run / "run.json").read_text())
+    record = unsealed(large_run / "run.json")
     declared = {"metric": "dice", "tissue": "WM", "equivalence": 0.001}
     record["invocations"][-1]["config"] = {"endpoint": declared, "controls": ["identity", "pgan"]}
     (large_run / "run.json").write_text(json.dumps(record))
@@ -178,7 +179,7 @@ def test_absent_folds_methods_and_seeds_are_named(make_run: MakeRun) -> None:
     write_results(frame[~lost], run / "results.csv")
     for record in run.glob("cells/dm/*/fold-2/seed-0/cell.json"):
         record.unlink()
-    record = json.loads((run / "run.json").read_text())
+    record = unsealed(run / "run.json")
     record["methods"]["unet"] = {"uses": "unet", "title": "U-Net"}
     (run / "run.json").write_text(json.dumps(record))
     found = judge(run)
@@ -192,7 +193,7 @@ def test_absent_folds_methods_and_seeds_are_named(make_run: MakeRun) -> None:
 
 def test_a_seed_that_was_planned_is_missed(make_run: MakeRun) -> None:
     run = make_run(volumes=False)
-    record = json.loads((run / "run.json").read_text())
+    record = unsealed(run / "run.json")
     record["invocations"][-1]["config"] = {"seeds": [0, 1]}
     (run / "run.json").write_text(json.dumps(record))
     (text,) = judge(run).incomplete

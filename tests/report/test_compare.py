@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from unsealed import unsealed
 
 from harmbench.errors import ReportError, RunError
 from harmbench.exchange.archive import read_archive
@@ -27,7 +28,7 @@ HOST = "scanner-room-7"
 
 def change(path: Path, **values: object) -> None:
     """Change fields of a JSON file."""
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps({**unsealed(path), **values}))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from unsealed import unsealed
 
 from harmbench.errors import ReportError
 from harmbench.metrics.suite import METRICS
@@ -194,7 +195,7 @@ def test_runs_of_other_scans(make_run: MakeRun, change: dict[str, object], messa
 
 
 def _set(path: Path, **values: object) -> None:
-    record = json.loads(path.read_text())
+    record = unsealed(path)
     path.write_text(json.dumps({**record, **values}))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from unsealed import unsealed
 
 from harmbench.errors import ReportError
 from harmbench.metrics.suite import METRICS
@@ -205,7 +206,7 @@ def test_no_name_does_harm(make_run: MakeRun, tmp_path: Path) -> None:
     groups = frame["group"].map({"HC": NASTY[0], "MS": NASTY[4]})
     write_results(frame.assign(group=groups), run / "results.csv")
     record = run / "run.json"
-    text = json.loads(record.read_text())
+    text = unsealed(record)
     text["name"] = NASTY[1]
     for number, method in enumerate(text["methods"].values()):
         method["title"] = NASTY[number % len(NASTY)]

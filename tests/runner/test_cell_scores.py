@@ -95,3 +95,16 @@ def test_a_cleared_table_is_gone(tmp_path: Path) -> None:
     assert not (tmp_path / "scores.csv").exists()
     assert scores.checksums == {}
     assert scores.trusted().empty
+
+
+def test_rows_under_a_damaged_name_are_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    first = CellScores(path, {})
+    first.put({"s1": rows("s1"), "s2": rows("s2")})
+    good = path.read_text()
+    path.write_text(good.replace(",s1,", ",s8,", 1))
+    damaged = CellScores(path, first.checksums)
+    assert (damaged.is_whole("s1"), damaged.is_whole("s2")) == (False, True)
+    assert set(damaged.trusted()["subject"]) == {"s2"}
+    damaged.put({"s1": rows("s1")})
+    assert path.read_text() == good

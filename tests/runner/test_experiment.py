@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from unsealed import unsealed
 
 from harmbench.config import load_experiment
 from harmbench.metrics.suite import METRICS
 from harmbench.results import CEILING, read_results
-from harmbench.runner.experiment import run_experiment
+from harmbench.runner.experiment import Summary, conclude, run_experiment
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.grid import FinishedCell, collect, finished_cells, make_cells
+from harmbench.runner.grid import make_cells
 from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.run_record import Invocation
 from harmbench.storage import read_json
@@ -139,13 +141,13 @@ def test_runs_side_by_side_keep_each_others_records(
 ) -> None:
     waiting = ["another run into the same folder, which starts and ends before this one does"]
 
-    def collect_late(folder: RunFolder, _: list[FinishedCell]) -> pd.DataFrame:
+    def conclude_late(*arguments: Any) -> Summary:
         if waiting:
             waiting.pop()
             start("folds.run=1", gain=0.5)
-        return collect(folder, finished_cells(folder))
+        return conclude(*arguments)
 
-    monkeypatch.setattr("harmbench.runner.experiment.collect", collect_late)
+    monkeypatch.setattr("harmbench.runner.experiment.conclude", conclude_late)
     start("folds.run=0")
     folder = RunFolder(tmp_path / "out")
     assert set(folder.read_record().methods) == {"identity", "tricks", CEILING}
@@ -206,7 +208,7 @@ def test_cells_of_an_earlier_harmbench_are_run_again_and_that_is_said(
     start("data.direction=A-to-B", gain=0.5)
     paths = list((tmp_path / "out").rglob("cell.json"))
     for path in paths:
-        record = json.loads(path.read_text())
+        record = unsealed(path)
         for name in ("key_scheme", "made_by", "checksums"):
             del record[name]
         path.write_text(json.dumps({**record, "keys": dict.fromkeys(record["keys"], "old")}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 
 from harmbench.errors import ReportError, RunError
 from harmbench.files.names import check_names, file_label, same_on_disk
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.cell_folder import CellFolder
+from harmbench.runner.folder import RunFolder
+from harmbench.runner.invocation_files import add_invocation, change_invocation, damaged_records
+from harmbench.runner.run_record import Invocation, RunRecord
+from harmbench.sums import read_sealed, write_sealed
 
 
 @pytest.mark.parametrize("name", ["sub-01", "3T-to-1.5T", "dm_small", "a+b", "Łódź", "v1.2"])
@@ -86,9 +91,52 @@ def test_names_in_tables_are_text(tmp_path: Path) -> None:
     assert table["group"].tolist() == ["NA", "1e3"]
 
 
-def test_a_change_is_made_to_the_record_as_it_is_now(tmp_path: Path) -> None:
+def test_what_invocations_add_comes_together(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.update_record(lambda record: record.model_copy(update={"name": "one"}))
-    folder.update_record(lambda record: record.model_copy(update={"stacking_axis": 2}))
+    assert not folder.is_run
+    one, two = Invocation(id="one"), Invocation(id="two")
+    add_invocation(tmp_path, "one", RunRecord(name="first", invocations=(one,)))
+    add_invocation(tmp_path, "two", RunRecord(stacking_axis=2, invocations=(two,)))
+    change_invocation(tmp_path, "one", lambda own: own.with_invocation("one", {"cells": 3}))
     record = folder.read_record()
-    assert (record.name, record.stacking_axis) == ("one", 2)
+    assert (record.name, record.stacking_axis) == ("first", 2)
+    assert [(each.id, each.cells) for each in record.invocations] == [("one", 3), ("two", 0)]
+    # What `run.json` says follows from the files, and the other way round.
+    folder.record.write_text("{")
+    assert folder.is_run
+    assert folder.read_record() == record
+    change_invocation(tmp_path, "two", lambda own: own)
+    (path,) = (tmp_path / "invocations").glob("*-one.json")
+    path.write_text(path.read_text().replace("first", "worst"))
+    assert folder.read_record().name == "first"
+    assert "0001-one.json: damaged" in damaged_records(tmp_path, mend=True)[0]
+    assert damaged_records(tmp_path) == []
+    folder.record.unlink()
+    assert folder.read_record() == record
+
+
+def test_a_record_of_an_earlier_harmbench_is_kept(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.record.write_text('{"name": "old", "invocations": [{"id": "old", "cells": 7}]}')
+    add_invocation(tmp_path, "new", RunRecord(invocations=(Invocation(id="new"),)))
+    folder.record.unlink()
+    record = folder.read_record()
+    assert record.name == "old"
+    assert [(each.id, each.cells) for each in record.invocations] == [("old", 7), ("new", 0)]
+
+
+@pytest.mark.parametrize("place", ["name", "value", "sum", "sum's name"])
+def test_a_changed_bit_in_a_record_is_found(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "a.json"
+    write_sealed(path, {"name": "value", "numbers": [1, 2.5, float("nan")]})
+    assert read_sealed(path) is not None
+    text = path.read_text()
+    changed = {
+        "name": text.replace("name", "nale"),
+        "value": text.replace("2.5", "3.5"),
+        "sum": re.sub(r'"sha256": "(.)', r'"sha256": "g', text),
+        "sum's name": text.replace("sha256", "sha257"),
+    }[place]
+    path.write_text(changed)
+    with pytest.raises(ValueError, match="not those that were written"):
+        read_sealed(path)

@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harmbench import owners
 from harmbench.config import load_experiment
 from harmbench.errors import RunError
 from harmbench.results import read_results
 from harmbench.runner.experiment import run_experiment
+from harmbench.runner.folder import RunFolder
 from harmbench.runner.leftovers import foreign_file, sweep
 
 pytestmark = pytest.mark.usefixtures("thresholds")
@@ -31,14 +33,15 @@ class _Killer:
 
     def __init__(self) -> None:
         self.below, self.left = "", -1
-        self.count = 0
+        self.count = self.life = 0
+        self.once: Path | None = None
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
         if not self.below or not self._changes(event, arguments):
             return
         self.count += 1
-        if 0 <= self.left < self.count:
+        if 0 <= self.left < self.count or (self.once is not None and self.once.is_file()):
             # Also what a `finally` would tidy up: a killed process tidies nothing.
             raise KilledError(event)
 
@@ -56,17 +59,24 @@ _KILLERS: list[_Killer] = []
 
 
 @pytest.fixture
-def killer(tmp_path: Path) -> Iterator[_Killer]:
+def killer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Killer]:
     # A hook stays for the life of the process: there is one, and it rests between tests.
     if not _KILLERS:
         _KILLERS.append(_Killer())
     killer = _KILLERS[0]
     killer.below, killer.left, killer.count = str(tmp_path / "out"), -1, 0
+    killer.once = None
+    # Each run stands for a process of its own, with another start.
+    monkeypatch.setattr(owners, "_born", lambda _: str(killer.life))
     yield killer
     killer.below = ""
+    owners._known.cache_clear()
 
 
 def _run(manifest: Path, out: Path) -> pd.DataFrame:
+    if _KILLERS:
+        _KILLERS[0].life += 1
+        owners._known.cache_clear()
     settings = [
         "scoring.segmenter=thresholds",
         "device=cpu",
@@ -128,12 +138,12 @@ def test_a_run_is_killed_again_and_again(killer: _Killer, manifest: Path, tmp_pa
 def test_a_killed_start_on_other_data_does_not_lock_the_folder(
     killer: _Killer, manifest: Path, make_manifest, tmp_path: Path
 ) -> None:
-    killer.left = 16
+    killer.once = tmp_path / "out" / "folds.csv"
     with pytest.raises(KilledError):
         _run(manifest, tmp_path / "out")
-    killer.left = -1
+    killer.once = None
     assert (tmp_path / "out" / "folds.csv").is_file()
-    assert not (tmp_path / "out" / "run.json").exists()
+    assert not RunFolder(tmp_path / "out").is_run
     assert set(_run(make_manifest(3, "more"), tmp_path / "out")["subject"]) <= {"s0", "s1", "s2"}
 
 

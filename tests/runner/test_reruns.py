@@ -11,8 +11,9 @@ from harmbench.code_keys import stage_code
 from harmbench.config import load_experiment
 from harmbench.errors import RunError
 from harmbench.results import read_results
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.experiment import run_experiment
-from harmbench.runner.folder import CellFolder, RunFolder
+from harmbench.runner.folder import RunFolder
 from harmbench.volume import read, write
 
 pytestmark = pytest.mark.usefixtures("thresholds")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,9 @@ import pytest
 from harmbench.config import load_experiment
 from harmbench.errors import CohortError, ConfigError, HarmbenchError, RunError
 from harmbench.results import read_results
-from harmbench.runner.experiment import run_experiment
+from harmbench.runner.experiment import Summary, conclude, run_experiment
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.grid import FinishedCell, collect
+from harmbench.runner.invocation_files import add_invocation
 from harmbench.runner.rescore import rescore_run
 from harmbench.runner.run_record import Invocation, MethodRecord, RunRecord
 from harmbench.storage import read_json
@@ -165,19 +165,13 @@ def test_a_record_that_another_run_wrote_meanwhile_is_kept(
 ) -> None:
     folder = RunFolder(out)
 
-    def collect_late(folder: RunFolder, found: Sequence[FinishedCell]) -> pd.DataFrame:
-        def add(record: RunRecord) -> RunRecord:
-            other = Invocation(id="other", version="0")
-            update = {
-                "invocations": (*record.invocations, other),
-                "methods": {**record.methods, "other": MethodRecord()},
-            }
-            return record.model_copy(update=update)
+    def conclude_late(*arguments: Any) -> Summary:
+        other = Invocation(id="other", version="0")
+        added = RunRecord(invocations=(other,), methods={"other": MethodRecord()})
+        add_invocation(folder.root, "other", added)
+        return conclude(*arguments)
 
-        folder.update_record(add)
-        return collect(folder, found)
-
-    monkeypatch.setattr("harmbench.runner.experiment.collect", collect_late)
+    monkeypatch.setattr("harmbench.runner.rescore.conclude", conclude_late)
     rescore_run(out, ["scoring.stacking_axis=2"], say=quiet)
     record = folder.read_record()
     assert "other" in record.methods

@@ -20,10 +20,11 @@ from harmbench.folds import make_folds
 from harmbench.methods.volume_combat import VolumeCombat
 from harmbench.methods.volume_offset import VolumeOffset
 from harmbench.results import read_results
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import make_volume_cells, run_volume_cells
 from harmbench.runner.experiment import Summary, run_experiment
-from harmbench.runner.folder import Cell, CellFolder, RunFolder
+from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScan, InputScans, read_inputs
 from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.rescore import rescore_run

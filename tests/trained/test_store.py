@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from unsealed import unsealed
 
 from harmbench.contract import tiny_pairs
 from harmbench.errors import MethodError, RunError
@@ -57,7 +58,7 @@ def test_settings_that_a_saved_model_lacks_mean_what_they_did(
 ) -> None:
     cell = finished()
     path = cell / "cell.json"
-    record = json.loads(path.read_text())
+    record = unsealed(path)
     del record["settings"]["landmarks"]
     path.write_text(json.dumps(record))
     monkeypatch.setattr(HistogramMatching, "earlier_settings", {"landmarks": 77})
@@ -106,7 +107,7 @@ def test_main_metrics_are_metrics() -> None:
 def test_the_card_says_what_matters(finished, tmp_path: Path) -> None:
     cell = finished()
     run = tmp_path / "out" / "run.json"
-    record = json.loads(run.read_text())
+    record = unsealed(run)
     record["cohort"] |= {"simulated": True, "citation": "Someone, Somewhere, 2020"}
     run.write_text(json.dumps(record))
     card = (export_model(cell, tmp_path / "model") / "README.md").read_text()
@@ -196,7 +197,7 @@ def test_a_cells_record_does_not_say_which_code_to_run(finished, tmp_path: Path,
     cell = finished("identity")
     (tmp_path / "evil.py").write_text("raise SystemExit('this ran')")
     path = cell / "cell.json"
-    record = json.loads(path.read_text())
+    record = unsealed(path)
     path.write_text(json.dumps({**record, "uses": uses.format(tmp_path)}))
     with pytest.raises(RunError, match="never says which code to run"):
         load_model(cell)
@@ -217,14 +218,14 @@ def test_an_export_does_not_say_which_weights_to_load(finished, tmp_path: Path) 
 def test_versions_are_those_that_fitted(finished, tmp_path: Path) -> None:
     cell = finished()
     path = tmp_path / "out" / "run.json"
-    run = json.loads(path.read_text())
+    run = unsealed(path)
     (first,) = run["invocations"]
     later = {**first, "id": "later", "packages": {**first["packages"], "numpy": "99"}}
     path.write_text(json.dumps({**run, "invocations": [first, later]}))
     record, _ = describe_cell(cell, NoProgress())
     assert record.versions["numpy"] == first["packages"]["numpy"]
     # A cell of an earlier harmbench: only what all invocations share is known.
-    own = json.loads((cell / "cell.json").read_text())
+    own = unsealed(cell / "cell.json")
     del own["made_by"]
     (cell / "cell.json").write_text(json.dumps(own))
     record, _ = describe_cell(cell, NoProgress())
@@ -247,9 +248,16 @@ def test_export_refuses(finished, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not lie in its run folder"):
         export_model(tmp_path / "moved", tmp_path / "no")
     weights = cell / "model" / "landmarks.safetensors"
+    good = weights.read_bytes()
     weights.write_bytes(b"broken")
+    with pytest.raises(RunError, match=r"model/landmarks\.safetensors: damaged or changed.*again"):
+        load_model(cell)
+    # A cell of an earlier harmbench has no sums.
+    record = unsealed(cell / "cell.json")
+    (cell / "cell.json").write_text(json.dumps({**record, "files": {}}))
     with pytest.raises(MethodError, match=r"landmarks\.safetensors: damaged landmarks"):
         load_model(cell)
+    weights.write_bytes(good)
     shutil.rmtree(tmp_path / "scans")
     with pytest.raises(RunError, match="training scans cannot be read"):
         export_model(cell, tmp_path / "no")

@@ -18,7 +18,8 @@ from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
-from harmbench.storage import key_of, read_json, write_json
+from harmbench.runner.pieces import with_model
+from harmbench.storage import key_of, read_json, whole_folder, write_json
 from harmbench.task import Progress
 
 __all__ = ["MethodOfCell", "fit", "fit_key", "forget_results", "load_fitted", "method_of"]
@@ -78,8 +79,10 @@ def fit_key(context: RunContext, cell: Cell, method: MethodOfCell) -> str:
 def load_fitted(context: RunContext, cell: Cell, method: MethodOfCell) -> Method:
     """Load the stored fit."""
     log.info("fit is current")
+    folder = context.folder.cell(cell)
+    _remove_checkpoints(folder.training)  # a run may have been killed before it did that
     with method_call():
-        return method.kind.load(context.folder.cell(cell).model, method.settings)
+        return method.kind.load(folder.model, method.settings)
 
 
 def forget_results(
@@ -107,23 +110,19 @@ def fit(
     with Meter() as meter, method_call():
         fitted = method.kind(method.settings)
         fitted.fit(pairs, context.task(cell, progress, folder.training))
-        _save(fitted, folder.model)
-    # The model is safe: what is left to resume from only takes space.
-    for path in folder.training.glob("checkpoint*"):
-        path.unlink()
+        with whole_folder(folder.model, replace=True) as fresh:
+            fitted.save(fresh)
     record = record.with_key("fit", key).with_work("fit", meter, context.invocation)
+    record = with_model(record, folder)
     folder.write_record(record)
+    _remove_checkpoints(folder.training)
     return fitted, record
 
 
-def _save(method: Method, folder: Path) -> None:
-    """Save a model so that its folder is there complete or not at all."""
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    method.save(fresh)
-    fresh.rename(folder)
+def _remove_checkpoints(training: Path) -> None:
+    """Remove what a training could be resumed from: the model is safe, and this only takes space."""
+    for path in training.glob("checkpoint*"):
+        path.unlink()
 
 
 def _keep_only_checkpoints_of(folder: Path, key: str) -> None:

@@ -12,10 +12,12 @@ from harmbench.guard import fingerprint, method_call
 from harmbench.meter import Meter
 from harmbench.method import Method
 from harmbench.results import REAL_SCANS
+from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
-from harmbench.runner.folder import Cell, CellFolder
+from harmbench.runner.folder import Cell
 from harmbench.runner.pairs import SessionPair
+from harmbench.runner.pieces import with_volume
 from harmbench.runner.scoring import finish_volume
 from harmbench.storage import key_of
 from harmbench.task import Progress
@@ -47,7 +49,7 @@ def is_stored(context: RunContext, cell: Cell, pair: SessionPair) -> bool:
 
 
 def is_harmonized(context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair) -> bool:
-    """Whether a pair's harmonized volume is on disk and current."""
+    """Whether a pair's harmonized volume is on disk and current; whether it is whole is not asked."""
     key = harmonize_key(context, cell, record, pair)
     return record.key("harmonize", pair.name) == key and is_stored(context, cell, pair)
 
@@ -96,6 +98,7 @@ def harmonize(
         write(finished, folder.volume(pair.name))
         record = record.model_copy(update={"clipped": {**record.clipped, pair.name: clipped}})
         record = record.with_work("harmonize", meter, context.invocation, pair.name)
+        record = with_volume(record, folder, pair.name)
     record = record.with_key("harmonize", key, pair.name).without_score(pair.name)
     record = record.with_missing(pair.name, None)
     folder.write_record(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from harmbench.code_keys import stage_code
 from harmbench.config import ScoringSettings
@@ -14,6 +15,7 @@ from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
 from harmbench.runner.pairs import SessionPair
+from harmbench.runner.pieces import with_labels
 from harmbench.runner.scoring import score_rows
 from harmbench.segmentation.result import Segmented
 from harmbench.segmentation.stored import segment_to_file, segmenter_key
@@ -26,6 +28,7 @@ __all__ = [
     "is_scored",
     "metrics_key",
     "named_rows",
+    "scan_label_paths",
     "score",
     "score_key",
 ]
@@ -112,8 +115,19 @@ def score(
     made = record.key("harmonize", pair.name)
     if made is not None and (missing is None or missing.lasting):
         record = record.with_key("score", score_key(context, made, pair), pair.name)
+    scans = scan_label_paths(context, cell, pair)
+    record = with_labels(record, folder, pair.name, context.segmenter, scans)
     folder.write_record(record)
     return record
+
+
+def scan_label_paths(context: RunContext, cell: Cell, pair: SessionPair) -> list[Path]:
+    """Return where the labels are of the real scans that a pair is scored with."""
+    sessions = dict.fromkeys((pair.target, context.real_scan(cell, pair) or pair.target))
+    return [
+        context.folder.input_labels(pair.subject, session, context.segmenter)
+        for session in sessions
+    ]
 
 
 def _segment(

@@ -1,0 +1,270 @@
+"""Locks between processes of any machine that share a disk: one file, one owner.
+
+A lock is a file that is linked into its place, which fails where one is there: on networked disks too,
+the server decides. The file says which process holds it. A second file, renamed into place over and
+over, holds a count that shows that the owner lives; no time of any file and no clock of another machine
+is compared.
+
+A lock whose owner has ended is taken over. On the owner's own machine that is known at once. From
+another machine, an owner counts as ended when its count has stood still for `SILENT_S` seconds of the
+observer. The right to remove one owner's lock is itself a lock, with a name that only this owner's has:
+so nobody removes the lock of an owner that came after.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+from uuid import uuid4
+
+from typing_extensions import Self
+
+from harmbench.owners import Owner, is_gone, this_process
+from harmbench.storage import TEMPORARY_PREFIX, file_key, read_json, write_json
+from harmbench.sums import read_sealed, write_sealed
+
+__all__ = ["SILENT_S", "Holder", "Lock", "LockLostError", "Watch", "free", "holder_of"]
+
+BEAT_S: Final = 20.0
+"""Seconds between two signs of life."""
+SILENT_S: Final = 300.0
+"""Seconds without a sign of life after which an owner on another machine counts as ended."""
+
+_UNREADABLE_S: Final = 5.0
+"""Seconds after which a lock that cannot be read is not being written, but damaged."""
+
+
+class LockLostError(Exception):
+    """Another process took the lock over: this one was silent for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes:
+        owner: the process.
+        token: of this one time that it holds the lock.
+        purpose: of the work, as `Lock` was given it.
+    """
+
+    owner: Owner
+    token: str
+    purpose: str = ""
+
+    def __str__(self) -> str:
+        return f"process {self.owner.pid} on {self.owner.host}"
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Return who holds a lock; `None` where nobody does.
+
+    The holder of a lock that cannot be read has no host. Either its disk damaged it, or it is being
+    written just now.
+    """
+    try:
+        found = read_sealed(path)
+        if found is None:
+            return None
+        if isinstance(found, dict):
+            owner = Owner(**{name: found[name] for name in Owner.__slots__})
+            return Holder(owner, str(found["token"]), str(found["purpose"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    try:
+        token = f"unreadable-{file_key(path)[:16]}"
+    except OSError:
+        return None
+    return Holder(Owner("", "", "", "", 0, ""), token)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks at the lives of owners, from one process, again and again.
+
+    Attributes:
+        silent_s: seconds without a sign of life after which an owner elsewhere counts as ended.
+        clock: seconds from any time on.
+    """
+
+    silent_s: float = SILENT_S
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
+
+    def has_ended(self, path: Path, holder: Holder) -> bool:
+        """Whether the process that holds the lock at `path` has ended."""
+        known = is_gone(holder.owner) if holder.owner.host else None
+        if known is not None:
+            return known
+        try:
+            count = read_json(_beat_of(path, holder.token))
+        except (OSError, ValueError):
+            count = None
+        now = self.clock()
+        before, since = self._seen.get(holder.token, (object(), now))
+        if before != count:
+            self._seen[holder.token] = count, now
+            return False
+        return now - since >= (self.silent_s if holder.owner.host else _UNREADABLE_S)
+
+
+class Lock:
+    """A lock that this process may hold.
+
+    Args:
+        path: the file; its folder must exist.
+        purpose: what the work is for; `take` with the same one takes over from a helper that has died.
+        watch: looks at the lives of others.
+        beats: whether to give signs of life; locks that are held for a moment need none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        purpose: str = "",
+        watch: Watch | None = None,
+        *,
+        beats: bool = True,
+    ) -> None:
+        self._path, self._purpose, self._beats = path, purpose, beats
+        self._watch = watch or Watch()
+        self._token = ""
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self, *, dead: str | None = None) -> Holder | None:
+        """Take the lock, at once or not at all.
+
+        Args:
+            dead: a purpose whose owners are known to have ended.
+
+        Returns:
+            Who holds it instead; `None` where this process has it now.
+        """
+        while True:
+            holder = self._link()
+            if holder is None:
+                self._begin()
+                return None
+            known_dead = dead is not None and holder.purpose == dead
+            if not known_dead and not self._watch.has_ended(self._path, holder):
+                return holder
+            if not self.remove(holder):
+                return holder
+
+    def wait(self, seconds: float) -> Holder | None:
+        """Take the lock, waiting for it up to some seconds; returns what `take` does."""
+        end, pause_s = time.monotonic() + seconds, 0.002
+        while (holder := self.take()) is not None and time.monotonic() < end:
+            time.sleep(pause_s)
+            pause_s = min(1.0, 1.5 * pause_s)
+        return holder
+
+    def check(self) -> None:
+        """Raise `LockLostError` unless this process still holds the lock."""
+        holder = holder_of(self._path)
+        if not self._token or holder is None or holder.token != self._token:
+            raise LockLostError(f"{self._path}: another process took over; this one was silent")
+
+    def release(self) -> None:
+        """Give the lock back, where this process still holds it."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        token, self._token = self._token, ""
+        holder = holder_of(self._path)
+        if token and holder is not None and holder.token == token:
+            self._path.unlink(missing_ok=True)
+        _beat_of(self._path, token).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _link(self) -> Holder | None:
+        """Put this process's claim into the lock's place; return who is there, `None` for success."""
+        holder = holder_of(self._path)
+        while holder is None:
+            token = uuid4().hex
+            claim = self._path.with_name(f"{TEMPORARY_PREFIX}{this_process().tag}-{token}.json")
+            mine = {**asdict(this_process()), "token": token, "purpose": self._purpose}
+            write_sealed(claim, mine, durable=False)
+            # Where the name is taken after all, a server may have answered twice, and it is this claim.
+            with suppress(FileExistsError, FileNotFoundError):
+                _link(claim, self._path)
+            claim.unlink(missing_ok=True)
+            holder = holder_of(self._path)
+            if holder is not None and holder.token == token:
+                self._token = token
+                return None
+        return holder
+
+    def remove(self, holder: Holder) -> bool:
+        """Remove the lock of a process that has ended; `False` where another one is at it."""
+        right = self._path.with_name(f"{TEMPORARY_PREFIX}{self._path.name}-{holder.token}")
+        mine = Lock(right, self._purpose, self._watch, beats=False)
+        if mine.take() is not None:
+            return False
+        with mine:
+            now = holder_of(self._path)
+            if now is not None and now.token == holder.token:
+                self._path.unlink(missing_ok=True)
+                _beat_of(self._path, holder.token).unlink(missing_ok=True)
+        return True
+
+    def _begin(self) -> None:
+        self._ended.clear()
+        if self._beats:
+            self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        count, path = 0, _beat_of(self._path, self._token)
+        while not self._ended.wait(BEAT_S):
+            count += 1
+            with suppress(OSError):  # a disk that is full or away: the next one may succeed
+                write_json(path, count, durable=False)
+
+
+def free(path: Path, watch: Watch) -> bool:
+    """Whether nobody holds a lock; that of a process that has ended is removed.
+
+    Args:
+        path: the lock.
+        watch: what was seen of the owner before; keep it for the next look.
+    """
+    holder = holder_of(path)
+    if holder is None:
+        return True
+    return watch.has_ended(path, holder) and Lock(path, watch=watch).remove(holder)
+
+
+def _beat_of(path: Path, token: str) -> Path:
+    return path.with_name(f"{path.stem}-{token}.beat")
+
+
+def _link(claim: Path, place: Path) -> None:
+    """Give a file a second name, unless that is taken; some disks have no second names."""
+    try:
+        os.link(claim, place)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:
+        # A process that ends in between leaves a lock that cannot be read.
+        handle = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with os.fdopen(handle, "wb") as file:
+            file.write(claim.read_bytes())

@@ -1,0 +1,151 @@
+"""Run folders under faults, in small; `make soak` has the same with 60 kills and 600 damaged files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from folders import Folder, damage, fork, judge, kill_at, make_cohort, run_once, wait
+
+from harmbench.locks import Lock
+from harmbench.runner.cell_folder import CellFolder
+from harmbench.runner.folder import RunFolder
+from harmbench.runner.freeing import free_space
+from harmbench.runner.invocation_files import add_invocation
+from harmbench.runner.run_record import Invocation, RunRecord
+from harmbench.runner.verification import verify_run
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks of the tests")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, Folder]]:
+    """The manifest, a finished run, and what it holds."""
+    place = tmp_path_factory.mktemp("faults")
+    manifest = make_cohort(place / "scans")
+    run_once(manifest, place / "clean")
+    yield manifest, place / "clean", Folder(place / "clean")
+    shutil.rmtree(place)
+
+
+def test_runs_that_are_killed_are_taken_up(made: tuple[Path, Path, Folder], tmp_path: Path) -> None:
+    manifest, _, clean = made
+    out = tmp_path / "out"
+    # One folder, killed again and again: early, in the tables, and in cells.
+    for number in (9, 31, 47):
+        assert kill_at(number, out, lambda: run_once(manifest, out))
+    assert not wait(fork(lambda: run_once(manifest, out)))
+    assert clean.differences(out) == []
+    assert verify_run(out) == []
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_damage_to_one_file_of_each_kind_is_found_and_mended(
+    made: tuple[Path, Path, Folder], tmp_path: Path, cut: bool
+) -> None:
+    manifest, good, clean = made
+    root, hit = damage(good, tmp_path / "out", random.Random(5), cut=cut)
+    assert len(hit) > 15
+    counts, problems = judge(root, hit, clean, manifest)
+    assert problems == []
+    assert sum(counts.values()) == len(hit)
+
+
+def test_two_runs_at_once_share_the_cells_out(
+    made: tuple[Path, Path, Folder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, _, clean = made
+    out, trace = tmp_path / "out", tmp_path / "trace"
+    monkeypatch.setenv("HARMBENCH_TEST_TRACE", str(trace))
+    runs = [fork(lambda: run_once(manifest, out)) for _ in range(2)]
+    assert [wait(pid) for pid in runs] == [0, 0]
+    assert clean.differences(out) == []
+    done = Counter(trace.read_text().splitlines())
+    assert len(done) == 4  # two cells: a fit and a volume each
+    assert set(done.values()) == {1}
+    assert len(RunFolder(out).read_record().invocations) == 2
+
+
+def test_two_hundred_simultaneous_starts_lose_no_record(tmp_path: Path) -> None:
+    def start(number: int) -> None:
+        for own in range(number, number + 10):
+            record = RunRecord(invocations=(Invocation(id=f"i{own}"),))
+            add_invocation(tmp_path, f"i{own}", record)
+
+    starts = [fork(lambda number=number: start(number)) for number in range(0, 200, 10)]
+    assert {wait(pid) for pid in starts} == {0}
+    found = {one.id for one in RunFolder(tmp_path).read_record().invocations}
+    assert found == {f"i{number}" for number in range(200)}
+
+
+def test_a_cell_that_another_process_has_is_left_to_it(
+    made: tuple[Path, Path, Folder], tmp_path: Path
+) -> None:
+    manifest, good, _ = made
+    out = shutil.copytree(good, tmp_path / "out")
+    place = out / "cells/gain/A-to-B/fold-0/seed-0"
+    (place / "model" / "gain.json").write_text("{}")
+    with Lock(place / "lock.json") as lock:
+        assert lock.take() is None
+        (own,) = [one for one in verify_run(out) if one.wrong]
+        assert (own.piece, own.state) == (place.relative_to(out).as_posix(), "unfinished")
+        freed, left = free_space(out, ["models"])
+        assert len(left) == 1
+        assert (place / "model" / "gain.json").is_file()
+    assert freed[0].files == 1
+    states = {(one.piece.split("/")[-1], one.state) for one in verify_run(out)}
+    assert ("gain.json", "damaged") in states
+    assert ("model", "missing") in states or ("gain.json", "missing") in states
+    said: list[str] = []
+    run_once(manifest, out, said=said)
+    assert [line for line in said if "model/gain.json: damaged" in line]
+    assert verify_run(out) == []
+
+
+def test_verify_and_gc_from_the_command_line(
+    made: tuple[Path, Path, Folder], tmp_path: Path, call
+) -> None:
+    manifest, good, clean = made
+    out = shutil.copytree(good, tmp_path / "out")
+    code, _, err = call("verify", out)
+    assert (code, "all files are as written" in err) == (0, True)
+    (out / "cells/gain/A-to-B/fold-0/seed-0/.tmp-12345678-999999999-1-x.nii.gz").write_text("half")
+    rows = {row["kind"]: row for row in json.loads(call("gc", out, "--dry-run", "--json")[1])}
+    assert rows["leftovers"]["files"] == 0  # of a machine that is not known
+    assert rows["volumes"]["files"] == 6
+    assert "models" not in rows
+    assert clean.differences(out) != []
+    call("gc", out, "--kind", "volumes", "--kind", "scores")
+    code, table, err = call("verify", out, "--json")
+    missing = [row for row in json.loads(table) if row["state"] == "missing"]
+    assert (code, len(missing)) == (1, 6 + 8)
+    assert call("gc", out, "--kind", "everything")[0] == 2
+    assert call("verify", tmp_path)[0] == 2
+    run_once(manifest, out)
+    assert clean.differences(out) == []
+
+
+def test_records_of_earlier_versions_are_unverified(
+    made: tuple[Path, Path, Folder], tmp_path: Path
+) -> None:
+    manifest, good, clean = made
+    out = shutil.copytree(good, tmp_path / "out")
+    for path in out.glob("cells/*/*/*/*/cell.json"):
+        values = json.loads(path.read_text())
+        for name in ("sha256", "files", "scan_labels", "mended"):
+            values.pop(name, None)
+        path.write_text(json.dumps(values))
+    found = verify_run(out)
+    assert {one.state for one in found} == {"unverified"}
+    assert not any(one.wrong for one in found)
+    run_once(manifest, out)
+    assert clean.differences(out) == []
+    record = CellFolder(out / "cells/gain/A-to-B/fold-0/seed-0").read_record()
+    assert record is not None
+    assert record.status == "ok"
