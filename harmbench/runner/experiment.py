@@ -123,11 +123,8 @@ def run_experiment(
     cells = make_cells(experiment, context.splits, context.rescanned_places())
     _say_each(say, first_lines(opened, len(cells), old_keys_line(context.folder, cells)))
     sweep(root)
-    damaged = begin_run(
-        *(context, invocation, opened.cohort, methods | _rescans(context), opened.directions),
-        *(opened.notes, opened.split_words),
-    )
-    _say_each(say, damaged)
+    begun = (context, invocation, opened.cohort, methods | _rescans(context), opened.directions)
+    _say_each(say, begin_run(*begun, opened.notes, opened.split_words))
     write_plan(context, plan, methods)
     write_planned(root, {str(cell): cell.path for cell in cells})
     executor = make_executor(experiment, root)

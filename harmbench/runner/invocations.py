@@ -67,8 +67,7 @@ def begin_run(
         cohort: the subjects and scans that take part.
         methods: what is kept of each method.
         directions: to run.
-        notes: on the scans.
-        split_words: what is particular about folds and pairs.
+        notes, split_words: on the scans, and what is particular about folds and pairs.
 
     Returns:
         Which records and tables of the folder were damaged, and what they are made again from.
@@ -104,12 +103,12 @@ def begin_run(
         ).model_copy(update=_particulars(context, cohort, split_words))
         # A folder is a run's once there is a record: a start that is killed before leaves only tables.
         # In a run's folder the sums come first, so that a start that is killed leaves no unknown table.
-        if folder.is_run:
-            add_invocation(folder.root, invocation.id, added)
+        first = not folder.is_run
+        if first:
             write_tables(folder, texts)
-        else:
+        add_invocation(folder.root, invocation.id, added)
+        if not first:
             write_tables(folder, texts)
-            add_invocation(folder.root, invocation.id, added)
     return said
 
 
