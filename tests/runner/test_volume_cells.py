@@ -301,7 +301,7 @@ def test_a_relative_difference_to_no_volume() -> None:
 
 def test_only_named_corrections_can_fail_a_run(tmp_path: Path) -> None:
     class Here:
-        jobs = 1
+        remote = False
 
         def run(self, work, items, display, line=None, kin=None):
             for item in items:
