@@ -12,16 +12,23 @@ setup: $(VENV)/installed
 
 # The environment is made once, and again when its requirements change. Most modules of the packages
 # are never imported: Python compiles those that are, which is faster than all of them at once.
-$(VENV)/installed: pyproject.toml constraints.txt
+# The demo needs what a user needs; tests and checks need more.
+$(VENV)/usable: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV), a few minutes the first time; see $(VENV)/install.log"
+	@echo "installing into $(VENV), a minute or so the first time; see $(VENV)/install.log"
 	@rm -rf harmbench.egg-info  # of an earlier setup: its entry points would count in this folder
 	@$(BIN)/python -m pip install --upgrade "pip>=25.1" "setuptools>=77" > $(VENV)/install.log 2>&1 \
-		&& $(BIN)/python $(INSTALL) --editable ".[dev]" >> $(VENV)/install.log 2>&1 \
+		&& $(BIN)/python $(INSTALL) --editable . >> $(VENV)/install.log 2>&1 \
 		|| { tail -n 40 $(VENV)/install.log; exit 1; }
 	@touch $@
 
-demo: $(VENV)/installed
+$(VENV)/installed: $(VENV)/usable
+	@echo "installing the tools of the tests; see $(VENV)/install.log"
+	@$(BIN)/python $(INSTALL) --editable ".[dev]" >> $(VENV)/install.log 2>&1 \
+		|| { tail -n 40 $(VENV)/install.log; exit 1; }
+	@touch $@
+
+demo: $(VENV)/usable
 	$(BIN)/harmbench demo --out runs/demo --jobs $(JOBS)
 
 test: $(VENV)/installed
