@@ -65,6 +65,10 @@ PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
 
 
+class NoClusterError(RuntimeError):
+    """The daemons do not come up on this machine."""
+
+
 def why_not() -> str:
     """Say why no cluster is started here; empty where one is."""
     if os.environ.get(OFF) == "0":
@@ -191,7 +195,9 @@ class Cluster:
         while not there():
             dead = [name for name, process in self.started.items() if process.poll() is not None]
             if dead or time.monotonic() > ends:
-                raise RuntimeError(f"no {what}: {', '.join(dead) or 'too slow'}; see {self.folder}")
+                raise NoClusterError(
+                    f"no {what}: {', '.join(dead) or 'too slow'}; see {self.folder}"
+                )
             time.sleep(0.2)
 
 
