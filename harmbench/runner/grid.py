@@ -125,6 +125,8 @@ def run_cells(
                     ends.append((cell, end))
                     for sentence in end.mended:
                         say(f"damaged: {cell}: {sentence}")
+        if not context.folder.is_run:
+            break  # removed meanwhile: nobody holds its cells
         if held:
             say(f"waiting for {len(held)} cells that another run works on")
         waiting = wait_for_any(context, held, watch) if held else []

@@ -92,7 +92,7 @@ class PGAN(Method[PGANSettings]):
             "epochs": 2,
             "decay_epochs": 7,
             "batch_size": 2,
-            "learning_rate": 2e-3,
+            "learning_rate": 1e-3,
         },
     )
 

@@ -137,7 +137,7 @@ def test_the_smallest_sizes_are_those_of_the_demo() -> None:
     for label, values in load_experiment(config_path("demo")).methods.items():
         small = dict(load_method(label).sizes[-1])
         # The demo counts epochs; sizes count steps, so that the time does not grow with the cohort.
-        for name in ("iterations", "epochs", "checkpoint_every"):
+        for name in ("iterations", "epochs", "decay_epochs", "checkpoint_every"):
             small.pop(name, None)
             values.pop(name, None)
         assert {n: list(v) if isinstance(v, tuple) else v for n, v in small.items()} == values
