@@ -1,0 +1,131 @@
+"""The first screen of a page with many directions: one sentence, and one row for each direction."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harmbench.report.first_screen import Answer, HarmLine
+from harmbench.report.sentences import inside_sentence
+from harmbench.report.verdict import State, Verdict
+
+__all__ = ["DirectionRow", "Directions", "sum_up"]
+
+_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionRow:
+    """A row of the table of directions, in texts.
+
+    Attributes:
+        title: of the direction.
+        anchor: place of its grid in the page.
+        design: `24 subjects, 12 folds`.
+        better, worse: methods that are shown to be better or worse than the original on the primary
+            endpoint.
+        best: the method with the highest chance of being best, and that chance.
+        harms: what methods make worse.
+    """
+
+    title: str
+    anchor: str
+    design: str
+    better: str
+    worse: str
+    best: str
+    harms: tuple[HarmLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """What is said of all directions together.
+
+    Attributes:
+        sentence: the sum of all verdicts.
+        endpoint: title of the primary endpoint.
+        rows: one for each direction.
+        enough: what would be enough to judge, for the directions that cannot be judged.
+    """
+
+    sentence: str
+    endpoint: str
+    rows: tuple[DirectionRow, ...]
+    enough: tuple[str, ...]
+
+
+def sum_up(answers: Sequence[Answer]) -> Directions | None:
+    """Sum up the answers of all directions; `None` where there are none."""
+    if not answers:
+        return None
+    return Directions(
+        sentence=_sentence(answers),
+        endpoint=answers[0].verdict.endpoint.title,
+        rows=tuple(_row(one) for one in answers),
+        enough=_enough(answers),
+    )
+
+
+def _sentence(answers: Sequence[Answer]) -> str:
+    endpoint = inside_sentence(answers[0].verdict.endpoint)
+    judged = [one.verdict for one in answers if one.verdict.judgeable]
+    if not judged:
+        return f"This design cannot judge which method is best on {endpoint} in any direction."
+    better = sum(bool(_titles(one, "better")) for one in judged)
+    worse = sum(bool(_titles(one, "worse")) for one in judged)
+    leaders = Counter(one.leader for one in judged if one.leader)
+    text = (
+        f"On {endpoint}, a method is shown to be better than the original in {better} of {len(judged)} "
+        f"directions, and one is shown to be worse in {worse}"
+    )
+    led = [f"{name} leads in {count}" for name, count in leaders.most_common(_NAMED)]
+    return f"{text}. {', '.join(led)}." if led else f"{text}; no method is shown to lead in any."
+
+
+def _row(answer: Answer) -> DirectionRow:
+    verdict = answer.verdict
+    return DirectionRow(
+        title=answer.title,
+        anchor=answer.anchor,
+        design=f"{_count(verdict.subjects, 'subject')}, {_count(verdict.folds, 'fold')}",
+        better=_better(verdict),
+        worse=_titles(verdict, "worse"),
+        best=_best(verdict),
+        harms=answer.harms,
+    )
+
+
+def _better(verdict: Verdict) -> str:
+    if verdict.leader:
+        return f"{verdict.leader} (leads)"
+    return _titles(verdict, "better") or ("none" if verdict.judgeable else "not judged")
+
+
+def _titles(verdict: Verdict, state: State) -> str:
+    found = [row.title for row in verdict.rows if row.cells[0].state == state]
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
+
+
+def _best(verdict: Verdict) -> str:
+    ranked = [row for row in verdict.rows if math.isfinite(row.chance_best)]
+    best = max(ranked, key=lambda row: row.chance_best, default=None)
+    return f"{best.title}, {100 * best.chance_best:.0f}\N{NO-BREAK SPACE}%" if best else ""
+
+
+def _enough(answers: Sequence[Answer]) -> tuple[str, ...]:
+    """Say once what would be enough, and for which directions where it is not for all."""
+    places: dict[str, list[str]] = {}
+    for answer in answers:
+        if answer.verdict.enough:
+            places.setdefault(answer.verdict.enough, []).append(answer.title)
+    return tuple(
+        text if len(titles) == len(answers) else f"{text} ({', '.join(titles)})"
+        for text, titles in places.items()
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"

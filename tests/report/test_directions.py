@@ -1,0 +1,111 @@
+"""The first screen of a page with many directions: its sentence, and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harmbench.pages.html import page_environment
+from harmbench.report.directions import Directions, sum_up
+from harmbench.report.first_screen import LETTERS, Answer, HarmLine
+from harmbench.report.verdict import (
+    Judged,
+    JudgedMeasure,
+    Role,
+    State,
+    Verdict,
+    VerdictRow,
+)
+from harmbench.task import Direction
+
+NAN = float("nan")
+ENDPOINT = JudgedMeasure(
+    "volume_difference_mm3", "GM", "Volume difference GM", "mm3", "lower", True, ""
+)
+ROLES: dict[str, Role] = {"Original": "original", "HM": "control", "Ratio": "volume correction"}
+
+
+def make_answer(
+    source: str,
+    states: dict[str, State],
+    *,
+    leader: str = "",
+    design: tuple[int, int] = (24, 12),
+    enough: str = "",
+    failures: tuple[str, ...] = (),
+    harms: tuple[HarmLine, ...] = (),
+) -> Answer:
+    """The answer of one direction in which methods have these states on the primary endpoint."""
+    direction = Direction(source, "T")
+    rows = [
+        VerdictRow(
+            title.lower(),
+            title,
+            ROLES.get(title, "method"),
+            (Judged(state, "", NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, *design),),
+            0.5 if number == 0 else 0.1,
+            (),
+        )
+        for number, (title, state) in enumerate(states.items())
+    ]
+    verdict = Verdict(
+        direction=direction,
+        endpoint=ENDPOINT,
+        sentence=f"Sentence of {source}.",
+        leader=leader,
+        measures=(ENDPOINT,),
+        rows=tuple(rows),
+        rivals=(),
+        corrections=(),
+        secondary_leads=(),
+        harms=(),
+        stability=(),
+        subjects=design[0],
+        folds=design[1],
+        judgeable=not enough,
+        limits=f"Limits of {source}.",
+        enough=enough,
+        failures=failures,
+        incomplete=(),
+        notes=(),
+    )
+    return Answer(f"{source} to T", f"answer-{source}", verdict, (), (), (), harms)
+
+
+def summed(*answers: Answer) -> Directions:
+    found = sum_up(answers)
+    assert found is not None
+    return found
+
+
+def page(answers: Sequence[Answer]) -> str:
+    """What the page shows of them, the grids in their folds left out."""
+    source = "{% from 'answer.html.j2' import show_answers %}{{ show_answers(answers, letters, sum) }}"
+    template = page_environment("harmbench.report").from_string(source)
+    text = template.render(answers=answers, letters=LETTERS, sum=sum_up(answers))
+    return text[: text.index("<details>")]
+
+
+def test_no_directions_have_no_sum() -> None:
+    assert sum_up([]) is None
+
+
+def test_each_direction_has_its_own_subjects_folds_and_limits() -> None:
+    few = "At least 3 folds."
+    answers = [
+        make_answer("A", {"U-Net": "better"}),
+        make_answer("B", {"U-Net": "not judged"}, design=(1, 1), enough=few),
+        make_answer("C", {"U-Net": "unclear"}, design=(40, 10)),
+    ]
+    found = summed(*answers)
+    assert [row.design for row in found.rows] == [
+        "24 subjects, 12 folds",
+        "1 subject, 1 fold",
+        "40 subjects, 10 folds",
+    ]
+    assert found.enough == (f"{few} (B to T)",)
+    assert summed(answers[1], answers[1]).enough == (few,)
+    shown = page(answers)
+    assert "Subjects, folds" in shown
+    assert "<strong>Limits</strong> differ by direction; each grid states its own." in shown
+    assert "Limits of A." not in shown
+    assert f"<strong>Enough would be:</strong> {few} (B to T)" in shown
