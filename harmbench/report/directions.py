@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harmbench.report.first_screen import Answer, HarmLine
+from harmbench.report.first_screen import ROLE_NOTES, Answer, HarmLine
 from harmbench.report.sentences import inside_sentence
-from harmbench.report.verdict import State, Verdict
+from harmbench.report.verdict import State, Verdict, VerdictRow
 
 __all__ = ["DirectionRow", "Directions", "sum_up"]
 
@@ -47,12 +47,14 @@ class Directions:
         sentence: the sum of all verdicts.
         endpoint: title of the primary endpoint.
         rows: one for each direction.
+        failures: methods and subjects that failed, in sentences that begin with the direction.
         enough: what would be enough to judge, for the directions that cannot be judged.
     """
 
     sentence: str
     endpoint: str
     rows: tuple[DirectionRow, ...]
+    failures: tuple[str, ...]
     enough: tuple[str, ...]
 
 
@@ -64,6 +66,9 @@ def sum_up(answers: Sequence[Answer]) -> Directions | None:
         sentence=_sentence(answers),
         endpoint=answers[0].verdict.endpoint.title,
         rows=tuple(_row(one) for one in answers),
+        failures=tuple(
+            f"{one.title}: {failure}" for one in answers for failure in one.verdict.failures
+        ),
         enough=_enough(answers),
     )
 
@@ -75,7 +80,12 @@ def _sentence(answers: Sequence[Answer]) -> str:
         return f"This design cannot judge which method is best on {endpoint} in any direction."
     better = sum(bool(_titles(one, "better")) for one in judged)
     worse = sum(bool(_titles(one, "worse")) for one in judged)
-    leaders = Counter(one.leader for one in judged if one.leader)
+    leaders = Counter(
+        row.title
+        for one in judged
+        for row in one.rows
+        if row.title == one.leader and row.role != "original"
+    )
     text = (
         f"On {endpoint}, a method is shown to be better than the original in {better} of {len(judged)} "
         f"directions, and one is shown to be worse in {worse}"
@@ -98,15 +108,26 @@ def _row(answer: Answer) -> DirectionRow:
 
 
 def _better(verdict: Verdict) -> str:
-    if verdict.leader:
-        return f"{verdict.leader} (leads)"
-    return _titles(verdict, "better") or ("none" if verdict.judgeable else "not judged")
+    """Name all methods that are better than the original; where it was not scored, the leader."""
+    if not verdict.judgeable:
+        return "not judged"
+    if all(row.role != "original" for row in verdict.rows):
+        leads = f"; {verdict.leader} leads" if verdict.leader else ""
+        return f"the original was not scored{leads}"
+    return _titles(verdict, "better") or "none"
 
 
 def _titles(verdict: Verdict, state: State) -> str:
-    found = [row.title for row in verdict.rows if row.cells[0].state == state]
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more
+    """Name all methods of a state, the leader first, and say which are no image methods."""
+    found = [row for row in verdict.rows if row.cells[0].state == state]
+    found.sort(key=lambda row: row.title != verdict.leader)
+    return ", ".join(_named(row, verdict.leader) for row in found)
+
+
+def _named(row: VerdictRow, leader: str) -> str:
+    notes = [ROLE_NOTES[row.role], "leads" if row.title == leader else ""]
+    shown = ", ".join(note for note in notes if note)
+    return f"{row.title} ({shown})" if shown else row.title
 
 
 def _best(verdict: Verdict) -> str:

@@ -24,6 +24,7 @@ from harmbench.report.verdict import (
 
 __all__ = [
     "LETTERS",
+    "ROLE_NOTES",
     "Answer",
     "Cell",
     "GridHead",
@@ -39,7 +40,7 @@ LETTERS: Mapping[State, str] = MappingProxyType(
 """What stands in a cell of the grid beside its colour."""
 
 _COMPARED: tuple[Role, ...] = ("method", "control", "volume correction")
-_NOTES: Mapping[Role, str] = MappingProxyType(
+ROLE_NOTES: Mapping[Role, str] = MappingProxyType(
     {
         "method": "",
         "control": "control",
@@ -49,6 +50,7 @@ _NOTES: Mapping[Role, str] = MappingProxyType(
         "ceiling": "reference against itself",
     }
 )
+"""What stands beside the title of a method, by its role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class HarmLine:
-    """All that one method makes worse: `Dice CSF +10 %, Dice GM +12 %`."""
+    """All that one method makes worse: `Dice CSF: 10 % more error; Dice GM: 12 % more error`."""
 
     certain: bool
     method: str
@@ -162,10 +164,21 @@ def _harm_lines(verdict: Verdict) -> Iterator[HarmLine]:
     """Put the harms of each method on one line, certain ones first."""
     lines: dict[tuple[bool, str], list[str]] = {}
     for harm in verdict.harms:
-        text = f"{harm.measure} {_percent(harm.more)}".strip()
+        more = _more_error(harm.more)
+        text = f"{harm.measure}: {more}" if more else harm.measure
         lines.setdefault((harm.certain, harm.method), []).append(text)
     for (certain, method), texts in lines.items():
-        yield HarmLine(certain, method, ", ".join(texts))
+        yield HarmLine(certain, method, "; ".join(texts))
+
+
+def _more_error(share: float) -> str:
+    """Print how much more error than the original: `12 % more error`, `2.1 times the error`."""
+    if not math.isfinite(share):
+        return ""
+    if share >= 1:
+        return f"{1 + share:.1f} times the error"
+    percent = f"{100 * share:.0f}" if share >= 0.005 else "less than 1"
+    return f"{percent}\N{NO-BREAK SPACE}% more error"
 
 
 def _quantity(evidence: Evidence, measure: JudgedMeasure) -> Quantity:
@@ -187,7 +200,7 @@ def _row(row: VerdictRow, quantities: list[Quantity]) -> GridRow:
         method=row.method,
         title=row.title,
         role=row.role.replace(" ", "-"),
-        note=_NOTES[row.role],
+        note=ROLE_NOTES[row.role],
         cells=tuple(cells),
         chance=_share(row.chance_best),
         failed=f"no value: {', '.join(row.failed)}" if row.failed else "",

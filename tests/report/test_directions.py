@@ -79,7 +79,9 @@ def summed(*answers: Answer) -> Directions:
 
 def page(answers: Sequence[Answer]) -> str:
     """What the page shows of them, the grids in their folds left out."""
-    source = "{% from 'answer.html.j2' import show_answers %}{{ show_answers(answers, letters, sum) }}"
+    source = (
+        "{% from 'answer.html.j2' import show_answers %}{{ show_answers(answers, letters, sum) }}"
+    )
     template = page_environment("harmbench.report").from_string(source)
     text = template.render(answers=answers, letters=LETTERS, sum=sum_up(answers))
     return text[: text.index("<details>")]
@@ -109,3 +111,39 @@ def test_each_direction_has_its_own_subjects_folds_and_limits() -> None:
     assert "<strong>Limits</strong> differ by direction; each grid states its own." in shown
     assert "Limits of A." not in shown
     assert f"<strong>Enough would be:</strong> {few} (B to T)" in shown
+
+
+def test_an_original_that_leads_is_no_better_method() -> None:
+    states: dict[str, State] = {"U-Net": "worse", "Original": "not judged"}
+    found = summed(make_answer("A", states, leader="Original"))
+    assert (found.rows[0].better, found.rows[0].worse) == ("none", "U-Net")
+    assert "Original leads" not in found.sentence
+
+
+def test_all_methods_that_are_better_are_named_and_the_leader_is_marked() -> None:
+    states: dict[str, State] = {"Original": "not judged"}
+    for title in ("GAN", "U-Net", "Flow", "HM", "Ratio", "DM"):
+        states[title] = "better"
+    answer = make_answer("A", states, leader="U-Net")
+    row = summed(answer).rows[0]
+    assert row.better == "U-Net (leads), GAN, Flow, HM (control), Ratio (corrects volumes), DM"
+    assert "U-Net (leads), GAN, Flow" in page([answer])
+
+
+def test_without_the_original_none_is_better_than_it() -> None:
+    states: dict[str, State] = {"U-Net": "not judged", "GAN": "not judged"}
+    row = summed(make_answer("A", states, leader="U-Net")).rows[0]
+    assert row.better == "the original was not scored; U-Net leads"
+
+
+def test_failures_and_harms_stand_outside_the_folds() -> None:
+    failure = "U-Net failed on 2 of 24 subjects (s1, s2)."
+    harm = HarmLine(certain=True, method="U-Net", measures="Dice CSF: 10 % more error")
+    shown = page(
+        [
+            make_answer("A", {"U-Net": "unclear"}, failures=(failure,), harms=(harm,)),
+            make_answer("B", {"U-Net": "unclear"}),
+        ]
+    )
+    assert shown.index("</table>") < shown.index(f'<p class="failed">A to T: {failure}</p>')
+    assert "U-Net, Dice CSF: 10 % more error" in shown
