@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from harmbench.report.first_screen import ROLE_NOTES, Answer, HarmLine
 from harmbench.report.sentences import inside_sentence
-from harmbench.report.verdict import State, Verdict, VerdictRow
+from harmbench.report.verdict import Role, State, Verdict, VerdictRow
 
 __all__ = ["DirectionRow", "Directions", "sum_up"]
 
 _NAMED = 4
+_KINDS: Mapping[Role, str] = MappingProxyType(
+    {
+        "method": "an image method",
+        "control": "a control",
+        "volume correction": "a volume correction",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Directions:
     """What is said of all directions together.
 
     Attributes:
-        sentence: the sum of all verdicts.
+        sentence: the sum of all verdicts, in a few sentences.
         endpoint: title of the primary endpoint.
         rows: one for each direction.
         failures: methods and subjects that failed, in sentences that begin with the direction.
@@ -78,20 +86,54 @@ def _sentence(answers: Sequence[Answer]) -> str:
     judged = [one.verdict for one in answers if one.verdict.judgeable]
     if not judged:
         return f"This design cannot judge which method is best on {endpoint} in any direction."
-    better = sum(bool(_titles(one, "better")) for one in judged)
-    worse = sum(bool(_titles(one, "worse")) for one in judged)
-    leaders = Counter(
-        row.title
-        for one in judged
-        for row in one.rows
-        if row.title == one.leader and row.role != "original"
-    )
-    text = (
-        f"On {endpoint}, a method is shown to be better than the original in {better} of {len(judged)} "
-        f"directions, and one is shown to be worse in {worse}"
-    )
-    led = [f"{name} leads in {count}" for name, count in leaders.most_common(_NAMED)]
-    return f"{text}. {', '.join(led)}." if led else f"{text}; no method is shown to lead in any."
+    among = f" of {len(judged)} directions"
+    if len(judged) < len(answers):
+        among = f" of the {len(judged)} of {len(answers)} directions that can be judged"
+    better, worse = _stand(judged, "better", among), _stand(judged, "worse")
+    if not better:
+        return f"There is no method to compare with the original on {endpoint}."
+    harm = f"{worse[0].upper()}{worse[1:]}"
+    return f"On {endpoint}, {better}. {harm}. {_leads(judged)} Each direction is tested on its own."
+
+
+def _stand(verdicts: Sequence[Verdict], state: State, among: str = "") -> str:
+    """Say in how many directions a method of each kind has a state; empty without methods."""
+    counts = _counts(verdicts, state)
+    if not counts:
+        return ""
+    (first, count), *others = counts
+    text = f"{first} is shown to be {state} than the original in {count}{among}"
+    return ", ".join([text, *(f"{kind} in {count}" for kind, count in others)])
+
+
+def _counts(verdicts: Sequence[Verdict], state: State) -> list[tuple[str, int]]:
+    """Count the directions in which a method of each kind has a state; kinds that are there."""
+    kinds = [(kind, [_of(one, role) for one in verdicts]) for role, kind in _KINDS.items()]
+    return [
+        (kind, sum(any(row.cells[0].state == state for row in rows) for rows in found))
+        for kind, found in kinds
+        if any(found)
+    ]
+
+
+def _of(verdict: Verdict, role: Role) -> list[VerdictRow]:
+    return [row for row in verdict.rows if row.role == role]
+
+
+def _leads(verdicts: Sequence[Verdict]) -> str:
+    """Say who is better than every other, and in how many directions."""
+    originals = [row.title for one in verdicts for row in _of(one, "original")]
+    counts = Counter(one.leader for one in verdicts if one.leader)
+    methods = [(name, count) for name, count in counts.most_common() if name not in originals]
+    text = "No method is shown to be better than every other in any direction."
+    if methods:
+        led = ", ".join(f"{name} in {count}" for name, count in methods[:_NAMED])
+        more = f" and {len(methods) - _NAMED} more" if len(methods) > _NAMED else ""
+        text = f"Shown to be better than every other: {led}{more}."
+    beaten = sum(count for name, count in counts.items() if name in originals)
+    if beaten:
+        text += f" The original is shown to be better than every method in {beaten}."
+    return text
 
 
 def _row(answer: Answer) -> DirectionRow:

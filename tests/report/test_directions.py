@@ -147,3 +147,38 @@ def test_failures_and_harms_stand_outside_the_folds() -> None:
     )
     assert shown.index("</table>") < shown.index(f'<p class="failed">A to T: {failure}</p>')
     assert "U-Net, Dice CSF: 10 % more error" in shown
+
+
+def test_the_sentence_counts_methods_controls_and_corrections_apart() -> None:
+    states: list[dict[str, State]] = [
+        {"U-Net": "better", "HM": "better", "Ratio": "better"},
+        {"U-Net": "unclear", "HM": "better", "Ratio": "better"},
+        {"U-Net": "worse", "HM": "worse", "Ratio": "better"},
+        {"U-Net": "worse", "HM": "worse", "Ratio": "worse"},
+    ]
+    leaders = ("U-Net", "", "Ratio", "Original")
+    answers = [
+        make_answer(str(number), {**own, "Original": "not judged"}, leader=leader)
+        for number, (own, leader) in enumerate(zip(states, leaders, strict=True))
+    ]
+    assert summed(*answers).sentence == (
+        "On GM volume difference, an image method is shown to be better than the original in 1 of 4 "
+        "directions, a control in 2, a volume correction in 3. An image method is shown to be worse than "
+        "the original in 2, a control in 2, a volume correction in 1. Shown to be better than every "
+        "other: U-Net in 1, Ratio in 1. The original is shown to be better than every method in 1. "
+        "Each direction is tested on its own."
+    )
+
+
+def test_the_sentence_says_how_many_directions_can_be_judged() -> None:
+    judged = make_answer("A", {"U-Net": "unclear", "Original": "not judged"})
+    other = make_answer("B", {"U-Net": "not judged"}, enough="At least 3 folds.")
+    assert summed(judged, other).sentence == (
+        "On GM volume difference, an image method is shown to be better than the original in 0 of the 1 "
+        "of 2 directions that can be judged. An image method is shown to be worse than the original in 0. "
+        "No method is shown to be better than every other in any direction. Each direction is tested on "
+        "its own."
+    )
+    assert "cannot judge" in summed(other, other).sentence
+    alone = make_answer("A", {"Original": "not judged"})
+    assert summed(alone).sentence.startswith("There is no method to compare with the original")
