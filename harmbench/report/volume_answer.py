@@ -81,7 +81,7 @@ class Comparison:
     def finding(self) -> str:
         """Say in few words how image methods stand against the correction."""
         if self.few:
-            return f"too few subjects to judge ({self.pairs})"
+            return f"too few subjects ({self.pairs}) or folds ({self.folds}) to judge"
         parts = [f"better: {', '.join(self.better)}"] if self.better else []
         parts += [f"worse: {', '.join(self.worse)}"] if self.worse else []
         return "; ".join(parts) or "none is clearly better or worse"

@@ -131,6 +131,7 @@ def test_few_subjects_are_called_few(make_run: MakeRun) -> None:
     )
     found = comparisons(few)
     assert "There are too few subjects (4) or folds (2)" in found[0].sentence()
+    assert found[0].finding() == "too few subjects (4) or folds (2) to judge"
     lead = worth_lead(found)
     assert lead.startswith(
         "There are too few subjects or folds to say whether volumes need a network."
