@@ -164,8 +164,7 @@ def _harm_lines(verdict: Verdict) -> Iterator[HarmLine]:
     """Put the harms of each method on one line, certain ones first."""
     lines: dict[tuple[bool, str], list[str]] = {}
     for harm in verdict.harms:
-        more = _more_error(harm.more)
-        text = f"{harm.measure}: {more}" if more else harm.measure
+        text = f"{harm.measure}: {_more_error(harm.more)}"
         lines.setdefault((harm.certain, harm.method), []).append(text)
     for (certain, method), texts in lines.items():
         yield HarmLine(certain, method, "; ".join(texts))
@@ -174,7 +173,7 @@ def _harm_lines(verdict: Verdict) -> Iterator[HarmLine]:
 def _more_error(share: float) -> str:
     """Print how much more error than the original: `12 % more error`, `2.1 times the error`."""
     if not math.isfinite(share):
-        return ""
+        return "more error"
     if share >= 1:
         return f"{1 + share:.1f} times the error"
     percent = f"{100 * share:.0f}" if share >= 0.005 else "less than 1"

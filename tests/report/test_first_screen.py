@@ -83,7 +83,7 @@ def test_references_are_valid_bibtex(make_run: MakeRun) -> None:
         (0.1, "Dice CSF: 10\N{NO-BREAK SPACE}% more error"),
         (0.001, "Dice CSF: less than 1\N{NO-BREAK SPACE}% more error"),
         (1.1, "Dice CSF: 2.1 times the error"),
-        (math.nan, "Dice CSF"),
+        (math.nan, "Dice CSF: more error"),
     ],
 )
 def test_a_harm_says_that_it_is_an_error(evidence: Evidence, more: float, text: str) -> None:
