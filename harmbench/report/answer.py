@@ -70,6 +70,8 @@ def verdict(
         ),
         harms=sentences.harms(facts),
         stability=stability,
+        subjects=facts.subjects,
+        folds=facts.folds,
         judgeable=facts.judgeable,
         limits=sentences.limits(facts),
         enough=sentences.enough(facts),
@@ -186,16 +188,15 @@ def _state(claims: Claims, at: tuple[int, int]) -> tuple[State, str]:
         return "not judged", f"{pairs} subjects in common; at least {FEWEST_SUBJECTS} are needed"
     if folds < FEWEST_FOLDS:
         return "not judged", f"{folds} fold{'s' * (folds > 1)}; at least {FEWEST_FOLDS} are needed"
-    state: State = "unclear"
     if claims.better[at] or claims.worse[at]:
-        state = "better" if claims.better[at] else "worse"
-        return state, "the difference is shown, but small" if claims.equivalent[at] else ""
+        small = "the difference is shown, but small" if claims.equivalent[at] else ""
+        return "better" if claims.better[at] else "worse", small
     if claims.equivalent[at]:
         return "equivalent", ""
     undone = (
         "a difference on common subjects that does not hold with failed subjects counted as worst"
     )
-    return state, undone if claims.failures_decide[at] else ""
+    return "unclear", undone if claims.failures_decide[at] else ""
 
 
 def _leads(case: Case) -> Leads | None:
@@ -267,7 +268,6 @@ def _against_corrections(case: Case) -> tuple[Comparison, ...]:
     """
     corrections = [n for n in case.on_endpoint if case.roles[case.names[n]] == "volume correction"]
     images = [n for n in case.on_endpoint if case.roles[case.names[n]] in {"method", "control"}]
-    images = [n for n in images if case.names[n] != BASELINE]
     if not corrections or not images:
         return ()
     best = min(corrections, key=lambda n: float(case.means[0, n]))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -12,7 +11,6 @@ from harmbench.files.names import file_label
 from harmbench.pages.render import ARROWS
 from harmbench.report.evidence import Evidence
 from harmbench.report.quantities import Quantity, quantity
-from harmbench.report.sentences import inside_sentence
 from harmbench.report.tables.titles import direction_title
 from harmbench.report.verdict import (
     Comparison,
@@ -26,6 +24,7 @@ from harmbench.report.verdict import (
 
 __all__ = [
     "LETTERS",
+    "ROLE_NOTES",
     "Answer",
     "Cell",
     "GridHead",
@@ -33,7 +32,6 @@ __all__ = [
     "HarmLine",
     "Pair",
     "answer",
-    "summary",
 ]
 
 LETTERS: Mapping[State, str] = MappingProxyType(
@@ -41,9 +39,8 @@ LETTERS: Mapping[State, str] = MappingProxyType(
 )
 """What stands in a cell of the grid beside its colour."""
 
-_NAMED = 4
 _COMPARED: tuple[Role, ...] = ("method", "control", "volume correction")
-_NOTES: Mapping[Role, str] = MappingProxyType(
+ROLE_NOTES: Mapping[Role, str] = MappingProxyType(
     {
         "method": "",
         "control": "control",
@@ -53,6 +50,7 @@ _NOTES: Mapping[Role, str] = MappingProxyType(
         "ceiling": "reference against itself",
     }
 )
+"""What stands beside the title of a method, by its role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class HarmLine:
-    """All that one method makes worse: `Dice CSF +10 %, Dice GM +12 %`."""
+    """All that one method makes worse: `Dice CSF: 10 % more error; Dice GM: 12 % more error`."""
 
     certain: bool
     method: str
@@ -129,9 +127,6 @@ class Answer:
     Attributes:
         title: of the direction.
         anchor: its place in the page.
-        better, worse: methods that are shown to be better or worse than the original on the primary
-            endpoint.
-        best: the method with the highest chance of being best, and that chance.
         harms: what methods make worse.
     """
 
@@ -141,9 +136,6 @@ class Answer:
     heads: tuple[GridHead, ...]
     rows: tuple[GridRow, ...]
     pairs: tuple[Pair, ...]
-    better: str
-    worse: str
-    best: str
     harms: tuple[HarmLine, ...]
 
 
@@ -164,50 +156,28 @@ def answer(evidence: Evidence, verdict: Verdict) -> Answer:
         heads=tuple(heads),
         rows=tuple(rows),
         pairs=tuple(pairs),
-        better=_titles(verdict, "better"),
-        worse=_titles(verdict, "worse"),
-        best=_best(verdict),
         harms=tuple(_harm_lines(verdict)),
     )
-
-
-def summary(answers: Sequence[Answer]) -> str:
-    """Sum up many directions in one sentence."""
-    endpoint = inside_sentence(answers[0].verdict.endpoint)
-    judged = [one for one in answers if one.verdict.judgeable]
-    if not judged:
-        return f"This design cannot judge which method is best on {endpoint} in any direction."
-    better = sum(bool(one.better) for one in judged)
-    worse = sum(bool(one.worse) for one in judged)
-    leaders = Counter(one.verdict.leader for one in judged if one.verdict.leader)
-    text = (
-        f"On {endpoint}, a method is shown to be better than the original in {better} of {len(judged)} "
-        f"directions, and one is shown to be worse in {worse}"
-    )
-    led = [f"{name} leads in {count}" for name, count in leaders.most_common(_NAMED)]
-    return f"{text}. {', '.join(led)}." if led else f"{text}; no method is shown to lead in any."
-
-
-def _titles(verdict: Verdict, state: State) -> str:
-    found = [row.title for row in verdict.rows if row.cells[0].state == state]
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more
-
-
-def _best(verdict: Verdict) -> str:
-    ranked = [row for row in verdict.rows if math.isfinite(row.chance_best)]
-    best = max(ranked, key=lambda row: row.chance_best, default=None)
-    return f"{best.title}, {_share(best.chance_best)}" if best else ""
 
 
 def _harm_lines(verdict: Verdict) -> Iterator[HarmLine]:
     """Put the harms of each method on one line, certain ones first."""
     lines: dict[tuple[bool, str], list[str]] = {}
     for harm in verdict.harms:
-        text = f"{harm.measure} {_percent(harm.more)}".strip()
+        text = f"{harm.measure}: {_more_error(harm.more)}"
         lines.setdefault((harm.certain, harm.method), []).append(text)
     for (certain, method), texts in lines.items():
-        yield HarmLine(certain, method, ", ".join(texts))
+        yield HarmLine(certain, method, "; ".join(texts))
+
+
+def _more_error(share: float) -> str:
+    """Print how much more error than the original: `12 % more error`, `2.1 times the error`."""
+    if not math.isfinite(share):
+        return "more error"
+    if share >= 1:
+        return f"{1 + share:.1f} times the error"
+    percent = f"{100 * share:.0f}" if share >= 0.005 else "less than 1"
+    return f"{percent}\N{NO-BREAK SPACE}% more error"
 
 
 def _quantity(evidence: Evidence, measure: JudgedMeasure) -> Quantity:
@@ -229,7 +199,7 @@ def _row(row: VerdictRow, quantities: list[Quantity]) -> GridRow:
         method=row.method,
         title=row.title,
         role=row.role.replace(" ", "-"),
-        note=_NOTES[row.role],
+        note=ROLE_NOTES[row.role],
         cells=tuple(cells),
         chance=_share(row.chance_best),
         failed=f"no value: {', '.join(row.failed)}" if row.failed else "",

@@ -15,9 +15,10 @@ from harmbench.pages.html import EmbeddedFigure, page_environment
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.table import Table
 from harmbench.report.answer import declared_endpoint, verdict
+from harmbench.report.directions import sum_up
 from harmbench.report.evidence import Evidence
 from harmbench.report.explorer import endpoint_order, explorer_data
-from harmbench.report.first_screen import LETTERS, answer, summary
+from harmbench.report.first_screen import LETTERS, answer
 from harmbench.report.packing import Embedded, embed_volumes
 from harmbench.report.paragraph import bibtex, methods_paragraph
 from harmbench.report.provenance import (
@@ -125,7 +126,7 @@ def render_page(
         evidence=evidence,
         cohort=evidence.record.cohort,
         answers=answers,
-        summary=summary(answers) if answers else "",
+        directions=sum_up(answers),
         volumes=_volumes(evidence),
         letters=LETTERS,
         incomplete=list(dict.fromkeys(text for one in verdicts for text in one.incomplete)),

@@ -206,6 +206,7 @@ class Verdict:
         secondary_leads: titles of a measure and of the method that is shown to lead on it.
         harms: certain ones first.
         stability: of the ranked rows, best first.
+        subjects, folds: of this direction; other directions may have other subjects.
         judgeable: whether the design allows any test at all.
         limits: the design in one line: subjects, folds, seeds, and the smallest difference that it
             detects with a power of 80 %.
@@ -227,6 +228,8 @@ class Verdict:
     secondary_leads: tuple[tuple[str, str], ...]
     harms: tuple[Harm, ...]
     stability: tuple[RankStability, ...]
+    subjects: int
+    folds: int
     judgeable: bool
     limits: str
     enough: str

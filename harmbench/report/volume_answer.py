@@ -11,7 +11,7 @@ import pandas as pd
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
 from harmbench.report.tables.worth import chosen_names
-from harmbench.report.volumes import worth_of
+from harmbench.report.volumes import chosen_corrections, worth_of
 from harmbench.results import BASELINE
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics.claims import shown
@@ -25,6 +25,9 @@ __all__ = [
     "worth_rows",
     "worth_sentences",
 ]
+
+_NAMED = 6
+_CORRECTION = "the best volume correction, a few numbers fitted on the training subjects' volumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class Comparison:
         """Whether an image method is clearly better than the best correction."""
         return bool(self.better) and not self.few
 
+    @property
+    def all_beaten(self) -> bool:
+        """Whether the correction is shown to be better than every image method."""
+        return len(self.worse) == len(self.errors_ml) and not self.few
+
     def sentence(self) -> str:
         """Say it in words."""
         title, error = next(iter(self.errors_ml.items()))
@@ -81,7 +89,7 @@ class Comparison:
     def finding(self) -> str:
         """Say in few words how image methods stand against the correction."""
         if self.few:
-            return f"too few subjects to judge ({self.pairs})"
+            return f"too few subjects ({self.pairs}) or folds ({self.folds}) to judge"
         parts = [f"better: {', '.join(self.better)}"] if self.better else []
         parts += [f"worse: {', '.join(self.worse)}"] if self.worse else []
         return "; ".join(parts) or "none is clearly better or worse"
@@ -97,7 +105,7 @@ class Comparison:
             names = ", ".join(self.better)
             verb = "is" if len(self.better) == 1 else "are"
             return f"{names} {verb} better than the best volume correction."
-        if len(self.worse) == count:
+        if self.all_beaten:
             all_of_them = {1: "the image method", 2: "both image methods"}
             return (
                 "No network is needed for this volume: a volume correction is better than "
@@ -125,15 +133,15 @@ def _ml(value: float) -> str:
 
 def comparisons(evidence: Evidence) -> list[Comparison]:
     """Compare in every direction and tissue; empty without volume corrections or image methods."""
-    found = worth_of(evidence)
+    found, choices = worth_of(evidence), chosen_corrections(evidence)
     made = []
-    for direction in evidence.shown_directions:
+    for direction in evidence.directions:
         for tissue in TISSUES:
             rows = found[(found["direction"] == str(direction)) & (found["tissue"] == tissue)]
             rows = rows.set_index("method")
             methods = [name for name in evidence.candidates if name in rows.index]
             if methods:
-                correction = chosen_names(evidence, direction, tissue)
+                correction = chosen_names(evidence, choices, direction, tissue)
                 titles = evidence.methods
                 made.append(
                     _comparison(rows, methods, titles, direction_title(direction), correction)
@@ -180,26 +188,47 @@ def worth_lead(found: Sequence[Comparison]) -> str:
             "has a smaller mean error than every image method in "
             f"{len(ahead)} of {len(found)} comparisons (tissue and direction){where}."
         )
+    return " ".join(part for part in (_needed(judged), _unneeded(judged), _unjudged(found)) if part)
+
+
+def _needed(judged: Sequence[Comparison]) -> str:
+    """Say where an image method is shown to be better than the best correction."""
     needed = [one for one in judged if one.needs_image]
-    where = _places(needed)
-    many = len(judged)
-    if not needed:
+    many = f"{len(judged)} comparisons (tissue and direction)"
+    if len(needed) == len(judged):
+        return f"Volumes need an image method in all {many}."
+    if needed:
         return (
-            f"Volumes need no network here: in none of {many} comparisons (tissue and direction) is an "
-            "image method clearly better than the best volume correction, a few numbers fitted on the "
-            "training subjects' volumes."
+            f"Volumes need an image method in {len(needed)} of {many}: {_places(needed)}. Elsewhere none "
+            f"is shown to be better than {_CORRECTION}."
         )
-    return (
-        f"Volumes need an image method in {len(needed)} of {many} comparisons (tissue and direction): "
-        f"{where}. Elsewhere none is clearly better than the best volume correction, a few numbers "
-        "fitted on the training subjects' volumes."
-        if len(needed) < many
-        else f"Volumes need an image method in all {many} comparisons (tissue and direction)."
-    )
+    return f"No image method is shown to be better than {_CORRECTION}, in any of {many}."
+
+
+def _unneeded(judged: Sequence[Comparison]) -> str:
+    """Say where a correction is shown to be better than every image method, and what is left open."""
+    beaten = [one for one in judged if one.all_beaten]
+    said = []
+    if beaten:
+        said.append(
+            f"A volume correction is shown to be better than every image method in {len(beaten)} of "
+            f"{len(judged)}: {_places(beaten)}. These volumes need no network."
+        )
+    told = len(beaten) + sum(one.needs_image for one in judged)
+    if told < len(judged):
+        which = "the other volumes" if told else "volumes"
+        said.append(f"Whether {which} need a network is open: equivalence was not tested.")
+    return " ".join(said)
+
+
+def _unjudged(found: Sequence[Comparison]) -> str:
+    few = sum(one.few for one in found)
+    return f"In {few} more there are too few subjects or folds to judge." if few else ""
 
 
 def _places(found: Sequence[Comparison]) -> str:
-    return ", ".join(f"{one.tissue} {one.direction}" for one in found)
+    named = ", ".join(f"{one.tissue} {one.direction}" for one in found[:_NAMED])
+    return f"{named} and {len(found) - _NAMED} more" if len(found) > _NAMED else named
 
 
 def worth_sentences(found: Sequence[Comparison]) -> dict[str, list[str]]:

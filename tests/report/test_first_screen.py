@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from harmbench.report.first_screen import LETTERS, answer
 from harmbench.report.loading import load_evidence
 from harmbench.report.paragraph import bibtex, methods_paragraph
 from harmbench.report.quantities import quantity, shown_unit
+from harmbench.report.verdict import Harm
 
 MakeRun = Callable[..., Path]
 
@@ -73,3 +75,19 @@ def test_references_are_valid_bibtex(make_run: MakeRun) -> None:
     assert len(keys) == len(set(keys))
     assert text.count("{") == text.count("}")
     assert "note = {Lesjak et al. 2018}" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (0.1, "Dice CSF: 10\N{NO-BREAK SPACE}% more error"),
+        (0.001, "Dice CSF: less than 1\N{NO-BREAK SPACE}% more error"),
+        (1.1, "Dice CSF: 2.1 times the error"),
+        (math.nan, "Dice CSF: more error"),
+    ],
+)
+def test_a_harm_says_that_it_is_an_error(evidence: Evidence, more: float, text: str) -> None:
+    known = verdict(evidence, evidence.directions[0])
+    harms = (Harm("DM", "Dice CSF", True, more, ""), Harm("DM", "MSE", True, 0.5, ""))
+    line = answer(evidence, replace(known, harms=harms)).harms[0]
+    assert line.measures == f"{text}; MSE: 50\N{NO-BREAK SPACE}% more error"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from harmbench.metrics.suite import METRICS
 from harmbench.pages.table import Table
 from harmbench.report import make_report
-from harmbench.report.evidence import Evidence
+from harmbench.report.evidence import MOST_DIRECTIONS, Evidence
 from harmbench.report.loading import load_evidence
 from harmbench.report.tables.agreement import agreement_tables
 from harmbench.report.tables.selection import all_tables
@@ -26,6 +28,7 @@ from harmbench.report.volume_answer import (
 from harmbench.report.volumes import chosen_corrections
 from harmbench.segmentation import TISSUES
 from harmbench.study.agreement import icc
+from harmbench.task import Direction
 
 MakeRun = Callable[..., Path]
 
@@ -103,7 +106,25 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
         "Volumes need an image method in 1 of 6 comparisons (tissue and direction): WM 3T to 1.5T. "
     )
     grey = [one for one in found if one.tissue == "GM"]
-    assert worth_lead(grey).startswith("Volumes need no network here: in none of 2 comparisons")
+    assert worth_lead(grey) == (
+        "No image method is shown to be better than the best volume correction, a few numbers fitted on "
+        "the training subjects' volumes, in any of 2 comparisons (tissue and direction). A volume "
+        "correction is shown to be better than every image method in 2 of 2: GM 3T to 1.5T, "
+        "GM 1.5T to 3T. These volumes need no network."
+    )
+    # Nothing is concluded from a difference that is not shown.
+    unclear = replace(csf, worse=("DM",))
+    assert worth_lead([unclear]).endswith(
+        "(tissue and direction). Whether volumes need a network is open: equivalence was not tested."
+    )
+    assert worth_lead([*grey, unclear]).endswith(
+        "in 2 of 3: GM 3T to 1.5T, GM 1.5T to 3T. These volumes need no network. Whether the other "
+        "volumes need a network is open: equivalence was not tested."
+    )
+    unjudged = replace(csf, folds=2)
+    assert worth_lead([csf, unjudged]).endswith(
+        "These volumes need no network. In 1 more there are too few subjects or folds to judge."
+    )
     assert list(worth_sentences(found)) == ["3T to 1.5T", "1.5T to 3T"]
     # The same run with corrections that are far off: every image method is better.
     poor = _evidence(
@@ -122,6 +143,20 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
     assert "are better than the best volume correction" in others[0].sentence()
 
 
+def test_every_direction_is_compared(make_run: MakeRun) -> None:
+    ways = [Direction(*pair) for pair in permutations("ABC3", 2)][: MOST_DIRECTIONS + 1]
+    many = _evidence(
+        make_run,
+        subjects=SUBJECTS[:4],
+        directions=ways,
+        corrections={"volume_ratio": 2.0},
+        inner={"volume_ratio": 1.0},
+    )
+    found = comparisons(many)
+    assert {one.direction for one in found} == {f"{way.source} to {way.target}" for way in ways}
+    assert f"of {len(ways) * len(TISSUES)} comparisons" in worth_lead(found)
+
+
 def test_few_subjects_are_called_few(make_run: MakeRun) -> None:
     few = _evidence(
         make_run,
@@ -131,6 +166,7 @@ def test_few_subjects_are_called_few(make_run: MakeRun) -> None:
     )
     found = comparisons(few)
     assert "There are too few subjects (4) or folds (2)" in found[0].sentence()
+    assert found[0].finding() == "too few subjects (4) or folds (2) to judge"
     lead = worth_lead(found)
     assert lead.startswith(
         "There are too few subjects or folds to say whether volumes need a network."

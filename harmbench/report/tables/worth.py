@@ -16,6 +16,7 @@ from harmbench.report.tables.titles import SIMULATED, direction_title
 from harmbench.report.volumes import chosen_corrections, worth_of
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
+from harmbench.study.worth import Choices
 from harmbench.task import Direction
 
 __all__ = ["chosen_names", "worth_tables"]
@@ -28,19 +29,24 @@ _ML = 1e-3
 
 def worth_tables(evidence: Evidence) -> Iterator[Table]:
     """Make one table for each direction; none where no volume correction was chosen."""
-    found = worth_of(evidence)
+    found, choices = worth_of(evidence), chosen_corrections(evidence)
     for direction in evidence.shown_directions:
         rows = found[found["direction"] == str(direction)]
         if not rows.empty:
-            yield _table(evidence, direction, rows)
+            yield _table(evidence, choices, direction, rows)
 
 
-def chosen_names(evidence: Evidence, direction: Direction, tissue: str) -> str:
-    """Name the corrections that training subjects chose: `Volume ratio (3 of 4 folds), ...`."""
+def chosen_names(evidence: Evidence, choices: Choices, direction: Direction, tissue: str) -> str:
+    """Name the corrections that training subjects chose: `Volume ratio (3 of 4 folds), ...`.
+
+    Args:
+        evidence: knows their titles.
+        choices: see `harmbench.report.volumes.chosen_corrections`.
+        direction: source to target.
+        tissue: which volume.
+    """
     counts = Counter(
-        name
-        for (way, _, own), name in chosen_corrections(evidence).items()
-        if way == str(direction) and own == tissue
+        name for (way, _, own), name in choices.items() if way == str(direction) and own == tissue
     )
     if len(counts) == 1:
         return evidence.methods[next(iter(counts))]
@@ -51,7 +57,7 @@ def chosen_names(evidence: Evidence, direction: Direction, tissue: str) -> str:
     )
 
 
-def _table(evidence: Evidence, direction: Direction, rows: pd.DataFrame) -> Table:
+def _table(evidence: Evidence, choices: Choices, direction: Direction, rows: pd.DataFrame) -> Table:
     heads = (Head("error", "ml", better="lower"), Head("minus correction", "ml"))
     columns = tuple(
         Column((Head(tissue), head), decimals=2) for tissue in TISSUES for head in heads
@@ -62,7 +68,8 @@ def _table(evidence: Evidence, direction: Direction, rows: pd.DataFrame) -> Tabl
         if not mine.empty:
             entries = [entry for tissue in TISSUES for entry in _entries(mine, tissue)]
             shown.append(Row((title,), tuple(entries), method in evidence.corrections))
-    chosen = "; ".join(f"{t}: {chosen_names(evidence, direction, t) or 'none'}" for t in TISSUES)
+    names = {tissue: chosen_names(evidence, choices, direction, tissue) for tissue in TISSUES}
+    chosen = "; ".join(f"{tissue}: {name or 'none'}" for tissue, name in names.items())
     caption = (
         f"{f'{SIMULATED} ' if evidence.simulated else ''}Error: mean absolute difference to the target "
         "scanner's volume, over folds of the folds' means. Minus correction: mean paired difference to "
@@ -74,7 +81,7 @@ def _table(evidence: Evidence, direction: Direction, rows: pd.DataFrame) -> Tabl
     )
     data = rows.assign(
         metric=VOLUME_DIFFERENCE.name,
-        correction=[chosen_names(evidence, direction, str(tissue)) for tissue in rows["tissue"]],
+        correction=[names[str(tissue)] for tissue in rows["tissue"]],
     )
     return Table(
         _NUMBER.file_name(f"worth-{file_label(str(direction))}"),
