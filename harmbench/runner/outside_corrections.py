@@ -26,14 +26,20 @@ CORRECTIONS = ("volume_offset", "volume_ratio", "volume_linear", "volume_combat"
 """The corrections that stand beside scores."""
 
 
+_LABEL = re.compile(r"sub-[^_]+")
+
+
 def column_of(correction: str) -> str:
     """Return the column of a table of scores that holds what a correction scores."""
     return f"{correction}_value"
 
 
 def person_of(name: str) -> str:
-    """Return whose a file of this name is: its `sub-` label, or else the whole name."""
-    found = re.match(r"sub-[^_]+", name)
+    """Return whose a file of this name is: its `sub-` label, or else the whole name.
+
+    Tools put prefixes before the label, as in SPM's `wsub-01_T1w` and `mwc1sub-01_T1w`.
+    """
+    found = _LABEL.search(name)
     return found[0] if found else name
 
 
@@ -119,5 +125,7 @@ def correction_note(scores: pd.DataFrame) -> str:
         f"volume corrections: of the sources, each of {count} people corrected by a fit on {how} "
         "(cross-validation over the scored people themselves)"
     )
-    few = [c for c in CORRECTIONS if scores[column_of(c)].isna().all()]
-    return f"{text}; too few people for {', '.join(few)}" if few else text
+    if not any(map(_LABEL.search, pairs.names)):
+        text += "; no name has a sub- label, so that each file was taken for another person"
+    none = [c for c in CORRECTIONS if scores[column_of(c)].isna().all()]
+    return f"{text}; no value for {', '.join(none)}" if none else text
