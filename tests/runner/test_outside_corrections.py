@@ -137,7 +137,7 @@ def test_people_without_a_segmentation_take_no_part() -> None:
 
 def test_what_a_study_asks_is_that_of_a_report() -> None:
     source, target = simulated_volumes(6)
-    # The last two are of one person, who counts once.
+    # The last two are of one person: averaged for agreement, one by one for the cost of a switch.
     names = [f"sub-{number:02}_ses-1" for number in (1, 2, 3, 4, 5, 5)]
     names[-1] = "sub-05_ses-2"
     found = study_of_scores(with_corrections(_scores(source, target, names)))
@@ -146,8 +146,12 @@ def test_what_a_study_asks_is_that_of_a_report() -> None:
     one, two = (np.append(volumes[:4, 2], volumes[4:, 2].mean()) for volumes in (source, target))
     assert own["n"] == 5
     assert own["icc_a1"] == pytest.approx(icc(np.column_stack([two, one]))[0].value)
-    cost = switch_cost(one, two)
-    assert (own["change_sd_percent"], own["arm"]) == pytest.approx((cost.sd_percent, cost.arm))
+    people = [name.partition("_")[0] for name in names]
+    cost = switch_cost(source[:, 2], target[:, 2], subjects=people)
+    assert cost.subjects == 5
+    found_cost = own[["change_sd_percent", "change_sd_low", "change_sd_high", "arm"]].to_list()
+    assert found_cost == pytest.approx([cost.sd_percent, cost.sd_low, cost.sd_high, cost.arm])
+    assert cost.sd_percent != pytest.approx(switch_cost(one, two).sd_percent)
     # A constant shift is a bias: it costs next to nothing in a trial.
     shifted = found.set_index(["volumes", "tissue"]).loc[("scored", "WM")]
     assert shifted["bias_ml"] == pytest.approx(1)
