@@ -133,14 +133,18 @@ class PlannedCorrection:
         """Return the plan.
 
         Raises:
-            MethodError: the correction cannot be loaded, or there are too few training subjects for it.
+            MethodError: the correction cannot be loaded, or there are too few training subjects for it
+                and its covariates.
         """
         kind = load_correction(uses)
-        found, least = len(set(training.subjects)), max(1, kind.least_subjects)
+        covariates = training.covariates.of(training.subjects, training.subjects)
+        found, least = len(set(training.subjects)), kind.subjects_needed(covariates)
         if found < least:
+            more = least > kind.subjects_needed()
+            names = f" with the covariates {', '.join(covariates or ())}" if more else ""
             raise MethodError(
                 f"{found} training subjects with tissue volumes on both scanners, expected at least "
-                f"{least}"
+                f"{least}{names}"
             )
         return cls(uses, kind, settings, training)
 

@@ -270,6 +270,21 @@ def test_visits_of_one_subject_stay_together(tmp_path: Path) -> None:
     np.testing.assert_allclose(list(record.inner_error_mm3.values()), alone)
 
 
+def test_visits_are_not_more_subjects_for_covariates(tmp_path: Path) -> None:
+    context = _with_people(_context(tmp_path, 6, k=3, covariates=COVARIATES))
+    volumes, known = _volumes(6), context.splits[WAY, 0]
+    twice = tuple(replace(pair, source="A2", visit="2") for pair in known.train)
+    volumes |= {(pair.subject, "A2"): volumes[pair.subject, "A"] for pair in twice}
+    split = replace(known, train=(*known.train, *twice), simple=False)
+    context = replace(context, splits={(WAY, 0): split})
+    cell = Cell("volume_combat", WAY, 0, 0)
+    assert len(training_volumes(context, volumes, cell).subjects) == 8
+    record = run_volume_cell(volumes, context, cell, NoProgress())
+    assert record.status == "failed"
+    assert "4 training subjects with tissue volumes on both scanners" in record.error
+    assert "expected at least 5 with the covariates age, sex" in record.error
+
+
 def test_scans_without_labels(tmp_path: Path) -> None:
     context, volumes = _context(tmp_path), _volumes()
     dark = Unsegmented("thresholds: too dark", "segmentation_implausible", lasting=True)
