@@ -40,7 +40,7 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
     Tissues are the features. Covariates are kept: their effect is estimated with that of the scanner, and
     is not removed. ComBat does not know that both scans are of the same person: that is how
     studies without travelling subjects use it. Its priors are over scanners, for each tissue; those of
-    Johnson et al. are over features. Either draws a part of the shift between scanners away.
+    Johnson et al. are over features. With both, part of the shift remains.
     """
 
     Config = VolumeCombatSettings

@@ -1,4 +1,4 @@
-"""Volume corrections beside the scores of volumes that other tools made.
+"""Scores of volume corrections, in columns of the table of scores of volumes that other tools made.
 
 There are no training subjects: each person is corrected by a fit on the other persons that are scored.
 """
@@ -23,7 +23,7 @@ from harmbench.volume_correction import Volumes
 __all__ = ["CORRECTIONS", "column_of", "correction_note", "person_of", "with_corrections"]
 
 CORRECTIONS = ("volume_offset", "volume_ratio", "volume_linear", "volume_combat")
-"""The corrections that stand beside scores."""
+"""The corrections that have a column."""
 
 
 _LABEL = re.compile(r"sub-[^_]+")
