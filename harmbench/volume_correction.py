@@ -42,7 +42,7 @@ class VolumeCorrection(ABC, Generic[ConfigT_co]):
         title: name for tables and figures, written as a literal: `harmbench methods` reads it from
             the source.
         reference: citation of the method's source, a literal as well.
-        least_subjects: training subjects that `fit` needs; a run does not call it with fewer.
+        least_subjects: training subjects that `fit` needs without covariates, see `subjects_needed`.
 
     Args:
         config: an instance of `Config`, or `None` for its defaults.
@@ -56,6 +56,18 @@ class VolumeCorrection(ABC, Generic[ConfigT_co]):
     def __init__(self, config: ConfigT_co | None = None) -> None:
         # A ClassVar cannot name the type variable.
         self.config = cast(ConfigT_co, self.Config()) if config is None else config
+
+    @classmethod
+    def subjects_needed(cls, covariates: Covariates | None = None) -> int:
+        """Return how many training subjects `fit` needs with these covariates.
+
+        A run does not call `fit` with fewer; a subject with several visits counts once there.
+
+        Args:
+            covariates: as for `fit`.
+        """
+        del covariates
+        return max(1, cls.least_subjects)
 
     @abstractmethod
     def fit(self, source: Volumes, target: Volumes, covariates: Covariates | None = None) -> None:

@@ -40,7 +40,7 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
     Tissues are the features. Covariates are kept: their effect is estimated with that of the scanner, and
     is not removed. ComBat does not know that both scans are of the same person: that is how
     studies without travelling subjects use it. Its priors are over scanners, for each tissue; those of
-    Johnson et al. are over features. Either draws a part of the shift between scanners away.
+    Johnson et al. are over features. With both, part of the shift remains.
     """
 
     Config = VolumeCombatSettings
@@ -52,11 +52,18 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
     _tissues: int = 0
     _levels: Mapping[str, tuple[str, ...]] = {}
 
+    @classmethod
+    def subjects_needed(cls, covariates: Covariates | None = None) -> int:
+        """Return `least_subjects`, and one more for each column of the covariates."""
+        levels = _levels(covariates).values()
+        return cls.least_subjects + sum(len(own[1:]) if own else 1 for own in levels)
+
     def fit(self, source: Volumes, target: Volumes, covariates: Covariates | None = None) -> None:
         """Estimate location and scale of the source scanner; see `VolumeCorrection.fit`.
 
         Raises:
-            MethodError: see `VolumeCorrection.fit`; or a tissue has the same volume in everybody.
+            MethodError: see `VolumeCorrection.fit`; or a tissue has the same volume in everybody, there
+                are too few subjects for the covariates, or covariates cannot be told apart.
         """
         from combatlearn.core import ComBatModel
 
@@ -73,6 +80,7 @@ class VolumeCombat(VolumeCorrection[VolumeCombatSettings]):
         levels = _levels(covariates)
         columns = _columns(covariates, levels, len(one))
         columns = {name: np.concatenate([own, own]) for name, own in columns.items()}
+        _require_subjects(columns, len(one), self.subjects_needed(covariates))
         _require_distinct(columns, len(one))
         batch = np.array([_SOURCE] * len(one) + [_TARGET] * len(two))
         with warnings.catch_warnings():
@@ -143,8 +151,17 @@ def _columns(
     return found
 
 
+def _require_subjects(columns: Mapping[str, Volumes], subjects: int, least: int) -> None:
+    """Raise `MethodError` where there are too few subjects for the columns of the covariates."""
+    if subjects < least:
+        raise MethodError(
+            f"volume_combat: {subjects} training subjects, expected at least {least} with "
+            f"{', '.join(columns)}; choose fewer covariates"
+        )
+
+
 def _require_distinct(columns: Mapping[str, Volumes], subjects: int) -> None:
-    """Raise `MethodError` where the fit cannot tell covariates, or has too few subjects for them."""
+    """Raise `MethodError` where the fit cannot tell covariates apart."""
     if not columns:
         return
     rows = 2 * subjects
@@ -153,7 +170,7 @@ def _require_distinct(columns: Mapping[str, Volumes], subjects: int) -> None:
         spread = float(own.std())
         design.append((own - own.mean()) / (spread if spread > 0 else 1.0))
     matrix: Volumes = np.column_stack(design).astype(np.float64)
-    if int(np.linalg.matrix_rank(matrix)) < len(design) or rows <= len(design):
+    if int(np.linalg.matrix_rank(matrix)) < len(design):
         raise MethodError(
             f"volume_combat: {subjects} training subjects cannot tell {', '.join(columns)} apart; choose "
             "fewer covariates"

@@ -226,9 +226,10 @@ def score(
     """Score volumes that any tool produced, with every metric of a run.
 
     Folders are paired by file name. The table shows each metric's mean over the volumes, and with --source
-    what the sources score themselves; --out and --json give every score. With --source, volume corrections
-    of the sources stand beside, each person corrected by a fit on the other people. A second table, or
-    --study alone, shows volumes as a study sees them.
+    what the sources score themselves; --out and --json give every score. With --source they also have
+    what volume corrections of the sources score, each person corrected by a fit on the other people. With
+    three people or more, a second table, or --study alone, shows volumes as a study sees them, those of
+    the corrections too.
 
     Example: `harmbench score --volume out/ --reference real/ --source input/ --out scores.csv`
     """

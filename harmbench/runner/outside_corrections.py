@@ -1,4 +1,4 @@
-"""Volume corrections beside the scores of volumes that other tools made.
+"""Scores of volume corrections, in columns of the table of scores of volumes that other tools made.
 
 There are no training subjects: each person is corrected by a fit on the other persons that are scored.
 """
@@ -23,7 +23,10 @@ from harmbench.volume_correction import Volumes
 __all__ = ["CORRECTIONS", "column_of", "correction_note", "person_of", "with_corrections"]
 
 CORRECTIONS = ("volume_offset", "volume_ratio", "volume_linear", "volume_combat")
-"""The corrections that stand beside scores."""
+"""The corrections that have a column."""
+
+
+_LABEL = re.compile(r"sub-[^_]+")
 
 
 def column_of(correction: str) -> str:
@@ -32,8 +35,11 @@ def column_of(correction: str) -> str:
 
 
 def person_of(name: str) -> str:
-    """Return whose a file of this name is: its `sub-` label, or else the whole name."""
-    found = re.match(r"sub-[^_]+", name)
+    """Return whose a file of this name is: its `sub-` label, or else the whole name.
+
+    Tools put prefixes before the label, as in SPM's `wsub-01_T1w` and `mwc1sub-01_T1w`.
+    """
+    found = _LABEL.search(name)
     return found[0] if found else name
 
 
@@ -119,5 +125,7 @@ def correction_note(scores: pd.DataFrame) -> str:
         f"volume corrections: of the sources, each of {count} people corrected by a fit on {how} "
         "(cross-validation over the scored people themselves)"
     )
-    few = [c for c in CORRECTIONS if scores[column_of(c)].isna().all()]
-    return f"{text}; too few people for {', '.join(few)}" if few else text
+    if not any(map(_LABEL.search, pairs.names)):
+        text += "; no name has a sub- label, so that each file was taken for another person"
+    none = [c for c in CORRECTIONS if scores[column_of(c)].isna().all()]
+    return f"{text}; no value for {', '.join(none)}" if none else text

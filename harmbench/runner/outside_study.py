@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,32 @@ _COLUMNS = [
 Values = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class _Scans:
+    """Volumes of one tissue with those of the references, shape (scans,), mm3.
+
+    Attributes:
+        people: whose each scan is, same shape.
+        own: the volumes.
+        wanted: those of the references.
+    """
+
+    people: tuple[str, ...]
+    own: Values
+    wanted: Values
+
+    def of_people(self) -> tuple[Values, Values]:
+        """Average the scans of each person: volumes and those of the references, shape (people,)."""
+        scans = pd.DataFrame({"own": self.own, "wanted": self.wanted})
+        means = scans.groupby(np.asarray(self.people), sort=True).mean()
+        return means["own"].to_numpy(), means["wanted"].to_numpy()
+
+
 def study_of_scores(scores: pd.DataFrame, trial: Trial | None = None) -> pd.DataFrame:
-    """Compare volumes with the references', as a report does; several scans of a person are averaged.
+    """Compare volumes with the references', as a report does.
+
+    Several scans of a person are averaged for error, agreement and bias. For the cost of a switch each
+    scan counts on its own, since a trial measures one; its interval is over people.
 
     Args:
         scores: of `score_all`.
@@ -45,15 +70,15 @@ def study_of_scores(scores: pd.DataFrame, trial: Trial | None = None) -> pd.Data
         of a trial. Empty with fewer than `FEWEST` people.
     """
     rows = [
-        {"volumes": name, "tissue": tissue, **_numbers(own, wanted, trial)}
-        for name, tissue, own, wanted in _by_method(scores)
-        if own.size >= FEWEST
+        {"volumes": name, "tissue": tissue, **_numbers(scans, trial)}
+        for name, tissue, scans in _by_method(scores)
+        if len(set(scans.people)) >= FEWEST
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _by_method(scores: pd.DataFrame) -> Iterator[tuple[str, str, Values, Values]]:
-    """Go through what the volumes are of, tissue, and volumes of people with those of the references."""
+def _by_method(scores: pd.DataFrame) -> Iterator[tuple[str, str, _Scans]]:
+    """Go through what the volumes are of, tissue, and volumes with those of the references."""
     columns = {"scored": "value", "source": SOURCE_VALUE, **{c: column_of(c) for c in CORRECTIONS}}
     index = ["name", "tissue"]
     volume = scores[scores["metric"] == VOLUME.name].set_index(index)
@@ -65,19 +90,23 @@ def _by_method(scores: pd.DataFrame) -> Iterator[tuple[str, str, Values, Values]
             continue
         both = pd.DataFrame({"own": volume[column], "reference": reference}).dropna()
         both = both[both["reference"] > 0]
-        both["person"] = [person_of(str(one)) for one, _ in both.index]
-        means = both.groupby(["tissue", "person"], sort=True).mean()
         for tissue in TISSUES:
-            if tissue in means.index.get_level_values("tissue"):
-                own = means.loc[tissue]
-                yield name, tissue, own["own"].to_numpy(), own["reference"].to_numpy()
+            if tissue in both.index.get_level_values("tissue"):
+                own = both.xs(tissue, level="tissue")
+                people = tuple(person_of(str(one)) for one in own.index)
+                yield (
+                    name,
+                    tissue,
+                    _Scans(people, own["own"].to_numpy(), own["reference"].to_numpy()),
+                )
 
 
-def _numbers(own: Values, wanted: Values, trial: Trial | None) -> dict[str, float]:
+def _numbers(scans: _Scans, trial: Trial | None) -> dict[str, float]:
     """Compute the numbers of one method and tissue."""
+    own, wanted = scans.of_people()
     agreement, consistency = icc(np.column_stack([wanted, own]))
     altman = bland_altman(wanted, own)
-    cost = switch_cost(own, wanted, trial)
+    cost = switch_cost(scans.own, scans.wanted, trial, subjects=scans.people)
     return {
         "n": own.size,
         "error_ml": _ML * float(np.abs(own - wanted).mean()),

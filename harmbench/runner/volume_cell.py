@@ -25,9 +25,11 @@ from harmbench.runner.volume_fit import (
     FittedCorrection,
     PlannedCorrection,
     TrainingVolumes,
+    covariates_in_key,
     scans_of_pair,
 )
 from harmbench.storage import key_of
+from harmbench.study.covariates import CovariateTable
 from harmbench.task import Progress
 
 __all__ = ["run_volume_cell", "training_volumes"]
@@ -97,10 +99,13 @@ def _plan(
     return PlannedCorrection.of(uses, settings, training_volumes(context, volumes, cell))
 
 
-def _score_key(fit: str, volumes: RealVolumes, pair: SessionPair) -> str:
-    """SHA-256 of what a pair's scores depend on: the fit, and the pair's own volumes."""
+def _score_key(
+    fit: str, volumes: RealVolumes, covariates: CovariateTable, pair: SessionPair
+) -> str:
+    """SHA-256 of what a pair's scores depend on: the fit, the pair's volumes, the subject's covariates."""
     scans = scans_of_pair(volumes, pair)
-    return key_of("score volumes", fit, [scan.volumes_mm3 for scan in scans])
+    people = covariates_in_key(covariates, pair.subject)
+    return key_of("score volumes", fit, [scan.volumes_mm3 for scan in scans], *people)
 
 
 def _stale(
@@ -112,10 +117,10 @@ def _stale(
     scores: CellScores,
 ) -> bool:
     """Whether any tested pair's scores are missing or not current."""
-    fit = planned.key(cell.direction)
+    fit, covariates = planned.key(cell.direction), planned.training.covariates
     return not all(
         has_rows(record, pair, scores)
-        and record.key("score", pair.name) == _score_key(fit, volumes, pair)
+        and record.key("score", pair.name) == _score_key(fit, volumes, covariates, pair)
         for pair in context.split(cell).test
     )
 
@@ -155,7 +160,7 @@ def _fit_and_score(
         rows[pair.name] = named_rows(context, cell, pair, own)
         record = record.with_work("score", meter, context.invocation, pair.name)
         if missing is None or missing.lasting:
-            key = _score_key(fit, volumes, pair)
+            key = _score_key(fit, volumes, planned.training.covariates, pair)
             record = record.with_key("score", key, pair.name)
     scores.put(rows)
     metrics = metrics_key(context.experiment.scoring)

@@ -21,11 +21,17 @@ from harmbench.runner.tissue_volumes import MeasuredScan, RealVolumes
 from harmbench.segmentation import TISSUES
 from harmbench.storage import key_of
 from harmbench.study.choice import inner_errors
-from harmbench.study.covariates import NO_COVARIATES, CovariateTable
+from harmbench.study.covariates import NO_COVARIATES, CovariateTable, Value
 from harmbench.task import Direction
 from harmbench.volume_correction import VolumeCorrection, Volumes, checked_volumes
 
-__all__ = ["FittedCorrection", "PlannedCorrection", "TrainingVolumes", "scans_of_pair"]
+__all__ = [
+    "FittedCorrection",
+    "PlannedCorrection",
+    "TrainingVolumes",
+    "covariates_in_key",
+    "scans_of_pair",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,19 @@ class TrainingVolumes:
 def scans_of_pair(volumes: RealVolumes, pair: SessionPair) -> tuple[MeasuredScan, MeasuredScan]:
     """Return a pair's scans on the source and on the target scanner, as measured."""
     return volumes[pair.subject, pair.source], volumes[pair.subject, pair.target]
+
+
+def covariates_in_key(covariates: CovariateTable, subject: str) -> list[dict[str, Value]]:
+    """Return what the key of a subject's corrected volumes has of its own covariates.
+
+    What is filled in for a missing value depends on training subjects, whose covariates are in the key
+    of the fit.
+
+    Returns:
+        One element; none where the run uses no covariates, so that keys of such runs have no such part.
+    """
+    own = {name: values.get(subject) for name, values in covariates.columns.items()}
+    return [own] if own else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +133,18 @@ class PlannedCorrection:
         """Return the plan.
 
         Raises:
-            MethodError: the correction cannot be loaded, or there are too few training subjects for it.
+            MethodError: the correction cannot be loaded, or there are too few training subjects for it
+                and its covariates.
         """
         kind = load_correction(uses)
-        found, least = len(set(training.subjects)), max(1, kind.least_subjects)
+        covariates = training.covariates.of(training.subjects, training.subjects)
+        found, least = len(set(training.subjects)), kind.subjects_needed(covariates)
         if found < least:
+            more = least > kind.subjects_needed()
+            names = f" with the covariates {', '.join(covariates or ())}" if more else ""
             raise MethodError(
                 f"{found} training subjects with tissue volumes on both scanners, expected at least "
-                f"{least}"
+                f"{least}{names}"
             )
         return cls(uses, kind, settings, training)
 

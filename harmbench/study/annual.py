@@ -6,7 +6,7 @@ scanner: a method that keeps change has the same one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -56,7 +56,8 @@ def years_between(first: str, last: str) -> float | None:
 def annual_changes(visits: pd.DataFrame) -> pd.DataFrame:
     """Average each method's change per year over subjects, and compare it with the target scanner's.
 
-    A subject counts with its first and its last dated visit, if `LEAST_YEARS` or more lie between them.
+    A subject counts with its first and its last dated visit, if `LEAST_YEARS` or more lie between them. The
+    comparison is over one period: it uses only visits with a volume and a date on both sides.
 
     Args:
         visits: the columns of `VISIT_COLUMNS`, one row for each visit; a date may be empty, and what
@@ -65,8 +66,8 @@ def annual_changes(visits: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each method, direction, segmenter and tissue: `subjects`; `years`, the mean time
         between visits; `percent_per_year` from `low` to `high` (95 %, over subjects), compounded; the
-        same of the target scanner's scans of those who have some, and the mean paired `difference` to
-        it, in percent per year.
+        same of the target scanner's scans of those who can be compared, and the mean paired
+        `difference` to it, in percent per year.
     """
     rows = []
     for place, own in visits.groupby(_PLACE, sort=True):
@@ -79,25 +80,40 @@ def annual_changes(visits: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _change(visits: pd.DataFrame) -> tuple[float, float, float] | None:
-    """Years, and change per year by the method and on the target scanner (NaN where not known)."""
-    pairs = zip(visits["value"], visits["date"], strict=True)
-    own = _per_year([Dated(float(value), str(date)) for value, date in pairs])
-    if own is None:
+def _change(visits: pd.DataFrame) -> tuple[float, float, float, float] | None:
+    """Return what is known of one subject.
+
+    Returns:
+        Years and change per year by the method, over all of its visits; change per year by the method and
+        on the target scanner over the visits that both have, NaN where there are too few. `None` without
+        the first two.
+    """
+    own = _dated(visits["value"], visits["date"])
+    target = _dated(visits["target_value"], visits["target_date"])
+    change = _per_year([one for one in own if one is not None])
+    if change is None:
         return None
-    pairs = zip(visits["target_value"], visits["target_date"], strict=True)
-    target = _per_year([Dated(float(value), str(date)) for value, date in pairs])
-    return (*own, np.nan if target is None else target[1])
+    pairs = [(a, b) for a, b in zip(own, target, strict=True) if a is not None and b is not None]
+    compared = _per_year([a for a, _ in pairs]), _per_year([b for _, b in pairs])
+    if compared[0] is None or compared[1] is None:
+        return (*change, np.nan, np.nan)
+    return (*change, compared[0][1], compared[1][1])
+
+
+def _dated(volumes: Iterable[float], dates: Iterable[str]) -> list[Dated | None]:
+    """Return each visit's volume with its date; `None` where one of them is not known."""
+    visits = [Dated(float(v), str(date)) for v, date in zip(volumes, dates, strict=True)]
+    return [
+        visit
+        if visit.volume_mm3 > 0 and years_between(visit.date, visit.date) is not None
+        else None
+        for visit in visits
+    ]
 
 
 def _per_year(visits: Sequence[Dated]) -> tuple[float, float] | None:
-    """Years from the first to the last dated visit, and change per year in percent."""
-    dated = [
-        visit
-        for visit in visits
-        if visit.volume_mm3 > 0 and years_between(visit.date, visit.date) is not None
-    ]
-    dated.sort(key=lambda visit: datetime.fromisoformat(visit.date).replace(tzinfo=None))
+    """Years from the first to the last visit, and change per year in percent; `None` if too close."""
+    dated = sorted(visits, key=lambda one: datetime.fromisoformat(one.date).replace(tzinfo=None))
     if len(dated) < 2:
         return None
     first, last = dated[0], dated[-1]
@@ -109,9 +125,9 @@ def _per_year(visits: Sequence[Dated]) -> tuple[float, float] | None:
 
 
 def _row(changes: NDArray[np.float64]) -> dict[str, float]:
-    """Summarize changes of shape (subjects, 3): years, by the method, on the target scanner."""
+    """Summarize changes of shape (subjects, 4), in the order of `_change`."""
     wide = pd.DataFrame(
-        {"own": changes[:, 1], "target": changes[:, 2], "difference": changes[:, 1] - changes[:, 2]}
+        {"own": changes[:, 1], "target": changes[:, 3], "difference": changes[:, 2] - changes[:, 3]}
     )
     found = intervals(wide)
     return {

@@ -52,10 +52,11 @@ def cross_corrected(
         learned = [name for name, left in zip(names, out, strict=True) if not left]
         others = [name for name, left in zip(names, out, strict=True) if left]
         correction = make()
-        if len(set(learned)) < max(1, correction.least_subjects):
+        known = covariates.of(learned, learned)
+        if len(set(learned)) < correction.subjects_needed(known):
             continue
         try:
-            correction.fit(one[~out], two[~out], covariates.of(learned, learned))
+            correction.fit(one[~out], two[~out], known)
             corrected[out] = correction.correct(one[out], covariates.of(learned, others))
         except MethodError:
             # Without these subjects the others cannot be fitted: the correction cannot be judged.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, nan, sqrt
 
@@ -134,6 +134,7 @@ def switch_cost(
     reference: ArrayLike,
     trial: Trial | None = None,
     *,
+    subjects: Sequence[str] | None = None,
     stay_sd_percent: float = nan,
     how: Resampling = DEFAULT,
 ) -> SwitchCost:
@@ -143,11 +144,13 @@ def switch_cost(
     the target volume, of two scans of the same brain, is the error of that change. It includes the noise
     of both scans, as the difference of a rescan does. A switch is never less noisy than a rescan: where
     few subjects or a reference that counts twice give a smaller SD, the SD of the rescan is used.
+    Each visit of a subject counts on its own, since a trial measures one; the interval is over subjects.
 
     Args:
-        harmonized: volumes after the method, shape (subjects,), mm3.
+        harmonized: volumes after the method, shape (visits,), mm3.
         reference: volumes on the target scanner, same shape, mm3, above 0.
         trial: what the change is measured for.
+        subjects: whose each visit is; by default each is of another subject.
         stay_sd_percent: SD of the difference of a rescan on the target scanner, in percent; NaN where
             it is not known.
         how: how the interval of the SD is computed.
@@ -164,8 +167,15 @@ def switch_cost(
         raise ValueError("volumes must be finite, those of the reference above 0")
     if stay_sd_percent < 0:
         raise ValueError("stay_sd_percent must not be below 0")
+    names = [*map(str, range(found.size))] if subjects is None else list(subjects)
+    if len(names) != found.size or len(set(names)) < 2:
+        raise ValueError(
+            f"expected at least 2 subjects and one for each of {found.size} visits, got "
+            f"{len(set(names))} in {len(names)}"
+        )
+    whose, _ = pd.factorize(np.asarray(names))
     added = 100 * (found - wanted) / wanted
-    return _cost(added, np.arange(added.size), trial or Trial(), stay_sd_percent, how)
+    return _cost(added, whose, trial or Trial(), stay_sd_percent, how)
 
 
 def _cost(

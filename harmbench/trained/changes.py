@@ -21,6 +21,7 @@ from harmbench.progress import Display
 from harmbench.results import REAL_SCANS
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import keys_of_inputs
+from harmbench.runner.volume_fit import covariates_in_key
 from harmbench.segmentation import find_contrast
 from harmbench.segmentation.stored import segmenter_key
 from harmbench.storage import file_key, key_of
@@ -163,20 +164,25 @@ def _wanted(
 ) -> Iterator[tuple[Cell, list[Wanted]]]:
     """Go through cells with the follow-up visits of the subjects that each held out."""
     folder = RunFolder(study.root)
-    real = keys_of_inputs(folder.input_scans())
+    inputs = folder.input_scans()
+    real = keys_of_inputs(inputs)
+    covariates = inputs.covariates(study.experiment.data.covariates)
     segmenter = segmenter_key(study.segmenter())
     rescale = study.experiment.data.rescale
     for cell, tested in cells:
         record = folder.cell(cell).read_record()
         fit = None if record is None else record.key("fit")
         way = cell.direction
+        corrects = record is not None and record.maps == "volumes"
         scanner = way.target if cell.method == NO_SWITCH else way.source
         wanted = []
         for subject in tested:
+            people = covariates_in_key(covariates, subject) if corrects else []
             for visit in sorted({v for s, v in study.follow_ups.true_change if s == subject}):
                 scan = study.follow_up(subject, scanner, visit)
                 files = [file_key(scan.path), file_key(scan.mask) if scan.mask else ""]
-                key = key_of("change", fit, files, rescale, real[subject, way.target], segmenter)
+                first = real[subject, way.target]
+                key = key_of("change", fit, files, rescale, first, segmenter, *people)
                 wanted.append(Wanted(cell, subject, visit, key))
         yield cell, wanted
 

@@ -230,13 +230,28 @@ def test_combat_keeps_categories_of_a_subject_that_is_corrected_alone() -> None:
         np.testing.assert_allclose(alone[0], together[i], rtol=1e-12)
 
 
+def test_combat_needs_a_subject_for_each_column_of_covariates() -> None:
+    source, target = _pairs(12)
+    people = _people(12)
+    assert VolumeCombat.subjects_needed() == 3
+    assert VolumeCombat.subjects_needed(people) == 5
+    assert VolumeCombat.subjects_needed({"site": ["a", "b", "c"], "age": [1.0, 2.0, 3.0]}) == 6
+    # Four subjects have eight scans: those are not eight subjects.
+    few = {name: own[:4] for name, own in people.items()}
+    with pytest.raises(MethodError, match="4 training subjects, expected at least 5 with age, sex"):
+        VolumeCombat().fit(source[:4], target[:4], few)
+    VolumeCombat().fit(source[:5], target[:5], {name: own[:5] for name, own in people.items()})
+
+
 def test_combat_refuses_covariates_that_it_cannot_use() -> None:
     source, target = _pairs(12)
     people = _people(12)
     method = VolumeCombat()
     with pytest.raises(MethodError, match="cannot tell again=m, age, sex=m apart"):
         method.fit(source, target, {**people, "again": people["sex"]})
-    with pytest.raises(MethodError, match="3 training subjects cannot tell"):
+    with pytest.raises(
+        MethodError, match="3 training subjects, expected at least 7 with age, c, d, sex=m"
+    ):
         few = {name: own[:3] for name, own in people.items()} | {"c": [1.0, 2.0, 9.0]}
         method.fit(source[:3], target[:3], {**few, "d": [3.0, 1.0, 2.0]})
     with pytest.raises(MethodError, match="11 values of age for 12 subjects"):

@@ -10,7 +10,12 @@ import pytest
 
 from harmbench.correction_contract import simulated_volumes
 from harmbench.methods.volume_linear import VolumeLinear
-from harmbench.runner.outside_corrections import CORRECTIONS, correction_note, with_corrections
+from harmbench.runner.outside_corrections import (
+    CORRECTIONS,
+    correction_note,
+    person_of,
+    with_corrections,
+)
 from harmbench.runner.outside_study import study_of_scores, summarize_study
 from harmbench.runner.tissue_volumes import volume_rows
 from harmbench.segmentation import TISSUES
@@ -79,6 +84,31 @@ def test_visits_of_one_person_do_not_help_each_other() -> None:
         np.testing.assert_allclose(one, two)
 
 
+@pytest.mark.parametrize(
+    ("name", "person"),
+    [
+        ("sub-01_ses-1_T1w", "sub-01"),
+        ("wsub-01_ses-1_T1w", "sub-01"),
+        ("mwc1sub-01_ses-2_T1w", "sub-01"),
+        ("harmonized_sub-02_T1w", "sub-02"),
+        ("sub-03", "sub-03"),
+        ("s1_B", "s1_B"),
+    ],
+)
+def test_whose_a_file_is(name: str, person: str) -> None:
+    assert person_of(name) == person
+
+
+def test_prefixed_visits_of_one_person_are_one_person_s() -> None:
+    source, target = simulated_volumes(5)
+    names = ["wsub-01_ses-1", "wsub-02_ses-1", "wsub-03_ses-1", "wsub-04_ses-1", "wsub-01_ses-2"]
+    note = correction_note(with_corrections(_scores(source, target, names)))
+    assert "each of 4 people" in note
+    assert "another person" not in note
+    bare = correction_note(with_corrections(_scores(source, target, list("abcde"))))
+    assert "each file was taken for another person" in bare
+
+
 def test_few_people_and_absent_sources() -> None:
     source, target = simulated_volumes(3)
     one = _scores(source[:1], target[:1], ["p0"])
@@ -88,7 +118,7 @@ def test_few_people_and_absent_sources() -> None:
     bare = _scores(source, target, ["a", "b", "c"]).drop(columns="source_value")
     assert with_corrections(bare) is bare
     found = with_corrections(_scores(source, target, ["a", "b", "c"]))
-    assert correction_note(found).endswith("too few people for volume_linear, volume_combat")
+    assert correction_note(found).endswith("; no value for volume_linear, volume_combat")
     assert found["volume_linear_value"].isna().all()
 
 
@@ -107,7 +137,7 @@ def test_people_without_a_segmentation_take_no_part() -> None:
 
 def test_what_a_study_asks_is_that_of_a_report() -> None:
     source, target = simulated_volumes(6)
-    # The last two are of one person, who counts once.
+    # The last two are of one person: averaged for agreement, one by one for the cost of a switch.
     names = [f"sub-{number:02}_ses-1" for number in (1, 2, 3, 4, 5, 5)]
     names[-1] = "sub-05_ses-2"
     found = study_of_scores(with_corrections(_scores(source, target, names)))
@@ -116,8 +146,12 @@ def test_what_a_study_asks_is_that_of_a_report() -> None:
     one, two = (np.append(volumes[:4, 2], volumes[4:, 2].mean()) for volumes in (source, target))
     assert own["n"] == 5
     assert own["icc_a1"] == pytest.approx(icc(np.column_stack([two, one]))[0].value)
-    cost = switch_cost(one, two)
-    assert (own["change_sd_percent"], own["arm"]) == pytest.approx((cost.sd_percent, cost.arm))
+    people = [name.partition("_")[0] for name in names]
+    cost = switch_cost(source[:, 2], target[:, 2], subjects=people)
+    assert cost.subjects == 5
+    found_cost = own[["change_sd_percent", "change_sd_low", "change_sd_high", "arm"]].to_list()
+    assert found_cost == pytest.approx([cost.sd_percent, cost.sd_low, cost.sd_high, cost.arm])
+    assert cost.sd_percent != pytest.approx(switch_cost(one, two).sd_percent)
     # A constant shift is a bias: it costs next to nothing in a trial.
     shifted = found.set_index(["volumes", "tissue"]).loc[("scored", "WM")]
     assert shifted["bias_ml"] == pytest.approx(1)

@@ -30,9 +30,11 @@ from harmbench.runner.pairs import CellSplit, SessionPair
 from harmbench.runner.rescore import rescore_run
 from harmbench.runner.tissue_volumes import VOLUME_METRICS, MeasuredScan, RealVolumes, volume_rows
 from harmbench.runner.volume_cell import run_volume_cell, training_volumes
+from harmbench.runner.volume_fit import covariates_in_key
 from harmbench.segmentation import TISSUES
 from harmbench.segmentation.result import Unsegmented
 from harmbench.study.choice import inner_errors
+from harmbench.study.covariates import NO_COVARIATES, CovariateTable
 from harmbench.task import Direction, NoProgress
 from harmbench.trained.describe import describe_cell
 
@@ -212,6 +214,26 @@ def test_a_test_subject_s_age_moves_no_fit_and_no_other_subject(tmp_path: Path) 
     np.testing.assert_array_equal(one, two)
 
 
+def test_a_corrected_age_of_a_test_subject_makes_its_scores_stale(tmp_path: Path) -> None:
+    context, volumes = _context(tmp_path, covariates=COVARIATES), _volumes()
+    subject = context.folds.test(0)[0]
+    values = []
+    for age in ("30", "75", "75"):
+        _run(_with_people(context, ages={subject: age}), volumes, "volume_combat")
+        record = context.folder.cell(Cell("volume_combat", WAY, 0, 0)).read_record()
+        assert record is not None
+        rows = read_results(context.folder.cell(Cell("volume_combat", WAY, 0, 0)).scores)
+        values.append((rows["value"].to_list(), record.stages))
+    assert values[0][0] != values[1][0]
+    assert values[1] == values[2]
+
+
+def test_runs_without_covariates_keep_their_keys() -> None:
+    assert covariates_in_key(NO_COVARIATES, "s1") == []
+    table = CovariateTable({"age": {"s1": 30.0}, "sex": {"s2": "f"}})
+    assert covariates_in_key(table, "s1") == [{"age": 30.0, "sex": None}]
+
+
 def test_current_cells_are_skipped_and_stale_ones_redone(tmp_path: Path) -> None:
     context, volumes = _context(tmp_path), _volumes()
     cell = Cell("volume_offset", WAY, 0, 0)
@@ -246,6 +268,21 @@ def test_visits_of_one_subject_stay_together(tmp_path: Path) -> None:
     # Each subject's second pair repeats the first: it must not help to judge the first.
     alone = inner_errors(VolumeOffset, train.source[:4], train.target[:4]).mean(axis=0)
     np.testing.assert_allclose(list(record.inner_error_mm3.values()), alone)
+
+
+def test_visits_are_not_more_subjects_for_covariates(tmp_path: Path) -> None:
+    context = _with_people(_context(tmp_path, 6, k=3, covariates=COVARIATES))
+    volumes, known = _volumes(6), context.splits[WAY, 0]
+    twice = tuple(replace(pair, source="A2", visit="2") for pair in known.train)
+    volumes |= {(pair.subject, "A2"): volumes[pair.subject, "A"] for pair in twice}
+    split = replace(known, train=(*known.train, *twice), simple=False)
+    context = replace(context, splits={(WAY, 0): split})
+    cell = Cell("volume_combat", WAY, 0, 0)
+    assert len(training_volumes(context, volumes, cell).subjects) == 8
+    record = run_volume_cell(volumes, context, cell, NoProgress())
+    assert record.status == "failed"
+    assert "4 training subjects with tissue volumes on both scanners" in record.error
+    assert "expected at least 5 with the covariates age, sex" in record.error
 
 
 def test_scans_without_labels(tmp_path: Path) -> None:

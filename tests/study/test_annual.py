@@ -44,6 +44,23 @@ def test_one_subject_on_paper() -> None:
     assert math.isnan(row["low"])
 
 
+def test_the_difference_is_over_the_period_that_both_have() -> None:
+    # 2 % a year on both scanners in 2020; the method's third visit has no scan on the target scanner.
+    dates = ("2020-01-01", "2021-01-01", "2022-01-01")
+    volumes = (1000.0, 980.0, 700.0)
+    rows = [("s1", v, d, v, d) for v, d in zip(volumes[:2], dates[:2], strict=True)]
+    later = ("s1", volumes[2], dates[2], math.nan, "")
+    (row,) = annual_changes(_visits(*rows, later)).to_dict("records")
+    assert row["difference"] == pytest.approx(0)
+    assert row["target_percent_per_year"] == pytest.approx(-2, abs=0.01)
+    assert row["percent_per_year"] < -10
+    # The other way round: the target scanner's last visit has no date on the source scanner.
+    later = ("s1", volumes[2], "", volumes[2], dates[2])
+    (row,) = annual_changes(_visits(*rows, later)).to_dict("records")
+    assert row["difference"] == pytest.approx(0)
+    assert row["target_percent_per_year"] == pytest.approx(row["percent_per_year"])
+
+
 def test_visits_without_dates_or_too_close_do_not_count() -> None:
     found = annual_changes(
         _visits(

@@ -42,6 +42,15 @@ def test_test_subjects_fill_in_nothing(age: float, sex: str) -> None:
     )
 
 
+def test_inner_folds_need_subjects_and_not_visits() -> None:
+    source, target = (np.concatenate([own, own]) for own in simulated_volumes(4))
+    names = [f"s{number}" for number in range(4)] * 2
+    table = CovariateTable({"age": {f"s{i}": float(i * i) for i in range(4)}})
+    # Three subjects with two visits each are left for a fit with age, which needs four.
+    assert np.isnan(inner_errors(VolumeCombat, source, target, names, covariates=table)).all()
+    assert np.isfinite(inner_errors(VolumeCombat, source, target, names)).all()
+
+
 def test_inner_folds_get_their_own_covariates() -> None:
     source, target = simulated_volumes(9)
     names = [f"s{number}" for number in range(9)]

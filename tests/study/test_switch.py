@@ -47,6 +47,20 @@ def test_the_cost_on_paper() -> None:
     assert found.arm == 503
 
 
+def test_each_visit_counts_and_the_interval_is_over_subjects() -> None:
+    volumes, reference = [101.0, 103.0, 98.0, 99.0, 100.5, 99.5], [100.0] * 6
+    found = switch_cost(volumes, reference, subjects=["a", "a", "b", "b", "c", "c"])
+    apart = switch_cost(volumes, reference)
+    assert (found.subjects, apart.subjects) == (3, 6)
+    assert found.sd_percent == pytest.approx(np.std(volumes, ddof=1)) == apart.sd_percent
+    # The same numbers as of a run's results with these visits.
+    rows = run_with({"net": [value - 100 for value in volumes]})
+    rows = rows.assign(subject=[*"aabbcc"], visit=["1", "2"] * 3)
+    (run,) = switch_costs(rows).to_dict("records")
+    assert (run["sd_low"], run["sd_high"]) == pytest.approx((found.sd_low, found.sd_high))
+    assert (found.sd_low, found.sd_high) != (apart.sd_low, apart.sd_high)
+
+
 def test_what_differs_between_people_counts_on_both_sides() -> None:
     trial = Trial(people_sd_percent=math.sqrt(3))
     found = switch_cost([101, 198], [100, 200], trial, stay_sd_percent=1.0)
@@ -92,6 +106,8 @@ def test_bad_values_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             switch_cost(*arguments)
+    with pytest.raises(ValueError, match="one for each of 3 visits, got 1 in 1"):
+        switch_cost([1, 2, 3], [1, 1, 1], subjects=["a"])
     with pytest.raises(ValueError, match="stay_sd_percent"):
         switch_cost([1, 2], [1, 2], stay_sd_percent=-1)
     with pytest.raises(ValueError, match="people_sd_percent"):

@@ -15,9 +15,11 @@ from harmbench.errors import MethodError, RunError
 from harmbench.results import CEILING, read_results
 from harmbench.runner.experiment import run_experiment
 from harmbench.runner.folder import RunFolder
+from harmbench.runner.inputs import InputScans
 from harmbench.runner.volume_fit import PlannedCorrection
 from harmbench.study.change_table import change_table_path, read_changes
 from harmbench.study.changes import NO_SWITCH, change_lines
+from harmbench.study.covariates import CovariateTable
 from harmbench.trained import changes
 from harmbench.trained.changes import measure_changes
 from harmbench.volume import Volume, write
@@ -235,6 +237,22 @@ def test_volume_corrections_map_the_later_visit(run: Path) -> None:
     measure_changes(run, names, say=said.append)
     assert said[-1].startswith("0 follow-up visits to measure")
     assert change_table_path(run).read_bytes() == before
+
+
+def test_a_corrected_age_makes_volume_corrections_alone_stale(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["identity", "volume_offset"]
+    people = {f"s{number}": 30.0 + number for number in range(4)}
+    said: list[str] = []
+    counts = []
+    for s0 in (None, 30.0, 75.0):
+        ages = {"age": {**people, "s0": s0}} if s0 else {}
+        monkeypatch.setattr(InputScans, "covariates", lambda *_, a=ages: CovariateTable(a))
+        measure_changes(run, names, say=said.append)
+        counts.append(said[-1].partition(",")[0])
+    each, later = len(SHARES), "follow-up visits to measure"
+    assert counts == [f"{3 * 4 * each} {later}", f"{4 * each} {later}", f"{each} {later}"]
 
 
 def test_a_correction_that_cannot_be_fitted_again_has_rows_that_say_so(

@@ -41,8 +41,9 @@ def annual_tables(evidence: Evidence) -> Iterator[Table]:
                 f"{f'{SIMULATED} ' if evidence.simulated else ''}Change of the volume in percent per year, "
                 f"compounded, from the first to the last dated visit of up to {most} subjects ({years:.1f} "
                 "years apart on average). Minus target: paired difference to the change between the scans "
-                "on the target scanner that methods are scored against. Means over subjects with 95 % "
-                f"intervals over them. Visits less than {12 * LEAST_YEARS:g} months apart do not count."
+                "on the target scanner that methods are scored against, over the visits that are known on "
+                "both sides. Means over subjects with 95 % intervals over them. "
+                f"Visits less than {12 * LEAST_YEARS:g} months apart do not count."
             ),
             labels=("Method",),
             columns=tuple(

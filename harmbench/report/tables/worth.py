@@ -73,8 +73,8 @@ def _table(evidence: Evidence, choices: Choices, direction: Direction, rows: pd.
     caption = (
         f"{f'{SIMULATED} ' if evidence.simulated else ''}Error: mean absolute difference to the target "
         "scanner's volume, over folds of the folds' means. Minus correction: mean paired difference to "
-        "the error of the best volume correction, with its 95 % interval, which knows that subjects of a "
-        f"fold share a network; below 0 the method is better. {_JUDGED} Which correction is best was "
+        "the error of the best volume correction, with its 95 % interval, which accounts for subjects "
+        f"of a fold sharing a network; below 0 the method is better. {_JUDGED} Which correction is best was "
         "decided on training subjects alone, by cross-validation within them, for each fold and tissue. "
         f"Chosen: {chosen}. Intervals are not corrected for the number of comparisons; p_adjusted in "
         "the CSV file is (Holm, over tissues and the methods that give images)."
