@@ -80,7 +80,7 @@ def verify_run(root: Path) -> list[Finding]:
     places = {path.parent for path in folder.root.glob("cells/*/*/fold-*/seed-*/cell.json")}
     planned = {folder.root / place for place in read_planned(folder.root).values()}
     found += _of_scan_labels(folder)
-    wanted = _metrics(folder)
+    wanted = _asked(folder)
     for place in sorted(places | planned | set(folder.root.glob("cells/*/*/fold-*/seed-*"))):
         found += _of_cell(folder, place, wanted)
     for path in leftovers(folder.root):
@@ -131,15 +131,28 @@ def _of_scan_labels(folder: RunFolder) -> Iterator[Finding]:
             yield Finding(_short(folder, path), "damaged", why, "the scan is segmented again")
 
 
-def _metrics(folder: RunFolder) -> str:
-    """Return the key of the metrics that the run's settings ask for; empty where that is not known."""
+@dataclass(frozen=True)
+class _Asked:
+    """What the settings of a run's last command ask for.
+
+    Attributes:
+        metrics: key of the metrics; empty where it is not known.
+        methods: labels of the methods that the user named.
+    """
+
+    metrics: str = ""
+    methods: frozenset[str] = frozenset()
+
+
+def _asked(folder: RunFolder) -> _Asked:
     try:
-        return metrics_key(load_experiment(folder.config).scoring)
+        experiment = load_experiment(folder.config)
     except HarmbenchError:
-        return ""
+        return _Asked()
+    return _Asked(metrics_key(experiment.scoring), frozenset(experiment.methods))
 
 
-def _of_cell(folder: RunFolder, place: Path, metrics: str) -> Iterator[Finding]:
+def _of_cell(folder: RunFolder, place: Path, asked: _Asked) -> Iterator[Finding]:
     cell, name = CellFolder(place), _short(folder, place)
     holder = holder_of(cell.lock)
     if holder is not None and not Watch().has_ended(cell.lock, holder):
@@ -153,7 +166,7 @@ def _of_cell(folder: RunFolder, place: Path, metrics: str) -> Iterator[Finding]:
         else:
             yield Finding(name, "missing", "the cell has no record", "the cell is made")
         return
-    for piece, state, why, rerun in _of_record(folder, cell, record, metrics):
+    for piece, state, why, rerun in _of_record(folder, cell, record, asked):
         yield Finding(_short(folder, place / piece) if piece else name, state, why, rerun)
 
 
@@ -161,11 +174,11 @@ Part = tuple[str, State, str, str]
 
 
 def _of_record(
-    folder: RunFolder, cell: CellFolder, record: CellRecord, metrics: str
+    folder: RunFolder, cell: CellFolder, record: CellRecord, asked: _Asked
 ) -> Iterator[Part]:
     if record.status == "running":
         yield "", "unfinished", "its process has ended", _GOES_ON
-    elif record.status == "failed":
+    elif record.status == "failed" and not _is_control(record, asked):
         yield "", "failed", record.error.partition("\n")[0], "what failed is tried again"
     if record.key_scheme != KEY_SCHEME:
         yield "", "stale", "its keys are those of an earlier harmbench", "the cell is made again"
@@ -182,11 +195,16 @@ def _of_record(
             known = f"volumes/{cell.volume(pair.name).name}"
             if made and known not in record.files and not cell.volume(pair.name).is_file():
                 yield known, "missing", "the harmonized volume is gone", _HARMONIZE
-    yield from _of_scores(folder, cell, record, metrics)
+    yield from _of_scores(folder, cell, record, asked)
+
+
+def _is_control(record: CellRecord, asked: _Asked) -> bool:
+    """Whether a cell is of a volume correction that nobody named: few subjects may not be enough for it."""
+    return record.maps == "volumes" and record.method not in asked.methods
 
 
 def _of_scores(
-    folder: RunFolder, cell: CellFolder, record: CellRecord, metrics: str
+    folder: RunFolder, cell: CellFolder, record: CellRecord, asked: _Asked
 ) -> Iterator[Part]:
     scores = CellScores.of(cell, record)
     for pair in record.tested:
@@ -199,7 +217,7 @@ def _of_scores(
     scans = [folder.root / "segmentations" / name for name in record.scan_labels]
     for sentence in damaged_scan_labels(record, scans):
         yield "", "damaged", sentence, "it is segmented and scored again"
-    if record.metrics and metrics and record.metrics != metrics:
+    if record.metrics and asked.metrics and record.metrics != asked.metrics:
         yield cell.scores.name, "stale", "scores by other code or settings", _SCORE
 
 
