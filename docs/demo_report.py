@@ -34,14 +34,20 @@ simulated cohort (`data.phantom.seed=1`), of which no subject is in the demo.
 
 
 def sentences(page: str) -> list[str]:
-    """Return what the page of a report says first: each direction with its sentences."""
+    """Return what the page of a report says first: a sentence for each direction, and of volumes."""
     found = []
     for part in re.findall(r'<article class="answer".*?</article>', page, re.DOTALL):
-        title = re.findall(r"<h2[^>]*>(.*?)</h2>", part)
-        said = re.findall(r'<p class="(?:sentence|volumes)[^"]*">(.*?)</p>', part, re.DOTALL)
-        plain = [html.unescape(re.sub(r"<[^>]+>", "", one)).strip() for one in said]
-        found.append(f"**{html.unescape(title[0])}.** {' '.join(plain)}")
-    return found
+        title, said = (
+            re.findall(pattern, part, re.DOTALL)[0]
+            for pattern in (r"<h2[^>]*>(.*?)</h2>", r'<p class="sentence">(.*?)</p>')
+        )
+        found.append(f"**{_plain(title)}.** {_plain(said)}")
+    volumes = re.findall(r'<section id="volumes">.*?<p>(.*?)</p>', page, re.DOTALL)
+    return [*found, *(f"**Do volumes need a network?** {_plain(text)}" for text in volumes[:1])]
+
+
+def _plain(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", text)).split())
 
 
 def picture(page: Path, to: Path) -> None:
