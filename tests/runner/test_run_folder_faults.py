@@ -20,6 +20,7 @@ from harmbench.runner.freeing import free_space
 from harmbench.runner.invocation_files import add_invocation
 from harmbench.runner.run_record import Invocation, RunRecord
 from harmbench.runner.verification import verify_run
+from harmbench.storage import atomic
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks of the tests")
 
@@ -106,6 +107,33 @@ def test_a_cell_that_another_process_has_is_left_to_it(
     run_once(manifest, out, said=said)
     assert [line for line in said if "model/gain.json: damaged" in line]
     assert verify_run(out) == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_labels_of_real_scans_stay_while_a_process_may_need_them(
+    made: tuple[Path, Path, Folder], tmp_path: Path, dry_run: bool
+) -> None:
+    out = shutil.copytree(made[1], tmp_path / "out")
+    shared = out / "segmentations"
+    before = sorted(shared.iterdir())
+    for cell in out.glob("cells/*/*/*/*/segmentations"):
+        shutil.rmtree(cell)
+    with Lock(out / "cells/gain/A-to-B/fold-0/seed-0/lock.json") as lock:
+        assert lock.take() is None
+        freed, left = free_space(out, ["labels"], dry_run=dry_run)
+    assert (freed[0].files, len(left)) == (0, 2)
+    assert left[0].startswith("segmentations: process ")
+    with atomic(shared / "s9_A_tertiles.nii.gz") as temporary:
+        freed, left = free_space(out, ["labels"], dry_run=dry_run)
+        assert (freed[0].files, left) == (0, ["segmentations: a process is writing there"])
+        assert temporary.is_file()
+    (shared / "s9_A_tertiles.nii.gz").unlink()
+    assert sorted(shared.iterdir()) == before
+    (shared / ".tmp-12345678-999999999-1-x.nii.gz").write_text("another machine may be writing it")
+    freed, left = free_space(out, ["labels"], dry_run=dry_run)
+    assert (freed[0].files, left) == (len(before), [])
+    assert len(list(shared.iterdir())) == (len(before) + 1 if dry_run else 1)
+    assert not list(out.glob("**/lock.json"))
 
 
 def test_verify_and_gc_from_the_command_line(
