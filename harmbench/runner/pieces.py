@@ -23,6 +23,7 @@ __all__ = [
     "damaged_volume",
     "note_of",
     "require_model",
+    "scan_labels_of",
     "with_labels",
     "with_model",
     "with_volume",
@@ -61,7 +62,15 @@ def with_labels(
     there = [path for path in paths if path.is_file()]
     record = record.with_files(file_sums(folder.root, there), _names(folder, paths))
     shared = {path.name: file_key(path) for path in scans if path.is_file()}
-    return record.model_copy(update={"scan_labels": {**record.scan_labels, **shared}})
+    return record.model_copy(
+        update={"scan_labels": {**scan_labels_of(record, segmenter), **shared}}
+    )
+
+
+def scan_labels_of(record: CellRecord, segmenter: str) -> dict[str, str]:
+    """Return the sums of labels of real scans by one segmenter; those of earlier ones are not made again."""
+    ending = f"_{segmenter}.nii.gz"
+    return {name: key for name, key in record.scan_labels.items() if name.endswith(ending)}
 
 
 def damaged_model(record: CellRecord, folder: CellFolder) -> list[str]:
