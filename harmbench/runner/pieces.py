@@ -41,9 +41,8 @@ def with_model(record: CellRecord, folder: CellFolder) -> CellRecord:
 
 def with_volume(record: CellRecord, folder: CellFolder, pair: str) -> CellRecord:
     """Return the record with the sums of a pair's volume, and of what was given beside it."""
-    paths = _volume_paths(folder, pair)
-    there = [path for path in paths if path.is_file()]
-    return record.with_files(file_sums(folder.root, there), _names(folder, paths))
+    there = [path for path in _volume_paths(folder, pair) if path.is_file()]
+    return record.with_files(file_sums(folder.root, there), _volume_names(record, folder, pair))
 
 
 def with_labels(
@@ -92,7 +91,7 @@ def damaged_training(record: CellRecord, folder: CellFolder) -> list[str]:
 
 def damaged_volume(record: CellRecord, folder: CellFolder, pair: str) -> list[str]:
     """Say what of a pair's volumes is not as it was written."""
-    return _damaged(record, folder, _names(folder, _volume_paths(folder, pair)))
+    return _damaged(record, folder, _volume_names(record, folder, pair))
 
 
 def damaged_labels(record: CellRecord, folder: CellFolder, pair: str, segmenter: str) -> list[str]:
@@ -135,6 +134,14 @@ def _names(folder: CellFolder, paths: Iterable[Path]) -> list[str]:
 def _volume_paths(folder: CellFolder, pair: str) -> list[Path]:
     volume = folder.volume(pair)
     return [volume, *(place / volume.name for place in sorted(folder.beside.glob("*")))]
+
+
+def _volume_names(record: CellRecord, folder: CellFolder, pair: str) -> list[str]:
+    """Return the names of a pair's volumes: those on disk, and recorded ones whose folder may be gone."""
+    names = _names(folder, _volume_paths(folder, pair))
+    ending = f"/{folder.volume(pair).name}"
+    beside = [name for name in _under(record, folder.beside.name) if name.endswith(ending)]
+    return list(dict.fromkeys([*names, *beside]))
 
 
 def _label_paths(folder: CellFolder, pair: str, segmenter: str) -> list[Path]:

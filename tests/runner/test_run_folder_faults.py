@@ -204,6 +204,22 @@ def test_what_was_freed_after_a_change_of_the_segmenter_is_made_again(
     assert verify_run(out) == []
 
 
+def test_what_was_given_beside_a_volume_is_missed_with_its_folder(
+    made: tuple[Path, Path, Folder], tmp_path: Path
+) -> None:
+    manifest, good, clean = made
+    out = shutil.copytree(good, tmp_path / "out")
+    places = sorted(out.glob("cells/gain/*/*/*/beside/gain"))
+    for place in places:
+        shutil.rmtree(place)
+    found = {(Path(one.piece).parent, one.state) for one in verify_run(out)}
+    assert found == {(place.relative_to(out), "missing") for place in places}
+    run_once(manifest, out)
+    assert all(place.is_dir() for place in places)
+    assert clean.differences(out) == []
+    assert verify_run(out) == []
+
+
 def test_records_of_earlier_versions_are_unverified(
     made: tuple[Path, Path, Folder], tmp_path: Path
 ) -> None:
