@@ -31,6 +31,7 @@ from harmbench.executors.slurm_queue import (
     read_jobs,
     read_result,
     take_off_queue,
+    who_cancelled,
     write_jobs,
 )
 from harmbench.progress import Display
@@ -237,11 +238,9 @@ class SlurmExecutor:
             RunError: jobs were cancelled.
         """
         queued, known = queue_states(), read_jobs(self._folder)
-        # A list that cannot be read has no fingerprint: the jobs are known all the same.
-        replaced = known.fingerprint not in {"", self._fingerprint}
         cancelled, lost = [], []
         for name in waiting:
-            if not replaced:
+            if known.fingerprint == self._fingerprint:
                 self._job_of[name] = known.jobs.get(name, self._job_of[name])
             job = self._job_of[name]
             if job in queued:
@@ -251,10 +250,12 @@ class SlurmExecutor:
                 display.update(name, f"{state.state.lower()}{where}", 0, 1)
                 continue
             end = read_result(self._folder, job)
-            if end is not None:
+            # What was cancelled may leave a result: that its process was killed.
+            whole = end is not None and not isinstance(end, Died)
+            if not whole and (by := who_cancelled(self._folder, self._fingerprint, name, job)):
+                cancelled.append(by)
+            elif end is not None:
                 yield name, end
-            elif replaced or known.cancelled.get(name) == job:
-                cancelled.append(name)
             elif time.monotonic() - self._since(job) >= _LOST_AFTER_S:
                 # Another command took an item off the list that is not there: it is not lost.
                 if known.submissions.get(name, _SUBMISSIONS) >= _SUBMISSIONS:
@@ -263,10 +264,8 @@ class SlurmExecutor:
                 else:
                     lost.append(name)
         if cancelled:
-            by = "a run with other settings in this folder" if replaced else "harmbench cancel"
-            raise RunError(
-                f"{len(cancelled)} jobs were cancelled by {by}; a rerun goes on from there"
-            )
+            by = f"{len(cancelled)} jobs were cancelled by {cancelled[0]}"
+            raise RunError(f"{by}; a rerun goes on from there")
         if lost:
             self._submit_lost(work, {name: waiting[name] for name in lost}, kin)
 

@@ -34,6 +34,7 @@ __all__ = [
     "read_result",
     "result_of",
     "take_off_queue",
+    "who_cancelled",
     "write_jobs",
 ]
 
@@ -190,13 +191,33 @@ def cancel_jobs(folder: Path) -> list[str]:
         RunError: SLURM does not answer, or another command keeps the list for too long.
     """
     with locked_jobs(folder) as known:
+        # A job that is cancelled may leave a result: that its process was killed.
+        going_on = [n for n, job in known.jobs.items() if not result_of(folder, job).is_file()]
         ended = take_off_queue(known.jobs.values())
-        for name, job in list(known.jobs.items()):
-            if not result_of(folder, job).is_file():
-                known.cancelled[name] = known.jobs.pop(name)
-                known.submissions.pop(name, None)
+        for name in going_on:
+            known.cancelled[name] = known.jobs.pop(name)
+            known.submissions.pop(name, None)
         write_jobs(folder, known)
     return ended
+
+
+def who_cancelled(folder: Path, fingerprint: str, name: str, job: str) -> str:
+    """Say what cancelled the job of an item; empty where nothing did.
+
+    Args:
+        folder: of the jobs.
+        fingerprint: of the work that the job was submitted for.
+        name: of the item.
+        job: its id.
+
+    Raises:
+        RunError: another command keeps the list for too long.
+    """
+    # A command that cancels jobs keeps the lock until the list says so.
+    with locked_jobs(folder) as known:
+        if known.fingerprint not in {"", fingerprint}:  # a list that cannot be read has none
+            return "a run with other settings in this folder"
+        return "harmbench cancel" if known.cancelled.get(name) == job else ""
 
 
 def take_off_queue(jobs: Iterable[str]) -> list[str]:

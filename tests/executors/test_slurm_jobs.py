@@ -49,7 +49,8 @@ class _Queue:
 
     def call(self, command: str, *jobs: str) -> str:
         assert command == "scancel"
-        self.jobs = [job for job in self.jobs if job not in jobs]
+        for job in jobs:
+            self.end(job, Died("its process was killed"))  # as a job does that is asked to end
         return ""
 
     def end(self, job: str, value: object) -> None:
