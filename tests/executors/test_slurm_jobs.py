@@ -61,7 +61,7 @@ class _Queue:
 @pytest.fixture
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Queue:
     made = _Queue(tmp_path / "slurm")
-    monkeypatch.setattr(slurm.shutil, "which", lambda _: "/usr/bin/sbatch")
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/sbatch")
     monkeypatch.setattr(slurm, "queue_states", made.states)
     monkeypatch.setattr(slurm_queue, "queue_states", made.states)
     monkeypatch.setattr(slurm_queue, "_call", made.call)
@@ -80,7 +80,7 @@ class _Command:
         self._executor._begin(_nothing, self._waiting, None)
 
     def look(self) -> dict[str, object]:
-        found = {}
+        found: dict[str, object] = {}
         for name, end in self._executor._ended(_nothing, self._waiting, self._display, None):
             self._executor._forget(name)
             found[name] = end
