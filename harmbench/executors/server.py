@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -41,6 +42,8 @@ __all__ = ["WorkerServer", "program_of_worker"]
 
 _ANSWER_S: Final = 600.0
 """How long the server may take for an answer: it may import for long on a busy machine."""
+_AGAIN_S: Final = (0.1, 0.5, 1.0, 3.0, 5.0)
+"""Pauses after which a process is asked for again that the system could not start just now."""
 
 
 def program_of_worker() -> psutil.Process | None:
@@ -91,12 +94,24 @@ class WorkerServer:
         for _ in range(2):  # a server may have been killed while it had nothing to do
             ours, theirs = multiprocessing.Pipe()
             with theirs, suppress(EOFError, OSError):
-                pid = self._server().ask(Start(target, environment), theirs)
-                if isinstance(pid, int):
+                pid = self._begin(Start(target, environment), theirs)
+                if pid is not None:
                     return pid, ours
+                ours.close()
+                raise _no_process()  # the server and its other workers go on
             ours.close()
             self.close()
-        raise RunError("no process can be started for a cell; is there a limit of processes?")
+        raise _no_process()
+
+    def _begin(self, order: Start, connection: Connection) -> int | None:
+        """Return the id of a new process; `None` where the system has none, asked again and again."""
+        for pause_s in (*_AGAIN_S, None):
+            pid = self._server().ask(order, connection)
+            if isinstance(pid, int):
+                return pid
+            if pause_s is not None:
+                time.sleep(pause_s)
+        return None
 
     def end(self, pid: int, wait_s: float) -> Ended:
         """Wait some seconds for a worker's end, then end it; with it ends what it started."""
@@ -121,6 +136,10 @@ class WorkerServer:
         if self._running is None:
             self._running = _Running(self._start_method)
         return self._running
+
+
+def _no_process() -> RunError:
+    return RunError("no process can be started for a cell; is there a limit of processes?")
 
 
 class _Running:

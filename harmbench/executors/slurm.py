@@ -3,7 +3,8 @@
 What is needed to come back stands in a folder of the run: the numbers of the jobs, what they are given,
 their results and logs. SLURM's accounting is not asked. A job that runs out of time, or whose node dies,
 is queued again and goes on from its last checkpoint; one that is lost is submitted again. An interrupt
-detaches: the jobs go on, and the same command takes them up again.
+detaches: the jobs go on, and the same command takes them up again. Several commands may wait for the
+same jobs; one that finds its jobs cancelled ends.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ from harmbench.errors import RunError, UnavailableError
 from harmbench.executors.base import Died, Item, Result
 from harmbench.executors.local import LocalExecutor
 from harmbench.executors.slurm_queue import (
-    JOBS,
     Needs,
     SlurmJobs,
-    cancel_jobs,
+    locked_jobs,
+    log_of,
     queue_states,
     read_jobs,
+    read_result,
+    take_off_queue,
+    who_cancelled,
+    write_jobs,
 )
 from harmbench.progress import Display
-from harmbench.storage import write_json
 
 if TYPE_CHECKING:  # it would bring in scipy and nibabel
     from harmbench.task import Progress
@@ -131,6 +135,7 @@ class SlurmExecutor:
         self._folder, self._needs, self._fingerprint = folder, needs, fingerprint
         self._limit_s, self._requeues, self._poll_s = limit_s, requeues, poll_s
         self._missing_since: dict[str, float] = {}
+        self._job_of: dict[str, str] = {}  # another command may take an item off the list
 
     def run(
         self,
@@ -140,19 +145,20 @@ class SlurmExecutor:
         line: Callable[[Item, Result | Died], str] | None = None,
         kin: Callable[[Item], object] | None = None,
     ) -> Iterator[tuple[Item, Result | Died]]:
-        """Yield each item with its result, as `Executor.run` does; an interrupt leaves the jobs running."""
+        """Yield each item with its result, as `Executor.run` does; an interrupt leaves the jobs running.
+
+        Raises:
+            RunError: SLURM takes no jobs, or they were cancelled.
+        """
         waiting = {str(item): item for item in items}
-        self._take_up()
-        known = read_jobs(self._folder)
-        fresh = [name for name in waiting if name not in known.jobs]
-        self._submit(work, {name: waiting[name] for name in fresh}, kin)
+        self._begin(work, waiting, kin)
         pause_s = min(_FIRST_POLL_S, self._poll_s)
         try:
             while waiting:
                 for name, result in self._ended(work, dict(waiting), display, kin):
                     item = waiting.pop(name)
                     display.finish(name, line(item, result) if line else "")
-                    self._forget([name])
+                    self._forget(name)
                     yield item, result
                 if waiting:
                     time.sleep(pause_s)
@@ -166,26 +172,36 @@ class SlurmExecutor:
             )
             raise
 
-    def _take_up(self) -> None:
-        """Keep the jobs of an earlier call that work on the same; cancel others, which would interfere."""
-        known = read_jobs(self._folder)
-        if known.fingerprint != self._fingerprint:
-            cancel_jobs(self._folder)
-            self._write(SlurmJobs(fingerprint=self._fingerprint))
+    def _begin(
+        self,
+        work: Callable[[Item, Progress], Result],
+        items: Mapping[str, Item],
+        kin: Callable[[Item], object] | None,
+    ) -> None:
+        """Keep jobs that work on the same already, cancel others, which would interfere, submit the rest."""
+        with locked_jobs(self._folder) as listed:
+            known = listed
+            if known.fingerprint != self._fingerprint:
+                take_off_queue(known.jobs.values())
+                known = SlurmJobs(fingerprint=self._fingerprint)
+                write_jobs(self._folder, known)
+            fresh = {name: item for name, item in items.items() if name not in known.jobs}
+            self._submit(work, fresh, kin, known)
+            self._job_of = {name: known.jobs[name] for name in items}
 
     def _submit(
         self,
         work: Callable[[Item, Progress], Result],
         items: Mapping[str, Item],
         kin: Callable[[Item], object] | None,
+        known: SlurmJobs,
     ) -> None:
-        """Submit items, those of the same needs as one array."""
+        """Submit items, those of the same needs as one array, and list their jobs in `known`."""
         groups: dict[str, list[tuple[str, Item]]] = {}
         for name, item in items.items():
             own = str(kin(item)) if kin is not None else ""
             key = own if own in self._needs else "default"
             groups.setdefault(key, []).append((name, item))
-        known = read_jobs(self._folder)
         for key, members in groups.items():
             jobs = self._array(
                 self._needs.get(key, Needs()), [_Work(work, i, self._limit_s) for _, i in members]
@@ -193,7 +209,8 @@ class SlurmExecutor:
             for (name, _), job in zip(members, jobs, strict=True):
                 known.jobs[name] = job
                 known.submissions[name] = known.submissions.get(name, 0) + 1
-            self._write(known)
+                known.cancelled.pop(name, None)
+            write_jobs(self._folder, known)
 
     def _array(self, needs: Needs, works: Sequence[_Work]) -> list[str]:
         import submitit
@@ -215,52 +232,63 @@ class SlurmExecutor:
         display: Display,
         kin: Callable[[Item], object] | None,
     ) -> Iterator[tuple[str, Result | Died]]:
-        """Yield the items whose jobs have ended; those of lost jobs are submitted again."""
+        """Yield the items whose jobs have ended; those of lost jobs are submitted again.
+
+        Raises:
+            RunError: jobs were cancelled.
+        """
         queued, known = queue_states(), read_jobs(self._folder)
-        lost = []
+        cancelled, lost = [], []
         for name in waiting:
-            job = known.jobs[name]
+            if known.fingerprint == self._fingerprint:
+                self._job_of[name] = known.jobs.get(name, self._job_of[name])
+            job = self._job_of[name]
             if job in queued:
                 self._missing_since.pop(job, None)
                 state = queued[job]
                 where = f" on {state.node}" if state.node else ""
                 display.update(name, f"{state.state.lower()}{where}", 0, 1)
                 continue
-            end = self._result(job)
-            if end is not None:
+            end = read_result(self._folder, job)
+            # What was cancelled may leave a result: that its process was killed.
+            whole = end is not None and not isinstance(end, Died)
+            if not whole and (by := who_cancelled(self._folder, self._fingerprint, name, job)):
+                cancelled.append(by)
+            elif end is not None:
                 yield name, end
             elif time.monotonic() - self._since(job) >= _LOST_AFTER_S:
-                if known.submissions[name] >= _SUBMISSIONS:
-                    yield name, Died(f"job {job} ended without a result; {self._log(job)} says why")
+                # Another command took an item off the list that is not there: it is not lost.
+                if known.submissions.get(name, _SUBMISSIONS) >= _SUBMISSIONS:
+                    log = log_of(self._folder, job)
+                    yield name, Died(f"job {job} ended without a result; {log} says why")
                 else:
                     lost.append(name)
-        self._submit(work, {name: waiting[name] for name in lost}, kin)
+        if cancelled:
+            by = f"{len(cancelled)} jobs were cancelled by {cancelled[0]}"
+            raise RunError(f"{by}; a rerun goes on from there")
+        if lost:
+            self._submit_lost(work, {name: waiting[name] for name in lost}, kin)
+
+    def _submit_lost(
+        self,
+        work: Callable[[Item, Progress], Result],
+        items: Mapping[str, Item],
+        kin: Callable[[Item], object] | None,
+    ) -> None:
+        """Submit items again, unless another command has changed what is listed of them meanwhile."""
+        with locked_jobs(self._folder) as known:
+            if known.fingerprint == self._fingerprint:
+                still = [name for name in items if known.jobs.get(name) == self._job_of[name]]
+                self._submit(work, {name: items[name] for name in still}, kin, known)
 
     def _since(self, job: str) -> float:
         return self._missing_since.setdefault(job, time.monotonic())
 
-    def _result(self, job: str) -> Any:
-        """Return what a job left, `None` where it left nothing that can be read."""
-        path = self._folder / f"{job}_0_result.pkl"
-        try:
-            with path.open("rb") as file:
-                end, value = pickle.load(file)
-            if end == "success":
-                return pickle.loads(value) if isinstance(value, bytes) else value
-        except (OSError, EOFError, pickle.UnpicklingError, ValueError):
-            return None
-        last = [text for text in str(value).splitlines() if text.strip()][-1:]
-        return Died(f"job {job}: {''.join(last)}; {self._log(job)} says more")
-
-    def _log(self, job: str) -> Path:
-        return self._folder / f"{job}_0_log.err"
-
-    def _forget(self, names: Sequence[str]) -> None:
-        known = read_jobs(self._folder)
-        for name in names:
-            known.jobs.pop(name, None)
-            known.submissions.pop(name, None)
-        self._write(known)
-
-    def _write(self, jobs: SlurmJobs) -> None:
-        write_json(self._folder / JOBS, jobs.model_dump())
+    def _forget(self, name: str) -> None:
+        """Take an item off the list, unless another job is listed for it by now."""
+        with locked_jobs(self._folder) as known:
+            own = known.fingerprint == self._fingerprint
+            if own and known.jobs.get(name) == self._job_of[name]:
+                del known.jobs[name]
+                known.submissions.pop(name, None)
+                write_jobs(self._folder, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -13,7 +14,7 @@ from harmbench.locks import Lock, Watch, holder_of
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.leftovers import leftovers
-from harmbench.storage import remove
+from harmbench.storage import TEMPORARY_PREFIX, has_writer, remove
 
 __all__ = ["FREED", "KINDS", "Freed", "Kind", "free_space"]
 
@@ -57,17 +58,19 @@ def free_space(
 ) -> tuple[list[Freed], list[str]]:
     """Remove what a rerun makes again; cells that a process works on are left alone.
 
+    Labels of real scans, which all cells share, are left alone while a process works on any cell.
+
     Args:
         root: the run folder.
         kinds: what to remove.
         dry_run: whether to say what would be removed, and to leave it.
 
     Returns:
-        What was freed, by kind; and the cells that were left alone, each with its process.
+        What was freed, by kind; and what was left alone, each with its process.
 
     Raises:
         ReportError: not a run folder.
-        RunError: a kind is unknown.
+        RunError: a kind is unknown, or a run has been writing its tables for too long.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
@@ -75,12 +78,13 @@ def free_space(
     folder = RunFolder(root.absolute())
     folder.read_record()
     counts: dict[Kind, list[int]] = {kind: [] for kind in KINDS if kind in kinds}
+    places = sorted(folder.root.glob("cells/*/*/fold-*/seed-*"))
     left = []
     if "leftovers" in counts:
         _take(leftovers(folder.root), counts["leftovers"], dry_run)
     if "labels" in counts:
-        _take(_files(folder.root / "segmentations"), counts["labels"], dry_run)
-    for place in sorted(folder.root.glob("cells/*/*/fold-*/seed-*")):
+        left += _free_scan_labels(folder, places, counts["labels"], dry_run)
+    for place in places:
         busy = _free_cell(CellFolder(place), counts, dry_run)
         if busy:
             left.append(f"{place.relative_to(folder.root)}: {busy} works on it")
@@ -88,14 +92,56 @@ def free_space(
     return freed, left
 
 
+def _free_scan_labels(
+    folder: RunFolder, places: Iterable[Path], sizes: list[int], dry_run: bool
+) -> list[str]:
+    """Free the labels of real scans, unless a process may use them; returns which one does."""
+    if dry_run:
+        busy = {place: _who_works_on(CellFolder(place)) for place in places}
+        found = [(place, holder) for place, holder in busy.items() if holder]
+        return _free_unless(folder, found, sizes, dry_run)
+    with ExitStack() as held:
+        held.enter_context(folder.locked())
+        found = []
+        for place in places:
+            lock = Lock(CellFolder(place).lock, beats=False)
+            holder = lock.take()
+            if holder is None:
+                held.enter_context(lock)
+            else:
+                found.append((place, str(holder)))
+        return _free_unless(folder, found, sizes, dry_run)
+
+
+def _free_unless(
+    folder: RunFolder, busy: Iterable[tuple[Path, str]], sizes: list[int], dry_run: bool
+) -> list[str]:
+    """Free labels of real scans where no cell is busy and none are being written; else say who is at work."""
+    for place, holder in busy:
+        where = place.relative_to(folder.root)
+        return [f"segmentations: {holder} works on {where}, and may need them"]
+    labels = list(_files(folder.root / "segmentations"))
+    finished = [path for path in labels if not path.name.startswith(TEMPORARY_PREFIX)]
+    if any(has_writer(path.name) for path in set(labels) - set(finished)):
+        return ["segmentations: a process is writing there"]
+    _take(finished, sizes, dry_run)
+    return []
+
+
+def _who_works_on(cell: CellFolder) -> str:
+    """Say which process works on a cell; empty where none does."""
+    holder = holder_of(cell.lock)
+    busy = holder is not None and not Watch().has_ended(cell.lock, holder)
+    return str(holder) if busy else ""
+
+
 def _free_cell(cell: CellFolder, counts: Mapping[Kind, list[int]], dry_run: bool) -> str:
     """Free what a cell keeps; returns which process works on it, and nothing is freed."""
     if dry_run:
-        holder = holder_of(cell.lock)
-        if holder is not None and not Watch().has_ended(cell.lock, holder):
-            return str(holder)
-        _free_files(cell, counts, dry_run)
-        return ""
+        busy = _who_works_on(cell)
+        if not busy:
+            _free_files(cell, counts, dry_run)
+        return busy
     lock = Lock(cell.lock)
     holder = lock.take()
     if holder is not None:

@@ -40,6 +40,8 @@ FinishedCell = tuple[Cell, CellRecord, CellScores]
 
 
 _REASONS_SHOWN = 3
+_REMOVED = ": missing"
+"""How what `harmbench.runner.pieces` says of a file that is not there ends."""
 
 
 def make_cells(
@@ -123,14 +125,14 @@ def run_cells(
                     held.append(cell)
                 else:
                     ends.append((cell, end))
-                    for sentence in end.mended:
-                        say(f"damaged: {cell}: {sentence}")
+                    _say_each_damage(cell, end, say)
         if not context.folder.is_run:
             break  # removed meanwhile: nobody holds its cells
         if held:
             say(f"waiting for {len(held)} cells that another run works on")
         waiting = wait_for_any(context, held, watch) if held else []
         held = [cell for cell in held if cell not in waiting]
+    _say_what_was_removed(ends, say)
     incomplete = {
         str(cell): _why_incomplete(record.unsegmented)
         for cell, record in ends
@@ -146,6 +148,28 @@ def run_cells(
     for name, reason in incomplete.items():
         say(f"incomplete: {name}: {reason}")
     return failed, incomplete
+
+
+def _say_each_damage(cell: Cell, record: CellRecord, say: Callable[[str], None]) -> None:
+    for sentence in record.mended:
+        if not sentence.endswith(_REMOVED):
+            say(f"damaged: {cell}: {sentence}")
+
+
+def _say_what_was_removed(
+    ends: Sequence[tuple[Cell, CellRecord]], say: Callable[[str], None]
+) -> None:
+    """Say in one line which files were not there any more: the user may have freed their space."""
+    removed = {
+        cell: [sentence for sentence in record.mended if sentence.endswith(_REMOVED)]
+        for cell, record in ends
+    }
+    found = [(cell, names[0].removesuffix(_REMOVED)) for cell, names in removed.items() if names]
+    if found:
+        cells = "1 cell" if len(found) == 1 else f"{len(found)} cells"
+        say(
+            f"files of {cells} were removed, and are made again, such as {found[0][1]} of {found[0][0]}"
+        )
 
 
 def _on_its_machine(

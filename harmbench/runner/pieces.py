@@ -23,6 +23,7 @@ __all__ = [
     "damaged_volume",
     "note_of",
     "require_model",
+    "scan_labels_of",
     "with_labels",
     "with_model",
     "with_volume",
@@ -40,9 +41,8 @@ def with_model(record: CellRecord, folder: CellFolder) -> CellRecord:
 
 def with_volume(record: CellRecord, folder: CellFolder, pair: str) -> CellRecord:
     """Return the record with the sums of a pair's volume, and of what was given beside it."""
-    paths = _volume_paths(folder, pair)
-    there = [path for path in paths if path.is_file()]
-    return record.with_files(file_sums(folder.root, there), _names(folder, paths))
+    there = [path for path in _volume_paths(folder, pair) if path.is_file()]
+    return record.with_files(file_sums(folder.root, there), _volume_names(record, folder, pair))
 
 
 def with_labels(
@@ -61,7 +61,15 @@ def with_labels(
     there = [path for path in paths if path.is_file()]
     record = record.with_files(file_sums(folder.root, there), _names(folder, paths))
     shared = {path.name: file_key(path) for path in scans if path.is_file()}
-    return record.model_copy(update={"scan_labels": {**record.scan_labels, **shared}})
+    return record.model_copy(
+        update={"scan_labels": {**scan_labels_of(record, segmenter), **shared}}
+    )
+
+
+def scan_labels_of(record: CellRecord, segmenter: str) -> dict[str, str]:
+    """Return the sums of labels of real scans by one segmenter; those of earlier ones are not made again."""
+    ending = f"_{segmenter}.nii.gz"
+    return {name: key for name, key in record.scan_labels.items() if name.endswith(ending)}
 
 
 def damaged_model(record: CellRecord, folder: CellFolder) -> list[str]:
@@ -83,7 +91,7 @@ def damaged_training(record: CellRecord, folder: CellFolder) -> list[str]:
 
 def damaged_volume(record: CellRecord, folder: CellFolder, pair: str) -> list[str]:
     """Say what of a pair's volumes is not as it was written."""
-    return _damaged(record, folder, _names(folder, _volume_paths(folder, pair)))
+    return _damaged(record, folder, _volume_names(record, folder, pair))
 
 
 def damaged_labels(record: CellRecord, folder: CellFolder, pair: str, segmenter: str) -> list[str]:
@@ -126,6 +134,14 @@ def _names(folder: CellFolder, paths: Iterable[Path]) -> list[str]:
 def _volume_paths(folder: CellFolder, pair: str) -> list[Path]:
     volume = folder.volume(pair)
     return [volume, *(place / volume.name for place in sorted(folder.beside.glob("*")))]
+
+
+def _volume_names(record: CellRecord, folder: CellFolder, pair: str) -> list[str]:
+    """Return the names of a pair's volumes: those on disk, and recorded ones whose folder may be gone."""
+    names = _names(folder, _volume_paths(folder, pair))
+    ending = f"/{folder.volume(pair).name}"
+    beside = [name for name in _under(record, folder.beside.name) if name.endswith(ending)]
+    return list(dict.fromkeys([*names, *beside]))
 
 
 def _label_paths(folder: CellFolder, pair: str, segmenter: str) -> list[Path]:

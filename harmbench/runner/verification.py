@@ -24,6 +24,7 @@ from harmbench.runner.pieces import (
     damaged_scan_labels,
     damaged_training,
     damaged_volume,
+    scan_labels_of,
 )
 from harmbench.runner.progress_file import read_planned
 from harmbench.runner.stages.score import metrics_key
@@ -214,9 +215,11 @@ def _of_scores(
         if record.key("score", pair.name) is not None and not scores.is_whole(pair.name):
             state: State = "damaged" if cell.scores.is_file() else "missing"
             yield cell.scores.name, state, f"the rows of {pair.name}", _SCORE
-    scans = [folder.root / "segmentations" / name for name in record.scan_labels]
+    known = scan_labels_of(record, record.segmenter)
+    scans = [folder.root / "segmentations" / name for name in known]
     for sentence in damaged_scan_labels(record, scans):
-        yield "", "damaged", sentence, "it is segmented and scored again"
+        state = "missing" if sentence.endswith(": missing") else "damaged"
+        yield "", state, sentence, "it is segmented and scored again"
     if record.metrics and asked.metrics and record.metrics != asked.metrics:
         yield cell.scores.name, "stale", "scores by other code or settings", _SCORE
 

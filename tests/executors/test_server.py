@@ -16,8 +16,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from harmbench.executors import Died, LocalExecutor
-from harmbench.executors.server import program_of_worker
+from harmbench.errors import RunError
+from harmbench.executors import Died, LocalExecutor, server
+from harmbench.executors.server import WorkerServer, program_of_worker
 from harmbench.executors.serving import StartMethod, start_method
 from harmbench.progress import Display
 
@@ -45,6 +46,36 @@ def test_a_worker_that_is_killed_costs_its_item(start: StartMethod) -> None:
     assert isinstance(found[3], Died)
     assert "killed" in found[3].reason
     assert {item: end for item, end in found.items() if item != 3} == {1: 1, 2: 2, 4: 4}
+
+
+class _Busy:
+    """A server on a machine that has no more processes for a while; it counts how often it is closed."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.closed = failures, 0
+
+    def ask(self, order: object, connection: object = None) -> int | None:
+        self.failures -= 1
+        return None if self.failures >= 0 else 4711
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_process_that_cannot_be_started_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_AGAIN_S", (0.0, 0.0))
+    busy, starter = _Busy(2), WorkerServer()
+    monkeypatch.setattr(starter, "_running", busy)
+    pid, pipe = starter.start(_nothing, {})
+    pipe.close()
+    assert (pid, busy.closed) == (4711, 0)
+    busy.failures = 100
+    with pytest.raises(RunError, match="no process can be started"):
+        starter.start(_nothing, {})
+    assert (busy.failures, busy.closed) == (97, 0)
+
+
+def _nothing(pipe: object) -> None: ...
 
 
 def _note(place: Path) -> None:

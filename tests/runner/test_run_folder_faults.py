@@ -20,6 +20,23 @@ from harmbench.runner.freeing import free_space
 from harmbench.runner.invocation_files import add_invocation
 from harmbench.runner.run_record import Invocation, RunRecord
 from harmbench.runner.verification import verify_run
+from harmbench.storage import atomic
+
+OTHER_SEGMENTER = """
+import numpy as np
+
+
+class Others:
+    name, version, contrasts = "others", "1", ("T1w",)
+
+    def __init__(self, *, device="cpu", contrast="T1w"): ...
+
+    def segment(self, volume):
+        brain = volume.data[volume.data > 0]
+        low, high = float(brain.min()), float(brain.max())
+        cuts = [1e-6, 0.8 * low + 0.2 * high, 0.6 * low + 0.4 * high]
+        return volume.with_data(np.digitize(volume.data, cuts).astype("uint8"), kind="label")
+"""
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks of the tests")
 
@@ -108,6 +125,33 @@ def test_a_cell_that_another_process_has_is_left_to_it(
     assert verify_run(out) == []
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_labels_of_real_scans_stay_while_a_process_may_need_them(
+    made: tuple[Path, Path, Folder], tmp_path: Path, dry_run: bool
+) -> None:
+    out = shutil.copytree(made[1], tmp_path / "out")
+    shared = out / "segmentations"
+    before = sorted(shared.iterdir())
+    for cell in out.glob("cells/*/*/*/*/segmentations"):
+        shutil.rmtree(cell)
+    with Lock(out / "cells/gain/A-to-B/fold-0/seed-0/lock.json") as lock:
+        assert lock.take() is None
+        freed, left = free_space(out, ["labels"], dry_run=dry_run)
+    assert (freed[0].files, len(left)) == (0, 2)
+    assert left[0].startswith("segmentations: process ")
+    with atomic(shared / "s9_A_tertiles.nii.gz") as temporary:
+        freed, left = free_space(out, ["labels"], dry_run=dry_run)
+        assert (freed[0].files, left) == (0, ["segmentations: a process is writing there"])
+        assert temporary.is_file()
+    (shared / "s9_A_tertiles.nii.gz").unlink()
+    assert sorted(shared.iterdir()) == before
+    (shared / ".tmp-12345678-999999999-1-x.nii.gz").write_text("another machine may be writing it")
+    freed, left = free_space(out, ["labels"], dry_run=dry_run)
+    assert (freed[0].files, left) == (len(before), [])
+    assert len(list(shared.iterdir())) == (len(before) + 1 if dry_run else 1)
+    assert not list(out.glob("**/lock.json"))
+
+
 def test_verify_and_gc_from_the_command_line(
     made: tuple[Path, Path, Folder], tmp_path: Path, call
 ) -> None:
@@ -129,6 +173,51 @@ def test_verify_and_gc_from_the_command_line(
     assert call("verify", tmp_path)[0] == 2
     run_once(manifest, out)
     assert clean.differences(out) == []
+
+
+def test_what_was_freed_after_a_change_of_the_segmenter_is_made_again(
+    made: tuple[Path, Path, Folder], tmp_path: Path
+) -> None:
+    manifest, good, _ = made
+    out = shutil.copytree(good, tmp_path / "out")
+    (tmp_path / "other.py").write_text(OTHER_SEGMENTER)
+    other = f"scoring.segmenter={tmp_path}/other.py:Others"
+    run_once(manifest, out, other)
+    # A record that an earlier harmbench wrote keeps the sums of both.
+    cell = CellFolder(out / "cells/gain/A-to-B/fold-0/seed-0")
+    record, before = cell.read_record(), CellFolder(good / cell.root.relative_to(out)).read_record()
+    assert record is not None
+    assert before is not None
+    assert {name.split("_")[-1] for name in record.scan_labels} == {"others.nii.gz"}
+    both = {**before.scan_labels, **record.scan_labels}
+    cell.write_record(record.model_copy(update={"scan_labels": both}))
+    assert verify_run(out) == []
+    free_space(out)
+    states = {one.state for one in verify_run(out)}
+    assert states == {"missing"}
+    said: list[str] = []
+    run_once(manifest, out, other, said=said)
+    (line,) = [line for line in said if "removed" in line]
+    assert line.startswith("files of ")
+    assert "made again" in line
+    assert not [line for line in said if line.startswith("damaged")]
+    assert verify_run(out) == []
+
+
+def test_what_was_given_beside_a_volume_is_missed_with_its_folder(
+    made: tuple[Path, Path, Folder], tmp_path: Path
+) -> None:
+    manifest, good, clean = made
+    out = shutil.copytree(good, tmp_path / "out")
+    places = sorted(out.glob("cells/gain/*/*/*/beside/gain"))
+    for place in places:
+        shutil.rmtree(place)
+    found = {(Path(one.piece).parent, one.state) for one in verify_run(out)}
+    assert found == {(place.relative_to(out), "missing") for place in places}
+    run_once(manifest, out)
+    assert all(place.is_dir() for place in places)
+    assert clean.differences(out) == []
+    assert verify_run(out) == []
 
 
 def test_records_of_earlier_versions_are_unverified(

@@ -187,15 +187,16 @@ def test_a_grid_outlives_its_terminal_and_a_node_and_is_cancelled(
     assert cluster.states()["n2"].startswith("down")
     pd.testing.assert_frame_equal(_bits(out), _bits(local))
 
-    # Another run in the folder, which is cancelled.
+    # Another run in the folder, which is cancelled while it waits: it submits nothing again.
     (place / "gate").unlink()
     only = ("--method", "slow", "--seed", 7, "--fold", 0, "--direction", "A-to-B")
     with _started(log, *words, *only) as run:
         _wait("a job at work", lambda: _at_work(out, 1), run)
-        run.send_signal(signal.SIGINT)
-        assert run.wait(LONG_S) == 130, log.read_text()
-    (job,) = json.loads((out / "slurm" / "jobs.json").read_text())["jobs"].values()
-    cancelled = _call("cancel", out)
-    assert cancelled.stderr == f"jobs: {job}\n"
+        (job,) = json.loads((out / "slurm" / "jobs.json").read_text())["jobs"].values()
+        cancelled = _call("cancel", out)
+        assert cancelled.stderr == f"jobs: {job}\n"
+        assert run.wait(LONG_S) not in {0, 130}, log.read_text()
+    assert "1 jobs were cancelled by harmbench cancel" in " ".join(log.read_text().split())
+    assert not json.loads((out / "slurm" / "jobs.json").read_text())["jobs"]
     _wait("empty queue", lambda: not cluster.call("squeue", "--noheader").strip())
     assert "running" not in {state.state for state in _states(out)}
