@@ -135,7 +135,7 @@ class Lock:
     ) -> None:
         self._path, self._purpose, self._beats = path, purpose, beats
         self._watch = watch or Watch()
-        self._token = ""
+        self._token, self._lost = "", False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -168,9 +168,11 @@ class Lock:
         return holder
 
     def check(self) -> None:
-        """Raise `LockLostError` unless this process still holds the lock."""
+        """Raise `LockLostError` unless this process still holds the lock; once lost, it stays so."""
         holder = holder_of(self._path)
-        if not self._token or holder is None or holder.token != self._token:
+        mine = holder is not None and holder.token == self._token
+        self._lost = self._lost or not mine
+        if self._lost:
             raise LockLostError(f"{self._path}: another process took over; this one was silent")
 
     def release(self) -> None:
@@ -228,6 +230,7 @@ class Lock:
 
     def _begin(self) -> None:
         self._ended.clear()
+        self._lost = False
         if self._beats:
             self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
             self._thread.start()

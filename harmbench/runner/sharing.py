@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harmbench.locks import Lock, LockLostError, Watch, free
 from harmbench.runner.cell_record import CellRecord
@@ -64,7 +64,8 @@ def alone(
     with lock:
         sweep_held(folder.root)
         try:
-            return work(context, cell, _Guarded(progress, lock))
+            held = replace(context, check_held=lock.check)
+            return work(held, cell, _Guarded(progress, lock))
         except LockLostError:
             return Held("a process that took it over, since this one was silent")
 
