@@ -50,8 +50,8 @@ class Holder:
     """Who holds a lock.
 
     Attributes:
-        owner: the process.
-        token: of this one time that it holds the lock.
+        owner: the process; one without a host where the lock does not say.
+        token: of this one time that it holds the lock; empty where the disk does not give the lock.
         purpose: of the work, as `Lock` was given it.
     """
 
@@ -60,6 +60,8 @@ class Holder:
     purpose: str = ""
 
     def __str__(self) -> str:
+        if not self.owner.host:
+            return "a process whose lock cannot be read"
         return f"process {self.owner.pid} on {self.owner.host}"
 
 
@@ -67,8 +69,9 @@ def holder_of(path: Path) -> Holder | None:
     """Return who holds a lock; `None` where nobody does.
 
     The holder of a lock that cannot be read has no host. Either its disk damaged it, or it is being
-    written just now.
+    written just now. Where the system refuses to read it, the holder has no token either.
     """
+    unnamed = Owner("", "", "", "", 0, "")
     try:
         found = read_sealed(path)
         if found is None:
@@ -76,13 +79,16 @@ def holder_of(path: Path) -> Holder | None:
         if isinstance(found, dict):
             owner = Owner(**{name: found[name] for name in Owner.__slots__})
             return Holder(owner, str(found["token"]), str(found["purpose"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except OSError:
+        return Holder(unnamed, "")
+    except (ValueError, TypeError, KeyError):
         pass
     try:
-        token = f"unreadable-{file_key(path)[:16]}"
-    except OSError:
+        return Holder(unnamed, f"unreadable-{file_key(path)[:16]}")
+    except FileNotFoundError:
         return None
-    return Holder(Owner("", "", "", "", 0, ""), token)
+    except OSError:
+        return Holder(unnamed, "")
 
 
 @dataclass(slots=True)
@@ -99,7 +105,12 @@ class Watch:
     _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
 
     def has_ended(self, path: Path, holder: Holder) -> bool:
-        """Whether the process that holds the lock at `path` has ended."""
+        """Whether the process that holds the lock at `path` has ended.
+
+        A lock that the system refuses to read may be that of a process that lives.
+        """
+        if not holder.token:
+            return False
         known = is_gone(holder.owner) if holder.owner.host else None
         if known is not None:
             return known
@@ -153,7 +164,7 @@ class Lock:
             if holder is None:
                 self._begin()
                 return None
-            known_dead = dead is not None and holder.purpose == dead
+            known_dead = bool(dead) and holder.purpose == dead
             if not known_dead and not self._watch.has_ended(self._path, holder):
                 return holder
             if not self.remove(holder):
@@ -168,9 +179,12 @@ class Lock:
         return holder
 
     def check(self) -> None:
-        """Raise `LockLostError` unless this process still holds the lock; once lost, it stays so."""
+        """Raise `LockLostError` unless this process still holds the lock; once lost, it stays so.
+
+        Where the system does not give the lock just now, it counts as held.
+        """
         holder = holder_of(self._path)
-        mine = holder is not None and holder.token == self._token
+        mine = holder is not None and holder.token in {self._token, ""} and bool(self._token)
         self._lost = self._lost or not mine
         if self._lost:
             raise LockLostError(f"{self._path}: another process took over; this one was silent")
@@ -205,12 +219,14 @@ class Lock:
             claim = self._path.with_name(f"{TEMPORARY_PREFIX}{this_process().tag}-{token}.json")
             mine = {**asdict(this_process()), "token": token, "purpose": self._purpose}
             write_sealed(claim, mine, durable=False)
+            linked = False
             # Where the name is taken after all, a server may have answered twice, and it is this claim.
             with suppress(FileExistsError, FileNotFoundError):
                 _link(claim, self._path)
+                linked = True
             claim.unlink(missing_ok=True)
             holder = holder_of(self._path)
-            if holder is not None and holder.token == token:
+            if holder is not None and holder.token in {token, "" if linked else token}:
                 self._token = token
                 return None
         return holder
