@@ -103,6 +103,7 @@ class Watch:
     silent_s: float = SILENT_S
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
+    _lively: set[str] = field(default_factory=set)
 
     def has_ended(self, path: Path, holder: Holder) -> bool:
         """Whether the process that holds the lock at `path` has ended.
@@ -113,6 +114,8 @@ class Watch:
             return False
         known = is_gone(holder.owner) if holder.owner.host else None
         if known is not None:
+            if not known:
+                self._lively.add(holder.token)
             return known
         try:
             count = read_json(_beat_of(path, holder.token))
@@ -121,9 +124,15 @@ class Watch:
         now = self.clock()
         before, since = self._seen.get(holder.token, (object(), now))
         if before != count:
+            if holder.token in self._seen:
+                self._lively.add(holder.token)
             self._seen[holder.token] = count, now
             return False
         return now - since >= (self.silent_s if holder.owner.host else _UNREADABLE_S)
+
+    def is_lively(self, holder: Holder) -> bool:
+        """Whether the process that holds a lock has given a sign of life since the first look."""
+        return holder.token in self._lively
 
 
 class Lock:

@@ -22,7 +22,7 @@ from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
-from harmbench.runner.sharing import Held, Work, alone, wait_for_any
+from harmbench.runner.sharing import SILENCE_S, Held, Work, alone, wait_for_any
 from harmbench.task import Direction, NoProgress, Progress
 
 __all__ = [
@@ -113,10 +113,9 @@ def run_cells(
     ends: list[tuple[Cell, CellRecord]] = []
     held: list[Cell] = []
     waiting, watch = list(cells), Watch()
-    there = partial(_on_its_machine, work) if executor.remote else work
+    shared = _queued(work, context) if executor.remote else partial(alone, work, context)
     while waiting:
         with Display("cells", len(waiting), left=left) as display:
-            shared = partial(alone, there, context)
             for cell, result in executor.run(shared, waiting, display, _line, _kin):
                 end = _abandoned(context, cell, result) if isinstance(result, Died) else result
                 if isinstance(end, Held):
@@ -146,6 +145,17 @@ def run_cells(
     for name, reason in incomplete.items():
         say(f"incomplete: {name}: {reason}")
     return failed, incomplete
+
+
+def _queued(work: Work, context: RunContext) -> Callable[[Cell, Progress], CellRecord | Held]:
+    """Return the work of a queue's jobs.
+
+    A queue runs a cell once at a time: where a job finds a lock of its own invocation, that is of a job
+    that has ended, perhaps on another machine, and was queued again. For locks of other invocations a
+    job waits until it shows whether their processes live.
+    """
+    there = partial(_on_its_machine, work)
+    return partial(alone, there, context, dead=context.invocation, wait_s=SILENCE_S)
 
 
 def _on_its_machine(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from harmbench.config import load_experiment
+from harmbench.locks import Watch
 from harmbench.owners import Owner
 from harmbench.runner.cell import rescore_cell, run_cell
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
+from harmbench.runner.grid import run_cells
 from harmbench.runner.opening import open_run
 from harmbench.runner.sharing import Held, Work, alone
 from harmbench.task import Direction, NoProgress
@@ -80,6 +83,21 @@ def hold_elsewhere(folder: CellFolder, purpose: str = "") -> None:
     folder.lock.write_text(json.dumps(claim))
 
 
+class _Queue:
+    """A queue whose jobs run one after another, here; keeps what they returned."""
+
+    remote = True
+
+    def __init__(self) -> None:
+        self.results: list[object] = []
+
+    def run(self, work, items, display, line=None, kin=None):
+        for item in items:
+            result = work(item, NoProgress())
+            self.results.append(result)
+            yield item, result
+
+
 class _Robber:
     """A progress reporter that gives the cell to another process on the first report of a stage."""
 
@@ -129,3 +147,38 @@ def test_a_process_that_lost_its_cell_between_subjects_writes_nothing_more(
     robber = _Robber(run.folder.cell(CELL), "subjects")
     assert isinstance(alone(work, run, CELL, robber), Held)
     assert robber.now() == robber.theirs
+
+
+def test_a_job_that_is_queued_again_takes_its_cell_over_from_a_machine_that_is_away(
+    context: Callable[..., RunContext],
+) -> None:
+    run = replace(context(), invocation="this one")
+    hold_elsewhere(run.folder.cell(CELL), "this one")
+    queue = _Queue()
+    began_s = time.monotonic()
+    assert run_cells(run, [CELL], lambda _: None, queue) == ({}, {})
+    assert time.monotonic() - began_s < 60  # it would be 300 s, and another place in the queue
+    assert len(queue.results) == 1
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_job_waits_until_it_is_known_whether_the_process_of_another_run_lives(
+    context: Callable[..., RunContext], monkeypatch: pytest.MonkeyPatch, lives: bool
+) -> None:
+    run = replace(context(), invocation="this one")
+    folder = run.folder.cell(CELL)
+    hold_elsewhere(folder, "an earlier one")
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if lives and len(looks) == 3:
+            (folder.root / "lock-theirs.beat").write_text("1")
+
+    monkeypatch.setattr("harmbench.runner.sharing.time.sleep", pause)
+    monkeypatch.setattr(
+        "harmbench.runner.sharing.Watch", lambda: Watch(clock=lambda: 40.0 * len(looks))
+    )
+    end = alone(run_cell, run, CELL, NoProgress(), dead="this one", wait_s=60.0)
+    assert isinstance(end, Held) == lives
+    assert len(looks) == (3 if lives else 8)
