@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from harmbench import locks
-from harmbench.locks import Lock, LockLostError, Watch, free, holder_of
-from harmbench.runner.leftovers import leftovers
+from harmbench import holders
+from harmbench.holders import Watch, holder_of
+from harmbench.locks import Lock, LockLostError, free
+from harmbench.runner.leftovers import leftovers, remove_leftover
+from harmbench.storage import time_on
 
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -20,8 +23,8 @@ def _refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         if path.exists():
             raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(locks, "read_sealed", refuse)
-    monkeypatch.setattr(locks, "file_key", refuse)
+    monkeypatch.setattr(holders, "read_sealed", refuse)
+    monkeypatch.setattr(holders, "file_key", refuse)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
@@ -69,3 +72,59 @@ def test_a_passing_error_loses_no_lock(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_lock_that_is_not_there_has_no_holder(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "lock.json") is None
+
+
+def _elsewhere(path: Path, *, age_s: float, beat_age_s: float | None = None) -> None:
+    """Make a lock of a process of another machine, which was last changed some time ago."""
+    owner = {"host": "elsewhere", "machine": "m", "boot": "b", "space": "", "pid": 1, "born": "1"}
+    path.write_text(json.dumps({**owner, "token": "theirs", "purpose": ""}))
+    times = {path: age_s}
+    if beat_age_s is not None:
+        beat = path.with_name("lock-theirs.beat")
+        beat.write_text("1")
+        times[beat] = beat_age_s
+    now_s = time_on(path.parent)
+    for own, age in times.items():
+        os.utime(own, (now_s - age, now_s - age))
+
+
+@pytest.mark.parametrize(
+    ("age_s", "beat_age_s", "ended"),
+    [(10.0, None, False), (400.0, None, True), (400.0, 30.0, False), (900.0, 400.0, True)],
+)
+def test_one_look_takes_the_times_of_the_files_of_an_owner_elsewhere(
+    tmp_path: Path, age_s: float, beat_age_s: float | None, ended: bool
+) -> None:
+    folder = tmp_path / "cells/unet/A-to-B/fold-0/seed-0"
+    folder.mkdir(parents=True)
+    path = folder / "lock.json"
+    _elsewhere(path, age_s=age_s, beat_age_s=beat_age_s)
+    assert (path in leftovers(tmp_path)) == ended
+    lock = Lock(path, watch=Watch(once=True))
+    assert (lock.take() is None) == ended
+    lock.release()
+    assert path.is_file() == (not ended)
+
+
+def test_a_lock_that_was_taken_over_meanwhile_is_no_leftover(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    _elsewhere(path, age_s=900.0, beat_age_s=900.0)
+    orphan = tmp_path / "lock-nobody.beat"
+    orphan.write_text("1")
+    listed = leftovers(tmp_path)
+    assert {path, orphan} <= set(listed)
+    with Lock(path, watch=Watch(once=True)) as lock:
+        assert lock.take() is None
+        theirs = holder_of(path)
+        assert theirs is not None
+        beat = holders.beat_of(path, theirs.token)
+        beat.write_text("1")
+        for own in [*listed, beat]:
+            remove_leftover(own)
+        lock.check()
+        assert beat.is_file()
+        assert not orphan.exists()
+    _elsewhere(path, age_s=900.0, beat_age_s=900.0)
+    for own in leftovers(tmp_path):
+        remove_leftover(own)
+    assert list(tmp_path.iterdir()) == []

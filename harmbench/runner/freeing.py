@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from harmbench.errors import RunError
-from harmbench.locks import Lock, Watch, holder_of
+from harmbench.holders import Watch, holder_of
+from harmbench.locks import Lock
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.leftovers import leftovers
+from harmbench.runner.leftovers import leftovers, remove_leftover
 from harmbench.storage import remove
 
 __all__ = ["FREED", "KINDS", "Freed", "Kind", "free_space"]
@@ -77,7 +78,7 @@ def free_space(
     counts: dict[Kind, list[int]] = {kind: [] for kind in KINDS if kind in kinds}
     left = []
     if "leftovers" in counts:
-        _take(leftovers(folder.root), counts["leftovers"], dry_run)
+        _take(leftovers(folder.root), counts["leftovers"], dry_run, remove_leftover)
     if "labels" in counts:
         _take(_files(folder.root / "segmentations"), counts["labels"], dry_run)
     for place in sorted(folder.root.glob("cells/*/*/fold-*/seed-*")):
@@ -92,11 +93,11 @@ def _free_cell(cell: CellFolder, counts: Mapping[Kind, list[int]], dry_run: bool
     """Free what a cell keeps; returns which process works on it, and nothing is freed."""
     if dry_run:
         holder = holder_of(cell.lock)
-        if holder is not None and not Watch().has_ended(cell.lock, holder):
+        if holder is not None and not Watch(once=True).has_ended(cell.lock, holder):
             return str(holder)
         _free_files(cell, counts, dry_run)
         return ""
-    lock = Lock(cell.lock)
+    lock = Lock(cell.lock, watch=Watch(once=True))
     holder = lock.take()
     if holder is not None:
         return str(holder)
@@ -122,12 +123,17 @@ def _free_files(cell: CellFolder, counts: Mapping[Kind, list[int]], dry_run: boo
         remove(cell.model)
 
 
-def _take(paths: Iterable[Path], sizes: list[int], dry_run: bool) -> None:
+def _take(
+    paths: Iterable[Path],
+    sizes: list[int],
+    dry_run: bool,
+    away: Callable[[Path], None] = remove,
+) -> None:
     for path in list(paths):
         inside = _files(path) if path.is_dir() and not path.is_symlink() else [path]
         sizes.append(sum(own.lstat().st_size for own in inside))
         if not dry_run:
-            remove(path)
+            away(path)
 
 
 def _files(folder: Path) -> Iterator[Path]:

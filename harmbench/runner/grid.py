@@ -12,7 +12,7 @@ from harmbench.config import Experiment
 from harmbench.discovery import learns, load_method
 from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
-from harmbench.locks import Watch
+from harmbench.holders import Watch
 from harmbench.progress import Display, Remaining
 from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
 from harmbench.runner.cell import abandon_cell, run_cell

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from harmbench.locks import SILENT_S, Holder, Lock, LockLostError, Watch, free
+from harmbench.holders import SILENT_S, Holder, Watch
+from harmbench.locks import Lock, LockLostError, free
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell

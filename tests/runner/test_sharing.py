@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmbench.config import load_experiment
-from harmbench.locks import Watch
+from harmbench.holders import Watch
 from harmbench.owners import Owner
 from harmbench.runner.cell import rescore_cell, run_cell
 from harmbench.runner.cell_folder import CellFolder
