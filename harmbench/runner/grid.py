@@ -14,7 +14,7 @@ from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
 from harmbench.holders import Watch
 from harmbench.progress import Display, Remaining
-from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
+from harmbench.results import CEILING, RESCAN, merge, results_text, training_sizes_text
 from harmbench.runner.cell import abandon_cell, run_cell
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord, MissingLabels
@@ -210,27 +210,30 @@ def _why_incomplete(missing: Mapping[str, MissingLabels]) -> str:
     return f"no scores of tissues for {subjects} ({shown}{more}){again}"
 
 
-def collect(folder: RunFolder, finished: Sequence[FinishedCell] | None = None) -> pd.DataFrame:
+def collect(folder: RunFolder, finished: Sequence[FinishedCell]) -> dict[str, str]:
     """Bring the scores of all cells of a run folder together.
 
-    `results.csv` gets the cells that learned from every training subject. Where there are others,
-    `training-sizes.csv` gets all, with the number of training subjects.
+    `results.csv` has the cells that learned from every training subject. Where there are others,
+    `training-sizes.csv` has all, with the number of training subjects.
 
     Args:
         folder: the run folder.
-        finished: its cells, where they are read already.
+        finished: its cells.
+
+    Returns:
+        Table to its text; nothing is written.
     """
-    finished = finished_cells(folder) if finished is None else finished
     found = [(cell, record, scores.trusted()) for cell, record, scores in finished]
     results = merge([rows for cell, _, rows in found if not cell.train_subjects])
-    write_results(results, folder.results)
+    texts = {folder.results.name: results_text(results)}
     if any(cell.train_subjects for cell, _, _ in found):
         everyone = len(set(folder.fold_table()["subject"]))
         sized = [
             rows.assign(train_subjects=record.trained_on(everyone)) for _, record, rows in found
         ]
-        write_training_sizes(sized, folder.training_sizes)
-    return results
+        whole = pd.concat(sized, ignore_index=True)
+        texts[folder.training_sizes.name] = training_sizes_text(whole)
+    return texts
 
 
 def damaged_cells(folder: RunFolder) -> list[str]:

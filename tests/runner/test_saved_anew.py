@@ -9,6 +9,8 @@ import pytest
 
 from harmbench.errors import RunError
 from harmbench.results import read_results
+from harmbench.runner.folder import RunFolder
+from harmbench.runner.tables import damaged_tables
 from harmbench.volume import read, write
 
 pytestmark = pytest.mark.usefixtures("thresholds")
@@ -82,3 +84,30 @@ def test_a_damaged_sum_of_a_scan_is_no_other_scan(start, tmp_path: Path) -> None
     path.write_text(good.replace(key, "0" * 64))
     start("data.direction=A-to-B")
     assert path.read_text() == good
+
+
+def test_a_run_that_is_killed_as_it_ends_leaves_no_table_that_counts_as_damaged(
+    start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        """Stands for a process that is no more."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    asked = ("data.direction=A-to-B", "train_subjects=[1,all]", "folds.k=4")
+    start(*asked, gain=1.0)
+    folder = RunFolder(tmp_path / "out")
+    tables = (folder.results, folder.training_sizes)
+    before = [path.read_bytes() for path in tables]
+    with monkeypatch.context() as late:
+        late.setattr("harmbench.runner.experiment.end_invocation", killed)
+        with pytest.raises(KilledError):
+            start(*asked, gain=0.5)
+    assert all(path.read_bytes() != old for path, old in zip(tables, before, strict=True))
+    assert damaged_tables(folder) == {}
+    with monkeypatch.context() as early:
+        early.setattr("harmbench.runner.experiment.write_tables", killed)
+        with pytest.raises(KilledError):
+            start(*asked, gain=0.7)
+    assert damaged_tables(folder) == {}
