@@ -2,8 +2,7 @@
 
 A lock is a file that is linked into its place, which fails where one is there: on networked disks too,
 the server decides. The file says which process holds it. A second file, renamed into place over and
-over, holds a count that shows that the owner lives; no time of any file and no clock of another machine
-is compared.
+over, holds a count that shows that the owner lives (`harmbench.holders`).
 
 A lock whose owner has ended is taken over. On the owner's own machine that is known at once. From
 another machine, an owner counts as ended when its count has stood still for `SILENT_S` seconds of the
@@ -16,9 +15,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -26,93 +24,19 @@ from uuid import uuid4
 
 from typing_extensions import Self
 
-from harmbench.owners import Owner, is_gone, this_process
-from harmbench.storage import TEMPORARY_PREFIX, file_key, read_json, write_json
-from harmbench.sums import read_sealed, write_sealed
+from harmbench.holders import Holder, Watch, beat_of, holder_of
+from harmbench.owners import this_process
+from harmbench.storage import TEMPORARY_PREFIX, write_json
+from harmbench.sums import write_sealed
 
-__all__ = ["SILENT_S", "Holder", "Lock", "LockLostError", "Watch", "free", "holder_of"]
+__all__ = ["Lock", "LockLostError", "free"]
 
 BEAT_S: Final = 20.0
 """Seconds between two signs of life."""
-SILENT_S: Final = 300.0
-"""Seconds without a sign of life after which an owner on another machine counts as ended."""
-
-_UNREADABLE_S: Final = 5.0
-"""Seconds after which a lock that cannot be read is not being written, but damaged."""
 
 
 class LockLostError(Exception):
     """Another process took the lock over: this one was silent for too long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a lock.
-
-    Attributes:
-        owner: the process.
-        token: of this one time that it holds the lock.
-        purpose: of the work, as `Lock` was given it.
-    """
-
-    owner: Owner
-    token: str
-    purpose: str = ""
-
-    def __str__(self) -> str:
-        return f"process {self.owner.pid} on {self.owner.host}"
-
-
-def holder_of(path: Path) -> Holder | None:
-    """Return who holds a lock; `None` where nobody does.
-
-    The holder of a lock that cannot be read has no host. Either its disk damaged it, or it is being
-    written just now.
-    """
-    try:
-        found = read_sealed(path)
-        if found is None:
-            return None
-        if isinstance(found, dict):
-            owner = Owner(**{name: found[name] for name in Owner.__slots__})
-            return Holder(owner, str(found["token"]), str(found["purpose"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    try:
-        token = f"unreadable-{file_key(path)[:16]}"
-    except OSError:
-        return None
-    return Holder(Owner("", "", "", "", 0, ""), token)
-
-
-@dataclass(slots=True)
-class Watch:
-    """Looks at the lives of owners, from one process, again and again.
-
-    Attributes:
-        silent_s: seconds without a sign of life after which an owner elsewhere counts as ended.
-        clock: seconds from any time on.
-    """
-
-    silent_s: float = SILENT_S
-    clock: Callable[[], float] = time.monotonic
-    _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
-
-    def has_ended(self, path: Path, holder: Holder) -> bool:
-        """Whether the process that holds the lock at `path` has ended."""
-        known = is_gone(holder.owner) if holder.owner.host else None
-        if known is not None:
-            return known
-        try:
-            count = read_json(_beat_of(path, holder.token))
-        except (OSError, ValueError):
-            count = None
-        now = self.clock()
-        before, since = self._seen.get(holder.token, (object(), now))
-        if before != count:
-            self._seen[holder.token] = count, now
-            return False
-        return now - since >= (self.silent_s if holder.owner.host else _UNREADABLE_S)
 
 
 class Lock:
@@ -135,7 +59,7 @@ class Lock:
     ) -> None:
         self._path, self._purpose, self._beats = path, purpose, beats
         self._watch = watch or Watch()
-        self._token = ""
+        self._token, self._lost = "", False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -153,7 +77,7 @@ class Lock:
             if holder is None:
                 self._begin()
                 return None
-            known_dead = dead is not None and holder.purpose == dead
+            known_dead = bool(dead) and holder.purpose == dead
             if not known_dead and not self._watch.has_ended(self._path, holder):
                 return holder
             if not self.remove(holder):
@@ -168,9 +92,14 @@ class Lock:
         return holder
 
     def check(self) -> None:
-        """Raise `LockLostError` unless this process still holds the lock."""
+        """Raise `LockLostError` unless this process still holds the lock; once lost, it stays so.
+
+        Where the system does not give the lock just now, it counts as held.
+        """
         holder = holder_of(self._path)
-        if not self._token or holder is None or holder.token != self._token:
+        mine = holder is not None and holder.token in {self._token, ""} and bool(self._token)
+        self._lost = self._lost or not mine
+        if self._lost:
             raise LockLostError(f"{self._path}: another process took over; this one was silent")
 
     def release(self) -> None:
@@ -182,7 +111,7 @@ class Lock:
         holder = holder_of(self._path)
         if token and holder is not None and holder.token == token:
             self._path.unlink(missing_ok=True)
-        _beat_of(self._path, token).unlink(missing_ok=True)
+        beat_of(self._path, token).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -203,12 +132,14 @@ class Lock:
             claim = self._path.with_name(f"{TEMPORARY_PREFIX}{this_process().tag}-{token}.json")
             mine = {**asdict(this_process()), "token": token, "purpose": self._purpose}
             write_sealed(claim, mine, durable=False)
+            linked = False
             # Where the name is taken after all, a server may have answered twice, and it is this claim.
             with suppress(FileExistsError, FileNotFoundError):
                 _link(claim, self._path)
+                linked = True
             claim.unlink(missing_ok=True)
             holder = holder_of(self._path)
-            if holder is not None and holder.token == token:
+            if holder is not None and holder.token in {token, "" if linked else token}:
                 self._token = token
                 return None
         return holder
@@ -223,17 +154,18 @@ class Lock:
             now = holder_of(self._path)
             if now is not None and now.token == holder.token:
                 self._path.unlink(missing_ok=True)
-                _beat_of(self._path, holder.token).unlink(missing_ok=True)
+                beat_of(self._path, holder.token).unlink(missing_ok=True)
         return True
 
     def _begin(self) -> None:
         self._ended.clear()
+        self._lost = False
         if self._beats:
             self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
             self._thread.start()
 
     def _beat(self) -> None:
-        count, path = 0, _beat_of(self._path, self._token)
+        count, path = 0, beat_of(self._path, self._token)
         while not self._ended.wait(BEAT_S):
             count += 1
             with suppress(OSError):  # a disk that is full or away: the next one may succeed
@@ -251,10 +183,6 @@ def free(path: Path, watch: Watch) -> bool:
     if holder is None:
         return True
     return watch.has_ended(path, holder) and Lock(path, watch=watch).remove(holder)
-
-
-def _beat_of(path: Path, token: str) -> Path:
-    return path.with_name(f"{path.stem}-{token}.beat")
 
 
 def _link(claim: Path, place: Path) -> None:

@@ -114,7 +114,30 @@ def is_gone(owner: Owner) -> bool | None:
         return True if owner.machine and owner.boot and here.boot else None
     if owner.space != here.space:
         return None
-    return _born(owner.pid) != owner.born
+    found = _visible_born(owner.pid)
+    return None if found is None else found != owner.born
+
+
+def _visible_born(pid: int) -> str | None:
+    """Return what `_born` does; `None` where the system hides the process."""
+    found = _born(pid)
+    return None if not found and _is_hidden(pid) else found
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process of another user that this one may not look at.
+
+    Linux hides them where /proc is mounted with the option hidepid.
+    """
+    if os.name != "posix" or _stat(pid):
+        return False
+    try:
+        os.kill(pid, 0)  # sends no signal, and says whether it could
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def is_gone_tag(tag: str) -> bool | None:
@@ -124,4 +147,5 @@ def is_gone_tag(tag: str) -> bool | None:
     here = this_process()
     if place != here.tag.partition("-")[0] or not pid.isdigit():
         return None
-    return (_born(int(pid)) or "0") != born
+    found = _visible_born(int(pid))
+    return None if found is None else (found or "0") != born

@@ -29,6 +29,7 @@ __all__ = [
     "remove",
     "remove_stale",
     "sync",
+    "time_on",
     "whole_folder",
     "why_not_writable",
     "write_json",
@@ -157,6 +158,16 @@ def remove_stale(path: Path, age_s: float) -> None:
     with suppress(OSError):
         if time.time() - path.lstat().st_mtime > age_s:
             remove(path)
+
+
+def time_on(folder: Path) -> float:
+    """Return the time of the disk that a folder is on, which another machine may keep.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    with tempfile.NamedTemporaryFile(prefix=_own_prefix(), dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def remove(path: Path) -> None:

@@ -44,6 +44,7 @@ BELOW = {
         "code_keys",
         "discovery",
         "guard",
+        "holders",
         "locks",
         "owners",
         "meter",

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.errors import describe
+from harmbench.locks import LockLostError
 from harmbench.method import Method
 from harmbench.results import REAL_SCANS
 from harmbench.runner.cell_record import CellRecord, MadeBy
@@ -54,6 +55,9 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
 
     A failure is kept: the record's status is `failed`, the log has the traceback, and every tested
     pair without a result gets rows with the status `failed`.
+
+    Raises:
+        LockLostError: another process has taken the cell over; nothing more is written to it.
     """
     folder = context.folder.cell(cell)
     record = begin(context, cell, folder.read_record())
@@ -69,6 +73,8 @@ def run_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
                 settings = planned.settings.model_dump(mode="json")
                 record = record.model_copy(update={"uses": str(planned.uses), "settings": settings})
                 method, record = _fitted(context, cell, record, planned, scores, watched)
+        except LockLostError:
+            raise
         except Exception as error:  # noqa: BLE001 - any failure of a method becomes a row
             errors.append(told("fit", error))
         else:
@@ -167,6 +173,8 @@ def _run_pairs(
                 record = _mending(record, found)
                 record = harmonize(context, cell, record, pair, method, progress)
             record = _scored(context, cell, record, pair, scores)
+        except LockLostError:
+            raise
         except Exception as error:  # noqa: BLE001 - the other pairs go on
             errors.append(told(f"subject {pair.name}", error))
     progress("subjects", len(pairs), len(pairs))
@@ -194,6 +202,9 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
     """Score a cell's stored volumes again, without its method, and return its record.
 
     What is current is kept. A pair without a stored volume stays as it is.
+
+    Raises:
+        LockLostError: another process has taken the cell over; nothing more is written to it.
     """
     folder = context.folder.cell(cell)
     # What the method was and how it was fitted stays as recorded.
@@ -214,6 +225,8 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
                 continue
             try:
                 record = _scored(context, cell, record, pair, scores)
+            except LockLostError:
+                raise
             except Exception as error:  # noqa: BLE001 - the other pairs go on
                 errors.append(told(f"subject {pair.name}", error))
         watched("subjects", len(pairs), len(pairs))
@@ -233,7 +246,12 @@ def abandon_cell(context: RunContext, cell: Cell, reason: str) -> CellRecord:
 def close(
     context: RunContext, cell: Cell, record: CellRecord, scores: CellScores, errors: Sequence[str]
 ) -> CellRecord:
-    """Say how the cell ended, in its rows and in its record."""
+    """Say how the cell ended, in its rows and in its record.
+
+    Raises:
+        LockLostError: another process has taken the cell over; nothing is written.
+    """
+    context.check_held()
     record = add_failed_rows(context, cell, record, context.split(cell).test, scores)
     status = "incomplete" if record.unsegmented else "ok"
     update = {
@@ -241,7 +259,7 @@ def close(
         "error": "; ".join(dict.fromkeys(errors)),
     }
     record = record.model_copy(update=update)
-    context.folder.cell(cell).write_record(record)
+    context.write_record(cell, record)
     log.info("end %s: %s", cell, record.status)
     return record
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
@@ -12,6 +12,7 @@ from harmbench.errors import RunError
 from harmbench.folds import Folds
 from harmbench.plugins import Reference
 from harmbench.results import CEILING, RESCAN
+from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.inputs import InputScans
 from harmbench.runner.pairs import CellSplit, Rescan, SessionPair
@@ -19,6 +20,10 @@ from harmbench.segmentation import Contrast, Segmenter, make_segmenter
 from harmbench.task import Direction, Pair, Progress, Task
 
 __all__ = ["LazyPairs", "RunContext"]
+
+
+def _nobody_else() -> None:
+    """Check nothing: no other process can have the cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class RunContext:
         device: torch device name; `auto` or `cuda` where jobs of a cluster are to find their own.
         invocation: id of the entry in `run.json` that says what this run is made with.
         own_folds: folds of directions that cannot have the common ones.
+        check_held: raises `LockLostError` where another process has taken over the cell that is worked
+            on; to be called before anything of the cell is written.
     """
 
     root: Path
@@ -55,11 +62,21 @@ class RunContext:
     invocation: str = ""
     segmenter_reference: Reference | None = None
     own_folds: Mapping[Direction, Folds] = field(default_factory=dict)
+    check_held: Callable[[], None] = field(default=_nobody_else, compare=False)
 
     @property
     def folder(self) -> RunFolder:
         """Paths of the run."""
         return RunFolder(self.root)
+
+    def write_record(self, cell: Cell, record: CellRecord) -> None:
+        """Write the record of a cell, as long as this process has the cell.
+
+        Raises:
+            LockLostError: another process has taken it over.
+        """
+        self.check_held()
+        self.folder.cell(cell).write_record(record)
 
     def on_this_machine(self) -> RunContext:
         """Return the context with the device that its name stands for here, such as in a job.

@@ -39,6 +39,7 @@ from harmbench.runner.invocations import (
     begin_run,
     end_invocation,
     new_invocation,
+    note_tables,
     read_plan,
     write_plan,
 )
@@ -46,8 +47,8 @@ from harmbench.runner.leftovers import sweep
 from harmbench.runner.opening import first_lines, open_run
 from harmbench.runner.progress_file import write_planned
 from harmbench.runner.run_record import MethodRecord
+from harmbench.runner.tables import write_tables
 from harmbench.segmentation import choose_segmenter
-from harmbench.storage import file_key
 
 __all__ = ["Summary", "conclude", "describe_methods", "run_experiment", "torch_device"]
 
@@ -168,15 +169,16 @@ def conclude(
     failed, incomplete = ends
     with folder.locked():
         finished = finished_cells(folder)
-        collect(folder, finished)
-        written = [path for path in (folder.results, folder.training_sizes) if path.is_file()]
+        texts = collect(folder, finished)
+        # The sums come first, so that a run that is killed leaves no table whose sum is not known.
+        note_tables(folder, context.invocation, texts)
+        write_tables(folder, texts)
         end_invocation(
             folder,
             context.invocation,
             cells=cells,
             failed=len(failed),
             incomplete=len(incomplete),
-            tables={path.name: (file_key(path),) for path in written},
         )
     again = "the run's own command makes the cell again"
     _say_each(say, [f"{sentence}; {again}" for sentence in damaged_cells(folder)])

@@ -39,7 +39,8 @@ import pandas as pd
 
 from harmbench.errors import ReportError, RunError
 from harmbench.files.names import file_label
-from harmbench.locks import SILENT_S, Lock
+from harmbench.holders import SILENT_S
+from harmbench.locks import Lock
 from harmbench.results import read_results
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord

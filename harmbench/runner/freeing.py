@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from harmbench.errors import RunError
-from harmbench.locks import Lock, Watch, holder_of
+from harmbench.holders import Watch, holder_of
+from harmbench.locks import Lock
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import RunFolder
-from harmbench.runner.leftovers import leftovers
+from harmbench.runner.leftovers import leftovers, remove_leftover
 from harmbench.storage import TEMPORARY_PREFIX, has_writer, remove
 
 __all__ = ["FREED", "KINDS", "Freed", "Kind", "free_space"]
@@ -81,7 +82,7 @@ def free_space(
     places = sorted(folder.root.glob("cells/*/*/fold-*/seed-*"))
     left = []
     if "leftovers" in counts:
-        _take(leftovers(folder.root), counts["leftovers"], dry_run)
+        _take(leftovers(folder.root), counts["leftovers"], dry_run, remove_leftover)
     if "labels" in counts:
         left += _free_scan_labels(folder, places, counts["labels"], dry_run)
     for place in places:
@@ -104,7 +105,7 @@ def _free_scan_labels(
         held.enter_context(folder.locked())
         found = []
         for place in places:
-            lock = Lock(CellFolder(place).lock, beats=False)
+            lock = Lock(CellFolder(place).lock, watch=Watch(once=True), beats=False)
             holder = lock.take()
             if holder is None:
                 held.enter_context(lock)
@@ -131,7 +132,7 @@ def _free_unless(
 def _who_works_on(cell: CellFolder) -> str:
     """Say which process works on a cell; empty where none does."""
     holder = holder_of(cell.lock)
-    busy = holder is not None and not Watch().has_ended(cell.lock, holder)
+    busy = holder is not None and not Watch(once=True).has_ended(cell.lock, holder)
     return str(holder) if busy else ""
 
 
@@ -142,7 +143,7 @@ def _free_cell(cell: CellFolder, counts: Mapping[Kind, list[int]], dry_run: bool
         if not busy:
             _free_files(cell, counts, dry_run)
         return busy
-    lock = Lock(cell.lock)
+    lock = Lock(cell.lock, watch=Watch(once=True))
     holder = lock.take()
     if holder is not None:
         return str(holder)
@@ -168,12 +169,17 @@ def _free_files(cell: CellFolder, counts: Mapping[Kind, list[int]], dry_run: boo
         remove(cell.model)
 
 
-def _take(paths: Iterable[Path], sizes: list[int], dry_run: bool) -> None:
+def _take(
+    paths: Iterable[Path],
+    sizes: list[int],
+    dry_run: bool,
+    away: Callable[[Path], None] = remove,
+) -> None:
     for path in list(paths):
         inside = _files(path) if path.is_dir() and not path.is_symlink() else [path]
         sizes.append(sum(own.lstat().st_size for own in inside))
         if not dry_run:
-            remove(path)
+            away(path)
 
 
 def _files(folder: Path) -> Iterator[Path]:

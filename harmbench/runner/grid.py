@@ -12,9 +12,9 @@ from harmbench.config import Experiment
 from harmbench.discovery import learns, load_method
 from harmbench.errors import FoldError
 from harmbench.executors import Died, Executor
-from harmbench.locks import Watch
+from harmbench.holders import Watch
 from harmbench.progress import Display, Remaining
-from harmbench.results import CEILING, RESCAN, merge, write_results, write_training_sizes
+from harmbench.results import CEILING, RESCAN, merge, results_text, training_sizes_text
 from harmbench.runner.cell import abandon_cell, run_cell
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord, MissingLabels
@@ -22,7 +22,7 @@ from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
-from harmbench.runner.sharing import Held, Work, alone, wait_for_any
+from harmbench.runner.sharing import SILENCE_S, Held, Work, alone, wait_for_any
 from harmbench.task import Direction, NoProgress, Progress
 
 __all__ = [
@@ -115,10 +115,9 @@ def run_cells(
     ends: list[tuple[Cell, CellRecord]] = []
     held: list[Cell] = []
     waiting, watch = list(cells), Watch()
-    there = partial(_on_its_machine, work) if executor.remote else work
+    shared = _queued(work, context) if executor.remote else partial(alone, work, context)
     while waiting:
         with Display("cells", len(waiting), left=left) as display:
-            shared = partial(alone, there, context)
             for cell, result in executor.run(shared, waiting, display, _line, _kin):
                 end = _abandoned(context, cell, result) if isinstance(result, Died) else result
                 if isinstance(end, Held):
@@ -170,6 +169,17 @@ def _say_what_was_removed(
         say(
             f"files of {cells} were removed, and are made again, such as {found[0][1]} of {found[0][0]}"
         )
+
+
+def _queued(work: Work, context: RunContext) -> Callable[[Cell, Progress], CellRecord | Held]:
+    """Return the work of a queue's jobs.
+
+    A queue runs a cell once at a time: where a job finds a lock of its own invocation, that is of a job
+    that has ended, perhaps on another machine, and was queued again. For locks of other invocations a
+    job waits until it shows whether their processes live.
+    """
+    there = partial(_on_its_machine, work)
+    return partial(alone, there, context, dead=context.invocation, wait_s=SILENCE_S)
 
 
 def _on_its_machine(
@@ -224,27 +234,30 @@ def _why_incomplete(missing: Mapping[str, MissingLabels]) -> str:
     return f"no scores of tissues for {subjects} ({shown}{more}){again}"
 
 
-def collect(folder: RunFolder, finished: Sequence[FinishedCell] | None = None) -> pd.DataFrame:
+def collect(folder: RunFolder, finished: Sequence[FinishedCell]) -> dict[str, str]:
     """Bring the scores of all cells of a run folder together.
 
-    `results.csv` gets the cells that learned from every training subject. Where there are others,
-    `training-sizes.csv` gets all, with the number of training subjects.
+    `results.csv` has the cells that learned from every training subject. Where there are others,
+    `training-sizes.csv` has all, with the number of training subjects.
 
     Args:
         folder: the run folder.
-        finished: its cells, where they are read already.
+        finished: its cells.
+
+    Returns:
+        Table to its text; nothing is written.
     """
-    finished = finished_cells(folder) if finished is None else finished
     found = [(cell, record, scores.trusted()) for cell, record, scores in finished]
     results = merge([rows for cell, _, rows in found if not cell.train_subjects])
-    write_results(results, folder.results)
+    texts = {folder.results.name: results_text(results)}
     if any(cell.train_subjects for cell, _, _ in found):
         everyone = len(set(folder.fold_table()["subject"]))
         sized = [
             rows.assign(train_subjects=record.trained_on(everyone)) for _, record, rows in found
         ]
-        write_training_sizes(sized, folder.training_sizes)
-    return results
+        whole = pd.concat(sized, ignore_index=True)
+        texts[folder.training_sizes.name] = training_sizes_text(whole)
+    return texts
 
 
 def damaged_cells(folder: RunFolder) -> list[str]:

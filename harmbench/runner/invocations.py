@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from uuid import uuid4
 
 from harmbench.cohorts.base import Cohort
@@ -38,6 +37,7 @@ __all__ = [
     "begin_run",
     "end_invocation",
     "new_invocation",
+    "note_tables",
     "read_plan",
     "write_plan",
 ]
@@ -127,6 +127,15 @@ def begin_rescore(context: RunContext, invocation: Invocation) -> None:
         write_tables(folder, texts)
 
 
+def note_tables(folder: RunFolder, invocation: str, texts: Mapping[str, str]) -> None:
+    """Record the sums of tables that are about to be written: name to text."""
+
+    def note(own: RunRecord) -> RunRecord:
+        return own.and_later(RunRecord(tables=text_sums(texts)))
+
+    change_invocation(folder.root, invocation, note)
+
+
 def end_invocation(
     folder: RunFolder,
     invocation: str,
@@ -134,7 +143,6 @@ def end_invocation(
     cells: int,
     failed: int,
     incomplete: int,
-    tables: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> None:
     """Note how a run or a rescoring ended: how many cells, and how they ended.
 
@@ -142,12 +150,11 @@ def end_invocation(
         folder: of the run.
         invocation: its id.
         cells, failed, incomplete: numbers of cells.
-        tables: the SHA-256 of tables that it wrote.
     """
     ended = {"finished": now(), "cells": cells, "failed": failed, "incomplete": incomplete}
 
     def note(own: RunRecord) -> RunRecord:
-        return own.and_later(RunRecord(tables=tables)).with_invocation(invocation, ended)
+        return own.with_invocation(invocation, ended)
 
     change_invocation(folder.root, invocation, note)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from harmbench.locks import Lock, Watch, holder_of
+from harmbench.holders import Watch, beat_of, holder_of
+from harmbench.locks import Lock, free
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.folder import RunFolder
-from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, has_writer, remove
+from harmbench.storage import PROBE_PREFIX, TEMPORARY_PREFIX, has_writer, remove, time_on
 
-__all__ = ["foreign_file", "leftovers", "sweep", "sweep_held"]
+__all__ = ["foreign_file", "leftovers", "remove_leftover", "sweep", "sweep_held"]
 
 _LITTER_AGE_S = 3600.0
 _TEMPORARY = (TEMPORARY_PREFIX, PROBE_PREFIX)
@@ -71,12 +71,25 @@ def _has_columns(path: Path) -> bool:
 def leftovers(out: Path) -> list[Path]:
     """Return what `sweep` would remove that no process uses, without asking for locks."""
     found = [path for path in _temporaries(out) if has_writer(path.name) is False]
-    watch = Watch()
+    watch = Watch(once=True)
     for lock in [out / _LOCK, *out.glob(f"cells/*/*/fold-*/seed-*/{_LOCK}")]:
         holder = holder_of(lock)
         if holder is not None and watch.has_ended(lock, holder):
             found += [lock, *lock.parent.glob("lock-*.beat")]
     return sorted(found)
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove one of `leftovers`, unless a process has taken its lock over meanwhile; never raises."""
+    with suppress(OSError):
+        if path.name == _LOCK:
+            free(path, Watch(once=True))
+        elif path.suffix == ".beat" and (holder := holder_of(path.with_name(_LOCK))) is not None:
+            # Freeing a lock removes its owner's sign of life; this one is of another owner.
+            if holder.token and path != beat_of(path.with_name(_LOCK), holder.token):
+                remove(path)
+        else:
+            remove(path)
 
 
 def sweep(out: Path) -> None:
@@ -88,7 +101,7 @@ def sweep(out: Path) -> None:
     that are an hour older than one that is made now.
     """
     with suppress(OSError):
-        now_s = _time_on(out)
+        now_s = time_on(out)
         for path in _temporaries(out):
             if not _CELL.match(path.relative_to(out).as_posix()):
                 _remove_unless_used(path, now_s)
@@ -115,7 +128,7 @@ def _sweep_cell(folder: Path) -> None:
     traces = [cell.lock, cell.progress, *folder.glob("lock-*.beat"), *_temporaries(folder)]
     if cell.record.exists() and not any(path.exists() for path in traces):
         return
-    lock = Lock(cell.lock, beats=False)
+    lock = Lock(cell.lock, watch=Watch(once=True), beats=False)
     if lock.take() is not None:
         return
     with lock:
@@ -146,9 +159,3 @@ def _remove_unless_used(path: Path, now_s: float) -> None:
         used = now_s - path.lstat().st_mtime <= _LITTER_AGE_S
     if not used:
         remove(path)
-
-
-def _time_on(folder: Path) -> float:
-    """Return the time of the disk that a folder is on, which another machine may keep."""
-    with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=folder) as file:
-        return os.fstat(file.fileno()).st_mtime

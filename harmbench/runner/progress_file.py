@@ -76,7 +76,8 @@ class WrittenProgress:
     """A progress reporter that writes each report on, and into a cell's file every few seconds.
 
     Args:
-        path: the file; it is there as long as the block of `with`.
+        path: the file; it is there as long as the block of `with`. One that another process has
+            written meanwhile is left to it.
         inner: the reporter to pass reports on to.
     """
 
@@ -104,10 +105,14 @@ class WrittenProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._path.unlink(missing_ok=True)
+        found = read_progress(self._path)
+        if found is None or all(getattr(found, name) == own for name, own in self._who.items()):
+            self._path.unlink(missing_ok=True)
 
     def __call__(self, stage: str, done: int, total: int, **values: float) -> None:
         """Report progress; see `harmbench.task.Progress`."""
+        if stage != "start":  # first: it raises where the cell is another process's now
+            self._inner(stage, done, total, **values)
         now = time.time()
         if stage != self._stage:
             self._stage, self._began_s = stage, now
@@ -116,8 +121,6 @@ class WrittenProgress:
             place = {"stage": stage, "done": int(done), "total": int(total)}
             report = {**self._who, **place, "began_s": self._began_s, "now_s": now}
             write_json(self._path, report, durable=False)
-        if stage != "start":
-            self._inner(stage, done, total, **values)
 
 
 def write_planned(root: Path, cells: Mapping[str, Path]) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from harmbench.locks import Lock, LockLostError, Watch, free
+from harmbench.holders import SILENT_S, Holder, Watch
+from harmbench.locks import Lock, LockLostError, free
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
 from harmbench.runner.leftovers import sweep_held
 from harmbench.task import Progress
 
-__all__ = ["Held", "Work", "alone", "wait_for_any"]
+__all__ = ["SILENCE_S", "Held", "Work", "alone", "wait_for_any"]
+
+SILENCE_S: Final = 1.1 * SILENT_S
+"""Seconds in which it shows whether the process that holds a cell lives, on whatever machine."""
 
 Work = Callable[[RunContext, Cell, Progress], CellRecord]
 """What is done with a cell."""
@@ -40,6 +45,7 @@ def alone(
     progress: Progress,
     *,
     dead: str | None = None,
+    wait_s: float = 0.0,
 ) -> CellRecord | Held:
     """Work on a cell while no other process does.
 
@@ -51,22 +57,35 @@ def alone(
         cell: which one.
         progress: called with progress.
         dead: id of an invocation whose process on this cell is known to have ended.
+        wait_s: seconds to wait for a process that may have ended, until it gives a sign of life.
 
     Returns:
         What `work` returns, or which process has the cell.
     """
     folder = context.folder.cell(cell)
     folder.root.mkdir(parents=True, exist_ok=True)
-    lock = Lock(folder.lock, context.invocation)
-    holder = lock.take(dead=dead)
+    watch = Watch()
+    lock = Lock(folder.lock, context.invocation, watch)
+    holder = _take(lock, watch, dead, wait_s)
     if holder is not None:
         return Held(str(holder))
     with lock:
         sweep_held(folder.root)
         try:
-            return work(context, cell, _Guarded(progress, lock))
+            held = replace(context, check_held=lock.check)
+            return work(held, cell, _Guarded(progress, lock))
         except LockLostError:
             return Held("a process that took it over, since this one was silent")
+
+
+def _take(lock: Lock, watch: Watch, dead: str | None, wait_s: float) -> Holder | None:
+    """Take a lock, waiting while nobody knows whether its owner lives; returns what `Lock.take` does."""
+    end = time.monotonic() + wait_s
+    while (holder := lock.take(dead=dead)) is not None:
+        if watch.is_lively(holder) or time.monotonic() >= end:
+            break
+        time.sleep(_POLL_S)
+    return holder
 
 
 class _Guarded:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from harmbench.code_keys import KEY_SCHEME
 from harmbench.config import load_experiment
 from harmbench.errors import HarmbenchError, VolumeError
-from harmbench.locks import Watch, holder_of
+from harmbench.holders import Watch, holder_of
 from harmbench.results import REAL_SCANS
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
@@ -156,7 +156,7 @@ def _asked(folder: RunFolder) -> _Asked:
 def _of_cell(folder: RunFolder, place: Path, asked: _Asked) -> Iterator[Finding]:
     cell, name = CellFolder(place), _short(folder, place)
     holder = holder_of(cell.lock)
-    if holder is not None and not Watch().has_ended(cell.lock, holder):
+    if holder is not None and not Watch(once=True).has_ended(cell.lock, holder):
         busy = f"{holder} works on it; its files are not checked"
         yield Finding(name, "unfinished", busy, "it is left to that process")
         return

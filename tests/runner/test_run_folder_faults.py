@@ -238,3 +238,20 @@ def test_records_of_earlier_versions_are_unverified(
     record = CellFolder(out / "cells/gain/A-to-B/fold-0/seed-0").read_record()
     assert record is not None
     assert record.status == "ok"
+
+
+def test_a_lock_of_a_machine_that_is_gone_keeps_no_cell(
+    made: tuple[Path, Path, Folder], tmp_path: Path
+) -> None:
+    _, good, _ = made
+    out = shutil.copytree(good, tmp_path / "out")
+    lock = out / "cells/gain/A-to-B/fold-0/seed-0/lock.json"
+    owner = {"host": "elsewhere", "machine": "m", "boot": "b", "space": "", "pid": 1, "born": "1"}
+    lock.write_text(json.dumps({**owner, "token": "theirs", "purpose": ""}))
+    assert [one for one in verify_run(out) if "works on it" in one.why]
+    assert free_space(out, ["models"], dry_run=True)[1] != []
+    os.utime(lock, (1e9, 1e9))
+    assert [one for one in verify_run(out) if "works on it" in one.why] == []
+    for dry_run in (True, False):
+        freed, left = free_space(out, ["models"], dry_run=dry_run)
+        assert (freed[0].files > 0, left) == (True, [])

@@ -89,9 +89,10 @@ def forget_results(
     context: RunContext, cell: Cell, record: CellRecord, scores: CellScores
 ) -> CellRecord:
     """Drop all that hangs on the stored fit: a run killed from here on leaves nothing stale."""
+    context.check_held()
     scores.clear()
     cleared = record.without_results()
-    context.folder.cell(cell).write_record(cleared)
+    context.write_record(cell, cleared)
     return cleared
 
 
@@ -110,11 +111,12 @@ def fit(
     with Meter() as meter, method_call():
         fitted = method.kind(method.settings)
         fitted.fit(pairs, context.task(cell, progress, folder.training))
+        context.check_held()
         with whole_folder(folder.model, replace=True) as fresh:
             fitted.save(fresh)
     record = record.with_key("fit", key).with_work("fit", meter, context.invocation)
     record = with_model(record, folder)
-    folder.write_record(record)
+    context.write_record(cell, record)
     _remove_checkpoints(folder.training)
     return fitted, record
 

@@ -95,13 +95,14 @@ def harmonize(
             finished, clipped = finish_volume(output, source, mask_background=masked)
         if clipped:
             log.info("subject %s: %.3g %% of voxels were outside [0, 1]", pair.name, 100 * clipped)
+        context.check_held()
         write(finished, folder.volume(pair.name))
         record = record.model_copy(update={"clipped": {**record.clipped, pair.name: clipped}})
         record = record.with_work("harmonize", meter, context.invocation, pair.name)
         record = with_volume(record, folder, pair.name)
     record = record.with_key("harmonize", key, pair.name).without_score(pair.name)
     record = record.with_missing(pair.name, None)
-    folder.write_record(record)
+    context.write_record(cell, record)
     return record
 
 

@@ -108,6 +108,7 @@ def score(
             stacking_axis=settings.stacking_axis,
             surface_backend=settings.surface_backend,
         )
+    context.check_held()
     scores.put({pair.name: named_rows(context, cell, pair, rows)})
     update = {"checksums": scores.checksums, "metrics": metrics_key(settings)}
     record = record.model_copy(update=update)
@@ -117,7 +118,7 @@ def score(
         record = record.with_key("score", score_key(context, made, pair), pair.name)
     scans = scan_label_paths(context, cell, pair)
     record = with_labels(record, folder, pair.name, context.segmenter, scans)
-    folder.write_record(record)
+    context.write_record(cell, record)
     return record
 
 
