@@ -53,6 +53,7 @@ BOXES: Mapping[str, tuple[str, ...]] = {
         "settings",
         "storage",
         "sums",
+        "holders",
         "locks",
         "owners",
         "syntax",
