@@ -63,6 +63,8 @@ def trial_of(
         direction=first.direction,
         device=context.device,
         jobs=min(context.experiment.jobs, len(cells)),
+        trainings=len(cells),
+        train_pairs=cell_size(context, cells).train,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ _FIRST_STEPS = 3
 _MOST_STEPS = 60
 _AIM_S = 4.0
 """Seconds of steps that a trial measures, where steps are not longer than that."""
+_AIM_SHARE = 0.02
+"""Share of the trainings' own time that a trial measures, where that is shorter."""
 _LONGEST_S = 150.0
 _HARMONIZE_MEASURED_BELOW_S = 20.0
 _FORWARD_SHARE = 1 / 3
@@ -58,6 +61,8 @@ class Trial:
         device: torch device name.
         jobs: cells that run at the same time.
         zoom: how much finer the scans are that the estimate is for.
+        trainings: number of trainings that the estimate is for; 0 where that is not known.
+        train_pairs: training pairs of each.
     """
 
     uses: Reference
@@ -68,6 +73,8 @@ class Trial:
     device: str
     jobs: int = 1
     zoom: float = 1.0
+    trainings: int = 0
+    train_pairs: int = 0
 
 
 Measure = Callable[[Trial], Cost]
@@ -119,7 +126,7 @@ def measure(trial: Trial) -> Cost:
     kind = load_method(trial.uses)
     pairs = trial.pairs[:_PAIRS]
     fitted, found = _train(kind, trial, pairs, _FIRST_STEPS)
-    steps = min(_MOST_STEPS, int(_AIM_S / max(found.step_s, 1e-4)))
+    steps = min(_MOST_STEPS, int(_aim_s(kind, trial, found) / max(found.step_s, 1e-4)))
     if steps > 2 * _FIRST_STEPS:
         fitted, found = _train(kind, trial, pairs, steps)
     slices = found.slices / len(pairs)
@@ -136,6 +143,16 @@ def measure(trial: Trial) -> Cost:
         pair_s=found.rest_s / len(pairs) / found.networks,
         harmonize_s=harmonize_s,
     )
+
+
+def _aim_s(kind: type[Method], trial: Trial, found: _Found) -> float:
+    """Return the seconds of steps that are worth measuring: few where the trainings are short."""
+    if not trial.trainings:
+        return _AIM_S
+    method = kind(make_settings(kind, trial.settings, trial.label))
+    slices = found.slices / min(_PAIRS, len(trial.pairs)) * trial.train_pairs
+    steps = trial.trainings * found.networks * method.training_steps(ceil(slices))
+    return min(_AIM_S, _AIM_SHARE * steps * found.step_s / trial.jobs)
 
 
 def rough(trial: Trial) -> Cost:

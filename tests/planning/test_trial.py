@@ -40,6 +40,26 @@ def test_a_trial_trains_a_method_and_counts_its_slices(name: str, monkeypatch) -
     assert min(cost.step_s, cost.harmonize_s) > 0
 
 
+@pytest.mark.parametrize(
+    ("trainings", "most"),
+    [
+        (0, module._MOST_STEPS),  # not known: as long as steps tell something
+        (8, 24),  # 2 % of 8 trainings of 150 steps
+        (1000, module._MOST_STEPS),
+    ],
+)
+def test_short_trainings_are_measured_shortly(trainings: int, most: int, monkeypatch) -> None:
+    asked = []
+
+    def known(kind, trial, pairs, steps):
+        asked.append(steps)
+        return load_method("identity")(), module._Found(0.01, 1, 10.0 * len(pairs), (30, 40), 0.0)
+
+    monkeypatch.setattr(module, "_train", known)
+    measure(replace(_trial("unet", iterations=150), trainings=trainings, train_pairs=6))
+    assert asked == [module._FIRST_STEPS, most]
+
+
 def test_every_orientation_is_a_network(monkeypatch) -> None:
     monkeypatch.setattr(module, "_AIM_S", 0.0)
     assert measure(_trial("unet", orientations=[0, 2])).networks == 2
