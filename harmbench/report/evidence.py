@@ -139,6 +139,19 @@ class Evidence:
         others = {BASELINE, *REAL_SCANS, *self.corrections}
         return tuple(name for name in self.methods if name not in others)
 
+    def parameters(self, method: str) -> int | None:
+        """Return the number of trainable parameters of a method; `None` for one without networks."""
+        for record in reversed(self.records):
+            known = record.methods.get(method)
+            if known is not None and known.parameters:
+                return sum(known.parameters.values())
+        return None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The candidates that are, or have, networks: those that state trainable parameters."""
+        return tuple(name for name in self.candidates if self.parameters(name) is not None)
+
     def methods_for(self, metrics: Iterable[str]) -> dict[str, str]:
         """Return method to title of the methods that can have a value of any of some metrics."""
         left_out = set() if set(metrics) & set(VOLUME_METRICS) else set(self.corrections)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ class Comparison:
         untreated_ml: that of the untreated source; `None` where it was not scored.
         untreated_beaten: whether the correction is clearly better than the untreated source.
         errors_ml: image method's title to its mean absolute error, best first.
+        networks: those of them that are networks; all, where none says how many parameters it has.
         better: those that are shown to be better than the correction, by the tests of the verdict, corrected
             for the number of image methods and tissues.
         worse: those that are shown to be worse.
@@ -57,6 +58,7 @@ class Comparison:
     untreated_ml: float | None
     untreated_beaten: bool
     errors_ml: Mapping[str, float]
+    networks: tuple[str, ...]
     better: tuple[str, ...]
     worse: tuple[str, ...]
 
@@ -72,18 +74,23 @@ class Comparison:
 
     @property
     def all_beaten(self) -> bool:
-        """Whether the correction is shown to be better than every image method."""
-        return len(self.worse) == len(self.errors_ml) and not self.few
+        """Whether the correction is shown to be better than every network."""
+        return set(self.networks) <= set(self.worse) and not self.few
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the correction has a smaller mean error than every network, shown or not."""
+        return self.correction_ml < min(self.errors_ml[name] for name in self.networks)
 
     def sentence(self) -> str:
         """Say it in words."""
         title, error = next(iter(self.errors_ml.items()))
         numbers = (
-            f"mean absolute error {_ml(self.correction_ml)} ({self.correction}, chosen on training "
-            f"subjects) against {_ml(error)} ({title}, the best image method)"
+            f"mean absolute error {_number(self.correction_ml)} ml ({self.correction}, chosen on training "
+            f"subjects) against {_number(error)} ml ({title}, the best image method)"
         )
         if self.untreated_ml is not None:
-            numbers += f" and {_ml(self.untreated_ml)} (untreated)"
+            numbers += f" and {_number(self.untreated_ml)} ml (untreated)"
         return f"{self.tissue}: {self._verdict()} {numbers[0].upper()}{numbers[1:]}.{self._harm()}"
 
     def finding(self) -> str:
@@ -106,10 +113,11 @@ class Comparison:
             verb = "is" if len(self.better) == 1 else "are"
             return f"{names} {verb} better than the best volume correction."
         if self.all_beaten:
-            all_of_them = {1: "the image method", 2: "both image methods"}
+            many = len(self.networks)
+            all_of_them = {1: self.networks[0], 2: "both networks"}
             return (
                 "No network is needed for this volume: a volume correction is better than "
-                f"{all_of_them.get(count, f'all {count} image methods')}."
+                f"{all_of_them.get(many, f'all {many} networks')}."
             )
         return (
             "No network is shown to be needed for this volume: a volume correction is better than "
@@ -127,10 +135,6 @@ def _number(value: float) -> str:
     return f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 3}f}"
 
 
-def _ml(value: float) -> str:
-    return f"{_number(value)} ml"
-
-
 def comparisons(evidence: Evidence) -> list[Comparison]:
     """Compare in every direction and tissue; empty without volume corrections or image methods."""
     found, choices = worth_of(evidence), chosen_corrections(evidence)
@@ -143,9 +147,9 @@ def comparisons(evidence: Evidence) -> list[Comparison]:
             if methods:
                 correction = chosen_names(evidence, choices, direction, tissue)
                 titles = evidence.methods
-                made.append(
-                    _comparison(rows, methods, titles, direction_title(direction), correction)
-                )
+                networks = [titles[name] for name in evidence.networks if name in methods]
+                one = _comparison(rows, methods, titles, direction_title(direction), correction)
+                made.append(replace(one, networks=tuple(networks)) if networks else one)
     return made
 
 
@@ -169,6 +173,7 @@ def _comparison(
         untreated_ml=None if untreated is None else float(untreated["error_mm3"].iloc[0]) / 1e3,
         untreated_beaten=untreated is not None and float(untreated["low_mm3"].iloc[0]) > 0,
         errors_ml={titles[str(n)]: float(e) / 1e3 for n, e in images["error_mm3"].items()},
+        networks=tuple(titles[str(n)] for n in images.index),
         better=tuple(titles[str(n)] for n in images.index[sure & (images["difference_mm3"] < 0)]),
         worse=tuple(titles[str(n)] for n in images.index[sure & (images["difference_mm3"] > 0)]),
     )
@@ -180,15 +185,19 @@ def worth_lead(found: Sequence[Comparison]) -> str:
         return ""
     judged = [one for one in found if not one.few]
     if not judged:
-        ahead = [one for one in found if one.correction_ml < min(one.errors_ml.values())]
-        where = f": {_places(ahead)}" if ahead else ""
-        return (
-            "There are too few subjects or folds to say whether volumes need a network. Among these "
-            "subjects, the best volume correction, a few numbers fitted on the training subjects' volumes, "
-            "has a smaller mean error than every image method in "
-            f"{len(ahead)} of {len(found)} comparisons (tissue and direction){where}."
-        )
-    return " ".join(part for part in (_needed(judged), _unneeded(judged), _unjudged(found)) if part)
+        few = "There are too few subjects or folds to say whether volumes need a network."
+        return f"{few} {_ahead(found, _CORRECTION)}"
+    parts = (_needed(judged), _unneeded(judged), _unjudged(found))
+    return " ".join(part for part in parts if part)
+
+
+def _ahead(found: Sequence[Comparison], correction: str) -> str:
+    """Say where a correction has the smaller mean error, which is a description and no judgement."""
+    ahead = [one for one in found if one.ahead]
+    many = f"{len(ahead) or 'none'} of {len(found)} comparisons (tissue and direction)"
+    where = f": {_places(ahead)}" if ahead else ""
+    smaller = "has a smaller mean error than every network"
+    return f"Among these subjects, {correction}, {smaller} in {many}{where}."
 
 
 def _needed(judged: Sequence[Comparison]) -> str:
@@ -206,18 +215,21 @@ def _needed(judged: Sequence[Comparison]) -> str:
 
 
 def _unneeded(judged: Sequence[Comparison]) -> str:
-    """Say where a correction is shown to be better than every image method, and what is left open."""
+    """Say where a correction is shown to be better than every network, and what is left open."""
     beaten = [one for one in judged if one.all_beaten]
     said = []
     if beaten:
         said.append(
-            f"A volume correction is shown to be better than every image method in {len(beaten)} of "
+            f"A volume correction is shown to be better than every network in {len(beaten)} of "
             f"{len(judged)}: {_places(beaten)}. These volumes need no network."
         )
-    told = len(beaten) + sum(one.needs_image for one in judged)
-    if told < len(judged):
-        which = "the other volumes" if told else "volumes"
-        said.append(f"Whether {which} need a network is open: equivalence was not tested.")
+    left = [one for one in judged if not one.all_beaten and not one.needs_image]
+    if left:
+        which = "the other volumes" if len(left) < len(judged) else "volumes"
+        said.append(
+            f"Whether {which} need a network is open: equivalence was not tested. "
+            f"{_ahead(left, 'the correction, though this is not shown')}"
+        )
     return " ".join(said)
 
 
@@ -281,9 +293,7 @@ def volume_limits(evidence: Evidence) -> list[str]:
 def _deformable(evidence: Evidence) -> bool:
     """Whether `harmbench prepare` registered the scans of any run deformably."""
     for record in evidence.records:
-        settings = record.cohort.preparation
-        if settings is not None:
-            registration = settings.get("registration")
-            if isinstance(registration, Mapping) and registration.get("transform") == "deformable":
-                return True
+        registration = (record.cohort.preparation or {}).get("registration")
+        if isinstance(registration, Mapping) and registration.get("transform") == "deformable":
+            return True
     return False

@@ -245,7 +245,7 @@ def _record(spec: Spec, methods: Mapping[str, float]) -> dict[str, Any]:
                 "title": titles.get(name, name),
                 "reference": "",
                 "settings": {"gamma": gamma},
-                "parameters": {"net": 1234} if name == "dm" else {},
+                "parameters": {"net": 1234} if name in ("dm", "pgan") else {},
                 "maps": "volumes" if name in spec.corrections else "images",
             }
             for name, gamma in methods.items()

@@ -97,8 +97,8 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
     csf = next(one for one in found if one.tissue == "CSF" and one.direction == "3T to 1.5T")
     assert set(csf.worse) == {"DM", "pGAN"}
     assert csf.sentence().startswith(
-        "CSF: No network is needed for this volume: a volume correction is better than both image "
-        "methods. Mean absolute error 0.002 ml (volume_ratio, chosen on training subjects) "
+        "CSF: No network is needed for this volume: a volume correction is better than both "
+        "networks. Mean absolute error 0.002 ml (volume_ratio, chosen on training subjects) "
         "against "
     )
     # DM's white matter is that of the reference in one direction.
@@ -109,18 +109,29 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
     assert worth_lead(grey) == (
         "No image method is shown to be better than the best volume correction, a few numbers fitted on "
         "the training subjects' volumes, in any of 2 comparisons (tissue and direction). A volume "
-        "correction is shown to be better than every image method in 2 of 2: GM 3T to 1.5T, "
+        "correction is shown to be better than every network in 2 of 2: GM 3T to 1.5T, "
         "GM 1.5T to 3T. These volumes need no network."
     )
     # Nothing is concluded from a difference that is not shown.
     unclear = replace(csf, worse=("DM",))
+    described = (
+        "Among these subjects, the correction, though this is not shown, has a smaller mean error than "
+        "every network in 1 of 1 comparisons (tissue and direction): CSF 3T to 1.5T."
+    )
     assert worth_lead([unclear]).endswith(
-        "(tissue and direction). Whether volumes need a network is open: equivalence was not tested."
+        "(tissue and direction). Whether volumes need a network is open: equivalence was not tested. "
+        + described
     )
     assert worth_lead([*grey, unclear]).endswith(
         "in 2 of 3: GM 3T to 1.5T, GM 1.5T to 3T. These volumes need no network. Whether the other "
-        "volumes need a network is open: equivalence was not tested."
+        "volumes need a network is open: equivalence was not tested. " + described
     )
+    # An image method that is no network does not decide whether one is needed.
+    assert not unclear.all_beaten
+    assert replace(unclear, networks=("DM",)).all_beaten
+    best = {"pGAN": 0.0, "DM": 9.0}
+    assert not replace(unclear, errors_ml=best).ahead
+    assert replace(unclear, errors_ml=best, networks=("DM",)).ahead
     unjudged = replace(csf, folds=2)
     assert worth_lead([csf, unjudged]).endswith(
         "These volumes need no network. In 1 more there are too few subjects or folds to judge."
@@ -172,9 +183,9 @@ def test_few_subjects_are_called_few(make_run: MakeRun) -> None:
         "There are too few subjects or folds to say whether volumes need a network."
     )
     # What is there is told, without a judgement.
-    ahead = [one for one in found if one.correction_ml < min(one.errors_ml.values())]
+    ahead = [one for one in found if one.ahead]
     assert 0 < len(ahead) < len(found)
-    assert f"every image method in {len(ahead)} of 6 comparisons" in lead
+    assert f"every network in {len(ahead)} of 6 comparisons" in lead
     assert all(f"{one.tissue} {one.direction}" in lead for one in ahead)
 
 

@@ -48,7 +48,7 @@ def cost_table(evidence: Evidence) -> Table | None:
             numbers.append(
                 {
                     "method": method,
-                    "parameters": _parameters(evidence, method),
+                    "parameters": evidence.parameters(method),
                     "cells": len(cells),
                     **{f"{stage}_s": cost.seconds.get(stage) for stage in _STAGES},
                     "peak_memory_mib": cost.peak_memory_mib,
@@ -118,14 +118,6 @@ def _cost(cells: Sequence[StoredCell]) -> _Cost | None:
         if units:
             found[stage] = seconds / units
     return _Cost(found, max(peaks)) if peaks else None
-
-
-def _parameters(evidence: Evidence, method: str) -> int | None:
-    for record in reversed(evidence.records):
-        known = record.methods.get(method)
-        if known is not None and known.parameters:
-            return sum(known.parameters.values())
-    return None
 
 
 def status_table(evidence: Evidence) -> Table:
