@@ -143,10 +143,13 @@ class Display:
         if self.console.is_terminal:
             self._bars.stop()
 
-    def update(self, piece: str, stage: str, done: int, total: int, **values: float) -> None:
-        """Show how far a piece of work is."""
+    def begin(self, piece: str) -> None:
+        """Note that a piece is worked on, from which its time counts; again is nothing new."""
         if self._left is not None:
             self._left.begin(piece)
+
+    def update(self, piece: str, stage: str, done: int, total: int, **values: float) -> None:
+        """Show how far a piece of work is."""
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if not self.console.is_terminal:
             self._print_now_and_then(piece, stage, done, total, text)

@@ -83,6 +83,7 @@ class LocalExecutor:
         self, work: Callable[[Item, Progress], Result], items: Sequence[Item], display: Display
     ) -> Iterator[tuple[Item, Result | Died]]:
         for item in items:
+            display.begin(str(item))
             yield item, work(item, _DisplayedProgress(display, str(item)))
 
     def _apart(
@@ -161,6 +162,7 @@ class _Crew(Generic[Item, Result]):
                 item, alone = self._busy[worker]
                 end = self._limit(worker) or worker.receive()
                 if isinstance(end, Begun):
+                    self._display.begin(str(item))
                     continue
                 if isinstance(end, Report):
                     self._display.update(str(item), end.stage, end.done, end.total, **end.values)

@@ -247,6 +247,8 @@ class SlurmExecutor:
                 self._missing_since.pop(job, None)
                 state = queued[job]
                 where = f" on {state.node}" if state.node else ""
+                if where:
+                    display.begin(name)
                 display.update(name, f"{state.state.lower()}{where}", 0, 1)
                 continue
             end = read_result(self._folder, job)

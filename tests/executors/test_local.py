@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from rich.console import Console
 
 from harmbench.executors import Died, LocalExecutor
-from harmbench.progress import Display
+from harmbench.progress import Display, Remaining
 
 
 def _double(item: int, progress) -> int:
@@ -24,6 +25,10 @@ def _die_at_three(item: int, progress) -> int:
 
 def _threads(item: int, progress) -> str:
     return os.environ["OMP_NUM_THREADS"]
+
+
+def _quietly(item: int, progress) -> str:
+    return str(item)
 
 
 def _run(work, items, jobs):
@@ -44,6 +49,30 @@ def test_a_killed_process_costs_its_own_item_only() -> None:
     assert isinstance(results[3], Died)
     assert "killed" in results[3].reason
     assert all(results[i] == i for i in range(6) if i != 3)
+
+
+class _Noted(Remaining):
+    """Knows no time left; notes what begins and ends."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.events: list[str] = []
+
+    def begin(self, piece: str) -> None:
+        self.events.append(f"begin {piece}")
+
+    def finish(self, piece: str) -> None:
+        self.events.append(f"finish {piece}")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_item_that_reports_nothing_has_begun_all_the_same(jobs: int) -> None:
+    noted = _Noted()
+    with Display("test", 2, Console(quiet=True), left=noted) as display:
+        dict(LocalExecutor(jobs).run(_quietly, [0, 1], display))
+    for piece in (0, 1):
+        assert noted.events.index(f"begin {piece}") < noted.events.index(f"finish {piece}")
+    assert len(noted.events) == 4
 
 
 def test_processes_share_the_cores() -> None:

@@ -1,0 +1,128 @@
+"""Remake reports/reference from its stored results, or from a new run.
+
+    python docs/reference_report.py                    every table, from reports/reference/results.zip
+    python docs/reference_report.py runs/reference     results, tables and figures, from a run
+
+The stored results are a run folder without volumes, labels and models. Unpacked, `harmbench report` opens it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from demo_report import picture, sentences
+
+from harmbench.report import make_report
+from harmbench.storage import file_key
+from harmbench.sums import read_sealed, write_sealed
+
+PLACE = Path(__file__).resolve().parents[1] / "reports" / "reference"
+RESULTS = "results.zip"
+KEPT = (
+    "config.yaml",
+    "folds.csv",
+    "inputs.csv",
+    "planned.json",
+    "results.csv",
+    "run.json",
+    "training-sizes.csv",
+    "invocations/*.json",
+    "study/*.csv",
+    "cells/**/cell.json",
+)
+"""Files of a run folder that its tables are made of."""
+_PATHS = ("path", "mask", "lesions")
+_EPOCH = (2026, 1, 1, 0, 0, 0)
+
+
+def store(run: Path, to: Path) -> None:
+    """Write what the tables of a run are made of into one file, with paths relative to the cohort."""
+    with tempfile.TemporaryDirectory(prefix="harmbench-reference-") as folder:
+        slim = Path(folder)
+        for path in sorted({path for pattern in KEPT for path in run.glob(pattern)}):
+            copy = slim / path.relative_to(run)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        _make_relative(slim)
+        with zipfile.ZipFile(to, "w") as archive:
+            for path in sorted(path for path in slim.rglob("*") if path.is_file()):
+                entry = zipfile.ZipInfo(path.relative_to(slim).as_posix(), _EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, path.read_bytes(), compresslevel=9)
+
+
+def _make_relative(run: Path) -> None:
+    """Make paths of scans relative, and write the new sum of their table into the run's records."""
+    inputs = run / "inputs.csv"
+    old = file_key(inputs)
+    inputs.write_text(_relative(inputs.read_text()))
+    for path in (run / "run.json", *(run / "invocations").glob("*.json")):
+        text = json.dumps(read_sealed(path)).replace(old, file_key(inputs))
+        write_sealed(path, json.loads(text))
+
+
+def _relative(text: str) -> str:
+    """Return the table of inputs with paths that begin with the subject's folder."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    out = io.StringIO()
+    table = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        for name in _PATHS:
+            before, folder, rest = row[name].rpartition(f"/{row['subject']}/")
+            row[name] = f"{folder[1:]}{rest}" if before else row[name]
+        table.writerow(row)
+    return out.getvalue()
+
+
+def write_tables(report: Path, place: Path) -> None:
+    """Copy every table of a report: the values as CSV, and all as shown in one page."""
+    folder = place / "tables"
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    parts = ["# All tables of the reference experiment", "*Simulated scans, not acquired.*"]
+    parts += sentences((report / "index.html").read_text())
+    # Published tables are the paper's own; the report's page shows them beside these.
+    for path in sorted((report / "tables").glob("table-*.md")):
+        parts.append(path.read_text().strip())
+        shutil.copy(path.with_suffix(".csv"), folder)
+    (place / "tables.md").write_text("\n\n".join(parts) + "\n")
+
+
+def write_figures(report: Path, place: Path) -> None:
+    """Copy every figure of a report as PNG, and draw what its page shows first."""
+    for old in place.glob("*.png"):
+        old.unlink()
+    for path in sorted((report / "figures").glob("*.png")):
+        shutil.copy(path, place)
+    picture(report / "index.html", place / "first-screen.png")
+
+
+def main(run: Path | None = None, place: Path = PLACE) -> None:
+    """Write reports/reference anew.
+
+    Args:
+        run: a run folder; `None`: tables alone, from the stored results.
+        place: the folder to write to.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    if run is not None:
+        store(run, place / RESULTS)
+        write_figures(make_report([run], jobs=2).parent, place)
+    with tempfile.TemporaryDirectory(prefix="harmbench-reference-") as folder:
+        stored = Path(folder) / "run"
+        with zipfile.ZipFile(place / RESULTS) as archive:
+            archive.extractall(stored)
+        write_tables(make_report([stored], jobs=2).parent, place)
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:2]))
