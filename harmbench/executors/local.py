@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Generic
 
@@ -60,6 +60,17 @@ class LocalExecutor:
         self._means = _Means(
             WorkerServer(warm_up, start), tuple(places) or ({},) * self.jobs, limit_s
         )
+
+    def beside(self, jobs: int, limit_s: float | None = None) -> LocalExecutor:
+        """Return an executor of other processes, which the same server starts: it has imported already.
+
+        Args:
+            jobs: number of its items in flight.
+            limit_s: seconds after which one is ended.
+        """
+        other = LocalExecutor(jobs, isolated=True, limit_s=limit_s)
+        other._means = replace(other._means, server=self._means.server)
+        return other
 
     def run(
         self,

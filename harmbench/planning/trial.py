@@ -10,23 +10,24 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import TimeoutError as Late
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
+from rich.console import Console
 
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import HarmbenchError, MethodError
+from harmbench.executors import Died, LocalExecutor
 from harmbench.method import Method
 from harmbench.planning.plan import Cost
 from harmbench.plugins import Reference
-from harmbench.processes import shared_threads, worker_pool
+from harmbench.progress import Display
 from harmbench.storage import read_json
-from harmbench.task import Direction, Pair, Task
+from harmbench.task import Direction, Pair, Progress, Task
 from harmbench.volume import Volume
 
 __all__ = ["Measure", "Trial", "measure", "measure_apart", "rough", "rough_apart"]
@@ -80,39 +81,49 @@ class Trial:
 Measure = Callable[[Trial], Cost]
 
 
-def measure_apart(trial: Trial) -> Cost:
+def measure_apart(trial: Trial, executor: LocalExecutor | None = None) -> Cost:
     """Return what `measure` finds, called in a process of its own.
+
+    Args:
+        trial: what is measured.
+        executor: that of the run, whose server starts the process; a new one's where `None`.
 
     Raises:
         MethodError: the process died, took too long, or the method failed.
         HarmbenchError: the method cannot be trained with these settings.
     """
-    return _apart(measure, trial, _LONGEST_S)
+    return _apart(measure, trial, _LONGEST_S, executor)
 
 
-def rough_apart(trial: Trial) -> Cost:
+def rough_apart(trial: Trial, executor: LocalExecutor | None = None) -> Cost:
     """Return what `rough` finds, called in a process of its own; raises as `measure_apart` does."""
-    return _apart(rough, trial, _ROUGH_LONGEST_S)
+    return _apart(rough, trial, _ROUGH_LONGEST_S, executor)
 
 
-def _apart(work: Measure, trial: Trial, longest_s: float) -> Cost:
+def _apart(
+    work: Measure, trial: Trial, longest_s: float, executor: LocalExecutor | None = None
+) -> Cost:
     # As many at once as cells will run, so that they share what cells will share.
-    on_cpu = trial.device == "cpu"
-    count = min(trial.jobs, os.cpu_count() or 1) if on_cpu else 1
-    ends = time.monotonic() + longest_s
+    count = min(trial.jobs, os.cpu_count() or 1) if trial.device == "cpu" else 1
+    own = (executor or LocalExecutor()).beside(count, longest_s)
+    costs: list[Cost] = []
     try:
-        with shared_threads(trial.jobs if on_cpu else 1), worker_pool(count) as pool:
-            futures = [pool.submit(work, trial) for _ in range(count)]
-            return _mean([f.result(timeout=max(0.0, ends - time.monotonic())) for f in futures])
-    except Late as error:
-        raise MethodError(f"a trial took longer than {longest_s:.0f} s") from error
-    except BrokenProcessPool as error:
-        raise MethodError("a trial's process was killed (out of memory?)") from error
+        with Display("trials", count, Console(quiet=True)) as display:
+            for _, result in own.run(partial(_tried, work), [trial] * count, display):
+                if isinstance(result, Died):
+                    late = f"a trial took longer than {longest_s:.0f} s"
+                    raise MethodError(late if result.late else f"a trial failed: {result.reason}")
+                costs.append(result)
     except HarmbenchError:
         raise
     except (Exception, SystemExit) as error:
         # The method's cells will fail with the full traceback.
         raise MethodError(f"a trial failed with {type(error).__name__}: {error}") from error
+    return _mean(costs)
+
+
+def _tried(work: Measure, trial: Trial, _progress: Progress) -> Cost:
+    return work(trial)
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:

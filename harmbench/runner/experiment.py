@@ -13,10 +13,12 @@ from pydantic import BaseModel
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, RunError
+from harmbench.executors import Executor, LocalExecutor
 from harmbench.guard import method_call
 from harmbench.method import Method
 from harmbench.planning.course import Course
 from harmbench.planning.machine import fit_to_machine
+from harmbench.planning.trial import Measure, measure_apart, rough_apart
 from harmbench.results import CEILING, REAL_SCANS, RESCAN
 from harmbench.runner.checks import (
     check_file_names,
@@ -131,10 +133,19 @@ def run_experiment(
     executor = make_executor(experiment, root)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
-    course = Course(plan, budget_s, say, run, describe_methods, started)
+    measure, rough = _measures(executor)
+    course = Course(
+        plan, budget_s, say, run, describe_methods, started, measure=measure, measure_roughly=rough
+    )
     # What a training costs on a cluster cannot be measured here.
     ends = corrected.joined((run if executor.remote else course.follow)(context, cells))
     return conclude(context, out, len(cells) + corrected.named, ends, say)
+
+
+def _measures(executor: Executor) -> tuple[Measure, Measure]:
+    """Return what measures trials, in processes of the run's executor, which has imported already."""
+    own = executor if isinstance(executor, LocalExecutor) else None
+    return partial(measure_apart, executor=own), partial(rough_apart, executor=own)
 
 
 def _say_each(say: Say, lines: Iterable[str]) -> None:

@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harmbench.contract import tiny_pairs
 from harmbench.discovery import load_method
 from harmbench.errors import MethodError
+from harmbench.executors import LocalExecutor
 from harmbench.planning import trial as module
 from harmbench.planning.plan import Cost
 from harmbench.planning.trial import Trial, measure, measure_apart, rough
 from harmbench.plugins import Reference
+from harmbench.progress import Display
 from harmbench.task import Direction
 
 
@@ -113,7 +116,7 @@ def _ends(trial: Trial) -> Cost:
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (_dies, "a trial's process was killed"),
+        (_dies, "a trial failed: its process ended with exit code 3"),
         (_breaks, "a trial failed with ZeroDivisionError: no pairs"),
         (_ends, "a trial failed with SystemExit"),
     ],
@@ -121,6 +124,22 @@ def _ends(trial: Trial) -> Cost:
 def test_a_trial_that_goes_wrong_is_an_error_of_the_method(work, message) -> None:
     with pytest.raises(MethodError, match=message):
         module._apart(work, replace(_trial("unet"), pairs=()), 60.0)
+
+
+def test_trials_are_forked_from_the_server_of_the_run() -> None:
+    executor = LocalExecutor(2)
+    with Display("cells", 1, Console(quiet=True)) as display:
+        (server,) = dict(executor.run(_server, [0], display)).values()
+    with pytest.raises(MethodError, match=rf"KeyError: {server}$"):
+        module._apart(_says_its_server, replace(_trial("unet"), pairs=()), 60.0, executor)
+
+
+def _server(_item: int, _progress: object) -> int:
+    return os.getppid()
+
+
+def _says_its_server(_trial: Trial) -> Cost:
+    raise KeyError(os.getppid())
 
 
 def test_a_trial_that_takes_too_long_is_stopped() -> None:
