@@ -65,9 +65,9 @@ class Course:
         run: runs cells.
         describe: returns what `run.json` keeps of an experiment's methods.
         started: when the run began, as `clock` has it.
-        clock: seconds from any time on.
         measure: returns what a training costs.
         measure_roughly: the same from less, for trainings that are long.
+        clock: seconds from any time on.
         off: by which factor cells took longer than estimated.
     """
 
@@ -77,9 +77,9 @@ class Course:
     run: RunCells
     describe: Callable[[Experiment], Mapping[str, MethodRecord]]
     started: float
-    clock: Callable[[], float] = time.monotonic
     measure: Measure = measure_apart
     measure_roughly: Measure = rough_apart
+    clock: Callable[[], float] = time.monotonic
     off: float = 1.0
 
     def follow(self, context: RunContext, cells: Sequence[Cell]) -> Ends:

@@ -133,10 +133,8 @@ def run_experiment(
     executor = make_executor(experiment, root)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
-    measure, rough = _measures(executor)
-    course = Course(
-        plan, budget_s, say, run, describe_methods, started, measure=measure, measure_roughly=rough
-    )
+    measures = _measures(executor)
+    course = Course(plan, budget_s, say, run, describe_methods, started, *measures)
     # What a training costs on a cluster cannot be measured here.
     ends = corrected.joined((run if executor.remote else course.follow)(context, cells))
     return conclude(context, out, len(cells) + corrected.named, ends, say)

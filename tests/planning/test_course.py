@@ -112,7 +112,7 @@ def stand(
         Course, measure=stand.measure, measure_roughly=stand.measure, clock=lambda: stand.now
     )
 
-    def begin(plan, budget_s, say, run, describe, started, **_measures):
+    def begin(plan, budget_s, say, run, describe, started, *_measures):
         return course(plan, budget_s, say, run, describe, 0.0)
 
     monkeypatch.setattr(harmbench.runner.experiment, "Course", begin)
