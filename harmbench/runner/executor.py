@@ -24,6 +24,7 @@ __all__ = ["SLURM", "cells_executor", "has_gpus", "make_executor", "on_devices",
 SLURM: Final = "slurm"
 """Folder of the jobs in a run folder."""
 
+_OWN: Final = "harmbench.methods."
 _VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _NOT_THE_WORK: Final = {"executor", "isolate", "jobs", "name", "resources"}
 
@@ -59,15 +60,21 @@ def cells_executor(experiment: Experiment, *, trains: bool = True) -> LocalExecu
         UnavailableError: the segmenter is not installed.
     """
     methods = experiment.all_methods().values() if trains else ()
-    # A method itself is foreign code, which each process imports for itself.
-    training = any(learns(load_method(uses)) for uses, _ in methods)
+    kinds = [load_method(uses) for uses, _ in methods]
+    # Other people's methods are foreign code, which each process imports for itself.
+    own = sorted({kind.__module__ for kind in kinds if kind.__module__.startswith(_OWN)})
     segmenter = choose_segmenter(experiment.scoring.segmenter)
     return LocalExecutor(
         experiment.jobs,
         isolated=trains and bool(experiment.isolate),
         limit_s=experiment.cell_limit_s if trains else None,
         places=places_of(experiment.devices) if trains else (),
-        warm_up=partial(warm_up, segmentation=segmenter == BUILT_IN, training=training),
+        warm_up=partial(
+            warm_up,
+            segmentation=segmenter == BUILT_IN,
+            training=any(learns(kind) for kind in kinds),
+            modules=own,
+        ),
     )
 
 

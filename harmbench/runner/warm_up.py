@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
@@ -18,7 +19,7 @@ BUILT_IN: Final = Reference("hmrf")
 _SIDE: Final = 20
 
 
-def warm_up(*, segmentation: bool, training: bool) -> None:
+def warm_up(*, segmentation: bool, training: bool, modules: Sequence[str] = ()) -> None:
     """Score a small artificial volume; import and compile what cells need.
 
     Nothing here starts threads of OpenMP or uses a GPU, which a fork would not survive.
@@ -26,6 +27,7 @@ def warm_up(*, segmentation: bool, training: bool) -> None:
     Args:
         segmentation: whether the built-in segmenter is used; it segments the volume.
         training: whether some methods train networks; PyTorch is imported.
+        modules: others to import, such as those of this package's methods.
     """
     random = np.random.default_rng(0)
     radius = np.linalg.norm(np.indices((_SIDE,) * 3) - _SIDE / 2, axis=0)
@@ -40,3 +42,5 @@ def warm_up(*, segmentation: bool, training: bool) -> None:
         model.hmrf(volume, (1.0, 1.0, 1.0), threads=1)
     if training:
         import_module("harmbench.training")
+    for name in modules:
+        import_module(name)
