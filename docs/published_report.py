@@ -1,7 +1,7 @@
-"""Remake reports/reference from its stored results, or from a new run.
+"""Remake a published report, such as reports/reference: from its stored results, or from a new run.
 
-    python docs/reference_report.py                    every table, from reports/reference/results.zip
-    python docs/reference_report.py runs/reference     results, tables and figures, from a run
+    python docs/published_report.py reports/reference                    every table, from its results.zip
+    python docs/published_report.py reports/reference runs/reference     results, tables, figures: from a run
 
 The stored results are a run folder without volumes, labels and models. Unpacked, `harmbench report` opens it.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,10 +22,10 @@ from pathlib import Path
 from demo_report import picture, sentences
 
 from harmbench.report import make_report
+from harmbench.runner.folder import RunFolder
 from harmbench.storage import file_key
 from harmbench.sums import read_sealed, write_sealed
 
-PLACE = Path(__file__).resolve().parents[1] / "reports" / "reference"
 RESULTS = "results.zip"
 KEPT = (
     "config.yaml",
@@ -59,37 +61,25 @@ def store(run: Path, to: Path) -> None:
 
 
 def _make_relative(run: Path) -> None:
-    """Make paths of scans relative, and write the new sum of their table into the run's records."""
-    inputs = run / "inputs.csv"
+    """Leave out the folders of this machine, and write the new sum of the scans' table into the records."""
+    inputs, config = run / "inputs.csv", run / "config.yaml"
+    rows = list(csv.DictReader(io.StringIO(inputs.read_text())))
+    folder = f"{os.path.commonpath([row[n] for row in rows for n in _PATHS if row[n]])}/"
     old = file_key(inputs)
-    inputs.write_text(_relative(inputs.read_text()))
+    for path in (inputs, config):
+        path.write_text(path.read_text().replace(folder, ""))
     for path in (run / "run.json", *(run / "invocations").glob("*.json")):
-        text = json.dumps(read_sealed(path)).replace(old, file_key(inputs))
-        write_sealed(path, json.loads(text))
+        text = json.dumps(read_sealed(path)).replace(folder, "").replace(old, file_key(inputs))
+        write_sealed(path, json.loads(re.sub(r'"[^"]*/bin/harmbench"', '"harmbench"', text)))
 
 
-def _relative(text: str) -> str:
-    """Return the table of inputs with paths that begin with the subject's folder."""
-    rows = list(csv.DictReader(io.StringIO(text)))
-    out = io.StringIO()
-    table = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        for name in _PATHS:
-            before, folder, rest = row[name].rpartition(f"/{row['subject']}/")
-            row[name] = f"{folder[1:]}{rest}" if before else row[name]
-        table.writerow(row)
-    return out.getvalue()
-
-
-def write_tables(report: Path, place: Path) -> None:
+def write_tables(title: str, report: Path, place: Path) -> None:
     """Copy every table of a report: the values as CSV, and all as shown in one page."""
     folder = place / "tables"
     if folder.is_dir():
         shutil.rmtree(folder)
     folder.mkdir()
-    parts = ["# All tables of the reference experiment", "*Simulated scans, not acquired.*"]
-    parts += sentences((report / "index.html").read_text())
+    parts = [f"# {title}: all tables", *sentences((report / "index.html").read_text())]
     # Published tables are the paper's own; the report's page shows them beside these.
     for path in sorted((report / "tables").glob("table-*.md")):
         parts.append(path.read_text().strip())
@@ -106,23 +96,24 @@ def write_figures(report: Path, place: Path) -> None:
     picture(report / "index.html", place / "first-screen.png")
 
 
-def main(run: Path | None = None, place: Path = PLACE) -> None:
-    """Write reports/reference anew.
+def main(place: Path, run: Path | None = None) -> None:
+    """Write a published report anew.
 
     Args:
+        place: its folder.
         run: a run folder; `None`: tables alone, from the stored results.
-        place: the folder to write to.
     """
     place.mkdir(parents=True, exist_ok=True)
     if run is not None:
         store(run, place / RESULTS)
         write_figures(make_report([run], jobs=2).parent, place)
-    with tempfile.TemporaryDirectory(prefix="harmbench-reference-") as folder:
+    with tempfile.TemporaryDirectory(prefix="harmbench-published-") as folder:
         stored = Path(folder) / "run"
         with zipfile.ZipFile(place / RESULTS) as archive:
             archive.extractall(stored)
-        write_tables(make_report([stored], jobs=2).parent, place)
+        title = RunFolder(stored).read_record().name
+        write_tables(title, make_report([stored], jobs=2).parent, place)
 
 
 if __name__ == "__main__":
-    main(*(Path(argument) for argument in sys.argv[1:2]))
+    main(*(Path(argument) for argument in sys.argv[1:3]))
