@@ -26,6 +26,7 @@ from harmbench.statistics.claims import (
     holm,
     make_claims,
     mean_losses,
+    no_gains,
     run_tests,
     shown,
     with_leads,
@@ -93,6 +94,7 @@ DESIGNS = (Design(8, 2), Design(8, 4), Design(8, 8), Design(40, 4), Design(40, 1
 _TIED = (0.0, 0.0, 2.0, 2.0, 2.0, 2.0)
 _WITH_ORIGINAL = (0.0, 2.0, 2.0, 2.0, 2.0, 0.0)
 _AT_REGION = (REGION, -REGION, REGION, -REGION, REGION, 0.0)
+_ONE_AT_REGION = (-REGION, 2.0, 2.0, 2.0, 2.0, 0.0)
 
 NULLS = (
     Scenario("six exchangeable methods"),
@@ -104,6 +106,8 @@ NULLS = (
     Scenario("exchangeable, fold effect of 1 SD", fold_sd=1.0),
     Scenario("tied leaders, skewed, fold effect of 0.5 SD", _TIED, skewed=True, fold_sd=0.5),
     Scenario("all at the border of the region of equivalence", _AT_REGION),
+    Scenario("one better by the region, others worse", _ONE_AT_REGION),
+    Scenario("the same, fold effect of 0.5 SD", _ONE_AT_REGION, fold_sd=0.5),
 )
 
 
@@ -117,12 +121,15 @@ class Rates:
         equivalent: a method is said to be equivalent to the original whose difference is not inside
             the region.
         pair: of two tied rivals one is said to be better, on the primary endpoint.
+        unneeded: no method is said to be better than the original by the region, and one is. So is judged
+            whether volumes need a network; the original stands for the volume correction.
     """
 
     lead: float
     cell: float
     equivalent: float
     pair: float
+    unneeded: float
 
 
 RIVALS = [*range(METHODS)]
@@ -152,7 +159,11 @@ def simulate(
 def _part(tests: Tests, rows: slice) -> Tests:
     """The tests of one run."""
     arrays = {f.name: getattr(tests.found, f.name)[rows] for f in fields(Differences)}
-    return Tests(tests.pairs, Differences(**arrays), tests.p[rows], tests.p_equal[rows])
+    return Tests(
+        tests.pairs,
+        Differences(**arrays),
+        *(p[rows] for p in (tests.p, tests.p_equal, tests.p_no_gain)),
+    )
 
 
 def false_claims(scenario: Scenario, design: Design, repetitions: int, seed: int = 0) -> Rates:
@@ -163,7 +174,12 @@ def false_claims(scenario: Scenario, design: Design, repetitions: int, seed: int
         led = find_leads(drawn, pairs)
         claims = with_leads(make_claims(cells), TO_ORIGINAL, led)
         found.append(
-            (_false_lead(means, led), *_false_cells(means, claims), _false_pair(means, pairs))
+            (
+                _false_lead(means, led),
+                *_false_cells(means, claims),
+                _false_pair(means, pairs),
+                _false_unneeded(means, cells),
+            )
         )
     return Rates(*(float(rate) for rate in np.array(found, dtype=float).mean(axis=0)))
 
@@ -183,6 +199,11 @@ def _false_pair(means: Array, pairs: Tests) -> bool:
     among = [n for n, pair in enumerate(pairs.pairs) if ORIGINAL not in pair]
     tied = np.array([means[a] == means[b] for a, b in pairs.pairs])[among]
     return bool((shown(holm(pairs.p[0, among])) & tied).any())
+
+
+def _false_unneeded(means: Array, cells: Tests) -> bool:
+    gain = (means[ORIGINAL] - means[:ORIGINAL]).max()
+    return bool(gain >= REGION and shown(no_gains(cells)).any())
 
 
 def power(
@@ -281,16 +302,19 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+_HEADS = ("lead", "against original", "equivalent", "rivals", "not needed")
+
+
 def _false_claim_tables(repetitions: int) -> Iterator[str]:
     for design in DESIGNS:
         rows = []
         for scenario in NULLS:
             rates = false_claims(scenario, design, repetitions)
-            shares = (rates.lead, rates.cell, rates.equivalent, rates.pair)
+            shares = (rates.lead, rates.cell, rates.equivalent, rates.pair, rates.unneeded)
             rows.append([scenario.name, *map(_percent, shares)])
         yield f"### False claims, {design}, {design.measures} measures, % of runs"
         yield ""
-        yield from _table(["", "lead", "against original", "equivalent", "rivals"], rows)
+        yield from _table(["", *_HEADS], rows)
 
 
 def _coverage_table(repetitions: int) -> Iterator[str]:

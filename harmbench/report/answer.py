@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from harmbench.report import sentences
-from harmbench.report.case import MAIN_MEASURES, Case, declared_endpoint, open_case
+from harmbench.report.case import MAIN_MEASURES, Case, open_case
 from harmbench.report.evidence import Evidence
 from harmbench.report.planned import what_is_absent
 from harmbench.report.verdict import (
@@ -35,7 +35,7 @@ from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 from harmbench.statistics.losses import errors_of, loss_sign
 from harmbench.task import Direction
 
-__all__ = ["MAIN_MEASURES", "declared_endpoint", "verdict"]
+__all__ = ["MAIN_MEASURES", "verdict"]
 
 NAN = float("nan")
 

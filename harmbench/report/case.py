@@ -9,22 +9,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmbench.endpoint import EndpointSettings
 from harmbench.metrics.base import Metric
 from harmbench.metrics.declarations import METRICS, VOLUME_DIFFERENCE
-from harmbench.report.evidence import Evidence
+from harmbench.report.evidence import Evidence, declared_endpoint
 from harmbench.report.tables.titles import short_title
 from harmbench.report.verdict import JudgedMeasure, Role
 from harmbench.results import BASELINE, CEILING, RESCAN
 from harmbench.segmentation.base import TISSUES
-from harmbench.settings import validated
 from harmbench.statistics.claims import mean_losses
 from harmbench.statistics.differences import Losses, with_worst
 from harmbench.statistics.losses import make_losses
 from harmbench.statistics.ranking import Ranking, rank_firmness
 from harmbench.task import Direction
 
-__all__ = ["MAIN_MEASURES", "RANKED", "Case", "declared_endpoint", "open_case"]
+__all__ = ["MAIN_MEASURES", "RANKED", "Case", "open_case"]
 
 Array = NDArray[np.float64]
 
@@ -47,14 +45,6 @@ _ORDER: tuple[Role, ...] = (
     "rescan floor",
     "ceiling",
 )
-
-
-def declared_endpoint(evidence: Evidence) -> EndpointSettings:
-    """Return what the last run declared, or the default where it declared nothing."""
-    for invocation in reversed(evidence.record.invocations):
-        if isinstance(declared := invocation.config.get("endpoint"), Mapping):
-            return validated(EndpointSettings, declared, "endpoint")
-    return EndpointSettings()
 
 
 @dataclass(frozen=True, eq=False)

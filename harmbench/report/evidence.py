@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harmbench.endpoint import EndpointSettings
 from harmbench.errors import RunError, VolumeError
 from harmbench.metrics.base import Metric
 from harmbench.results import BASELINE, REAL_SCANS
@@ -21,11 +22,12 @@ from harmbench.runner.pairs import SessionPair
 from harmbench.runner.pieces import damaged_labels, damaged_volume
 from harmbench.runner.run_record import RunRecord
 from harmbench.runner.tissue_volumes import VOLUME_METRICS
+from harmbench.settings import validated
 from harmbench.statistics import subject_values
 from harmbench.task import Direction
 from harmbench.volume import Kind, Volume, read
 
-__all__ = ["MOST_DIRECTIONS", "Evidence", "StoredCell"]
+__all__ = ["MOST_DIRECTIONS", "Evidence", "StoredCell", "declared_endpoint"]
 
 MOST_DIRECTIONS = 6
 """Directions that a report shows one by one; further ones are in the overview and the files."""
@@ -270,3 +272,11 @@ def _first(paths: Iterator[Path], kind: Kind = "intensity") -> Volume | None:
             except VolumeError:
                 continue
     return None
+
+
+def declared_endpoint(evidence: Evidence) -> EndpointSettings:
+    """Return what the last run declared, or the default where it declared nothing."""
+    for invocation in reversed(evidence.record.invocations):
+        if isinstance(declared := invocation.config.get("endpoint"), Mapping):
+            return validated(EndpointSettings, declared, "endpoint")
+    return EndpointSettings()

@@ -14,9 +14,9 @@ from harmbench.pages.bundles import bundle_text, licences, list_bundles
 from harmbench.pages.html import EmbeddedFigure, page_environment
 from harmbench.pages.render import ARROWS, unit_text
 from harmbench.pages.table import Table
-from harmbench.report.answer import declared_endpoint, verdict
+from harmbench.report.answer import verdict
 from harmbench.report.directions import sum_up
-from harmbench.report.evidence import Evidence
+from harmbench.report.evidence import Evidence, declared_endpoint
 from harmbench.report.explorer import endpoint_order, explorer_data
 from harmbench.report.first_screen import LETTERS, answer
 from harmbench.report.packing import Embedded, embed_volumes

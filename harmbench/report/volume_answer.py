@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ import pandas as pd
 from harmbench.report.evidence import Evidence
 from harmbench.report.tables.titles import direction_title
 from harmbench.report.tables.worth import chosen_names
+from harmbench.report.volume_comparison import Comparison, plain_number
 from harmbench.report.volumes import chosen_corrections, worth_of
 from harmbench.results import BASELINE
 from harmbench.segmentation.base import TISSUES
 from harmbench.statistics.claims import shown
-from harmbench.statistics.differences import FEWEST_FOLDS, FEWEST_SUBJECTS
 
 __all__ = [
     "Comparison",
@@ -27,112 +27,8 @@ __all__ = [
 ]
 
 _NAMED = 6
+_BY_LESS = ", or by less than the region of equivalence, a share of the untreated error"
 _CORRECTION = "the best volume correction, a few numbers fitted on the training subjects' volumes"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The image methods against the best volume correction, in one direction and tissue.
-
-    Attributes:
-        direction: as text: `3T to 1.5T`.
-        tissue: which volume.
-        correction: name of the correction that training subjects chose.
-        pairs, folds: the smallest numbers of subjects, and of their folds, that a comparison rests on.
-        correction_ml: mean absolute error of the correction.
-        untreated_ml: that of the untreated source; `None` where it was not scored.
-        untreated_beaten: whether the correction is clearly better than the untreated source.
-        errors_ml: image method's title to its mean absolute error, best first.
-        networks: those of them that are networks; all, where none says how many parameters it has.
-        better: those that are shown to be better than the correction, by the tests of the verdict, corrected
-            for the number of image methods and tissues.
-        worse: those that are shown to be worse.
-    """
-
-    direction: str
-    tissue: str
-    correction: str
-    pairs: int
-    folds: int
-    correction_ml: float
-    untreated_ml: float | None
-    untreated_beaten: bool
-    errors_ml: Mapping[str, float]
-    networks: tuple[str, ...]
-    better: tuple[str, ...]
-    worse: tuple[str, ...]
-
-    @property
-    def few(self) -> bool:
-        """Whether there are too few subjects, or folds, to judge any difference."""
-        return self.pairs < FEWEST_SUBJECTS or self.folds < FEWEST_FOLDS
-
-    @property
-    def needs_image(self) -> bool:
-        """Whether an image method is clearly better than the best correction."""
-        return bool(self.better) and not self.few
-
-    @property
-    def all_beaten(self) -> bool:
-        """Whether the correction is shown to be better than every network."""
-        return set(self.networks) <= set(self.worse) and not self.few
-
-    @property
-    def ahead(self) -> bool:
-        """Whether the correction has a smaller mean error than every network, shown or not."""
-        return self.correction_ml < min(self.errors_ml[name] for name in self.networks)
-
-    def sentence(self) -> str:
-        """Say it in words."""
-        title, error = next(iter(self.errors_ml.items()))
-        numbers = (
-            f"mean absolute error {_number(self.correction_ml)} ml ({self.correction}, chosen on training "
-            f"subjects) against {_number(error)} ml ({title}, the best image method)"
-        )
-        if self.untreated_ml is not None:
-            numbers += f" and {_number(self.untreated_ml)} ml (untreated)"
-        return f"{self.tissue}: {self._verdict()} {numbers[0].upper()}{numbers[1:]}.{self._harm()}"
-
-    def finding(self) -> str:
-        """Say in few words how image methods stand against the correction."""
-        if self.few:
-            return f"too few subjects ({self.pairs}) or folds ({self.folds}) to judge"
-        parts = [f"better: {', '.join(self.better)}"] if self.better else []
-        parts += [f"worse: {', '.join(self.worse)}"] if self.worse else []
-        return "; ".join(parts) or "none is clearly better or worse"
-
-    def _verdict(self) -> str:
-        count = len(self.errors_ml)
-        if self.few:
-            return (
-                f"There are too few subjects ({self.pairs}) or folds ({self.folds}) to say whether a network "
-                f"is needed; {FEWEST_SUBJECTS} subjects in {FEWEST_FOLDS} folds are the fewest."
-            )
-        if self.better:
-            names = ", ".join(self.better)
-            verb = "is" if len(self.better) == 1 else "are"
-            return f"{names} {verb} better than the best volume correction."
-        if self.all_beaten:
-            many = len(self.networks)
-            all_of_them = {1: self.networks[0], 2: "both networks"}
-            return (
-                "No network is needed for this volume: a volume correction is better than "
-                f"{all_of_them.get(many, f'all {many} networks')}."
-            )
-        return (
-            "No network is shown to be needed for this volume: a volume correction is better than "
-            f"{len(self.worse)} of {count} image method{'s' * (count > 1)}, and none is clearly better "
-            "than it."
-        )
-
-    def _harm(self) -> str:
-        if self.few or self.untreated_ml is None or self.untreated_beaten or self.better:
-            return ""
-        return " The correction is not clearly better than leaving the scans untreated."
-
-
-def _number(value: float) -> str:
-    return f"{value:.{1 if value >= 10 else 2 if value >= 0.1 else 3}f}"
 
 
 def comparisons(evidence: Evidence) -> list[Comparison]:
@@ -176,6 +72,8 @@ def _comparison(
         networks=tuple(titles[str(n)] for n in images.index),
         better=tuple(titles[str(n)] for n in images.index[sure & (images["difference_mm3"] < 0)]),
         worse=tuple(titles[str(n)] for n in images.index[sure & (images["difference_mm3"] > 0)]),
+        region_ml=float(images["region_mm3"].iloc[0]) / 1e3,
+        no_gain=bool(shown(images["p_unneeded"].to_numpy(dtype=np.float64))[0]),
     )
 
 
@@ -215,19 +113,20 @@ def _needed(judged: Sequence[Comparison]) -> str:
 
 
 def _unneeded(judged: Sequence[Comparison]) -> str:
-    """Say where a correction is shown to be better than every network, and what is left open."""
-    beaten = [one for one in judged if one.all_beaten]
+    """Say where it is shown that no network is needed, and what is left open."""
+    enough = [one for one in judged if one.enough]
     said = []
-    if beaten:
+    if enough:
+        by_less = _BY_LESS if any(not one.all_beaten for one in enough) else ""
         said.append(
-            f"A volume correction is shown to be better than every network in {len(beaten)} of "
-            f"{len(judged)}: {_places(beaten)}. These volumes need no network."
+            f"A volume correction is shown to be enough in {len(enough)} of {len(judged)}: "
+            f"{_places(enough)}. No network is better there{by_less}."
         )
-    left = [one for one in judged if not one.all_beaten and not one.needs_image]
+    left = [one for one in judged if not one.enough and not one.needs_image]
     if left:
         which = "the other volumes" if len(left) < len(judged) else "volumes"
         said.append(
-            f"Whether {which} need a network is open: equivalence was not tested. "
+            f"Whether {which} need a network is open. "
             f"{_ahead(left, 'the correction, though this is not shown')}"
         )
     return " ".join(said)
@@ -256,14 +155,14 @@ def worth_rows(found: Sequence[Comparison]) -> list[dict[str, str]]:
     rows = []
     for one in found:
         title, error = next(iter(one.errors_ml.items()))
-        untreated = "" if one.untreated_ml is None else _number(one.untreated_ml)
+        untreated = "" if one.untreated_ml is None else plain_number(one.untreated_ml)
         rows.append(
             {
                 "direction": one.direction,
                 "tissue": one.tissue,
                 "untreated": untreated,
-                "correction": _number(one.correction_ml),
-                "image": _number(error),
+                "correction": plain_number(one.correction_ml),
+                "image": plain_number(error),
                 "title": title,
                 "finding": one.finding(),
             }

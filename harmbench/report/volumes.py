@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harmbench.metrics.volumetry import RELATIVE_VOLUME_DIFFERENCE, VOLUME
-from harmbench.report.evidence import Evidence
+from harmbench.report.evidence import Evidence, declared_endpoint
 from harmbench.results import CEILING, REAL_SCANS
 from harmbench.study.annual import VISIT_COLUMNS
 from harmbench.study.worth import Choices, choose, worth
@@ -105,7 +105,15 @@ def chosen_corrections(evidence: Evidence) -> Choices:
 def worth_of(evidence: Evidence) -> pd.DataFrame:
     """Compare every method with the chosen correction, see `harmbench.study.worth.worth`.
 
-    Claims are made of methods that give images.
+    Claims are made of methods that give images. Whether a network is needed is asked of networks; of all
+    of these methods, where none says how many parameters it has.
     """
     rows = evidence.results[evidence.results["segmenter"] == evidence.segmenter]
-    return worth(rows[rows["method"] != CEILING], chosen_corrections(evidence), evidence.candidates)
+    images = evidence.candidates
+    return worth(
+        rows[rows["method"] != CEILING],
+        chosen_corrections(evidence),
+        images,
+        evidence.networks or images,
+        declared_endpoint(evidence).equivalence,
+    )

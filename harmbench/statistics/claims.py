@@ -30,6 +30,7 @@ __all__ = [
     "holm",
     "make_claims",
     "mean_losses",
+    "no_gains",
     "run_tests",
     "shown",
     "with_leads",
@@ -55,12 +56,14 @@ class Tests:
         p: two-sided, of the weaker of both analyses: on common subjects, and with failed subjects as
             worst. 1 where these disagree on the sign.
         p_equal: of equivalence, of the weaker of both.
+        p_no_gain: that the first is not better by the region or more, of the weaker of both.
     """
 
     pairs: tuple[tuple[int, int], ...]
     found: Differences
     p: Array
     p_equal: Array
+    p_no_gain: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,11 +144,29 @@ def run_tests(losses: Losses, pairs: Sequence[tuple[int, int]]) -> Tests:
     """Test pairs of methods on all measures."""
     one = compare(losses, pairs)
     if np.isfinite(losses.array).all():
-        return Tests(tuple(pairs), one, one.p, one.p_equal)
+        return Tests(tuple(pairs), one, one.p, one.p_equal, one.p_no_gain)
     other = compare(with_worst(losses), pairs)
     agree = np.sign(one.value) == np.sign(other.value)
     p = np.where(agree, np.maximum(one.p, other.p), np.where(np.isnan(one.p), np.nan, 1.0))
-    return Tests(tuple(pairs), one, p, np.maximum(one.p_equal, other.p_equal))
+    equal = np.maximum(one.p_equal, other.p_equal)
+    return Tests(tuple(pairs), one, p, equal, np.maximum(one.p_no_gain, other.p_no_gain))
+
+
+def no_gains(tests: Tests, rivals: Sequence[int] | None = None) -> Array:
+    """Test on each measure that no rival is better than what it is paired with by the region or more.
+
+    It must be shown of each rival (intersection-union test; Berger, Technometrics 1982, 24:295-300), so
+    no correction for their number is needed; over measures, Holm's.
+
+    Args:
+        tests: of pairs, each of a rival and the one thing that they are all compared with.
+        rivals: which pairs count, by default all.
+
+    Returns:
+        Corrected p-values, shape (measures,); NaN where a rival cannot be judged.
+    """
+    p = tests.p_no_gain if rivals is None else tests.p_no_gain[:, list(rivals)]
+    return holm(p.max(axis=1)) if p.shape[1] else np.full(len(p), np.nan)
 
 
 def make_claims(tests: Tests) -> Claims:

@@ -62,6 +62,7 @@ class Differences:
         low, high: 95 % interval.
         p: two-sided; NaN, as the interval is, where there are too few folds or subjects to judge.
         p_equal: of equivalence: the larger of two one-sided tests.
+        p_no_gain: one-sided: that the first is not better than the second by the region or more.
         effect: Hedges' g of the pairs; below 0 where the first is better.
         subjects, folds: how many were compared.
     """
@@ -72,6 +73,7 @@ class Differences:
     high: Array
     p: Array
     p_equal: Array
+    p_no_gain: Array
     effect: Array
     subjects: NDArray[np.int_]
     folds: NDArray[np.int_]
@@ -123,6 +125,7 @@ def compare(losses: Losses, pairs: Sequence[tuple[int, int]]) -> Differences:
         high=tested(high),
         p=tested(found.p_different()),
         p_equal=tested(np.maximum(above, below)),
+        p_no_gain=tested(above),
         effect=shaped(_hedges(flat)),
         subjects=found.subjects.reshape(measures, len(pairs)),
         folds=found.folds.reshape(measures, len(pairs)),

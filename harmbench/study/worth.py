@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmbench.metrics.declarations import VOLUME_DIFFERENCE
-from harmbench.results import merge
+from harmbench.results import BASELINE, merge
 from harmbench.segmentation.base import TISSUES
-from harmbench.statistics.claims import holm, run_tests
+from harmbench.statistics.claims import holm, no_gains, run_tests
 from harmbench.statistics.differences import Losses
 from harmbench.statistics.intervals import estimate
 from harmbench.statistics.losses import make_losses
@@ -35,7 +35,7 @@ Choices = Mapping[tuple[str, int, str], str]
 _COLUMNS = [
     *("method", "direction", "tissue", "n_pairs", "folds"),
     *("error_mm3", "correction_mm3", "difference_mm3", "low_mm3", "high_mm3"),
-    *("p", "p_adjusted"),
+    *("p", "p_adjusted", "region_mm3", "p_no_gain", "p_unneeded"),
 ]
 
 Array = NDArray[np.float64]
@@ -70,7 +70,11 @@ def with_chosen(results: pd.DataFrame, choices: Choices) -> pd.DataFrame:
 
 
 def worth(
-    results: pd.DataFrame, choices: Choices, claimed: Collection[str] | None = None
+    results: pd.DataFrame,
+    choices: Choices,
+    claimed: Collection[str] | None = None,
+    networks: Collection[str] = (),
+    equivalence: float = 0.1,
 ) -> pd.DataFrame:
     """Compare every method's absolute volume error with that of the chosen correction.
 
@@ -79,14 +83,18 @@ def worth(
         choices: of `choose`.
         claimed: methods that something is claimed of, by default all: p-values are corrected for
             their number and that of the tissues, in each direction.
+        networks: methods of which it is asked whether any of them is needed.
+        equivalence: what a gain is measured by: a share of the untreated error.
 
     Returns:
         One row for each method, direction and tissue: `n_pairs` subjects with both, in `folds`;
         `error_mm3` and `correction_mm3`, mean absolute errors over these (over folds, of fold means);
         `difference_mm3`, the first minus the second (below 0: the method is better), from `low_mm3`
         to `high_mm3` (95 %, see `statistics.differences.compare`); `p`, two-sided, and `p_adjusted`
-        (Holm), NaN for methods that nothing is claimed of. Interval and p-values are NaN where there
-        are too few folds or subjects to judge. Empty where no correction was chosen.
+        (Holm), NaN for methods that nothing is claimed of. `region_mm3` is the share of the untreated
+        error; `p_no_gain`, one-sided, that the method is not better by that or more; `p_unneeded`, that
+        no network is (corrected for the tissues), the same for all methods. Intervals and p-values are
+        NaN where there are too few folds or subjects to judge. Empty where no correction was chosen.
     """
     frame = with_chosen(results, choices)
     names = [str(name) for name in sorted(set(frame["method"]) - {CHOSEN})]
@@ -94,20 +102,28 @@ def worth(
     rows: list[dict[str, object]] = []
     if (frame["method"] == CHOSEN).any():
         for direction, own in frame.groupby("direction", sort=True):
-            rows += _compared(own, str(direction), names, family)
+            needs = names, family, set(networks), equivalence
+            rows += _compared(own, str(direction), *needs)
     found = pd.DataFrame(rows, columns=_COLUMNS)
     return found.sort_values(["method", "direction", "tissue"], ignore_index=True)
 
 
 def _compared(
-    frame: pd.DataFrame, direction: str, names: list[str], family: Collection[str]
+    frame: pd.DataFrame,
+    direction: str,
+    names: list[str],
+    family: Collection[str],
+    networks: Collection[str],
+    equivalence: float,
 ) -> Iterator[dict[str, object]]:
     """Compare the methods of one direction in every tissue."""
     measures = [(VOLUME_DIFFERENCE, tissue) for tissue in TISSUES]
-    losses, _ = make_losses(frame, measures, [*names, CHOSEN], CHOSEN, 0.0)
+    losses, _ = make_losses(frame, measures, [*names, CHOSEN], BASELINE, equivalence)
     tests = run_tests(losses, [(number, len(names)) for number in range(len(names))])
     in_family = np.array([name in family for name in names])
     adjusted = holm(np.where(in_family, tests.p, np.nan))
+    unneeded = no_gains(tests, [n for n, name in enumerate(names) if name in networks])
+    regions = estimate(losses.region.T, losses.folds).value
     errors, corrections = _common_means(losses, len(names))
     found = tests.found
     for row, tissue in enumerate(TISSUES):
@@ -126,6 +142,9 @@ def _compared(
                     "high_mm3": found.high[row, number],
                     "p": tests.p[row, number],
                     "p_adjusted": adjusted[row, number],
+                    "region_mm3": regions[row],
+                    "p_no_gain": tests.p_no_gain[row, number],
+                    "p_unneeded": unneeded[row],
                 }
 
 

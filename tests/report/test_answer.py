@@ -15,7 +15,8 @@ import pytest
 from unsealed import unsealed
 
 from harmbench.metrics.suite import METRICS
-from harmbench.report.answer import MAIN_MEASURES, declared_endpoint, verdict
+from harmbench.report.answer import MAIN_MEASURES, verdict
+from harmbench.report.evidence import declared_endpoint
 from harmbench.report.loading import load_evidence
 from harmbench.report.verdict import Role, Verdict, VerdictRow
 from harmbench.results import read_results, write_results

@@ -101,31 +101,49 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
         "networks. Mean absolute error 0.002 ml (volume_ratio, chosen on training subjects) "
         "against "
     )
-    # DM's white matter is that of the reference in one direction.
+    # DM's white matter is that of the reference in one direction, which is a small gain, or a large one.
     assert worth_lead(found).startswith(
+        "No image method is shown to be better than the best volume"
+    )
+    wide = _evidence(
+        make_run, folder="wide", subjects=many, corrections={"volume_ratio": 17.0}, inner=near
+    )
+    assert worth_lead(comparisons(wide)).startswith(
         "Volumes need an image method in 1 of 6 comparisons (tissue and direction): WM 3T to 1.5T. "
     )
     grey = [one for one in found if one.tissue == "GM"]
     assert worth_lead(grey) == (
         "No image method is shown to be better than the best volume correction, a few numbers fitted on "
         "the training subjects' volumes, in any of 2 comparisons (tissue and direction). A volume "
-        "correction is shown to be better than every network in 2 of 2: GM 3T to 1.5T, "
-        "GM 1.5T to 3T. These volumes need no network."
+        "correction is shown to be enough in 2 of 2: GM 3T to 1.5T, GM 1.5T to 3T. No network is better "
+        "there."
     )
     # Nothing is concluded from a difference that is not shown.
-    unclear = replace(csf, worse=("DM",))
+    unclear = replace(csf, worse=("DM",), no_gain=False)
     described = (
-        "Among these subjects, the correction, though this is not shown, has a smaller mean error than "
-        "every network in 1 of 1 comparisons (tissue and direction): CSF 3T to 1.5T."
+        "is open. Among these subjects, the correction, though this is not shown, has a smaller mean "
+        "error than every network in 1 of 1 comparisons (tissue and direction): CSF 3T to 1.5T."
     )
-    assert worth_lead([unclear]).endswith(
-        "(tissue and direction). Whether volumes need a network is open: equivalence was not tested. "
-        + described
-    )
+    assert worth_lead([unclear]).endswith(f"direction). Whether volumes need a network {described}")
     assert worth_lead([*grey, unclear]).endswith(
-        "in 2 of 3: GM 3T to 1.5T, GM 1.5T to 3T. These volumes need no network. Whether the other "
-        "volumes need a network is open: equivalence was not tested. " + described
+        "in 2 of 3: GM 3T to 1.5T, GM 1.5T to 3T. No network is better there. Whether the other volumes "
+        f"need a network {described}"
     )
+    # A gain that is shown to be small needs no network either, be it a sure one.
+    small = replace(unclear, no_gain=True, better=("pGAN",), worse=("DM",), region_ml=0.0148)
+    assert worth_lead([small]).endswith(
+        "enough in 1 of 1: CSF 3T to 1.5T. No network is better there, or by less than the region of "
+        "equivalence, a share of the untreated error."
+    )
+    assert (
+        "none is better than a volume correction by 0.015 ml, a share of the untreated error. pGAN is "
+        "better, by less than that." in small.sentence()
+    )
+    assert small.finding() == "better: pGAN; worse: DM; no network is better by 0.015 ml"
+    # A method that is no network may be better by any amount.
+    plain = replace(small, networks=("DM",))
+    assert plain.needs_image
+    assert not plain.enough
     # An image method that is no network does not decide whether one is needed.
     assert not unclear.all_beaten
     assert replace(unclear, networks=("DM",)).all_beaten
@@ -134,7 +152,7 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
     assert replace(unclear, errors_ml=best, networks=("DM",)).ahead
     unjudged = replace(csf, folds=2)
     assert worth_lead([csf, unjudged]).endswith(
-        "These volumes need no network. In 1 more there are too few subjects or folds to judge."
+        "No network is better there. In 1 more there are too few subjects or folds to judge."
     )
     assert list(worth_sentences(found)) == ["3T to 1.5T", "1.5T to 3T"]
     # The same run with corrections that are far off: every image method is better.
@@ -261,7 +279,7 @@ def test_the_page_says_it(make_run: MakeRun, blank_figures: None) -> None:
     run = make_run(
         subjects=SUBJECTS,
         volumes=False,
-        corrections={"volume_ratio": 2.0},
+        corrections={"volume_ratio": 20.0},
         inner={"volume_ratio": 1.0},
         preparation={"registration": {"transform": "deformable"}},
     )

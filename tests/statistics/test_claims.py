@@ -17,6 +17,7 @@ from harmbench.statistics.claims import (
     holm,
     make_claims,
     mean_losses,
+    no_gains,
     run_tests,
     with_leads,
 )
@@ -102,6 +103,28 @@ def test_equivalence_is_two_one_sided_tests() -> None:
     assert found.p_equal[0, 0] == pytest.approx(peer)
     outside = compare(losses(values + 0.2, np.zeros(12), region=0.1), [(0, 1)])
     assert outside.p_equal[0, 0] > 0.9
+
+
+def test_no_gain_is_the_one_sided_half_of_equivalence() -> None:
+    values = np.array([1.0, 2, 3, 4, 0, 1, 2, 3, 2, 3, 4, 5])
+    found = compare(losses(values, np.zeros(12), region=0.5), [(0, 1), (1, 0)])
+    means = [1.0, 2, 3, 4]
+    for column, sign in ((0, 1), (1, -1)):
+        peer = stats.ttest_1samp(sign * np.array(means), -0.5, alternative="greater").pvalue
+        assert found.p_no_gain[0, column] == pytest.approx(peer)
+
+
+def test_that_no_rival_gains_must_be_shown_of_each() -> None:
+    rng = np.random.default_rng(3)
+    level = np.zeros(24)
+    near, better = rng.normal(0, 0.01, 24), rng.normal(-0.2, 0.01, 24)
+    found = losses(near, better, level, folds=6, region=0.1)
+    tests = run_tests(found, [(0, 2), (1, 2)])
+    assert no_gains(tests, [0])[0] < 0.01
+    assert no_gains(tests)[0] > 0.9
+    assert np.isnan(no_gains(tests, [])[0])
+    # Without an original there is no region, and nothing can be judged.
+    assert np.isnan(no_gains(run_tests(losses(near, level, region=NAN), [(0, 1)]))[0])
 
 
 def test_holm_agrees_with_statsmodels_and_keeps_missing_values() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from types import ModuleType
 
@@ -35,13 +36,13 @@ BENCHMARK = _benchmark()
 @pytest.mark.parametrize("scenario", BENCHMARK.NULLS, ids=lambda s: f"{s.name}, {s.skewed}")
 def test_false_claims_are_rare(scenario, design) -> None:
     rates = BENCHMARK.false_claims(scenario, design, RUNS)
-    assert max(rates.lead, rates.cell, rates.pair, rates.equivalent) <= MOST
+    assert max(astuple(rates)) <= MOST
 
 
 def test_two_folds_claim_nothing() -> None:
     for scenario in BENCHMARK.NULLS:
         rates = BENCHMARK.false_claims(scenario, BENCHMARK.Design(8, 2), 50)
-        assert (rates.lead, rates.cell, rates.pair, rates.equivalent) == (0, 0, 0, 0)
+        assert set(astuple(rates)) == {0}
 
 
 @pytest.mark.parametrize("subjects", [8, 40])

@@ -77,7 +77,9 @@ def _table(evidence: Evidence, choices: Choices, direction: Direction, rows: pd.
         f"of a fold sharing a network; below 0 the method is better. {_JUDGED} Which correction is best was "
         "decided on training subjects alone, by cross-validation within them, for each fold and tissue. "
         f"Chosen: {chosen}. Intervals are not corrected for the number of comparisons; p_adjusted in "
-        "the CSV file is (Holm, over tissues and the methods that give images)."
+        "the CSV file is (Holm, over tissues and the methods that give images). There, p_no_gain tests that "
+        "a method is not better by region_mm3 or more, a share of the untreated error; p_unneeded, that no "
+        "network is (Holm, over tissues)."
     )
     data = rows.assign(
         metric=VOLUME_DIFFERENCE.name,
