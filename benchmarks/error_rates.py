@@ -107,7 +107,7 @@ NULLS = (
     Scenario("tied leaders, skewed, fold effect of 0.5 SD", _TIED, skewed=True, fold_sd=0.5),
     Scenario("all at the border of the region of equivalence", _AT_REGION),
     Scenario("one better by the region, others worse", _ONE_AT_REGION),
-    Scenario("the same, fold effect of 0.5 SD", _ONE_AT_REGION, fold_sd=0.5),
+    Scenario("one better by the region, fold effect of 0.5 SD", _ONE_AT_REGION, fold_sd=0.5),
 )
 
 
