@@ -96,9 +96,18 @@ class Lock:
                 return holder
 
     def wait(self, seconds: float) -> Holder | None:
-        """Take the lock, waiting for it up to some seconds; returns and raises what `take` does."""
-        end, pause_s = time.monotonic() + seconds, 0.002
-        while (holder := self.take()) is not None and time.monotonic() < end:
+        """Take the lock, waiting for it; returns and raises what `take` does.
+
+        Args:
+            seconds: how long to wait for one and the same holder. Many may hold it one after another.
+        """
+        token, end, pause_s = None, 0.0, 0.002
+        while (holder := self.take()) is not None:
+            now = time.monotonic()
+            if holder.token != token:
+                token, end = holder.token, now + seconds
+            elif now >= end:
+                break
             time.sleep(pause_s)
             pause_s = min(1.0, 1.5 * pause_s)
         return holder

@@ -61,6 +61,27 @@ def test_a_lock_that_the_system_refuses_to_read_is_held(
     assert leftovers(tmp_path) == []
 
 
+def test_a_wait_counts_the_time_of_each_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now, last = tmp_path / "lock.json", [0.0], [5]
+    lock = Lock(path, beats=False)
+    owner = {"host": "elsewhere", "machine": "m", "boot": "b", "space": "", "pid": 1, "born": "1"}
+
+    def pause(seconds: float) -> None:
+        now[0] += 4.0
+        holder = min(int(now[0] / 8.0), last[0])
+        path.write_text(json.dumps({**owner, "token": f"holder {holder}", "purpose": ""}))
+
+    pause(0.0)
+    monkeypatch.setattr("harmbench.locks.time.sleep", pause)
+    monkeypatch.setattr("harmbench.locks.time.monotonic", lambda: now[0])
+    holder = lock.wait(10.0)
+    assert holder is not None
+    assert holder.token == "holder 5"
+    assert 50.0 <= now[0] <= 54.0
+
+
 def _folder(path: Path) -> None:
     path.mkdir()
 
