@@ -101,7 +101,8 @@ class Lock:
         Args:
             seconds: how long to wait for one and the same holder. Many may hold it one after another.
         """
-        token, end, pause_s = None, 0.0, 0.002
+        token: str | None = None
+        end, pause_s = 0.0, 0.002
         while (holder := self.take()) is not None:
             now = time.monotonic()
             if holder.token != token:
