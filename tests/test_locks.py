@@ -40,6 +40,7 @@ def test_a_lock_that_the_system_refuses_to_read_is_held(
     watch = Watch(clock=lambda: now[0])
     lock = Lock(path, watch=watch)
     holder = lock.take()
+    assert holder is not None
     assert "cannot be read" in str(holder)
     assert os.strerror(number) in str(holder)
     now[0] = SILENT_S - 1

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,12 +215,12 @@ def main() -> int:
         manifest = make_cohort(place / "scans")
         run_once(manifest, place / "clean")
         soak = Soak(manifest, place, Folder(place / "clean"), random.Random(given.seed))
-        work: list[Callable[[], None]] = []
         for mode in given.mode or MODES:
-            work.append(lambda mode=mode: soak.before_changes(mode, given.first))
-            work.append(lambda mode=mode: soak.at_random(mode, given.kills))
-        for one in (*work, *([lambda: soak.starts(given.starts)] if given.starts else [])):
-            one()
+            soak.before_changes(mode, given.first)
+            if given.kills:
+                soak.at_random(mode, given.kills)
+        if given.starts:
+            soak.starts(given.starts)
     for text in soak.problems:
         print(text)
     seconds = round(time.monotonic() - start)
