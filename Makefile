@@ -81,6 +81,7 @@ bench: $(VENV)/installed
 # stand in docs/reliability.md.
 soak: $(VENV)/installed
 	cd tests/soak && "$(abspath $(BIN))/python" soak.py --inputs 100000 --keep "$(CURDIR)/build/soak"
+	cd tests/soak && "$(abspath $(BIN))/python" soak_kills.py --keep "$(CURDIR)/build/soak"
 	cd tests/soak && "$(abspath $(BIN))/python" soak_folders.py --keep "$(CURDIR)/build/soak"
 
 clean:

@@ -17,6 +17,7 @@ HarmbenchError
 ├── UnavailableError       the software or weights of a step are not installed
 ├── MetricError            arrays that cannot be scored together
 ├── RunError               a run folder cannot be used
+│   └── LockError          a lock cannot be read, and nobody knows whether its owner lives
 └── ReportError            there is nothing to report, or a run folder is unreadable
     └── DamagedRecordError a record of a run or a cell cannot be read
 ```
@@ -37,6 +38,7 @@ __all__ = [
     "FoldError",
     "HarmbenchError",
     "ImplausibleLabelsError",
+    "LockError",
     "MethodError",
     "MetricError",
     "PreparationError",
@@ -157,6 +159,10 @@ class MetricError(HarmbenchError):
 
 class RunError(HarmbenchError):
     """A run folder cannot be used."""
+
+
+class LockError(RunError):
+    """A lock cannot be read, and nobody knows whether its owner lives; the message names the file."""
 
 
 class ReportError(HarmbenchError):

@@ -114,6 +114,7 @@ def run_cells(
     """
     ends: list[tuple[Cell, CellRecord]] = []
     held: list[Cell] = []
+    stuck: dict[Cell, str] = {}
     waiting, watch = list(cells), Watch()
     shared = _queued(work, context) if executor.remote else partial(alone, work, context)
     while waiting:
@@ -129,8 +130,8 @@ def run_cells(
             break  # removed meanwhile: nobody holds its cells
         if held:
             say(f"waiting for {len(held)} cells that another run works on")
-        waiting = wait_for_any(context, held, watch) if held else []
-        held = [cell for cell in held if cell not in waiting]
+        waiting = wait_for_any(context, held, watch, stuck)
+        held = [cell for cell in held if cell not in waiting and cell not in stuck]
     _say_what_was_removed(ends, say)
     incomplete = {
         str(cell): _why_incomplete(record.unsegmented)
@@ -142,6 +143,8 @@ def run_cells(
         for cell, record in ends
         if record.status not in {"ok", "incomplete"}
     }
+    # No row is written for a cell that cannot be locked: its owner may live.
+    failed |= {str(cell): reason for cell, reason in stuck.items()}
     for name, reason in failed.items():
         say(f"failed: {name}: {reason}")
     for name, reason in incomplete.items():

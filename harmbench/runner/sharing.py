@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harmbench.errors import LockError, describe
 from harmbench.holders import SILENT_S, Holder, Watch
 from harmbench.locks import Lock, LockLostError, free
 from harmbench.runner.cell_record import CellRecord
@@ -66,7 +67,10 @@ def alone(
     folder.root.mkdir(parents=True, exist_ok=True)
     watch = Watch()
     lock = Lock(folder.lock, context.invocation, watch)
-    holder = _take(lock, watch, dead, wait_s)
+    try:
+        holder = _take(lock, watch, dead, wait_s)
+    except LockError as error:
+        return Held(str(error))
     if holder is not None:
         return Held(str(holder))
     with lock:
@@ -82,7 +86,7 @@ def _take(lock: Lock, watch: Watch, dead: str | None, wait_s: float) -> Holder |
     """Take a lock, waiting while nobody knows whether its owner lives; returns what `Lock.take` does."""
     end = time.monotonic() + wait_s
     while (holder := lock.take(dead=dead)) is not None:
-        if watch.is_lively(holder) or time.monotonic() >= end:
+        if watch.is_lively(lock.path, holder) or time.monotonic() >= end:
             break
         time.sleep(_POLL_S)
     return holder
@@ -112,16 +116,26 @@ class _Guarded:
         self._inner(stage, done, total, **values)
 
 
-def wait_for_any(context: RunContext, cells: Sequence[Cell], watch: Watch) -> list[Cell]:
+def wait_for_any(
+    context: RunContext, cells: Sequence[Cell], watch: Watch, stuck: dict[Cell, str]
+) -> list[Cell]:
     """Wait until some of these cells are no longer held, and return them.
 
     Args:
         context: what the cells share.
         cells: which are held by other processes.
         watch: what was seen of the holders so far.
+        stuck: gets those whose locks cannot be read or removed, and why; nobody waits for them any more.
     """
-    while True:
-        found = [cell for cell in cells if free(context.folder.cell(cell).lock, watch)]
+    while not stuck.keys() >= set(cells):
+        found = []
+        for cell in cells:
+            try:
+                if cell not in stuck and free(context.folder.cell(cell).lock, watch):
+                    found.append(cell)
+            except (LockError, OSError) as error:
+                stuck[cell] = describe(error)
         if found:
             return found
         time.sleep(_POLL_S)
+    return []

@@ -1,4 +1,4 @@
-"""Run folders under faults, in small; `make soak` has the same with 60 kills and 600 damaged files."""
+"""Run folders under faults, in small; `make soak` has the same with hundreds of kills and damaged files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from folders import Folder, damage, fork, judge, kill_at, make_cohort, run_once, wait
+from folders import (
+    KILLED,
+    Folder,
+    damage,
+    doomed,
+    fork,
+    judge,
+    kill_at,
+    make_cohort,
+    run_once,
+    wait,
+)
 
 from harmbench.locks import Lock
 from harmbench.runner.cell_folder import CellFolder
@@ -60,6 +71,21 @@ def test_runs_that_are_killed_are_taken_up(made: tuple[Path, Path, Folder], tmp_
     assert not wait(fork(lambda: run_once(manifest, out)))
     assert clean.differences(out) == []
     assert verify_run(out) == []
+
+
+@pytest.mark.parametrize("number", [24, 70])
+def test_of_two_runs_at_once_one_is_killed(
+    made: tuple[Path, Path, Folder], tmp_path: Path, number: int
+) -> None:
+    manifest, _, clean = made
+    out = tmp_path / "out"
+    killed = fork(doomed(number, out, lambda: run_once(manifest, out)))
+    left = fork(lambda: run_once(manifest, out))
+    assert wait(killed) in {0, KILLED}
+    assert wait(left) == 0
+    assert (out / "results.csv").read_bytes() == clean.results
+    assert not wait(fork(lambda: run_once(manifest, out)))
+    assert clean.differences(out) == []
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmbench.config import load_experiment
+from harmbench.executors import LocalExecutor
 from harmbench.holders import Watch
 from harmbench.owners import Owner
 from harmbench.runner.cell import rescore_cell, run_cell
@@ -182,3 +183,50 @@ def test_a_job_waits_until_it_is_known_whether_the_process_of_another_run_lives(
     end = alone(run_cell, run, CELL, NoProgress(), dead="this one", wait_s=60.0)
     assert isinstance(end, Held) == lives
     assert len(looks) == (3 if lives else 8)
+
+
+def test_a_lock_that_stays_unreadable_fails_its_cell_alone(
+    context: Callable[..., RunContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other = context(), replace(CELL, fold=1)
+    lock = run.folder.cell(CELL).lock
+    lock.mkdir(parents=True)
+    run.folder.record.write_text("{}")
+    now = [0.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += 100.0
+
+    monkeypatch.setattr("harmbench.runner.sharing.time.sleep", pause)
+    monkeypatch.setattr("harmbench.runner.grid.Watch", lambda: Watch(clock=lambda: now[0]))
+    said: list[str] = []
+    failed, incomplete = run_cells(run, [CELL, other], said.append, LocalExecutor())
+    assert list(failed) == [str(CELL)]
+    assert str(lock) in failed[str(CELL)]
+    assert "remove it where no run works" in failed[str(CELL)]
+    assert incomplete == {}
+    assert f"failed: {CELL}: {failed[str(CELL)]}" in said
+    assert run.folder.cell(other).read_record() is not None
+    assert run.folder.cell(CELL).read_record() is None, "its owner may write there"
+
+
+def test_a_damaged_lock_costs_its_cell_a_minute(
+    context: Callable[..., RunContext],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run, now = context(), [0.0]
+    lock = run.folder.cell(CELL).lock
+    lock.parent.mkdir(parents=True)
+    lock.write_text("{")
+    run.folder.record.write_text("{}")
+
+    def pause(seconds: float) -> None:
+        now[0] += 20.0
+
+    monkeypatch.setattr("harmbench.runner.sharing.time.sleep", pause)
+    monkeypatch.setattr("harmbench.runner.grid.Watch", lambda: Watch(clock=lambda: now[0]))
+    assert run_cells(run, [CELL], lambda _: None, LocalExecutor()) == ({}, {})
+    assert now[0] == 60.0
+    assert str(lock) in caplog.text
+    assert not lock.exists()

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import traceback
 from collections import Counter
@@ -22,9 +23,11 @@ from harmbench.runner.verification import verify_run
 from harmbench.volume import write
 
 __all__ = [
+    "KILLED",
     "MEANINGLESS",
     "Folder",
     "damage",
+    "doomed",
     "fork",
     "kill_at",
     "kind_of",
@@ -34,7 +37,7 @@ __all__ = [
 ]
 
 STAND_INS = Path(__file__).with_name("stand_ins.py")
-KILLED = 86
+KILLED = -signal.SIGKILL
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "os.truncate"}
 
 MEANINGLESS = (
@@ -98,12 +101,8 @@ def wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def kill_at(number: int, below: Path, work: Callable[[], object]) -> bool:
-    """Do some work in a process that ends, as if killed, before its `number`th change below a folder.
-
-    Returns:
-        Whether it came so far.
-    """
+def doomed(number: int, below: Path, work: Callable[[], object]) -> Callable[[], None]:
+    """Return some work that kills its own process before its `number`th change below a folder."""
 
     def watched() -> None:
         left = number
@@ -113,12 +112,21 @@ def kill_at(number: int, below: Path, work: Callable[[], object]) -> bool:
             if _changes(event, arguments, str(below)):
                 left -= 1
                 if left <= 0:
-                    os._exit(KILLED)
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
         work()
 
-    code = wait(fork(watched))
+    return watched
+
+
+def kill_at(number: int, below: Path, work: Callable[[], object]) -> bool:
+    """Do some work in a process that is killed before its `number`th change below a folder.
+
+    Returns:
+        Whether it came so far.
+    """
+    code = wait(fork(doomed(number, below, work)))
     assert code in {0, KILLED}, code
     return code == KILLED
 

@@ -1,9 +1,8 @@
-"""Kill runs and damage run folders until the counts are reached: `python tests/soak/soak_folders.py`.
+"""Damage run folders until the counts are reached: `python tests/soak/soak_folders.py`.
 
-A run is killed before each of its first `--kills` changes of files, and run again. Then run folders get
-one damaged file of each kind, `--flips` of them by one bit and `--cuts` of them cut, are verified, and are
-run again. Every rerun must give the results of a run that nothing happened to, to the bit, and the same
-files. What goes wrong is printed, and makes the exit code 1.
+Run folders get one damaged file of each kind, `--flips` of them by one bit and `--cuts` of them cut, are
+verified, and are run again. Every rerun must give the results of a run that nothing happened to, to the
+bit, and the same files. What goes wrong is printed, and makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -12,31 +11,15 @@ import argparse
 import json
 import logging
 import random
-import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-from folders import Folder, damage, fork, judge, kill_at, make_cohort, run_once, wait
+from folders import Folder, damage, judge, make_cohort, run_once
 
 import harmbench.storage
-
-
-def kills(count: int, manifest: Path, place: Path, clean: Folder) -> tuple[int, list[str]]:
-    """Kill a fresh run before each of its first changes; return how many there were, and problems."""
-    out, killed, problems = place / "killed", 0, []
-
-    def run() -> None:
-        run_once(manifest, out)
-
-    for number in range(1, count + 1):
-        shutil.rmtree(out, ignore_errors=True)
-        killed += kill_at(number, out, run)
-        own = ["the next run failed"] if wait(fork(run)) else clean.differences(out)
-        problems += [f"killed before change {number}: {text}" for text in own]
-    return killed, problems
 
 
 def damages(
@@ -57,7 +40,6 @@ def damages(
 def main() -> int:
     """Read the command line, and go through all faults."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--flips", type=int, default=500)
     parser.add_argument("--cuts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -72,16 +54,13 @@ def main() -> int:
         manifest, good = make_cohort(place / "scans"), place / "clean"
         run_once(manifest, good)
         clean = Folder(good)
-        killed, problems = kills(given.kills, manifest, place, clean)
-        print(f"{killed} kills, {len(problems)} problems", flush=True)
-        flips, more = damages(given.flips, manifest, good, clean, dice, cut=False)
-        cuts, most = damages(given.cuts, manifest, good, clean, dice, cut=True)
-        problems += [*more, *most]
+        flips, problems = damages(given.flips, manifest, good, clean, dice, cut=False)
+        cuts, more = damages(given.cuts, manifest, good, clean, dice, cut=True)
+        problems += more
     for text in problems:
         print(text)
     seconds = round(time.monotonic() - start)
     found = {
-        "kills": killed,
         "flips": flips,
         "cuts": cuts,
         "problems": problems,
