@@ -98,7 +98,7 @@ def run_in_process(part: Part, limit_s: float, out: Path, size: str, device: str
             command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            code = process.wait(limit_s)
+            code = ended_within(process, limit_s)
         except subprocess.TimeoutExpired:
             return "stopped"
         finally:
@@ -106,6 +106,11 @@ def run_in_process(part: Part, limit_s: float, out: Path, size: str, device: str
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     return "ok" if code == 0 else "failed"
+
+
+def ended_within(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Return the exit status of a process that ends in time; else raise `subprocess.TimeoutExpired`."""
+    return process.wait(seconds)
 
 
 def has_gpu() -> bool:

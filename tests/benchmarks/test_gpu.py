@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +86,9 @@ if name == "first":
     raise SystemExit(3)
 if name == "second":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    Path(rows).with_name("child").write_text(str(child.pid))
+    told = Path(rows).with_name("told")
+    told.write_text(str(child.pid))
+    told.rename(told.with_name("child"))
     time.sleep(60)
 """
 
@@ -94,12 +98,20 @@ def test_processes_that_fail_or_hang_are_ended_and_their_rows_stay(tmp_path, mon
     script.write_text(PART)
     monkeypatch.setattr(gpu, "PARTS_SCRIPT", script)
 
-    def run(part, limit_s):
-        return gpu.run_in_process(part, limit_s, tmp_path, "tiny", "cpu")
+    def run(part):
+        return gpu.run_in_process(part, 60.0, tmp_path, "tiny", "cpu")
 
-    assert run(FIRST, 30.0) == "failed"
-    assert run(SECOND, 2.0) == "stopped"
-    assert run(LAST, 30.0) == "ok"
+    def hangs(process, seconds):
+        """Wait until the part waits, then say that its time is over."""
+        while not (tmp_path / "child").exists():
+            time.sleep(0.01)
+        raise subprocess.TimeoutExpired(process.args, seconds)
+
+    assert run(FIRST) == "failed"
+    with monkeypatch.context() as patched:
+        patched.setattr(gpu, "ended_within", hangs)
+        assert run(SECOND) == "stopped"
+    assert run(LAST) == "ok"
     _, rows = gpu_rows.read_notes(tmp_path / "rows.jsonl")
     assert [row.part for row in rows] == ["first", "second", "last"]
     assert (tmp_path / "log.txt").read_text().count("hello from") == 3
