@@ -65,7 +65,8 @@ def device(bench: Bench) -> None:
         notes.fact("memory of the device", f"{own.total_memory / 2**30:.0f} GiB")
         notes.fact("compute capability", f"{own.major}.{own.minor}")
     notes.fact("torch", torch.__version__)
-    notes.fact("CUDA, cuDNN", f"{torch.version.cuda}, {torch.backends.cudnn.version()}")
+    cudnn_version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch has no types here
+    notes.fact("CUDA, cuDNN", f"{torch.version.cuda}, {cudnn_version}")
     notes.fact("Python", f"{platform.python_version()}, {platform.platform()}")
     notes.fact("harmbench", __version__)
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -163,13 +164,14 @@ def _in_torch(
     return time.perf_counter() - began, found
 
 
-CELLS = (
-    *("--fold", "0", "--folds", "2", "--direction", "3T-to-1.5T"),
-    *("--method", "identity", "--method", "unet"),
-    *("--set", "data.phantom.subjects=4", "--set", "data.phantom.spacing_mm=4"),
-    *("--set", "methods.unet.iterations=20", "--set", "methods.unet.warmup=5"),
-    *("--set", "methods.unet.channels=[8,16,32]"),
-)
+CELLS: Mapping[str, object] = {
+    "data": {"phantom": {"subjects": 4, "spacing_mm": 4.0}, "direction": "3T-to-1.5T"},
+    "folds": {"k": 2, "run": [0]},
+    "controls": ["identity"],
+    "volume_controls": [],
+    "ceiling": False,
+    "methods": {"unet": {"iterations": 20, "warmup": 5, "channels": [8, 16, 32]}},
+}
 
 
 def cells(bench: Bench) -> None:
@@ -189,10 +191,13 @@ def cells(bench: Bench) -> None:
 
 def _run(out: Path, *options: str) -> tuple[int, str, Mapping[str, CellRecord]]:
     """Run the cells; return the exit status, the errors, and the records by method."""
-    command = [sys.executable, "-m", "harmbench", "run", *CELLS, *options, "--out", str(out)]
+    config = out.with_suffix(".yaml")
+    config.write_text(json.dumps(CELLS), encoding="utf-8")  # JSON is YAML
+    command = [sys.executable, "-m", "harmbench", "run", "--config", str(config)]
+    command += [*options, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, flush=True)
-    records = RunFolder(out).all_cells() if RunFolder(out).is_run() else ()
+    records = RunFolder(out).all_cells() if RunFolder(out).is_run else ()
     by_method = {record.method: record for _, record in records}
     return done.returncode, " ".join(done.stderr.split()), by_method
 

@@ -183,7 +183,7 @@ def local_similarity(
     low, high = max(0, start - RADIUS), min(one.shape[0], stop + RADIUS)
     near = [one[low:high], other[low:high]]
     shape = (stop - start, *one.shape[1:])
-    filtered = []
+    filtered: list[NDArray[Any]] = []
     for left, right in ((0, None), (1, None), (0, 0), (1, 1), (0, 1)):
         image = near[left]
         if right is not None:
@@ -193,5 +193,6 @@ def local_similarity(
         _filter_planes(image, weights, start - low, found)
         _filter_in_planes(found, weights)
         filtered.append(found)
-    _combine(*filtered, c1, c2)
-    return filtered[0]
+    ux, uy, uxx, uyy, uxy = filtered
+    _combine(ux, uy, uxx, uyy, uxy, c1, c2)
+    return ux
