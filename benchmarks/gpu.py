@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from gpu_rows import Ended, read_notes, write_results
 
@@ -119,6 +120,11 @@ def has_gpu() -> bool:
     return subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
+def _leave(*_: object) -> NoReturn:
+    """End as after an interrupt: the part that runs is ended too."""
+    raise SystemExit(1)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -131,6 +137,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, _leave)
     if not options.dry_run and not has_gpu():
         print("torch sees no GPU; --dry-run tries everything on the CPU", file=sys.stderr)
         return 2

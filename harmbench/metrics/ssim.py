@@ -130,17 +130,20 @@ def _along(axis: int, part: slice) -> Box:
 
 def _similarity_of_signal(one: Array, other: Array) -> tuple[Box, Array]:
     """Return the box of what is not 0 in one of two volumes, with a margin, and the similarity in it."""
-    from harmbench.metrics.windows import local_similarity  # compiles when first used
+    from harmbench.metrics.windows import RADIUS, local_similarity  # compiles when first used
 
     signal = (one != 0) | (other != 0)
     if not signal.any():
         return (slice(0, 0),) * 3, np.ones((0, 0, 0), dtype=one.dtype)
     box = bounding_box(signal, margin=_WINDOW // 2)
-    # Copies: functions are compiled anew for arrays that are read-only.
-    left, right = (np.array(image[box], dtype=one.dtype, order="C") for image in (one, other))
-    found, weights = np.empty_like(left), _window()
+    left, right = one[box], other[box]
+    found, weights = np.empty(left.shape, dtype=one.dtype), _window()
     for slab in slabs(left.shape, thickness=_SLAB):
-        found[slab] = local_similarity(left, right, weights, _C1, _C2, slab.start, slab.stop)
+        low, high = max(0, slab.start - RADIUS), min(left.shape[0], slab.stop + RADIUS)
+        # Copies: functions are compiled anew for arrays that are read-only.
+        parts = [np.array(image[low:high], dtype=one.dtype, order="C") for image in (left, right)]
+        planes = (slab.start - low, slab.stop - low)
+        found[slab] = local_similarity(parts[0], parts[1], weights, _C1, _C2, *planes)
     return box, found
 
 

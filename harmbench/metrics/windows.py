@@ -141,13 +141,15 @@ def _filter_in_planes(image: Array, w: Double) -> None:
 
 
 @_compiled
-def _products(one: Array, other: Array, out: Array) -> None:
-    """Write the product of two volumes into `out`."""
+def _product(one: Array, other: Array) -> Array:
+    """Return the product of two volumes."""
+    out = np.empty_like(one)
     nx, ny, nz = one.shape
     for x in range(nx):
         for y in range(ny):
             for z in range(nz):
                 out[x, y, z] = one[x, y, z] * other[x, y, z]
+    return out
 
 
 @_compiled
@@ -172,25 +174,20 @@ def _combine(
 def local_similarity(
     one: Array, other: Array, weights: Double, c1: float, c2: float, start: int, stop: int
 ) -> NDArray[Any]:
-    """Return the structural similarity of planes `start` to `stop` of two volumes.
+    """Return the structural similarity of planes `start` to `stop` of two volumes, or parts of volumes.
 
     Args:
         one, other: shape (x, y, z), C-ordered, of one precision; no axis shorter than `RADIUS`.
         weights: of the window along each axis, shape (11,), symmetric.
         c1, c2: the constants that steady the two quotients.
-        start, stop: the first plane along x, and the one after the last.
+        start, stop: the first plane along x, and the one after the last. In a part of a volume, `RADIUS`
+            planes lie on either side of them, or all that there are.
     """
-    low, high = max(0, start - RADIUS), min(one.shape[0], stop + RADIUS)
-    near = [one[low:high], other[low:high]]
-    shape = (stop - start, *one.shape[1:])
     filtered: list[NDArray[Any]] = []
-    for left, right in ((0, None), (1, None), (0, 0), (1, 1), (0, 1)):
-        image = near[left]
-        if right is not None:
-            image = np.empty_like(near[left])
-            _products(near[left], near[right], image)
-        found = np.empty(shape, dtype=one.dtype)
-        _filter_planes(image, weights, start - low, found)
+    for image, factor in ((one, None), (other, None), (one, one), (other, other), (one, other)):
+        found = np.empty((stop - start, *one.shape[1:]), dtype=one.dtype)
+        averaged = image if factor is None else _product(image, factor)
+        _filter_planes(averaged, weights, start, found)
         _filter_in_planes(found, weights)
         filtered.append(found)
     ux, uy, uxx, uyy, uxy = filtered
