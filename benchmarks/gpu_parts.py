@@ -185,7 +185,7 @@ def cells(bench: Bench) -> None:
         if bench.on_gpu:
             _judge(bench, "--devices cuda:0", code, error, records)
         else:
-            refused = code == 1 and "no cuda:0 here" in error
+            refused = code != 0 and "no cuda:0 here" in error
             bench.notes.check("--devices cuda:0", "refused without a GPU", refused, error[-120:])
 
 
