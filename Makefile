@@ -6,7 +6,7 @@ INSTALL := -m pip install --disable-pip-version-check --no-compile --constraint 
 TYPES := build/types
 JOBS ?= 2
 
-.PHONY: setup demo test coverage lint types docs wheel bench soak clean
+.PHONY: setup demo test coverage lint types docs wheel bench bench-dry-run soak clean
 
 setup: $(VENV)/installed
 
@@ -75,7 +75,11 @@ wheel: $(VENV)/installed
 
 bench: $(VENV)/installed
 	@$(BIN)/python $(INSTALL) --quiet --editable ".[bench]"
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/gpu%,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+
+# All lines of what is measured on a GPU, at tiny sizes on the CPU.
+bench-dry-run: $(VENV)/installed
+	$(BIN)/python benchmarks/gpu.py --dry-run --out build/gpu-dry-run
 
 # 100,000 damaged files through every reader; runs that are killed, and damaged run folders. The counts
 # stand in docs/reliability.md.

@@ -15,6 +15,7 @@ the `fast` configuration of `configs/fast.yaml` for as many steps and samples as
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,17 +25,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tabulate import tabulate
-from train_step import WAY, simulated_pairs
+from train_step import WAY, name_of, simulated_pairs
 
 from harmbench.config import load_experiment
 from harmbench.methods.dm import DiffusionModel, DiffusionSettings
 from harmbench.task import Pair, Task
 from harmbench.training import resolve_device
 
-TRAINING = {"small": 4, "paper": 6}
-HELD_OUT = {"small": 1, "paper": 2}
+TRAINING = {"tiny": 2, "small": 4, "paper": 6}
+HELD_OUT = {"tiny": 1, "small": 1, "paper": 2}
 FAST = Path(__file__).parents[1] / "configs" / "fast.yaml"
-SPACING_MM = {"small": 4.0, "paper": 1.0}
+SPACING_MM = {"tiny": 4.0, "small": 4.0, "paper": 1.0}
 SMALL: Mapping[str, Any] = {
     "channels": 8,
     "norm_groups": 4,
@@ -45,6 +46,12 @@ SMALL: Mapping[str, Any] = {
     "learning_rate_schedule": "cosine",
     "ema_decay": 0.995,
     "ema_warmup": True,
+}
+# The paper's average of weights would remember its random start for 10,000 steps.
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {**SMALL, "channels": 4, "levels": 2},
+    "small": SMALL,
+    "paper": {"ema_warmup": True},
 }
 WAYS: Sequence[tuple[str, int]] = (
     ("ddpm", 1000),
@@ -66,13 +73,16 @@ class Measured(NamedTuple):
     mse_brain: float
 
 
-def trained(config: DiffusionSettings, pairs: Sequence[Pair], device: str, folder: Path) -> None:
-    """Train and save into `folder`."""
+def trained(config: DiffusionSettings, pairs: Sequence[Pair], device: str, folder: Path) -> float:
+    """Train, save into `folder`, and return the milliseconds of a step."""
     start = time.perf_counter()
     method = DiffusionModel(config)
-    method.fit(pairs, Task(WAY, device=device))
+    with tempfile.TemporaryDirectory() as notes:
+        method.fit(pairs, Task(WAY, device=device, folder=Path(notes)))
+        ms = json.loads(Path(notes, "training.json").read_text())["ms_per_step"]
     method.save(folder)
     print(f"trained {config.iterations} steps in {time.perf_counter() - start:.0f} s", flush=True)
+    return float(ms)
 
 
 def sampled(
@@ -95,9 +105,7 @@ def settings_of(
     size: str, prediction: str, iterations: int
 ) -> tuple[DiffusionSettings, DiffusionSettings]:
     """Return the paper's settings and the fast preset's, for a network of a size."""
-    shared: dict[str, Any] = {"iterations": iterations, "sampling_batch": 64}
-    # The paper's average of weights would remember its random start for 10,000 steps.
-    shared |= SMALL if size == "small" else {"ema_warmup": True}
+    shared: dict[str, Any] = {"iterations": iterations, "sampling_batch": 64, **SIZES[size]}
     fast = dict(load_experiment(FAST).methods["dm"]) | shared
     return DiffusionSettings(**shared, prediction=prediction), DiffusionSettings(**fast)
 
@@ -144,7 +152,7 @@ def table_of(rows: Sequence[Measured]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--size", choices=["small", "paper"], default="small")
+    parser.add_argument("--size", choices=[*SIZES], default="small")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--iterations", type=int, default=1000, help="training steps of each model")
     parser.add_argument(
@@ -156,18 +164,14 @@ def main() -> None:
     device, size = resolve_device(options.device), options.size
     pairs = simulated_pairs(TRAINING[size] + HELD_OUT[size], SPACING_MM[size])
     train, test = pairs[: TRAINING[size]], pairs[TRAINING[size] :]
-    prediction = options.prediction or ("sample" if size == "small" else "epsilon")
+    prediction = options.prediction or ("epsilon" if size == "paper" else "sample")
     paper, fast = settings_of(size, prediction, options.iterations)
     rows: list[Measured] = []
     for row in measured(paper, fast, train, test, str(device)):
         rows.append(row)
         print(*row, flush=True)
     original = np.mean([((p.source.data - p.target.data) ** 2).mean() for p in test])
-    on_gpu = device.type == "cuda"
-    name = (
-        torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU threads"
-    )
-    print(f"\nSampling a volume with dm, {size} size, {name}, torch {torch.__version__}")
+    print(f"\nSampling a volume with dm, {size} size, {name_of(device)}, torch {torch.__version__}")
     print(f"The network predicts: {prediction}.")
     print(
         f"Simulated scans at {SPACING_MM[size]:g} mm, shape {test[0].source.shape}: {len(train)} "

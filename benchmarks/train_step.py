@@ -6,8 +6,9 @@
 
 Plain is how such a loop is usually written: eager, float32, contiguous tensors, torch's default Adam
 and running average, a batch copied from main memory at each step; once on whole slices, as in the
-code released with the paper, and once on the slices that harmbench cuts. The network and the batch
-size are the same in all rows. Each row is measured in a process of its own, on simulated scans.
+code released with the paper, and once on the slices that harmbench cuts. On a GPU, torch rounds the
+convolutions of a plain loop to TF32, so that a third plain row has it switched off. The network and the
+batch size are the same in all rows. Each row is measured in a process of its own, on simulated scans.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,9 +40,22 @@ from harmbench.slices import training_slices
 from harmbench.task import Direction, Pair, Task
 from harmbench.training import resolve_device
 
-SMALL: Mapping[str, Any] = {"channels": 32, "norm_groups": 8, "levels": 3, "blocks_per_level": 1}
-SPACING_MM = {"small": 2.0, "paper": 1.0}
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {"channels": 4, "norm_groups": 2, "levels": 2, "blocks_per_level": 1},
+    "small": {"channels": 32, "norm_groups": 8, "levels": 3, "blocks_per_level": 1},
+    "paper": {},
+}
+"""Settings of the network, by size; `tiny` tries the code and measures nothing."""
+SPACING_MM = {"tiny": 4.0, "small": 2.0, "paper": 1.0}
 WAY = Direction("3T", "1.5T")
+WHOLE = "plain, whole slices"
+
+
+class Step(NamedTuple):
+    """A training step: milliseconds, and peak MiB of the GPU, or of the process beyond its start."""
+
+    ms: float
+    peak_mib: float
 
 
 @lru_cache(maxsize=1)
@@ -59,8 +73,9 @@ def simulated_pairs(subjects: int, spacing_mm: float) -> list[Pair]:
     ]
 
 
-def plain(size: str, device: torch.device, steps: int, *, whole: bool) -> float:
-    """Milliseconds per step of the plain loop."""
+def plain(size: str, device: torch.device, steps: int, *, whole: bool, tf32: bool = True) -> float:
+    """Milliseconds per step of the plain loop; torch's own choice is TF32 in convolutions."""
+    torch.backends.cudnn.allow_tf32 = tf32
     config = settings(size)
     slices = training_slices(
         simulated_pairs(2, SPACING_MM[size]),
@@ -118,7 +133,14 @@ def ours(size: str, device: torch.device, steps: int, **changes: Any) -> float:
 
 def settings(size: str) -> DiffusionSettings:
     """The paper's settings, or a smaller network."""
-    return DiffusionSettings(**(SMALL if size == "small" else {}))
+    return DiffusionSettings(**SIZES[size])
+
+
+def name_of(device: torch.device) -> str:
+    """What the device is called in a table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads"
 
 
 def now(device: torch.device) -> float:
@@ -127,18 +149,42 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def measure(
-    kind: str, size: str, device: str, steps: int, changes: dict[str, Any]
-) -> tuple[float, float]:
-    """Milliseconds per step, and peak MiB: of the GPU, or of this process beyond its start."""
+def measure(kind: str, size: str, device: str, steps: int, changes: dict[str, Any]) -> Step:
+    """Measure one kind of loop in this process."""
     found = torch.device(device)
     simulated_pairs(2, SPACING_MM[size])
     before = resident_mb()
     work = plain if kind == "plain" else ours
     ms = work(size, found, steps, **changes)
     if found.type == "cuda":
-        return ms, torch.cuda.max_memory_allocated(found) / 2**20
-    return ms, resident_mb() - before
+        return Step(ms, torch.cuda.max_memory_allocated(found) / 2**20)
+    return Step(ms, resident_mb() - before)
+
+
+def ways(device: torch.device, *, compiled: bool) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The rows of the table: the kind of loop and its arguments, by name."""
+    rows: dict[str, tuple[str, dict[str, Any]]] = {WHOLE: ("plain", {"whole": True})}
+    if device.type == "cuda":
+        rows[f"{WHOLE}, no TF32"] = ("plain", {"whole": True, "tf32": False})
+    rows |= {
+        "plain, the same slices": ("plain", {"whole": False}),
+        "harmbench, float32": ("ours", {"precision": "float32"}),
+        "harmbench, bf16": ("ours", {"precision": "bf16"}),
+    }
+    if compiled:
+        rows["harmbench, bf16, compiled"] = ("ours", {"precision": "bf16", "compile": True})
+    return rows
+
+
+def measured(
+    size: str, device: torch.device, steps: int, *, compiled: bool
+) -> Iterator[tuple[str, Step]]:
+    """Measure each row in a process of its own."""
+    simulated_pairs(2, SPACING_MM[size])
+    for row, (kind, changes) in ways(device, compiled=compiled).items():
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            yield row, pool.submit(measure, kind, size, str(device), steps, changes).result()
 
 
 def resident_mb() -> float:
@@ -149,56 +195,26 @@ def resident_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--size", choices=["small", "paper"], default="small")
+    parser.add_argument("--size", choices=[*SIZES], default="small")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=50, help="of which a fifth warms up")
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile as well")
     options = parser.parse_args()
-    device = resolve_device(options.device)
-    on_gpu = device.type == "cuda"
-    name = (
-        torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU threads"
-    )
-    rows: dict[str, tuple[str, dict[str, Any]]] = {
-        "plain, whole slices": ("plain", {"whole": True}),
-        "plain, the same slices": ("plain", {"whole": False}),
-        "harmbench, float32": ("ours", {"precision": "float32"}),
-        "harmbench, bf16": ("ours", {"precision": "bf16"}),
-    }
-    if options.compile:
-        rows["harmbench, bf16, compiled"] = ("ours", {"precision": "bf16", "compile": True})
-    simulated_pairs(2, SPACING_MM[options.size])
-    default = "bf16" if on_gpu else "float32"
-    measured = {}
-    for row, (kind, changes) in rows.items():
-        arguments = (kind, options.size, str(device), options.steps, changes)
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            measured[row] = pool.submit(measure, *arguments).result()
-    first_ms, first_mb = measured["plain, whole slices"]
-    batch = settings(options.size).batch_size
-    print(
-        f"Training step of dm, {options.size} size, batch {batch}, {name}, torch {torch.__version__}"
-    )
-    print(f"Simulated scans at {SPACING_MM[options.size]:g} mm. Default here: {default}.\n")
-    print(
-        tabulate(
-            [
-                [row, ms, first_ms / ms, 1000 * batch / ms, mb, mb / first_mb]
-                for row, (ms, mb) in measured.items()
-            ],
-            headers=[
-                "",
-                "ms per step",
-                "times as fast",
-                "slices per s",
-                "peak MiB",
-                "share of memory",
-            ],
-            tablefmt="github",
-            floatfmt=("", ".0f", ".2f", ".1f", ".0f", ".2f"),
-        )
-    )
+    device, size = resolve_device(options.device), options.size
+    found = dict(measured(size, device, options.steps, compiled=options.compile))
+    first = found[WHOLE]
+    batch = settings(size).batch_size
+    print(f"Training step of dm, {size} size, batch {batch}, {name_of(device)}, ", end="")
+    print(f"torch {torch.__version__}")
+    default = "bf16" if device.type == "cuda" else "float32"
+    print(f"Simulated scans at {SPACING_MM[size]:g} mm. Default here: {default}.\n")
+    rows = [
+        [row, ms, first.ms / ms, 1000 * batch / ms, mib, mib / first.peak_mib]
+        for row, (ms, mib) in found.items()
+    ]
+    heads = ["", "ms per step", "times as fast", "slices per s", "peak MiB", "share of memory"]
+    formats = ("", ".0f", ".2f", ".1f", ".0f", ".2f")
+    print(tabulate(rows, heads, tablefmt="github", floatfmt=formats))
 
 
 if __name__ == "__main__":

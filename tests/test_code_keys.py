@@ -118,6 +118,7 @@ def test_code_that_prepares(edit, tree: SourceTree, module: str) -> None:
         ("runner.scoring", {"harmonize", "score"}),
         ("metrics.image", {"score"}),
         ("metrics.ssim", {"score"}),
+        ("metrics.windows", {"score"}),
         ("metrics.structure", {"score"}),
         ("metrics.overlap", {"score"}),
         ("metrics.nearest", {"score"}),

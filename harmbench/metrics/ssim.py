@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy import ndimage
 
-from harmbench.arrays import Array, Box, Mask
+from harmbench.arrays import Array, Box, Double, Mask, bounding_box
 from harmbench.metrics.arrays import ImagePair, check_pair, slabs
 from harmbench.metrics.declarations import SSIM, SSIM_BRAIN
 
@@ -20,8 +21,10 @@ __all__ = ["SSIM", "SSIM_BRAIN", "mean_ssims", "mean_ssims_of", "ssim", "ssim_ma
 _SIGMA = 1.5
 _WINDOW = 11
 """Voxels along each axis of the truncated Gaussian window (Wang et al. 2004)."""
+_C1, _C2 = 0.01**2, 0.03**2
+"""What steadies the quotients, for a data range of 1 (Wang et al. 2004)."""
 _SLAB = 16
-"""Voxels of the volume's longest axis whose similarity is computed at a time."""
+"""Voxels of an axis whose similarity is computed at a time, which saves temporary volumes."""
 
 
 def ssim(harmonized: Array, reference: Array, mask: Mask | None = None) -> float:
@@ -103,27 +106,50 @@ def ssim_map(harmonized: Array, reference: Array) -> Array:
 def _ssim_slabs(one: Array, other: Array) -> Iterator[tuple[Box, Array]]:
     """Yield where a slab lies and the structural similarity in it.
 
-    Slabs with the reach of the window around them give what the whole volume would, without the
-    dozen temporary volumes that it takes.
+    Windows without signal are alike: only the box of what is not 0, and the reach of the windows around
+    it, are computed.
     """
-    from skimage.metrics import structural_similarity  # a slow import, not for the command line
-
+    near, found = _similarity_of_signal(one, other)
     axis = int(np.argmax(one.shape))
-    rim = _WINDOW // 2
     for slab in slabs(one.shape, axis, _SLAB):
-        # At the border too there must be a window's width.
-        start = max(0, min(slab.start - rim, one.shape[axis] - _WINDOW))
-        stop = max(min(slab.stop + rim, one.shape[axis]), start + _WINDOW)
-        around, box = [slice(None)] * 3, [slice(None)] * 3
-        around[axis], box[axis] = slice(start, stop), slab
-        _, local = structural_similarity(
-            one[tuple(around)],
-            other[tuple(around)],
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=_SIGMA,
-            use_sample_covariance=False,
-            full=True,
-        )
-        around[axis] = slice(slab.start - start, slab.stop - start)
-        yield tuple(box), np.asarray(local)[tuple(around)]
+        box = _along(axis, slab)
+        local = np.ones_like(one[box])
+        start, stop = max(slab.start, near[axis].start), min(slab.stop, near[axis].stop)
+        if start < stop:
+            there = list(near)
+            there[axis] = slice(start - slab.start, stop - slab.start)
+            own = slice(start - near[axis].start, stop - near[axis].start)
+            local[tuple(there)] = found[_along(axis, own)]
+        yield box, local
+
+
+def _along(axis: int, part: slice) -> Box:
+    """Return the box of a part of one axis, and all of the others."""
+    return tuple(part if i == axis else slice(None) for i in range(3))
+
+
+def _similarity_of_signal(one: Array, other: Array) -> tuple[Box, Array]:
+    """Return the box of what is not 0 in one of two volumes, with a margin, and the similarity in it."""
+    from harmbench.metrics.windows import RADIUS, local_similarity  # compiles when first used
+
+    signal = (one != 0) | (other != 0)
+    if not signal.any():
+        return (slice(0, 0),) * 3, np.ones((0, 0, 0), dtype=one.dtype)
+    box = bounding_box(signal, margin=_WINDOW // 2)
+    left, right = one[box], other[box]
+    found, weights = np.empty(left.shape, dtype=one.dtype), _window()
+    for slab in slabs(left.shape, thickness=_SLAB):
+        low, high = max(0, slab.start - RADIUS), min(left.shape[0], slab.stop + RADIUS)
+        # Copies: functions are compiled anew for arrays that are read-only.
+        parts = [np.array(image[low:high], dtype=one.dtype, order="C") for image in (left, right)]
+        planes = (slab.start - low, slab.stop - low)
+        found[slab] = local_similarity(parts[0], parts[1], weights, _C1, _C2, *planes)
+    return box, found
+
+
+def _window() -> Double:
+    """Return the weights of the window along an axis, shape (11,): what it makes of an impulse."""
+    impulse = np.zeros(_WINDOW)
+    impulse[_WINDOW // 2] = 1
+    weights = ndimage.gaussian_filter1d(impulse, _SIGMA, radius=_WINDOW // 2, mode="constant")
+    return np.asarray(weights, dtype=np.float64)

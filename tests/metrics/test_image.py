@@ -1,4 +1,5 @@
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -217,3 +218,35 @@ def test_ssim_in_slabs_is_that_of_the_whole_volume(shape: tuple[int, int, int]) 
     whole, inside = ssim.mean_ssims(one, other, (None, mask))
     assert whole == pytest.approx(expected[5:-5, 5:-5, 5:-5].mean(), rel=1e-12)
     assert inside == pytest.approx(expected[mask].mean(), rel=1e-12)
+
+
+BRAINS = {
+    "in the middle": np.s_[9:21, 8:30, 12:20],
+    "at the border": np.s_[0:12, 20:35, 0:31],
+    "one voxel": np.s_[3:4, 33:34, 15:16],
+    "everywhere": np.s_[:, :, :],
+    "nowhere": np.s_[0:0, :, :],
+}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("where", BRAINS.values(), ids=BRAINS)
+def test_ssim_of_the_signal_is_that_of_the_whole_volume(where, kind) -> None:
+    rng = np.random.default_rng(6)
+    one, other = np.zeros((2, 24, 35, 31), kind)
+    one[where] = rng.random(one[where].shape)
+    other[where] = rng.random(other[where].shape) * (rng.random(other[where].shape) > 0.2)
+    for array in (one, other):
+        array.flags.writeable = False
+    _, expected = peer.structural_similarity(
+        *(one, other),
+        data_range=1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    found = ssim.ssim_map(one, other)
+    assert found == pytest.approx(expected, abs=1e-6 if kind == np.float32 else 1e-13)
+    if platform.machine() == "x86_64":  # elsewhere compilers may fuse operations
+        assert np.array_equal(found, expected)
