@@ -1,183 +1,312 @@
-"""Bookkeeping per volume in a run of many subjects: read once, beside read anew for each volume.
+"""CPU time of a run per scored volume, as the number of subjects grows; and what of it is bookkeeping.
 
-    python benchmarks/many_subjects.py                     # 10 and 1000 subjects in one cell
-    python benchmarks/many_subjects.py --subjects 10 100 1000 --timed 10
+    python benchmarks/many_subjects.py                                  # 50 and 500 subjects
+    python benchmarks/many_subjects.py --subjects 100 1000
+    python benchmarks/many_subjects.py --subjects 1000 --methods 8 --directions 2 --report
+    python benchmarks/many_subjects.py --subjects 24 --spacing 2        # the share of real work at 2 mm
+    python benchmarks/many_subjects.py --subjects 100 1000 --bookkeeping
 
-Scoring a volume looks up two scans in `inputs.csv`, adds its rows to `scores.csv`, checks them, and
-writes `cell.json`. Two ways of doing that are measured in one run, without segmentation and metrics:
+A cohort of shells in place of brains is made, and a whole run is measured in a process of its own: scans
+read and checked, folds, cells, results brought together; then `status`, `verify`, and with `--report` the
+report. Methods raise intensities to a power, so that a method itself takes next to no time: what is left
+beside segmentation and metrics, reading and writing of volumes included, is counted as the run's own. With
+`--bookkeeping` segmentation and metrics have stand-ins: the run's own time is the same, and the whole is
+shorter.
 
-- *once*: what harmbench does; a cell reads both tables once, and formats the new rows alone.
-- *anew*: both tables are read for each volume, and the table of scores is formatted as a whole.
-
-The last volumes of a cell are timed, when both tables are full. Both ways leave the same bytes.
+Times are of the processors, of all threads of the process. Volumes are tiny by default, which makes the
+run's own share larger than it is for real scans.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import resource
+import sys
 import tempfile
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
+from pydantic import BaseModel
 from tabulate import tabulate
 
-from harmbench.meter import Meter
-from harmbench.results import ResultRow, merge, read_results, table, write_results
-from harmbench.runner.cell_folder import CellFolder
-from harmbench.runner.cell_record import CellRecord
-from harmbench.runner.cell_scores import CellScores
-from harmbench.runner.folder import RunFolder
-from harmbench.runner.inputs import InputScan, InputScans, inputs_text
+from harmbench.arrays import Array
+from harmbench.config import load_experiment
+from harmbench.method import Method
+from harmbench.processes import worker_pool
+from harmbench.report import make_report
+from harmbench.results import ScoreRow
+from harmbench.runner import experiment as running
 from harmbench.runner.scoring import missing_rows
+from harmbench.runner.stages import score as scoring
+from harmbench.runner.status import run_status
+from harmbench.runner.verification import verify_run
+from harmbench.runner.warm_up import warm_up
+from harmbench.segmentation import stored
 from harmbench.storage import write_text
+from harmbench.task import Task
+from harmbench.volume import Volume, write
 
-SESSIONS = ("3T", "1.5T")
+SESSIONS = {"3T": 1.0, "1.5T": 0.7}
+"""Session to the power that it raises intensities to."""
+
+BRAIN_MM = (150.0, 180.0, 150.0)
+TABLES = ("inputs.csv", "folds.csv", "scores.csv", "cell.json", "run.json", "results.csv")
 
 
-def names(count: int) -> list[str]:
-    return [f"sub-{number:05d}" for number in range(count)]
+class Power(Method):
+    """Raises intensities to a power: the least that a method can do."""
+
+    class Config(BaseModel):
+        """Settings."""
+
+        power: float = 0.7
+
+    config: Config
+
+    def harmonize(self, source: Volume, task: Task) -> Volume:
+        """Return the scan with other intensities."""
+        return source.with_data(np.power(source.data, self.config.power).astype(np.float32))
 
 
-def rows_of(subject: str) -> list[ResultRow]:
-    value = (sum(map(ord, subject)) % 997) / 997
+class Thresholds:
+    """Labels by thresholds: the least that a segmenter can do."""
+
+    name, version, contrasts = "thresholds", "1", ("T1w",)
+
+    def __init__(self, *, device: str = "cpu", contrast: str = "T1w") -> None:
+        self.contrast = contrast
+
+    def segment(self, volume: Volume) -> Volume:
+        """Return labels: 0 background, 1 CSF, 2 GM, 3 WM."""
+        brain = volume.data[volume.data > 0]
+        low, extent = float(brain.min()), float(np.ptp(brain))
+        labels = np.digitize(volume.data, [1e-6, low + 0.35 * extent, low + 0.65 * extent])
+        return volume.with_data(labels.astype(np.uint8), kind="label")
+
+
+def canned_rows(*_: object, **__: object) -> list[ScoreRow]:
+    """Stand for the metrics of a volume."""
     return [
-        ResultRow(
-            method="dm",
-            direction="3T-to-1.5T",
-            fold=0,
-            seed=0,
-            subject=subject,
-            group="HC",
-            segmenter="hmrf",
-            metric=row["metric"],
-            tissue=row["tissue"],
-            value=value,
-            unit=row["unit"],
-            status="ok",
-        )
-        for row in missing_rows("failed")
+        ScoreRow(**{**row, "value": 1 / (number + 3)})
+        for number, row in enumerate(missing_rows("ok"))
     ]
 
 
-def full_folder(root: Path, subjects: Sequence[str], timed: int) -> tuple[RunFolder, CellScores]:
-    """Write the tables of a run whose last `timed` volumes are not scored yet."""
-    folder = RunFolder(root)
-    scans = {
-        (subject, session): InputScan(
-            subject=subject,
-            group="HC",
-            session=session,
-            path=root / "scans" / f"{subject}_{session}.nii.gz",
-            mask=None,
-            sha256="0" * 64,
-            mask_sha256="",
-            rescale="none",
-        )
-        for subject in subjects
-        for session in SESSIONS
-    }
-    write_text(folder.inputs, inputs_text(InputScans(root, scans)))
-    scores = CellScores(root / "scores.csv", {})
-    done = {subject: rows_of(subject) for subject in subjects[: len(subjects) - timed]}
-    scores.put(done)
-    return folder, scores
+@dataclass(frozen=True)
+class Design:
+    """What is run."""
+
+    subjects: int
+    methods: int
+    directions: int
+    spacing_mm: float
+    folds: int
+    report: bool
+    bookkeeping: bool
 
 
-def full_record(subjects: Sequence[str], scores: CellScores) -> CellRecord:
-    """Return the record of a cell in which all subjects are scored."""
-    keys = {f"{stage} {s}": "0" * 64 for stage in ("harmonize", "score") for s in subjects}
-    return CellRecord(
-        method="dm",
-        source=SESSIONS[0],
-        target=SESSIONS[1],
-        fold=0,
-        seed=0,
-        subjects=tuple(subjects),
-        keys={"fit": "0" * 64, **keys},
-        checksums=scores.checksums,
-    )
+@dataclass
+class Clock:
+    """CPU seconds of parts of a run, and how often files were opened to be read."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calls: Counter[str] = field(default_factory=Counter)
+    reads: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start
+        self.calls[name] += 1
+
+    def time_in(
+        self,
+        module: ModuleType,
+        function: str,
+        name: str,
+        stand_in: Callable[..., Any] | None = None,
+    ) -> None:
+        """Put a function that is timed in place of one of a module, or of its stand-in."""
+        work = stand_in or getattr(module, function)
+
+        def measured(*arguments: object, **named: object) -> object:
+            with self.part(name):
+                return work(*arguments, **named)
+
+        setattr(module, function, measured)
+
+    def watch(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and arguments[1] in {"r", "rb", None}:
+            name = str(arguments[0]).rpartition("/")[2]
+            if name in TABLES:
+                self.reads[name] += 1
 
 
-def read_once(root: Path, subjects: Sequence[str], timed: int) -> list[float]:
-    folder, before = full_folder(root, subjects, timed)
-    scores = CellScores(root / "scores.csv", before.checksums)
-    inputs = folder.input_scans()
-    record = full_record(subjects, before)
-    seconds: list[float] = []
-    # The first volume pays for reading the scores, which a cell does once; the median is another's.
-    for subject in subjects[len(subjects) - timed :]:
-        with timer(seconds):
-            for session in SESSIONS:
-                assert inputs.scans[subject, session].path.name
-            assert not scores.is_scored(subject)
-            scores.put({subject: rows_of(subject)})
-            record = written(record, scores, subject, root)
-    return seconds
+@dataclass(frozen=True)
+class Measured:
+    """What a run took."""
+
+    design: Design
+    volumes: int
+    seconds: dict[str, float]
+    reads: dict[str, int]
+    peak_mib: float
+    sizes: dict[str, int]
+
+    @property
+    def own_s(self) -> float:
+        """CPU seconds of the run that are neither segmentation nor metrics."""
+        return self.seconds["run"] - self.seconds["segmentation"] - self.seconds["metrics"]
 
 
-def read_anew(root: Path, subjects: Sequence[str], timed: int) -> list[float]:
-    folder, before = full_folder(root, subjects, timed)
-    path = root / "scores.csv"
-    record = full_record(subjects, before)
-    seconds: list[float] = []
-    for subject in subjects[len(subjects) - timed :]:
-        with timer(seconds):
-            for session in SESSIONS:
-                assert folder.input_scans().scans[subject, session].path.name
-            scores = CellScores(path, record.checksums)
-            assert not scores.is_scored(subject)
-            kept = read_results(path)
-            new = table(rows_of(subject))
-            write_results(merge([kept[kept["subject"] != subject], new]), path)
-            scores = CellScores(path, record.checksums)
-            assert scores.is_scored(subject)
-            record = written(record, scores, subject, root)
-    return seconds
+def shells(number: int, spacing_mm: float) -> Array:
+    """Three shells like CSF, GM and WM from outside to inside, with texture."""
+    shape = tuple(round(size / spacing_mm) for size in BRAIN_MM)
+    rng = np.random.default_rng(number)
+    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    radius = np.sqrt(sum(part**2 for part in grid)) * (1 + 0.01 * (number % 5))
+    data = np.select([radius < 0.45, radius < 0.7, radius < 0.88], [0.85, 0.6, 0.3], 0.0)
+    data += (data > 0) * rng.normal(0, 0.03, shape)
+    return np.clip(data, 0, 1).astype(np.float32)
 
 
-def written(record: CellRecord, scores: CellScores, subject: str, root: Path) -> CellRecord:
-    record = record.with_work("score", Meter(), "benchmark", subject)
-    record = record.model_copy(update={"checksums": scores.checksums})
-    CellFolder(root).write_record(record)
-    return record
+def make_cohort(root: Path, design: Design) -> Path:
+    affine = np.diag([design.spacing_mm] * 3 + [1.0])
+    lines = ["subject,group,session,path"]
+    for number in range(design.subjects):
+        brain = shells(number, design.spacing_mm)
+        for session, power in SESSIONS.items():
+            path = root / f"sub-{number:05d}_{session}.nii.gz"
+            write(Volume(brain ** np.float32(power), affine), path)
+            group = "HC" if number % 2 else "MS"
+            lines.append(f"sub-{number:05d},{group},{session},{path.name}")
+    write_text(root / "scans.csv", "\n".join(lines) + "\n")
+    return root / "scans.csv"
 
 
-@contextmanager
-def timer(seconds: list[float]) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds.append(time.perf_counter() - start)
+def settings_of(scans: Path, design: Design) -> list[str]:
+    powers = np.linspace(0.7, 1.3, design.methods)
+    return [
+        f"data.path={scans}",
+        f"data.direction={'both' if design.directions == 2 else '3T-to-1.5T'}",
+        f"folds.k={design.folds}",
+        f"scoring.segmenter={f'{__file__}:Thresholds' if design.bookkeeping else 'hmrf'}",
+        "device=cpu",
+        "controls=[identity]",
+        "ceiling=false",
+        *(f"methods.power_{n}.uses={__file__}:Power" for n in range(1, design.methods)),
+        *(f"methods.power_{n}.power={powers[n]:.3f}" for n in range(1, design.methods)),
+    ]
 
 
-def median_ms(
-    way: Callable[[Path, Sequence[str], int], list[float]], count: int, timed: int
-) -> tuple[float, bytes]:
+def measure(design: Design) -> Measured:
+    clock = Clock()
+    clock.time_in(scoring, "score_rows", "metrics", canned_rows if design.bookkeeping else None)
+    clock.time_in(stored, "try_segment", "segmentation")
+    clock.time_in(stored, "segment_batch", "segmentation")
+    clock.time_in(running, "open_run", "scans and folds")
+    clock.time_in(running, "correct_volumes", "real scans and corrections")
+    clock.time_in(running, "conclude", "results")
+    warm_up(segmentation=not design.bookkeeping, training=False)
     with tempfile.TemporaryDirectory() as place:
-        seconds = way(Path(place), names(count), timed)
-        return 1000 * statistics.median(seconds), (Path(place) / "scores.csv").read_bytes()
+        out = Path(place) / "run"
+        scans = make_cohort(Path(place), design)
+        asked = load_experiment(None, settings_of(scans, design))
+        running.torch_device("cpu")  # imports torch
+        sys.addaudithook(clock.watch)
+        with clock.part("run"):
+            running.run_experiment(asked, out, lambda _: None)
+        reads = dict(clock.reads)
+        with clock.part("status"):
+            run_status(out)
+        with clock.part("verify"):
+            assert not [one for one in verify_run(out) if one.wrong]
+        if design.report:
+            with clock.part("report"):
+                make_report([out])
+        sizes = sizes_of(out)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    volumes = clock.calls["metrics"]
+    return Measured(design, volumes, dict(clock.seconds), reads, peak, sizes)
+
+
+def sizes_of(out: Path) -> dict[str, int]:
+    """Return the bytes of each table of a run, those of cells of images summed."""
+    cells = [p for p in out.glob("cells/*/*/*/*") if not p.parts[-4].startswith("volume_")]
+    found = {
+        name: sum((cell / name).stat().st_size for cell in cells)
+        for name in ("cell.json", "scores.csv")
+    }
+    tables = [out / name for name in ("inputs.csv", "results.csv", "results.parquet")]
+    return found | {path.name: path.stat().st_size for path in tables if path.is_file()}
+
+
+def print_tables(found: Sequence[Measured]) -> None:
+    rows = [
+        [
+            one.design.subjects,
+            one.volumes,
+            one.seconds["run"],
+            1000 * one.seconds["run"] / one.volumes,
+            1000 * one.seconds["segmentation"] / one.volumes,
+            1000 * one.seconds["metrics"] / one.volumes,
+            1000 * one.own_s / one.volumes,
+            f"{one.own_s / one.seconds['run']:.1%}",
+            one.peak_mib,
+        ]
+        for one in found
+    ]
+    heads = [
+        *["subjects", "scored volumes", "CPU (s)", "ms per volume", "segmentation", "metrics"],
+        *["run's own", "share", "peak (MiB)"],
+    ]
+    print(tabulate(rows, heads, floatfmt=".3g"))
+    parts = ["scans and folds", "real scans and corrections", "results", "status", "verify"]
+    parts += ["report"] if found[0].design.report else []
+    rows = [[p, *(1000 * one.seconds[p] / one.volumes for one in found)] for p in parts]
+    many = [f"{one.design.subjects} subjects" for one in found]
+    print("\nCPU ms per scored volume; the first three are parts of the run:\n")
+    print(tabulate(rows, ["", *many], floatfmt=".3g"))
+    print("\nReads of a file per scored volume, in the run:\n")
+    rows = [[name, *(one.reads.get(name, 0) / one.volumes for one in found)] for name in TABLES]
+    print(tabulate(rows, ["", *many], floatfmt=".3g"))
+    print("\nBytes per scored volume; results also hold those of volume corrections:\n")
+    rows = [[name, *(one.sizes[name] / one.volumes for one in found)] for name in found[0].sizes]
+    print(tabulate(rows, ["", *many], floatfmt=".0f"))
+    first, last = found[0], found[-1]
+    ratio = (last.seconds["run"] / last.volumes) / (first.seconds["run"] / first.volumes)
+    print(
+        f"\nfrom {first.design.subjects} to {last.design.subjects} subjects a scored volume takes "
+        f"{ratio:.2f} times the CPU time"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--subjects", type=int, nargs="+", default=[10, 1000])
-    parser.add_argument("--timed", type=int, default=5, help="volumes that are timed")
+    parser.add_argument("--subjects", type=int, nargs="+", default=[50, 500])
+    parser.add_argument("--methods", type=int, default=1, help="the first is the untreated source")
+    parser.add_argument("--directions", type=int, choices=[1, 2], default=1)
+    parser.add_argument("--spacing", type=float, default=10.0, help="of the volumes, in mm")
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--report", action="store_true", help="make a report too")
+    parser.add_argument("--bookkeeping", action="store_true", help="no real work")
     options = parser.parse_args()
-    rows = []
+    sizes = (options.methods, options.directions, options.spacing, options.folds)
+    rest = (*sizes, options.report, options.bookkeeping)
+    found = []
     for count in options.subjects:
-        once, text = median_ms(read_once, count, min(options.timed, count))
-        anew, other = median_ms(read_anew, count, min(options.timed, count))
-        assert text == other, "both ways leave the same table"
-        rows.append([count, once, anew, anew / once])
-    heads = ["subjects in the cell", "once (ms per volume)", "anew (ms per volume)", "ratio"]
-    print(tabulate(rows, heads, floatfmt=".3g"))
-    first, last = rows[0], rows[-1]
-    print(
-        f"from {first[0]} to {last[0]} subjects a volume takes {last[1] / first[1]:.2g} times as long "
-        f"read once, {last[2] / first[2]:.2g} times read anew"
-    )
+        with worker_pool(1) as pool:
+            found.append(pool.submit(measure, Design(count, *rest)).result())
+        print(f"{count} subjects: {found[-1].seconds['run']:.0f} s", file=sys.stderr)
+    print_tables(found)
 
 
 if __name__ == "__main__":

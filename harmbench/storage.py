@@ -32,6 +32,7 @@ __all__ = [
     "time_on",
     "whole_folder",
     "why_not_writable",
+    "write_bytes",
     "write_json",
     "write_text",
 ]
@@ -207,6 +208,12 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write `text` (UTF-8) atomically; `durable` as in `atomic`."""
     with atomic(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write bytes atomically; `durable` as in `atomic`."""
+    with atomic(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: object, *, durable: bool = True) -> None:

@@ -65,7 +65,7 @@ MODULES = {
     "scikit-image": "skimage",
     "typing-extensions": "typing_extensions",
 }
-EXTRAS = {"hd-bet", "normalization", "slurm", "tensorboard"}
+EXTRAS = {"hd-bet", "normalization", "parquet", "slurm", "tensorboard"}
 """Extras that the package itself imports; `bench` and `dev` are for the tools around it."""
 
 

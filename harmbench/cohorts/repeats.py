@@ -15,6 +15,8 @@ from harmbench.volume import Volume
 __all__ = ["Fingerprint", "fingerprint", "repeated"]
 
 _SAMPLES = 32768
+_EACH = 499
+"""Which samples are compared first; a prime, so that they do not lie in one plane."""
 # Share of the range of values: rounding to 16-bit integers changes less, noise of a second scan more.
 _TOLERANCE = 1e-4
 
@@ -42,7 +44,11 @@ class Fingerprint:
         if self.digest == other.digest:
             return True
         allowed = _TOLERANCE * min(self.size, other.size)
-        return allowed > 0 and bool(np.abs(self.samples - other.samples).max() <= allowed)
+        # Scans of many people have the same mean: a few voxels tell nearly all of them apart.
+        few = np.abs(self.samples[::_EACH] - other.samples[::_EACH])
+        if allowed <= 0 or few.max() > allowed:
+            return False
+        return bool(np.abs(self.samples - other.samples).max() <= allowed)
 
 
 def fingerprint(volume: Volume) -> Fingerprint:

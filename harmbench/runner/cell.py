@@ -33,6 +33,7 @@ from harmbench.runner.pieces import (
     note_of,
 )
 from harmbench.runner.progress_file import WrittenProgress
+from harmbench.runner.saving import Saving
 from harmbench.runner.stages.fit import (
     MethodOfCell,
     fit,
@@ -165,6 +166,7 @@ def _run_pairs(
 ) -> CellRecord:
     """Harmonize and score every tested pair; what fails is added to `errors`, the others go on."""
     folder, pairs = context.folder.cell(cell), context.split(cell).test
+    save = Saving(context, cell, scores)
     for done, pair in enumerate(pairs):
         progress("subjects", done, len(pairs))
         try:
@@ -172,7 +174,8 @@ def _run_pairs(
             if found or not is_harmonized(context, cell, record, pair):
                 record = _mending(record, found)
                 record = harmonize(context, cell, record, pair, method, progress)
-            record = _scored(context, cell, record, pair, scores)
+                save(record, scored=False)
+            record = _scored(context, cell, record, pair, save)
         except LockLostError:
             raise
         except Exception as error:  # noqa: BLE001 - the other pairs go on
@@ -182,10 +185,10 @@ def _run_pairs(
 
 
 def _scored(
-    context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair, scores: CellScores
+    context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair, save: Saving
 ) -> CellRecord:
     """Score a pair's stored volume, unless its scores and all that they came from are as they were."""
-    folder = context.folder.cell(cell)
+    folder, scores = context.folder.cell(cell), save.scores
     labels = damaged_labels(record, folder, pair.name, context.segmenter)
     if labels:  # without their note, labels are made again
         note_of(folder.labels(pair.name, context.segmenter)).unlink(missing_ok=True)
@@ -195,7 +198,9 @@ def _scored(
     if is_scored(context, record, pair, scores) and not found:
         return record
     record = _mending(record.without_score(pair.name), found)
-    return score(context, cell, record, pair, scores)
+    record = score(context, cell, record, pair, scores)
+    save(record, scored=True)
+    return record
 
 
 def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRecord:
@@ -211,7 +216,7 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
     before = folder.read_record() or begin(context, cell, None)
     record = before.model_copy(update={"segmenter": context.segmenter, "mended": ()})
     scores = CellScores.of(folder, record)
-    errors: list[str] = []
+    save, errors = Saving(context, cell, scores), list[str]()
     pairs = context.split(cell).test
     with logged(folder.log), WrittenProgress(folder.progress, progress) as watched:
         log.info("rescore %s", cell)
@@ -224,7 +229,7 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
                 errors.append(f"subject {pair.name}: {'; '.join(found)}; run the cell again")
                 continue
             try:
-                record = _scored(context, cell, record, pair, scores)
+                record = _scored(context, cell, record, pair, save)
             except LockLostError:
                 raise
             except Exception as error:  # noqa: BLE001 - the other pairs go on
@@ -251,7 +256,6 @@ def close(
     Raises:
         LockLostError: another process has taken the cell over; nothing is written.
     """
-    context.check_held()
     record = add_failed_rows(context, cell, record, context.split(cell).test, scores)
     status = "incomplete" if record.unsegmented else "ok"
     update = {
@@ -259,7 +263,7 @@ def close(
         "error": "; ".join(dict.fromkeys(errors)),
     }
     record = record.model_copy(update=update)
-    context.write_record(cell, record)
+    Saving(context, cell, scores).write(record)
     log.info("end %s: %s", cell, record.status)
     return record
 

@@ -63,6 +63,9 @@ class RunContext:
     segmenter_reference: Reference | None = None
     own_folds: Mapping[Direction, Folds] = field(default_factory=dict)
     check_held: Callable[[], None] = field(default=_nobody_else, compare=False)
+    _rescans_known: dict[Direction, dict[tuple[str, str], str]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def folder(self) -> RunFolder:
@@ -89,6 +92,22 @@ class RunContext:
         from harmbench.training import resolve_device  # torch takes seconds to import
 
         return replace(self, device=str(resolve_device(self.device)))
+
+    def without_scans(self) -> RunContext:
+        """Return the context without what grows with the scans, for work that is given its scans.
+
+        Work goes to its process with every item: with all scans, the time of that would grow with the
+        square of their number.
+        """
+        return replace(
+            self,
+            folds=replace(self.folds, assignment={}),
+            own_folds={},
+            splits={},
+            groups={},
+            inputs=InputScans(self.root, {}),
+            input_keys={},
+        )
 
     def make_segmenter(self) -> Segmenter:
         """Make the segmenter of the run, on its device."""
@@ -121,8 +140,15 @@ class RunContext:
         return CellSplit(train=(), test=test)
 
     def _rescan_of(self, direction: Direction) -> dict[tuple[str, str], str]:
-        """Return, by subject and session of a target scan, the session of the nearest other one."""
-        return {(one.subject, one.target): one.rescan for one in self.rescans(direction)}
+        """Return, by subject and session of a target scan, the session of the nearest other one.
+
+        It is asked for with every pair, and takes a look at every scan: the answer is kept.
+        """
+        if direction not in self._rescans_known:
+            self._rescans_known[direction] = {
+                (one.subject, one.target): one.rescan for one in self.rescans(direction)
+            }
+        return self._rescans_known[direction]
 
     def real_scan(self, cell: Cell, pair: SessionPair) -> str | None:
         """Return the session of the real scan that is a control's volume; `None` for a method."""

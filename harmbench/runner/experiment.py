@@ -178,10 +178,10 @@ def conclude(
     failed, incomplete = ends
     with folder.locked():
         finished = finished_cells(folder)
-        texts = collect(folder, finished)
+        tables = collect(folder, finished)
         # The sums come first, so that a run that is killed leaves no table whose sum is not known.
-        note_tables(folder, context.invocation, texts)
-        write_tables(folder, texts)
+        note_tables(folder, context.invocation, tables)
+        write_tables(folder, tables)
         end_invocation(
             folder,
             context.invocation,

@@ -10,6 +10,7 @@ OUT/
   inputs.csv          subject, group, session, path, mask, sha256, mask_sha256, rescale; scanner, visit
                       and when, where sessions are not simply the scanners
   results.csv         the tidy table, all cells that learned from every training subject
+  results.parquet     the same by columns, where pyarrow is installed
   training-sizes.csv  the same with the column train_subjects, where cells learned from fewer
   segmentations/      labels of the real scans, SUBJECT_SESSION_SEGMENTER.nii.gz
   cells/METHOD/DIRECTION/fold-F/seed-S/   (seed-S_train-N: learned from N training subjects only)
@@ -44,6 +45,7 @@ from harmbench.locks import Lock
 from harmbench.results import read_results
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
+from harmbench.runner.columns import read_columns
 from harmbench.runner.inputs import InputScans, read_inputs, read_table
 from harmbench.runner.invocation_files import invocation_files, read_run
 from harmbench.runner.run_record import RunRecord
@@ -103,6 +105,11 @@ class RunFolder:
     def results(self) -> Path:
         """The tidy results table, of cells that learned from every training subject."""
         return self.root / "results.csv"
+
+    @property
+    def columns(self) -> Path:
+        """The tidy results table by columns (Parquet); it need not exist."""
+        return self.root / "results.parquet"
 
     @property
     def training_sizes(self) -> Path:
@@ -202,14 +209,23 @@ class RunFolder:
             raise RunError(f"{table}: {why}; {_MAKES_AGAIN}")
 
     def read_results(self) -> pd.DataFrame:
-        """Read the results table; see `harmbench.results.read_results`.
+        """Read the results table, by columns where that can be; see `harmbench.results.read_results`.
 
         Raises:
             ReportError: it is missing, no results table, or not as it was written.
         """
         if why := self.why_not_as_written(self.results):
             raise ReportError(f"{self.results}: {why}; {_MAKES_AGAIN}")
-        return read_results(self.results)
+        found = self._read_columns()
+        return read_results(self.results) if found is None else found
+
+    def _read_columns(self) -> pd.DataFrame | None:
+        """Read the results table by columns; `None` where it has to be read as CSV."""
+        try:
+            known = self.read_record().tables.get(self.columns.name, ())
+        except ReportError:
+            return None
+        return read_columns(self.columns, self.results, known)
 
     def fold_table(self) -> pd.DataFrame:
         """Read the table subject, group, fold; all are text.

@@ -19,6 +19,7 @@ from harmbench.runner.cell import abandon_cell, run_cell
 from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
+from harmbench.runner.columns import columns_of
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell, RunFolder
 from harmbench.runner.pairs import CellSplit
@@ -237,30 +238,33 @@ def _why_incomplete(missing: Mapping[str, MissingLabels]) -> str:
     return f"no scores of tissues for {subjects} ({shown}{more}){again}"
 
 
-def collect(folder: RunFolder, finished: Sequence[FinishedCell]) -> dict[str, str]:
+def collect(folder: RunFolder, finished: Sequence[FinishedCell]) -> dict[str, str | bytes]:
     """Bring the scores of all cells of a run folder together.
 
-    `results.csv` has the cells that learned from every training subject. Where there are others,
-    `training-sizes.csv` has all, with the number of training subjects.
+    `results.csv` has the cells that learned from every training subject, and `results.parquet` the same
+    where it can be written. Where there are others, `training-sizes.csv` has all, with the number of
+    training subjects.
 
     Args:
         folder: the run folder.
         finished: its cells.
 
     Returns:
-        Table to its text; nothing is written.
+        Name of a table to its content; nothing is written.
     """
     found = [(cell, record, scores.trusted()) for cell, record, scores in finished]
-    results = merge([rows for cell, _, rows in found if not cell.train_subjects])
-    texts = {folder.results.name: results_text(results)}
+    text = results_text(merge([rows for cell, _, rows in found if not cell.train_subjects]))
+    tables: dict[str, str | bytes] = {folder.results.name: text}
+    if (columns := columns_of(text)) is not None:
+        tables[folder.columns.name] = columns
     if any(cell.train_subjects for cell, _, _ in found):
         everyone = len(set(folder.fold_table()["subject"]))
         sized = [
             rows.assign(train_subjects=record.trained_on(everyone)) for _, record, rows in found
         ]
         whole = pd.concat(sized, ignore_index=True)
-        texts[folder.training_sizes.name] = training_sizes_text(whole)
-    return texts
+        tables[folder.training_sizes.name] = training_sizes_text(whole)
+    return tables
 
 
 def damaged_cells(folder: RunFolder) -> list[str]:

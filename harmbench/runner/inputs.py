@@ -118,7 +118,7 @@ class InputScans:
             RunError: the run has no such scan.
             VolumeError: the file is gone or damaged.
         """
-        return self._scan(subject, session).volume()
+        return self.scan(subject, session).volume()
 
     def lesions(self, subject: str, *sessions: str) -> Mask | None:
         """Read the mask of lesions of the first of several scans that has one.
@@ -132,17 +132,18 @@ class InputScans:
             RunError: the run has no such scan.
             VolumeError: a file is gone or damaged, or the mask is not on the scan's grid.
         """
-        for scan in (self._scan(subject, session) for session in sessions):
+        for scan in (self.scan(subject, session) for session in sessions):
             if scan.lesions is not None:
                 return read_lesions(scan.lesions, read(scan.path))
         return None
 
     def lesions_key(self, subject: str, *sessions: str) -> tuple[str, ...]:
         """Return the SHA-256 of the mask that `lesions` reads; nothing where there is none."""
-        keys = [self._scan(subject, session).lesions_sha256 for session in sessions]
+        keys = [self.scan(subject, session).lesions_sha256 for session in sessions]
         return tuple([key for key in keys if key][:1])
 
-    def _scan(self, subject: str, session: str) -> InputScan:
+    def scan(self, subject: str, session: str) -> InputScan:
+        """Return a scan; raise `RunError` where the run has no such scan."""
         scan = self.scans.get((subject, session))
         if scan is None:
             raise RunError(f"{self.root}: no scan of subject {subject}, session {session}")

@@ -127,11 +127,11 @@ def begin_rescore(context: RunContext, invocation: Invocation) -> None:
         write_tables(folder, texts)
 
 
-def note_tables(folder: RunFolder, invocation: str, texts: Mapping[str, str]) -> None:
-    """Record the sums of tables that are about to be written: name to text."""
+def note_tables(folder: RunFolder, invocation: str, tables: Mapping[str, str | bytes]) -> None:
+    """Record the sums of tables that are about to be written: name to content."""
 
     def note(own: RunRecord) -> RunRecord:
-        return own.and_later(RunRecord(tables=text_sums(texts)))
+        return own.and_later(RunRecord(tables=text_sums(tables)))
 
     change_invocation(folder.root, invocation, note)
 

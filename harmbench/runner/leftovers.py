@@ -46,7 +46,7 @@ def foreign_file(out: Path) -> str | None:
     known = {folder.inputs.name, _LOCK} if ours else {_LOCK}
     if ours and _has_columns(folder.folds):
         known |= {folder.folds.name, folder.config.name}
-        known |= {folder.results.name, folder.training_sizes.name}
+        known |= {folder.results.name, folder.columns.name, folder.training_sizes.name}
     whole = folder.folds.name in known
     for place, folders, files in os.walk(out):
         folders[:] = sorted(name for name in folders if not name.startswith(_TEMPORARY))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 from harmbench.executors import Died, Executor
 from harmbench.notes import Note, summarize
 from harmbench.progress import Display
 from harmbench.runner.context import RunContext
+from harmbench.runner.inputs import InputScan
 from harmbench.runner.tissue_volumes import MeasuredScan, RealVolumes, measured
 from harmbench.segmentation.result import Unsegmented
 from harmbench.segmentation.stored import segment_to_files
 from harmbench.task import Progress
 
-__all__ = ["NO_SCORES", "segment_inputs", "segment_real_scans"]
+__all__ = ["NO_SCORES", "ScanBatch", "batch_size", "segment_inputs", "segment_real_scans"]
 
 NO_SCORES = "no-tissue-scores"
 """Kind of the notes on real scans that have no labels."""
@@ -23,7 +26,37 @@ _GPU_BATCH = 4
 """Scans that a GPU segments at once: some 0.7 GB each at 1 mm."""
 
 _JOB_BATCH = 16
-"""Scans that a job of a cluster segments: each takes seconds, a job may wait for longer."""
+"""Scans that a job of a cluster segments at least: each takes seconds, a job may wait for longer."""
+
+_MOST_JOBS = 500
+"""Jobs that segment scans on a cluster: SLURM takes 1000 in an array where nothing else is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanBatch:
+    """Real scans that are segmented in one go. It travels to a process without the rest of the run.
+
+    Attributes:
+        scans: which.
+    """
+
+    scans: tuple[InputScan, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{scan.subject} {scan.session}" for scan in self.scans)
+
+
+def batch_size(scans: int, device: str, *, remote: bool) -> int:
+    """Return how many scans are segmented in one go.
+
+    Args:
+        scans: number of all.
+        device: torch device name.
+        remote: whether each batch is a job of a cluster.
+    """
+    if remote:
+        return max(_JOB_BATCH, ceil(scans / _MOST_JOBS))
+    return 1 if device == "cpu" else _GPU_BATCH
 
 
 def segment_real_scans(
@@ -52,16 +85,21 @@ def segment_real_scans(
     items = list(
         dict.fromkeys((p.subject, session) for p in pairs for session in (p.source, p.target))
     )
-    size = _JOB_BATCH if executor.remote else 1 if context.device == "cpu" else _GPU_BATCH
-    batches = [tuple(items[first : first + size]) for first in range(0, len(items), size)]
+    size = batch_size(len(items), context.device, remote=executor.remote)
+    scans = [context.inputs.scan(*item) for item in items]
+    batches = [
+        ScanBatch(tuple(scans[first : first + size])) for first in range(0, len(items), size)
+    ]
     volumes: dict[tuple[str, str], MeasuredScan] = {}
     with Display("segment real scans", len(batches)) as display:
-        for batch, found in executor.run(partial(segment_inputs, context), batches, display):
+        work = partial(segment_inputs, context.without_scans())
+        for batch, found in executor.run(work, batches, display):
+            names = [(scan.subject, scan.session) for scan in batch.scans]
             if isinstance(found, Died):
                 failure = Unsegmented(found.reason, "segmentation_failed", lasting=False)
-                volumes |= dict.fromkeys(batch, MeasuredScan(failure=failure))
+                volumes |= dict.fromkeys(names, MeasuredScan(failure=failure))
             else:
-                volumes |= dict(zip(batch, found, strict=True))
+                volumes |= dict(zip(names, found, strict=True))
     notes = [
         Note(NO_SCORES, scan.failure.reason, f"subject {subject}, session {session}")
         for (subject, session), scan in volumes.items()
@@ -72,12 +110,13 @@ def segment_real_scans(
     return volumes
 
 
-def segment_inputs(
-    context: RunContext, items: Sequence[tuple[str, str]], progress: Progress
-) -> list[MeasuredScan]:
-    """Segment real scans, (subject, session) each, and measure their tissue volumes."""
-    progress("segment", 0, len(items))
+def segment_inputs(context: RunContext, batch: ScanBatch, progress: Progress) -> list[MeasuredScan]:
+    """Segment real scans, and measure their tissue volumes; the context may be one without scans."""
+    progress("segment", 0, len(batch.scans))
     segmenter = context.on_this_machine().make_segmenter()
-    volumes = [context.inputs.volume(*item) for item in items]
-    paths = [context.folder.input_labels(*item, segmenter.name) for item in items]
+    volumes = [scan.volume() for scan in batch.scans]
+    paths = [
+        context.folder.input_labels(scan.subject, scan.session, segmenter.name)
+        for scan in batch.scans
+    ]
     return [measured(found) for found in segment_to_files(volumes, paths, segmenter)]

@@ -15,7 +15,7 @@ from harmbench.runner.fold_table import read_fold_rows
 from harmbench.runner.folder import RunFolder
 from harmbench.runner.inputs import read_inputs
 from harmbench.runner.progress_file import why_planned_damaged
-from harmbench.storage import write_text
+from harmbench.storage import write_bytes
 
 __all__ = ["REMADE_FROM", "damaged_tables", "text_sums", "write_tables"]
 
@@ -25,6 +25,7 @@ REMADE_FROM: Final[Mapping[str, str]] = {
     "config.yaml": "the settings of this run",
     "planned.json": "the cells of this run",
     "results.csv": "the scores of the cells",
+    "results.parquet": "the scores of the cells",
     "training-sizes.csv": "the scores of the cells",
 }
 """What each table is made again from."""
@@ -60,12 +61,16 @@ def damaged_tables(folder: RunFolder) -> dict[str, str]:
     return found
 
 
-def text_sums(texts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def text_sums(tables: Mapping[str, str | bytes]) -> dict[str, tuple[str, ...]]:
     """Return what a record keeps of tables that are about to be written: name to SHA-256."""
-    return {name: (sha256(text.encode()).hexdigest(),) for name, text in texts.items()}
+    return {name: (sha256(_bytes(table)).hexdigest(),) for name, table in tables.items()}
 
 
-def write_tables(folder: RunFolder, texts: Mapping[str, str]) -> None:
-    """Write tables of a run folder, each atomically."""
-    for name, text in texts.items():
-        write_text(folder.root / name, text)
+def write_tables(folder: RunFolder, tables: Mapping[str, str | bytes]) -> None:
+    """Write tables of a run folder, text in UTF-8, each atomically."""
+    for name, table in tables.items():
+        write_bytes(folder.root / name, _bytes(table))
+
+
+def _bytes(table: str | bytes) -> bytes:
+    return table.encode() if isinstance(table, str) else table

@@ -64,6 +64,8 @@ def harmonize(
 ) -> CellRecord:
     """Harmonize a pair's source scan and store the volume; its scores are then to be made again.
 
+    Writing the record is the caller's.
+
     Args:
         context: what the cells of the run share.
         cell: the cell.
@@ -101,9 +103,7 @@ def harmonize(
         record = record.with_work("harmonize", meter, context.invocation, pair.name)
         record = with_volume(record, folder, pair.name)
     record = record.with_key("harmonize", key, pair.name).without_score(pair.name)
-    record = record.with_missing(pair.name, None)
-    context.write_record(cell, record)
-    return record
+    return record.with_missing(pair.name, None)
 
 
 class _Kept:

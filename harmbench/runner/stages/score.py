@@ -81,7 +81,7 @@ def has_rows(record: CellRecord, pair: SessionPair, scores: CellScores) -> bool:
 def score(
     context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair, scores: CellScores
 ) -> CellRecord:
-    """Segment and score a pair's stored volume."""
+    """Segment and score a pair's stored volume; writing the scores and the record is the caller's."""
     folder = context.folder.cell(cell)
     source = context.inputs.volume(pair.subject, pair.source)
     reference = context.inputs.volume(pair.subject, pair.target)
@@ -108,7 +108,6 @@ def score(
             stacking_axis=settings.stacking_axis,
             surface_backend=settings.surface_backend,
         )
-    context.check_held()
     scores.put({pair.name: named_rows(context, cell, pair, rows)})
     update = {"checksums": scores.checksums, "metrics": metrics_key(settings)}
     record = record.model_copy(update=update)
@@ -117,9 +116,7 @@ def score(
     if made is not None and (missing is None or missing.lasting):
         record = record.with_key("score", score_key(context, made, pair), pair.name)
     scans = scan_label_paths(context, cell, pair)
-    record = with_labels(record, folder, pair.name, context.segmenter, scans)
-    context.write_record(cell, record)
-    return record
+    return with_labels(record, folder, pair.name, context.segmenter, scans)
 
 
 def scan_label_paths(context: RunContext, cell: Cell, pair: SessionPair) -> list[Path]:
