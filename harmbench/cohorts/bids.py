@@ -66,6 +66,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         notes += found
     selection = select(folder, listing, settings, tables)
     files, notes = selection.files, [*notes, *tables.notes, *selection.notes]
+    notes += tables.without_row(selection.found)
     require_clear_scanners(folder, files, settings, tables)
     identified = identify(files, settings, tables)
     problems = list(identified.problems)

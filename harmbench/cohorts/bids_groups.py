@@ -88,7 +88,9 @@ def same_person_notes(
         people: dict[str, set[str]] = defaultdict(set)
         for subject, file in labels.values():
             with suppress(CohortError):
-                people[tables.value(file, "participants.tsv", column) or ""].add(subject)
+                people[tables.value(file, "participants.tsv", column, of_person=True) or ""].add(
+                    subject
+                )
         several = [
             value
             for value, subjects in people.items()

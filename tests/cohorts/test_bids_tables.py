@@ -185,3 +185,43 @@ def test_names_that_look_like_numbers_or_nothing_stay_text(
     assert set(results["group"]) == {"HC", "NA"}
     assert set(results["direction"]) == {"1.0-to-null", "null-to-1.0"}
     assert make_report([tmp_path / "out"]).is_file()
+
+
+def _sessions_table(root: Path, subject: str, *rows: str) -> None:
+    text = "\n".join(["session_id\tscanner\tqc\tperson", *rows]) + "\n"
+    (root / subject / f"{subject}_sessions.tsv").write_text(text)
+
+
+def test_a_session_without_row_has_no_value_of_another(
+    lay_out: LayOut, two_by_two: list[str]
+) -> None:
+    root = lay_out(*two_by_two)
+    _sessions_table(root, "sub-01", "ses-A\tGE\tfail\tp1")
+    _sessions_table(root, "sub-02", "ses-A\tGE\tpass\tp2", "ses-B\tSiemens\tpass\tp2")
+    with pytest.raises(CohortError) as caught:
+        read_bids(root, BidsSettings(session_by="sessions.tsv:scanner"))
+    (problem,) = caught.value.problems
+    assert problem.startswith("sub-01_ses-B_T1w.nii.gz: it has no scanner in sessions.tsv")
+    assert "no row for ses-B of sub-01; it has rows for ses-A" in problem
+    cohort = read_bids(root, BidsSettings(session_by="label", exclude=("qc == fail",)))
+    assert set(cohort.scans) == {("sub-01", "B"), ("sub-02", "A"), ("sub-02", "B")}
+    (note,) = (n for n in cohort.notes if n.kind == "session-without-row")
+    assert note.where == "subject sub-01, session B"
+    # Who a person is holds for all sessions.
+    people = read_bids(root, BidsSettings(session_by="label", subject_by="sessions.tsv:person"))
+    assert people.subjects == ("sub-p1", "sub-p2")
+
+
+def test_rows_of_whole_subjects_and_scans_without_session(
+    lay_out: LayOut, two_by_two: list[str]
+) -> None:
+    root = lay_out(*two_by_two)
+    (root / "participants.tsv").write_text("participant_id\tqc\nsub-01\tfail\nsub-02\tpass\n")
+    cohort = read_bids(root, BidsSettings(exclude=("qc == fail",)))
+    assert cohort.subjects == ("sub-02",)
+    assert "session-without-row" not in {note.kind for note in cohort.notes}
+    bare = [f"sub-0{n}/anat/sub-0{n}_acq-{a}_T1w.nii.gz" for n in (1, 2) for a in "ab"]
+    root = lay_out(*bare, name="bare")
+    _sessions_table(root, "sub-01", "ses-1\tGE\tfail\tp1")
+    cohort = read_bids(root, BidsSettings(session_by="acq", exclude=("qc == fail",)))
+    assert cohort.subjects == ("sub-02",)

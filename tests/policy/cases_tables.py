@@ -28,6 +28,14 @@ def _sessions(*expected: str):
     return look
 
 
+def _takes_part(*expected: str):
+    def look(folder: Path, out: str) -> None:
+        rows = json.loads(out)["scans"]
+        assert {f"{row['subject']} {row['session']}" for row in rows} == set(expected)
+
+    return look
+
+
 TWO = {"sub-01": "HC", "sub-02": "MS"}
 LISTED = "participant_id\tgroup\nsub-01\tHC\nsub-02\tMS\n"
 
@@ -298,3 +306,23 @@ def excel(study: Study) -> list[str]:
     table = study.manifest().table(separator=";")
     table.write_text(f"sep=;\n{table.read_text()}")
     return study.cohort()
+
+
+@table(
+    "a session without a row in a sessions.tsv that lists others of its subject",
+    "noted",
+    "session-without-row",
+    result=_takes_part("sub-01 B", "sub-02 A", "sub-02 B"),
+)
+def session_without_row(study: Study) -> list[str]:
+    study.bids()
+    study.path("sub-01/sub-01_sessions.tsv").write_text("session_id\tqc\nses-A\tfail\n")
+    study.path("sub-02/sub-02_sessions.tsv").write_text("session_id\tqc\nses-A\tok\nses-B\tok\n")
+    return study.cohort("--json", "--exclude", "qc == fail")
+
+
+@table("the same, where the table says the scanner", "refused", "no row for ses-B of sub-01")
+def session_without_scanner(study: Study) -> list[str]:
+    study.bids()
+    study.path("sub-01/sub-01_sessions.tsv").write_text("session_id\tscanner\nses-A\tGE\n")
+    return study.cohort("--session-by", "sessions.tsv:scanner")
