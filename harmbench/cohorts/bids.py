@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harmbench.cohorts.alike import spelling_notes
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.bids_choice import (
     chosen_scans,
@@ -78,7 +79,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += [*found, *same_person_notes(chosen, tables)]
     scans, lesions, found = _scans(chosen, files, listing, tables, problems)
-    notes += found
+    notes += [*found, *spelling_notes(groups, scans.values())]
     if not scans and not problems:
         problems = _why_nothing(left_out)
     if problems:

@@ -12,7 +12,7 @@ from harmbench.cohorts.bids_names import BidsFile, Listing
 from harmbench.cohorts.bids_sessions import Identity
 from harmbench.cohorts.bids_tables import StudyTables
 from harmbench.cohorts.left_out import LeftOut
-from harmbench.cohorts.participants import EVERYBODY, Participants, other_tables, similar_groups
+from harmbench.cohorts.participants import EVERYBODY, Participants, other_tables
 from harmbench.errors import CohortError
 from harmbench.notes import Note
 
@@ -68,7 +68,7 @@ def groups_of(
         if len(own) > 1:
             each = " and ".join(f"'{group}' ({label})" for group, label in own.items())
             problems.append(f"subject {subject} has two groups in participants.tsv: {each}")
-    return groups, [*notes, *similar_groups(groups.values())]
+    return groups, notes
 
 
 def same_person_notes(

@@ -274,6 +274,21 @@ def groups_alike(study: Study) -> list[str]:
     return study.cohort()
 
 
+@table("two spellings of one person in a manifest: `1` and `01`", "noted", "subjects-alike")
+def people_alike(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["subject"] = {"1": "1", "2": "01"}[row["subject"]]
+    return study.cohort()
+
+
+@table("two spellings of one scanner: `B` and `b`", "noted", "scanners-alike")
+def scanners_alike(study: Study) -> list[str]:
+    study.manifest()
+    study.rows[-1]["session"] = "b"
+    return study.cohort()
+
+
 @table("a group that is `N/A`", "noted", "group-missing")
 def missing_group_upper(study: Study) -> list[str]:
     study.bids().participants(LISTED.replace("MS", "N/A"))
