@@ -54,6 +54,8 @@ def groups_of(
         return dict.fromkeys(subjects, EVERYBODY), [*notes, *other_tables(folder)]
     text = "listed in participants.tsv, has no folder"
     absent = [s for s in people.groups if s not in listing.subjects]
+    # Those that .bidsignore leaves out have a folder; a note counts their images.
+    absent = [s for s in absent if not (folder / s).is_dir()]
     notes += [Note("participant-without-scan", text, f"subject {s}") for s in absent]
     if people.grouped:
         problems += [

@@ -93,10 +93,12 @@ def _nothing_fits(
             f"{folder}: there is no image with a name of BIDS; name the BIDS folder inside it: "
             f"{', '.join(inner)}"
         )
+    ignored = f"; .bidsignore leaves out {listing.ignored} images" if listing.ignored else ""
     odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
     return CohortError(
         f"{folder}: no scan with {', '.join(asked)}; "
         + (suggest(suffix, there) if there else "there is no image with a name of BIDS")
+        + ignored
         + (f"; {len(odd)} images are not understood:" if odd else ""),
         odd,
     )
