@@ -225,3 +225,30 @@ def test_rows_of_whole_subjects_and_scans_without_session(
     _sessions_table(root, "sub-01", "ses-1\tGE\tfail\tp1")
     cohort = read_bids(root, BidsSettings(session_by="acq", exclude=("qc == fail",)))
     assert cohort.subjects == ("sub-02",)
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (("1", "2"), "does not list sub-01; 'sub-1' in it is another spelling"),
+        (("Sub-01", "sub_02"), "does not list sub-01; 'Sub-01' in it is another spelling"),
+        (("sub_01", "x"), "does not list sub-01; 'sub_01' in it is another spelling"),
+        (("p1", "p2"), "does not list sub-01; it lists 'sub-p1', 'sub-p2'"),
+        (("a", "b", "c", "d", "e"), "it lists 'sub-a', 'sub-b', 'sub-c' and 2 more"),
+    ],
+)
+def test_what_a_table_lists_in_the_place_of_a_subject(
+    lay_out: LayOut, two_by_two: list[str], listed: tuple[str, ...], said: str
+) -> None:
+    root = lay_out(*two_by_two)
+    rows = "\n".join(f"{label}\tHC" for label in listed)
+    (root / "participants.tsv").write_text(f"participant_id\tgroup\n{rows}\n")
+    with pytest.raises(CohortError) as caught:
+        read_bids(root)
+    assert said in caught.value.problems[0]
+
+
+def test_millitesla_need_their_unit(lay_out: LayOut, two_by_two: list[str]) -> None:
+    root = _by_field(lay_out, two_by_two, [1500, 3, 1.5, 3])
+    with pytest.raises(CohortError, match=r"needs the unit: '1500 mT'"):
+        read_bids(root, BidsSettings(session_by=FIELD))
