@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
-from harmbench.cohorts.base import Scan
 from harmbench.notes import Note
 
-__all__ = ["NameKind", "alike_notes", "folded", "spelling_notes"]
+__all__ = ["NameKind", "alike_notes", "folded", "several_spellings", "spelling_notes"]
 
 NameKind = Literal["subjects", "groups", "scanners"]
 
@@ -20,6 +19,9 @@ _ONE: Final[dict[NameKind, str]] = {
     "groups": "taken as different groups; give one group one name",
     "scanners": "taken as different scanners; give one scanner one name",
 }
+_LIKE_MISSING: Final = frozenset(
+    ("na", "nan", "null", "none", "nil", "unknown", "unspecified", "missing", "-", "--", ".", "?")
+)
 _GREEK = dict(zip("αβεζηικμνορτυχ", "abezhikmnoptyx", strict=True))
 _CYRILLIC = dict(zip("авекмнорстухіјѕ", "abekmhopctyxijs", strict=True))
 _LOOK_ALIKE: Final = str.maketrans(_GREEK | _CYRILLIC)
@@ -40,29 +42,45 @@ def folded(name: str) -> str:
     return re.sub(r"(?<![0-9])[\s_-]+|[\s_-]+(?![0-9])", "", text) or name
 
 
-def alike_notes(kind: NameKind, names: Iterable[str]) -> list[Note]:
-    """Note names that are equal but for their spelling: they may be meant to be one."""
+def several_spellings(
+    names: Iterable[str], form: Callable[[str], str] = folded
+) -> list[tuple[str, ...]]:
+    """Return the sets of two and more names that have one form."""
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(names)):
-        spellings[folded(name)].append(name)
+        spellings[form(name)].append(name)
+    return [tuple(own) for own in spellings.values() if len(own) > 1]
+
+
+def alike_notes(kind: NameKind, names: Iterable[str]) -> list[Note]:
+    """Note names that are equal but for their spelling: they may be meant to be one."""
     return [
         Note(f"{kind}-alike", _ONE[kind], " and ".join(map(_shown, own)))
-        for own in spellings.values()
-        if len(own) > 1
+        for own in several_spellings(names)
     ]
 
 
-def spelling_notes(groups: Mapping[str, str], scans: Iterable[Scan]) -> list[Note]:
+def spelling_notes(groups: Mapping[str, str], scanners: Iterable[str]) -> list[Note]:
     """Note the people, groups and scanners of a cohort whose names are equal but for their spelling.
+
+    Groups whose name may say that there is none, such as `NaN`, are noted too: a group is any text
+    but an empty one and `n/a`.
 
     Args:
         groups: each subject's group.
-        scans: of the cohort.
+        scanners: of its scans.
     """
+    text = "taken as a group; where it says that the group is missing, write n/a"
+    names = sorted(set(groups.values()))
     return [
+        *(
+            Note("group-like-missing", text, repr(n))
+            for n in names
+            if n.casefold() in _LIKE_MISSING
+        ),
         *alike_notes("subjects", groups),
         *alike_notes("groups", groups.values()),
-        *alike_notes("scanners", (scan.scanner for scan in scans)),
+        *alike_notes("scanners", scanners),
     ]
 
 

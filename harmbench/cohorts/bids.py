@@ -83,7 +83,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += [*found, *same_person_notes(chosen, tables)]
     scans, lesions, found = _scans(chosen, files, listing, tables, problems)
-    notes += [*found, *spelling_notes(groups, scans.values())]
+    notes += [*found, *spelling_notes(groups, (own.scanner for own in scans.values()))]
     if not scans and not problems:
         problems = _why_nothing(left_out)
     if problems:

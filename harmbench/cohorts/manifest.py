@@ -70,7 +70,11 @@ def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
     images = [scan.path for scan in rows.scans.values()]
     simulated, notes = simulated_among(images)
     bare = missing_masks({key: scan.mask for key, scan in rows.scans.items()})
-    notes = (*notes, *bare, *spelling_notes(rows.groups, rows.scans.values()))
+    notes = (
+        *notes,
+        *bare,
+        *spelling_notes(rows.groups, (own.scanner for own in rows.scans.values())),
+    )
     return Cohort(
         name="manifest",
         path=path.absolute(),

@@ -25,13 +25,15 @@ def _kinds(root: Path, **settings: Any) -> list[str]:
     return [note.kind for note in read_bids(root, BidsSettings(**settings)).notes]
 
 
-@pytest.mark.parametrize("value", ["NA", "null", "nan", "1e3", "007", "True", "é"])
+@pytest.mark.parametrize("value", ["NA", "null", "nan", "-", "unknown", "1e3", "007", "True", "é"])
 def test_groups_are_text(lay_out: LayOut, two_by_two: list[str], value: str) -> None:
     root = lay_out(*two_by_two)
     (root / "participants.tsv").write_text(f"participant_id\tgroup\n01\t{value}\nsub-02\tHC\t\n")
     cohort = read_bids(root)
     assert cohort.groups == {"sub-01": value, "sub-02": "HC"}
-    assert cohort.notes == ()
+    # It may stand for no group: the note says how to write that.
+    noted = {"group-like-missing"} if value in ("NA", "null", "nan", "-", "unknown") else set()
+    assert {note.kind for note in cohort.notes} == noted
 
 
 def test_a_missing_group_is_noted(lay_out: LayOut, two_by_two: list[str]) -> None:

@@ -90,6 +90,27 @@ def covariate_missing(study: Study) -> list[str]:
     return study.cohort("--covariates", "age", "--json")
 
 
+@table("ages that differ in the rows of one person: the mean", "noted", "covariate-averaged")
+def covariate_averaged(study: Study) -> list[str]:
+    rows = "sub-01\t30\nsub-01\t90\nsub-02\t40\n"
+    study.bids().participants("participant_id\tage\n" + rows)
+    return study.cohort("--covariates", "age", "--json")
+
+
+@table("a sex that is `M` and `male`: two categories", "noted", "categories-alike")
+def categories_alike(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tsex\nsub-01\tM\nsub-02\tmale\n")
+    return study.cohort("--covariates", "sex", "--json")
+
+
+@table(
+    "a group that is `NaN`, `unknown` or `-`: a group like others", "noted", "group-like-missing"
+)
+def group_like_missing(study: Study) -> list[str]:
+    study.bids(3).participants(LISTED.replace("MS", "NaN") + "sub-03\t-\n")
+    return study.cohort()
+
+
 @table("a covariate with numbers and words", "refused", "numbers and also '60+'")
 def covariate_mixed(study: Study) -> list[str]:
     study.bids().participants("participant_id\tgroup\tage\nsub-01\tHC\t31\nsub-02\tMS\t60+\n")
