@@ -152,7 +152,8 @@ def not_listed(study: Study) -> list[str]:
 
 @table(
     "subjects `007` and `1e3`, groups `NA` and `null` in a manifest",
-    "accepted",
+    "noted",
+    "group-like-missing",
     result=_groups({"007": "NA", "1e3": "null"}),
 )
 def texts(study: Study) -> list[str]:
