@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harmbench.cohorts.alike import spelling_notes
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.bids_choice import (
     chosen_scans,
@@ -15,6 +16,7 @@ from harmbench.cohorts.bids_choice import (
     for_scanner,
 )
 from harmbench.cohorts.bids_groups import groups_of, same_person_notes
+from harmbench.cohorts.bids_ignore import IGNORE_FILE
 from harmbench.cohorts.bids_masks import lesions_of, mask_of, unused_masks
 from harmbench.cohorts.bids_names import BidsFile, Listing, Unknown, list_images
 from harmbench.cohorts.bids_selection import select
@@ -66,6 +68,7 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         notes += found
     selection = select(folder, listing, settings, tables)
     files, notes = selection.files, [*notes, *tables.notes, *selection.notes]
+    notes += tables.without_row(selection.found)
     require_clear_scanners(folder, files, settings, tables)
     identified = identify(files, settings, tables)
     problems = list(identified.problems)
@@ -73,11 +76,14 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
     chosen, others = chosen_scans(identities, settings.run, problems)
     left_out = [*selection.left_out, *identified.left_out, *lost, *others]
     notes += identified.notes
+    if listing.ignored:
+        text = f"{listing.ignored} images are left out by it"
+        notes.append(Note("bidsignore", text, str(folder / IGNORE_FILE)))
     notes += _strangers(listing, selection.suffix, selection.found, problems)
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += [*found, *same_person_notes(chosen, tables)]
     scans, lesions, found = _scans(chosen, files, listing, tables, problems)
-    notes += found
+    notes += [*found, *spelling_notes(groups, (own.scanner for own in scans.values()))]
     if not scans and not problems:
         problems = _why_nothing(left_out)
     if problems:
@@ -127,6 +133,7 @@ def _without_withdrawn(listing: Listing, people: Participants) -> tuple[Listing,
         tuple(s for s in listing.subjects if s not in gone),
         tuple(f for f in listing.files if f.subject not in gone),
         tuple(u for u in listing.unknown if u.subject not in gone),
+        listing.ignored,
     )
     return kept, [Note("withdrawn-subject", text, f"subject {subject}") for subject in gone]
 

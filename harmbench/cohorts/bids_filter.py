@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile
 from harmbench.errors import CohortError, suggest
 from harmbench.files.text import read_object
 
-__all__ = ["BidsFilter", "read_filter"]
+__all__ = ["BidsFilter", "own_value", "read_filter"]
 
 _OF_NAMES = {"datatype", "suffix", "extension"}
 _IGNORED = {"scope", "target", "return_type", "invalid_filters", "absolute_paths", "regex_search"}
@@ -36,9 +36,13 @@ class BidsFilter:
     def fits(self, file: BidsFile) -> bool:
         """Whether a file has all that is wanted; its suffix is not looked at."""
         return all(
-            any(self._same(name, _own(file, name), value) for value in values)
+            any(self._same(name, own_value(file, name), value) for value in values)
             for name, values in self.wanted.items()
         )
+
+    def parts(self) -> list[BidsFilter]:
+        """Return a filter for each entity that this one is about."""
+        return [replace(self, wanted={name: own}) for name, own in self.wanted.items()]
 
     def _same(self, name: str, own: str | None, wanted: str | None) -> bool:
         if own is None or wanted is None:
@@ -114,7 +118,8 @@ def _bare(entity: str, value: str | None) -> str | None:
     return value.removeprefix(f"{entity}-")
 
 
-def _own(file: BidsFile, name: str) -> str | None:
+def own_value(file: BidsFile, name: str) -> str | None:
+    """Return what a file has of an entity, `datatype` or `extension`; `None`: nothing."""
     if name == "datatype":
         return file.datatype or None
     if name == "extension":

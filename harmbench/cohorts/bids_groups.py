@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harmbench.cohorts.alike import folded
 from harmbench.cohorts.bids_names import BidsFile, Listing
 from harmbench.cohorts.bids_sessions import Identity
 from harmbench.cohorts.bids_tables import StudyTables
 from harmbench.cohorts.left_out import LeftOut
-from harmbench.cohorts.participants import EVERYBODY, Participants, other_tables, similar_groups
+from harmbench.cohorts.participants import EVERYBODY, Participants, other_tables
 from harmbench.errors import CohortError
 from harmbench.notes import Note
 
@@ -20,6 +21,7 @@ __all__ = ["groups_of", "same_person_notes"]
 
 _PERSONS = r"person|individual|travell?er"
 _ANSWERS = {"", "yes", "no", "y", "n", "true", "false", "0", "1"}
+_SHOWN = 3
 
 Key = tuple[str, str]
 """Subject and session."""
@@ -54,10 +56,14 @@ def groups_of(
         return dict.fromkeys(subjects, EVERYBODY), [*notes, *other_tables(folder)]
     text = "listed in participants.tsv, has no folder"
     absent = [s for s in people.groups if s not in listing.subjects]
+    # Those that .bidsignore leaves out have a folder; a note counts their images.
+    absent = [s for s in absent if not (folder / s).is_dir()]
     notes += [Note("participant-without-scan", text, f"subject {s}") for s in absent]
     if people.grouped:
         problems += [
-            f"participants.tsv does not list {s}" for s in sorted(used) if s not in people.groups
+            f"participants.tsv does not list {s}{_lists(s, absent)}"
+            for s in sorted(used)
+            if s not in people.groups
         ]
         problems += [people.twice[s] for s in sorted(used) if s in people.twice]
     notes += [n for n in people.notes if n.where.removeprefix("subject ") not in {*absent, *lost}]
@@ -68,7 +74,7 @@ def groups_of(
         if len(own) > 1:
             each = " and ".join(f"'{group}' ({label})" for group, label in own.items())
             problems.append(f"subject {subject} has two groups in participants.tsv: {each}")
-    return groups, [*notes, *similar_groups(groups.values())]
+    return groups, notes
 
 
 def same_person_notes(
@@ -88,7 +94,9 @@ def same_person_notes(
         people: dict[str, set[str]] = defaultdict(set)
         for subject, file in labels.values():
             with suppress(CohortError):
-                people[tables.value(file, "participants.tsv", column) or ""].add(subject)
+                people[tables.value(file, "participants.tsv", column, of_person=True) or ""].add(
+                    subject
+                )
         several = [
             value
             for value, subjects in people.items()
@@ -102,6 +110,19 @@ def same_person_notes(
             )
             notes.append(Note("persons-with-several-labels", text, "participants.tsv"))
     return notes
+
+
+def _lists(subject: str, absent: Sequence[str]) -> str:
+    """Say what a table lists in the place of a subject: another spelling, else labels without folder."""
+    # `Sub-01` and `sub_01` have another prefix than BIDS: they are shown as they stand.
+    bare = [label.removeprefix("sub-") for label in absent]
+    plain = [b if b[:3].casefold() == "sub" else s for b, s in zip(bare, absent, strict=True)]
+    for label, shown in zip(absent, plain, strict=True):
+        if re.sub("^(sub)+", "", folded(label)) == folded(subject).removeprefix("sub"):
+            return f"; '{shown}' in it is another spelling"
+    first = ", ".join(f"'{own}'" for own in plain[:_SHOWN])
+    more = f" and {len(plain) - _SHOWN} more" if len(plain) > _SHOWN else ""
+    return f"; it lists {first}{more}, without a folder" if first else ""
 
 
 def _members(chosen: Mapping[Key, tuple[Identity, BidsFile]]) -> dict[str, dict[str, None]]:

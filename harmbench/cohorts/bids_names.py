@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from harmbench.cohorts.bids_ignore import read_ignore
 from harmbench.errors import CohortError
 from harmbench.files.kinds import why_no_file
 from harmbench.files.text import label_text
@@ -80,25 +81,33 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What lies in a BIDS folder, in order of path."""
+    """What lies in a BIDS folder, in order of path; `ignored`: how many images .bidsignore leaves out."""
 
     subjects: tuple[str, ...]
     files: tuple[BidsFile, ...]
     unknown: tuple[Unknown, ...]
+    ignored: int = 0
 
 
 def list_images(root: Path) -> Listing:
     """List the images of a BIDS folder, without those of the data sets inside it.
 
+    Images and subjects that `.bidsignore` leaves out are not among them, but counted.
+
     A label that BIDS does not allow, such as `NYU-001` or `1.5T`, is taken whole. Folders of BIDS
     that are links which lead nowhere, and folders named like images, are among what is not understood.
 
     Raises:
-        CohortError: a folder cannot be read.
+        CohortError: a folder or `.bidsignore` cannot be read.
     """
+    leaves_out = read_ignore(root)
+    ignored = 0
     files: list[BidsFile] = []
     unknown: list[Unknown] = []
     for path, fault in _images(root):
+        if leaves_out(path.relative_to(root).as_posix()):
+            ignored += 1
+            continue
         parts = tuple(map(label_text, path.relative_to(root).parts))
         try:
             if fault:
@@ -106,8 +115,9 @@ def list_images(root: Path) -> Listing:
             files.append(_understood(path, parts))
         except ValueError as error:
             unknown.append(_unknown(path, parts, str(error)))
-    subjects = sorted({label_text(p.name) for p in root.glob("sub-*") if p.is_dir()})
-    return Listing(tuple(subjects), tuple(files), tuple(unknown))
+    folders = [p.name for p in root.glob("sub-*") if p.is_dir() and not leaves_out(f"{p.name}/")]
+    subjects = sorted(set(map(label_text, folders)))
+    return Listing(tuple(subjects), tuple(files), tuple(unknown), ignored)
 
 
 def _images(root: Path) -> Iterator[tuple[Path, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmbench.cohorts.bids_choice import matching
-from harmbench.cohorts.bids_filter import BidsFilter, read_filter
+from harmbench.cohorts.bids_filter import BidsFilter, own_value, read_filter
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing
 from harmbench.cohorts.bids_sessions import PREPARED
 from harmbench.cohorts.bids_settings import BidsSettings
@@ -66,7 +66,8 @@ def select(
         asked = [f"suffix {' or '.join(suffixes)}"]
         asked += [f"{k} {v or 'absent'}" for k, v in wanted.items()]
         asked += [f"what {settings.filter_file} wants"] if settings.filter_file else []
-        raise _nothing_fits(folder, listing, suffixed, asked, settings.suffix, wanted)
+        why = _unmet(suffixed, [chosen, BidsFilter((), {k: (v,) for k, v in wanted.items()})])
+        raise _nothing_fits(folder, listing, why, asked, settings.suffix)
     files, left_out = exclude_by_condition(fitting, settings.exclude, tables)
     if settings.exclude_list is not None:
         files, listed, odd = exclude_by_list(files, settings.exclude_list, folder)
@@ -80,23 +81,40 @@ def select(
 def _nothing_fits(
     folder: Path,
     listing: Listing,
-    suffixed: Sequence[BidsFile],
+    why: str,
     asked: Sequence[str],
     suffix: str,
-    wanted: dict[str, str | None],
 ) -> CohortError:
     there = {file.suffix for file in listing.files}
-    there |= {f"{key}-{v}" for f in suffixed for key, v in f.entities.items() if key in wanted}
     inner = sorted(p.parent.name for p in folder.glob("*/dataset_description.json"))
     if inner and not listing.files:
         return CohortError(
             f"{folder}: there is no image with a name of BIDS; name the BIDS folder inside it: "
             f"{', '.join(inner)}"
         )
+    ignored = f"; .bidsignore leaves out {listing.ignored} images" if listing.ignored else ""
     odd = [f"{u.path}: {u.reason}" for u in listing.unknown]
     return CohortError(
         f"{folder}: no scan with {', '.join(asked)}; "
-        + (suggest(suffix, there) if there else "there is no image with a name of BIDS")
+        + (why or suggest(suffix, there) if there else "there is no image with a name of BIDS")
+        + ignored
         + (f"; {len(odd)} images are not understood:" if odd else ""),
         odd,
+    )
+
+
+def _unmet(suffixed: Sequence[BidsFile], filters: Sequence[BidsFilter]) -> str:
+    """Say which part of some filters no scan fits; empty where there is no scan of the suffix."""
+    if not suffixed:
+        return ""
+    for part in (part for own in filters for part in own.parts()):
+        if any(map(part.fits, suffixed)):
+            continue
+        ((name, values),) = part.wanted.items()
+        asked = " or ".join("null" if v is None else f"'{v}'" for v in values)
+        there = sorted({own_value(file, name) or "" for file in suffixed})
+        each = ", ".join(f"'{v}'" if v else f"no {name}- (null)" for v in there)
+        return f"{name} {asked} fits none of the {len(suffixed)} scans with this suffix; they have {each}"
+    return (
+        f"each part fits some of the {len(suffixed)} scans with this suffix, and no scan fits all"
     )

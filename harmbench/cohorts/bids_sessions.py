@@ -145,7 +145,7 @@ def _person(file: BidsFile, settings: BidsSettings, tables: StudyTables) -> str:
             raise CohortError(f"its sub- label does not fit subject_by '{by}'")
         return f"sub-{match['subject']}"
     table, _, column = by.rpartition(":")
-    value = tables.value(file, table or "participants.tsv", column)
+    value = tables.value(file, table or "participants.tsv", column, of_person=True)
     if value is None:
         raise CohortError(f"{file.subject} has no value of {column} in participants.tsv")
     return f"sub-{value.removeprefix('sub-')}"
@@ -180,7 +180,7 @@ def _value_of(file: BidsFile, term: str, tables: StudyTables) -> tuple[str, tupl
     if colon and table in TABLES:
         found = tables.value(file, table, column)
         if found is None:
-            raise _NoValueError(f"it has no {column} in {table}")
+            raise _NoValueError(f"it has no {column} in {table}{_no_row(file, table, tables)}")
         return found.replace(" ", ""), ()
     fields = sidecar_fields(file.path, read=_strictly)
     if term not in fields:
@@ -188,6 +188,15 @@ def _value_of(file: BidsFile, term: str, tables: StudyTables) -> tuple[str, tupl
             raise _NoValueError(f"it has no sidecar with fields, so none with {term}")
         raise _NoValueError(f"its sidecar has no {term}; {suggest(term, fields)}")
     return _label(fields[term], term)
+
+
+def _no_row(file: BidsFile, table: str, tables: StudyTables) -> str:
+    """Say that a table lists other sessions of the subject only; empty where this is not so."""
+    listed = tables.sessions_listed(file, table)
+    if not listed or file.session in listed:
+        return ""
+    rows = ", ".join(f"ses-{label}" for label in listed)
+    return f", which has no row for ses-{file.session} of {file.subject}; it has rows for {rows}"
 
 
 def _strictly(sidecar: Path) -> Mapping[str, object]:

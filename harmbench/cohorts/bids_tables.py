@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,7 @@ class StudyTables:
         self.notes: list[Note] = []
         self._damaged: dict[str, str] = {}
         self._rows: dict[str, dict[str, list[TableRow]]] = {name: {} for name in TABLES}
+        self._sessions: dict[str, dict[str, dict[str, None]]] = {name: {} for name in TABLES}
         self._columns: dict[str, dict[str, None]] = {name: {} for name in TABLES}
         self._read("participants.tsv", [root / "participants.tsv"])
         sessions = [root / "sessions.tsv", *sorted(root.glob("sub-*/sub-*_sessions.tsv"))]
@@ -62,8 +63,17 @@ class StudyTables:
         """Return the columns of all tables, each once."""
         return tuple(dict.fromkeys(c for name in TABLES for c in self._columns[name]))
 
-    def value(self, file: BidsFile, table: str, column: str) -> str | None:
+    def value(
+        self, file: BidsFile, table: str, column: str, *, of_person: bool = False
+    ) -> str | None:
         """Return a scan's value in a column; `None` where it has none.
+
+        Args:
+            file: the scan.
+            table: one of `TABLES`.
+            column: of the table.
+            of_person: the column says something of the person, such as who it is: a session without
+                a row of its own has what the other rows of its subject say.
 
         Raises:
             CohortError: the table is damaged or has no such column, or several rows of the scan
@@ -76,7 +86,7 @@ class StudyTables:
             why = suggest(column, there) if there else f"the data set has no {table}"
             raise CohortError(f"{table} has no column '{column}'; {why}")
         found: dict[str, TableRow] = {}
-        for row in self._rows_of(file, table):
+        for row in self._rows_of(file, table, of_person):
             text = row.values.get(column, "")
             if text not in MISSING:
                 found.setdefault(text, row)
@@ -112,14 +122,45 @@ class StudyTables:
                 return found
         return ""
 
-    def _rows_of(self, file: BidsFile, table: str) -> Iterable[TableRow]:
+    def sessions_listed(self, file: BidsFile, table: str) -> tuple[str, ...]:
+        """Return the labels of the sessions that a table lists for the subject of a scan."""
+        return tuple(self._sessions[table].get(file.subject, ()))
+
+    def without_row(self, files: Iterable[BidsFile]) -> list[Note]:
+        """Note sessions that a table has no row for, although it lists others of their subject."""
+        gaps = {
+            (table, file.subject, file.session)
+            for table in ("sessions.tsv", "participants.tsv")
+            for file in files
+            if file.session
+            and self.sessions_listed(file, table)
+            and not self._rows_of(file, table, of_person=False)
+        }
+        return [
+            Note(
+                "session-without-row",
+                f"{table} lists other sessions of the subject and not this one, which has no value there",
+                f"subject {subject}, session {session}",
+            )
+            for table, subject, session in sorted(gaps)
+        ]
+
+    def _rows_of(self, file: BidsFile, table: str, of_person: bool) -> Sequence[TableRow]:
+        """Return the rows about a scan: of its file or session, else those of its whole subject.
+
+        A row about another session says nothing of this one, unless the column is about the person.
+        """
         rows = self._rows[table]
         if table == "scans.tsv":
             own = rows.get(label_text(str(file.path.relative_to(self.root))), [])
             return own or rows.get(label_text(file.path.name), [])
-        if file.session and (own := rows.get(f"{file.subject} {file.session}", [])):
-            return own
-        return rows.get(file.subject, [])
+        listed = self.sessions_listed(file, table)
+        if file.session and file.session in listed:
+            return rows[f"{file.subject} {file.session}"]
+        whole = rows.get(file.subject, [])
+        if whole or (file.session and not of_person):
+            return whole
+        return [row for session in listed for row in rows[f"{file.subject} {session}"]]
 
     def _read(self, name: str, paths: Iterable[Path]) -> None:
         for path in paths:
@@ -143,7 +184,8 @@ class StudyTables:
                     found = TableRow(path, row.line, row.values)
                     self._rows[name].setdefault(key, []).append(found)
                     if name != "scans.tsv" and " " in key:
-                        self._rows[name].setdefault(key.split(" ")[0], []).append(found)
+                        subject, session = key.split(" ", 1)
+                        self._sessions[name].setdefault(subject, {})[session] = None
 
     def _key(self, name: str, path: Path, values: Mapping[str, str]) -> str:
         """Say whose row it is: a file's path below the root, `sub-X`, or `sub-X Y` (session Y)."""

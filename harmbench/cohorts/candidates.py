@@ -136,7 +136,7 @@ def _people(evidence: Evidence) -> Iterator[tuple[Mapping[str, str], tuple[str, 
 
 def _value(evidence: Evidence, file: BidsFile, column: str) -> str:
     try:
-        return evidence.tables.value(file, "participants.tsv", column) or ""
+        return evidence.tables.value(file, "participants.tsv", column, of_person=True) or ""
     except CohortError:
         return ""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from harmbench.cohorts.alike import folded, several_spellings
 from harmbench.errors import CohortError, suggest
 from harmbench.files.text import label_text, read_object, read_table
 from harmbench.notes import Note
@@ -30,6 +31,8 @@ PEOPLE: Final = "participants.tsv"
 MISSING_VALUE: Final = frozenset({"", "n/a", "na", "nan", "none", "unknown"})
 """Texts, in lower case, that say that there is no value."""
 
+_SEX = ("sex", "gender")
+_SEX_WORDS = {"male": "m", "man": "m", "female": "f", "woman": "f"}
 _KEYS = ("participant_id", "subject")
 _IMPUTED = (
     "volume corrections that use it take the training subjects' mean, or most frequent category"
@@ -67,7 +70,7 @@ def read_covariates(
         groups: subject to group.
 
     Returns:
-        The covariates by name, and notes on what is missing.
+        The covariates by name, and notes on what is missing, averaged, or spelled in several ways.
 
     Raises:
         CohortError: the table is not usable, or lists every problem: a column is missing, has both
@@ -78,6 +81,7 @@ def read_covariates(
         found[GROUP] = Covariate("category", dict(groups))
     others = [name for name in dict.fromkeys(names) if name != GROUP]
     problems: list[str] = []
+    texts: dict[str, dict[str, list[str]]] = {}
     if others:
         texts = _texts(others, table, labels)
         levels = _with_levels(table)
@@ -94,6 +98,9 @@ def read_covariates(
         for subject in labels
         if subject not in own.by_subject
     ]
+    for name in others:
+        notes += _averaged(name, texts[name]) if found[name].kind == "number" else []
+        notes += _spellings(name, found[name]) if found[name].kind == "category" else []
     return {name: found[name] for name in dict.fromkeys(names)}, tuple(notes)
 
 
@@ -157,6 +164,35 @@ def _covariate(name: str, texts: Mapping[str, Sequence[str]], *, declared: bool)
     if twice:
         raise CohortError(f"column '{name}' has two values for {', '.join(twice[:3])}")
     return Covariate("category", {s: own[0] for s, own in known.items()})
+
+
+def _averaged(name: str, texts: Mapping[str, Sequence[str]]) -> list[Note]:
+    """Note subjects whose rows have several numbers, with the smallest and the largest one."""
+    text = f"its rows differ in {name}; the mean of different values is used"
+    found = {subject: sorted(map(float, own)) for subject, own in texts.items()}
+    return [
+        Note("covariate-averaged", text, f"subject {subject} ({own[0]:g} to {own[-1]:g})")
+        for subject, own in found.items()
+        if own and own[0] != own[-1]
+    ]
+
+
+def _spellings(name: str, own: Covariate) -> list[Note]:
+    """Note categories of a column that may be one: spellings, and words for a sex."""
+    sexes = name.casefold() in _SEX
+
+    def form(text: str) -> str:
+        plain = folded(text)
+        return _SEX_WORDS.get(plain, plain) if sexes else plain
+
+    return [
+        Note(
+            "categories-alike",
+            f"{name}: taken as different categories; give one category one name",
+            " and ".join(f"'{spelling}'" for spelling in same),
+        )
+        for same in several_spellings(own.by_subject.values(), form)
+    ]
 
 
 def _number(text: str) -> float | None:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from harmbench.cohorts.alike import spelling_notes
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.contents import missing_contents
 from harmbench.cohorts.left_out import LeftOut
 from harmbench.cohorts.masks import missing_masks
-from harmbench.cohorts.participants import similar_groups
 from harmbench.errors import CohortError, suggest
 from harmbench.files.kinds import why_no_file
 from harmbench.files.sidecars import odd_sidecars, simulated_among
@@ -70,7 +70,11 @@ def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
     images = [scan.path for scan in rows.scans.values()]
     simulated, notes = simulated_among(images)
     bare = missing_masks({key: scan.mask for key, scan in rows.scans.items()})
-    notes = (*notes, *bare, *similar_groups(rows.groups.values()))
+    notes = (
+        *notes,
+        *bare,
+        *spelling_notes(rows.groups, (own.scanner for own in rows.scans.values())),
+    )
     return Cohort(
         name="manifest",
         path=path.absolute(),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from harmbench.errors import CohortError, suggest
-from harmbench.files.names import same_on_disk
 from harmbench.files.text import TextTable, label_text, read_table
 from harmbench.notes import Note
 
@@ -19,7 +18,6 @@ __all__ = [
     "Participants",
     "other_tables",
     "read_participants",
-    "similar_groups",
 ]
 
 EVERYBODY: Final = "all"
@@ -106,18 +104,6 @@ def other_tables(folder: Path) -> list[Note]:
     text = f"there is no {_FILE}, and this file is not read: all subjects are one group"
     found = sorted(p for p in folder.glob("[Pp][Aa][Rr][Tt][Ii][Cc][Ii][Pp][Aa][Nn][Tt]*.*"))
     return [Note("table-not-read", text, str(p)) for p in found if p.suffix.lower() in _TABLES]
-
-
-def similar_groups(groups: Iterable[str]) -> list[Note]:
-    """Note groups whose names differ in case only: they may be meant to be one."""
-    spellings: dict[str, list[str]] = {}
-    for name in sorted(set(groups)):
-        spellings.setdefault(same_on_disk(name), []).append(name)
-    return [
-        Note("groups-alike", f"{' and '.join(names)} are taken as different groups")
-        for names in spellings.values()
-        if len(names) > 1
-    ]
 
 
 def _offers(table: TextTable, path: Path) -> Sequence[Note]:

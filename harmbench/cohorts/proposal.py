@@ -18,6 +18,7 @@ from harmbench.cohorts.candidates import (
     by_scanner_column,
     by_the_rest,
 )
+from harmbench.cohorts.devices import devices_of_sessions
 from harmbench.cohorts.readings import STRAY_SHARE, Evidence, Reading, ScannerRow, read_as
 from harmbench.errors import CohortError
 
@@ -70,7 +71,8 @@ def require_clear_scanners(
         return
     found = propose(folder, Evidence(files, settings, tables))
     if found is not None:
-        raise UnclearScannersError(_text(folder, found), found)
+        labelled = all(file.session for file in files)
+        raise UnclearScannersError(_text(folder, found, labelled=labelled), found)
 
 
 def propose(folder: Path, evidence: Evidence) -> Proposal | None:
@@ -134,13 +136,14 @@ def _proposal(folder: Path, reading: Reading, reason: str) -> Proposal:
     return Proposal(reason, options, command, reading.table, len(people), reading.paired)
 
 
-def _text(folder: Path, found: Proposal) -> str:
+def _text(folder: Path, found: Proposal, *, labelled: bool) -> str:
     lines = [f"{folder}: which scanner made which scan is not clear: {found.reason}"]
     if not found.command:
         lines += [
             "no way to tell scanners apart was found in names, sidecars and tables; say it with",
             "  --session-pattern REGEX, or --session-by with a sidecar field or a column",
         ]
+        lines += ["to take each ses- label for a scanner: --session-by label"] * labelled
         return "\n".join(lines)
     width = max(len("scanner"), *(len(row.scanner) for row in found.table))
     lines += ["try:", f"  {found.command}", "which gives:"]
@@ -183,6 +186,9 @@ def _contradicted(evidence: Evidence, labels: int) -> tuple[str, bool] | None:
     as_is = read_as(evidence, {"session_by": "label"}, ())
     if "devices" in as_is.why_not:
         return f"sidecars contradict the ses- labels: {as_is.why_not}", True
+    same, changed = devices_of_sessions(evidence)
+    if same > changed:
+        return "a subject's sessions are on one and the same device, by the sidecars", True
     again, apart = _returns(evidence)
     # With two labels a constant station may be a scrambler's: the software must tell most apart.
     if again and (labels > 2 or again <= apart):

@@ -258,6 +258,6 @@ def _other_people(evidence: Evidence, scans: Sequence[tuple[BidsFile, Identity]]
 
 def _said(tables: StudyTables, file: BidsFile, column: str) -> str:
     try:
-        return tables.value(file, "participants.tsv", column) or ""
+        return tables.value(file, "participants.tsv", column, of_person=True) or ""
     except CohortError:
         return ""

@@ -50,8 +50,16 @@ def parse_tesla(value: object) -> float:
         raise ValueError(f"{FIELD} is {value!r}, expected a number in tesla")
     tesla = number * _TESLA_PER[unit]
     if not _SMALLEST_T <= tesla <= _LARGEST_T:
-        raise ValueError(f"{FIELD} is {value!r}, no field of a scanner in tesla")
+        milli = (
+            f"; in millitesla it needs the unit: '{number:g} mT'" if _is_milli(number, unit) else ""
+        )
+        raise ValueError(f"{FIELD} is {value!r}, no field of a scanner in tesla{milli}")
     return tesla
+
+
+def _is_milli(number: float, unit: str) -> bool:
+    """Whether a number in tesla would be a field in millitesla."""
+    return unit == "t" and _SMALLEST_T <= number * _TESLA_PER["mt"] <= _LARGEST_T
 
 
 def nominal_label(tesla: float) -> str:

@@ -223,3 +223,23 @@ def test_two_fitting_masks_are_refused(lay_out: LayOut) -> None:
     files = [scan("01", "A"), scan("01", "A", end=MASK), scan("01", "A", "mod-T1w_", MASK)]
     with pytest.raises(CohortError, match=r"2 brain masks fit .*mod-T1w"):
         read_bids(lay_out(*files))
+
+
+def test_bidsignore(lay_out: LayOut, two_by_two: list[str]) -> None:
+    stray = ["extra/sub-09_ses-A_T1w.nii.gz", "extra/T1w.nii.gz", scan("01", "A", "acq-x_")]
+    root = lay_out(*two_by_two, *stray)
+    (root / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tHC\nsub-02\tHC\n")
+    (root / ".bidsignore").write_bytes(
+        b"# not of the study\r\nsub-02/\r\nextra/\r\nsub-01_*\r\n!sub-01_ses-?_T1w.nii.gz\r\n"
+    )
+    cohort = read_bids(root)
+    assert set(cohort.scans) == {("sub-01", "A"), ("sub-01", "B")}
+    (note,) = cohort.notes
+    assert (note.kind, note.where) == ("bidsignore", str(root / ".bidsignore"))
+    assert note.text.startswith("5 images")
+    (root / ".bidsignore").write_text("sub-*\nextra/")
+    with pytest.raises(CohortError, match=r"\.bidsignore leaves out 7 images"):
+        read_bids(root)
+    (root / ".bidsignore").write_text("!")
+    with pytest.raises(CohortError, match=r"\.bidsignore: "):
+        read_bids(root)

@@ -25,13 +25,15 @@ def _kinds(root: Path, **settings: Any) -> list[str]:
     return [note.kind for note in read_bids(root, BidsSettings(**settings)).notes]
 
 
-@pytest.mark.parametrize("value", ["NA", "null", "nan", "1e3", "007", "True", "é"])
+@pytest.mark.parametrize("value", ["NA", "null", "nan", "-", "unknown", "1e3", "007", "True", "é"])
 def test_groups_are_text(lay_out: LayOut, two_by_two: list[str], value: str) -> None:
     root = lay_out(*two_by_two)
     (root / "participants.tsv").write_text(f"participant_id\tgroup\n01\t{value}\nsub-02\tHC\t\n")
     cohort = read_bids(root)
     assert cohort.groups == {"sub-01": value, "sub-02": "HC"}
-    assert cohort.notes == ()
+    # It may stand for no group: the note says how to write that.
+    noted = {"group-like-missing"} if value in ("NA", "null", "nan", "-", "unknown") else set()
+    assert {note.kind for note in cohort.notes} == noted
 
 
 def test_a_missing_group_is_noted(lay_out: LayOut, two_by_two: list[str]) -> None:
@@ -185,3 +187,70 @@ def test_names_that_look_like_numbers_or_nothing_stay_text(
     assert set(results["group"]) == {"HC", "NA"}
     assert set(results["direction"]) == {"1.0-to-null", "null-to-1.0"}
     assert make_report([tmp_path / "out"]).is_file()
+
+
+def _sessions_table(root: Path, subject: str, *rows: str) -> None:
+    text = "\n".join(["session_id\tscanner\tqc\tperson", *rows]) + "\n"
+    (root / subject / f"{subject}_sessions.tsv").write_text(text)
+
+
+def test_a_session_without_row_has_no_value_of_another(
+    lay_out: LayOut, two_by_two: list[str]
+) -> None:
+    root = lay_out(*two_by_two)
+    _sessions_table(root, "sub-01", "ses-A\tGE\tfail\tp1")
+    _sessions_table(root, "sub-02", "ses-A\tGE\tpass\tp2", "ses-B\tSiemens\tpass\tp2")
+    with pytest.raises(CohortError) as caught:
+        read_bids(root, BidsSettings(session_by="sessions.tsv:scanner"))
+    (problem,) = caught.value.problems
+    assert problem.startswith("sub-01_ses-B_T1w.nii.gz: it has no scanner in sessions.tsv")
+    assert "no row for ses-B of sub-01; it has rows for ses-A" in problem
+    cohort = read_bids(root, BidsSettings(session_by="label", exclude=("qc == fail",)))
+    assert set(cohort.scans) == {("sub-01", "B"), ("sub-02", "A"), ("sub-02", "B")}
+    (note,) = (n for n in cohort.notes if n.kind == "session-without-row")
+    assert note.where == "subject sub-01, session B"
+    # Who a person is holds for all sessions.
+    people = read_bids(root, BidsSettings(session_by="label", subject_by="sessions.tsv:person"))
+    assert people.subjects == ("sub-p1", "sub-p2")
+
+
+def test_rows_of_whole_subjects_and_scans_without_session(
+    lay_out: LayOut, two_by_two: list[str]
+) -> None:
+    root = lay_out(*two_by_two)
+    (root / "participants.tsv").write_text("participant_id\tqc\nsub-01\tfail\nsub-02\tpass\n")
+    cohort = read_bids(root, BidsSettings(exclude=("qc == fail",)))
+    assert cohort.subjects == ("sub-02",)
+    assert "session-without-row" not in {note.kind for note in cohort.notes}
+    bare = [f"sub-0{n}/anat/sub-0{n}_acq-{a}_T1w.nii.gz" for n in (1, 2) for a in "ab"]
+    root = lay_out(*bare, name="bare")
+    _sessions_table(root, "sub-01", "ses-1\tGE\tfail\tp1")
+    cohort = read_bids(root, BidsSettings(session_by="acq", exclude=("qc == fail",)))
+    assert cohort.subjects == ("sub-02",)
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (("1", "2"), "does not list sub-01; 'sub-1' in it is another spelling"),
+        (("Sub-01", "sub_02"), "does not list sub-01; 'Sub-01' in it is another spelling"),
+        (("sub_01", "x"), "does not list sub-01; 'sub_01' in it is another spelling"),
+        (("p1", "p2"), "does not list sub-01; it lists 'sub-p1', 'sub-p2'"),
+        (("a", "b", "c", "d", "e"), "it lists 'sub-a', 'sub-b', 'sub-c' and 2 more"),
+    ],
+)
+def test_what_a_table_lists_in_the_place_of_a_subject(
+    lay_out: LayOut, two_by_two: list[str], listed: tuple[str, ...], said: str
+) -> None:
+    root = lay_out(*two_by_two)
+    rows = "\n".join(f"{label}\tHC" for label in listed)
+    (root / "participants.tsv").write_text(f"participant_id\tgroup\n{rows}\n")
+    with pytest.raises(CohortError) as caught:
+        read_bids(root)
+    assert said in caught.value.problems[0]
+
+
+def test_millitesla_need_their_unit(lay_out: LayOut, two_by_two: list[str]) -> None:
+    root = _by_field(lay_out, two_by_two, [1500, 3, 1.5, 3])
+    with pytest.raises(CohortError, match=r"needs the unit: '1500 mT'"):
+        read_bids(root, BidsSettings(session_by=FIELD))

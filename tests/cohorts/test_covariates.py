@@ -59,6 +59,20 @@ def test_rows_of_one_subject_are_brought_together(table: Callable[..., Path]) ->
         read_covariates(["sex"], path, {"P": ["sub-01", "sub-02"]}, {"P": "HC"})
 
 
+def test_numbers_that_differ_and_spellings_of_a_category_are_noted(
+    table: Callable[..., Path],
+) -> None:
+    path = table("sub-01 30 M", "sub-01 90 M", "sub-02 40 male", "sub-02 40.0 male", "sub-03 50 F")
+    _, notes = read_covariates(["age", "sex"], path, LABELS, GROUPS)
+    assert [(n.kind, n.where) for n in notes] == [
+        ("covariate-averaged", "subject sub-01 (30 to 90)"),
+        ("categories-alike", "'M' and 'male'"),
+    ]
+    path = table("sub-01 a_1 M", "sub-02 A-1 male", "sub-03 a1 f", head="participant_id site code")
+    _, notes = read_covariates(["site", "code"], path, LABELS, GROUPS)
+    assert [n.where for n in notes] == ["'A-1' and 'a1' and 'a_1'"]
+
+
 def test_columns_that_cannot_be_used(table: Callable[..., Path]) -> None:
     path = table("sub-01 31 n/a", "sub-02 60+ n/a", "sub-03 40 n/a")
     with pytest.raises(CohortError) as caught:

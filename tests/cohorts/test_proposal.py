@@ -283,6 +283,41 @@ def test_one_station_for_both_labels_is_no_contradiction(study: Study) -> None:
     assert as_it_is(root).scanners == ("A", "B")
 
 
+DEVICE = {STATION: "MRC1", SOFTWARE: "E11", MODEL: "Skyra", SERIAL: "123"}
+
+
+@pytest.mark.parametrize("labels", [("baseline", "followup"), ("a", "b", "c")])
+@pytest.mark.parametrize("known", [4, 1])
+@pytest.mark.parametrize("fields", [(STATION, SOFTWARE, MODEL), (SERIAL,), tuple(DEVICE)])
+def test_one_device_under_several_labels(
+    study: Study, labels: tuple[str, ...], known: int, fields: tuple[str, ...]
+) -> None:
+    device = {name: DEVICE[name] for name in fields}
+    root = study({
+        f"sub-0{n}_ses-{s}": device if n <= known else {} for n in (1, 2, 3, 4) for s in labels
+    })  # fmt: skip
+    with pytest.raises(UnclearScannersError, match="one and the same device") as caught:
+        read_bids(root)
+    assert "--session-by label" in str(caught.value)
+    assert read_bids(root, BidsSettings(session_by="label")).scanners == labels
+
+
+@pytest.mark.parametrize(
+    "change", [{SOFTWARE: "XA30"}, {SOFTWARE: ""}, {SERIAL: "124"}, {STATION: "MRC2"}]
+)
+def test_an_upgrade_and_another_device_are_changes(study: Study, change: Fields) -> None:
+    root = study({
+        f"sub-0{n}_ses-{s}": {**DEVICE, **(change if s == "B" else {})} for n in (1, 2) for s in "AB"
+    })  # fmt: skip
+    assert as_it_is(root).scanners == ("A", "B")
+
+
+@pytest.mark.parametrize("serial", ["0000", "ANON"])
+def test_a_serial_number_that_was_removed_names_no_device(study: Study, serial: str) -> None:
+    root = study({f"sub-0{n}_ses-{s}": {SERIAL: serial} for n in (1, 2) for s in "AB"})
+    assert as_it_is(root).scanners == ("A", "B")
+
+
 def test_a_subject_for_each_site(study: Study) -> None:
     root = study({f"sub-SITE{site}0{n}": {} for site in "AB" for n in (1, 2, 3)})
     settings, cohort = follow(root)

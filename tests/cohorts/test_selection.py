@@ -258,3 +258,24 @@ def test_manifests_with_visits_scanners_and_exclusions(make_manifest) -> None:
     ]
     path.write_text(f"subject,group,session,path,visit\np,HC,X,{a.name},1\np,HC,X,{b.name},2\n")
     assert list(read_manifest(path).scans) == [("p", "X-1"), ("p", "X-2")]
+
+
+def test_the_part_that_fits_nothing_is_named(lay_out: LayOut, tmp_path: Path) -> None:
+    root = lay_out(
+        *(scan(s, v, e) for s in ("01", "02") for v in "AB" for e in ("", "ce-gd_", "acq-x_"))
+    )
+
+    def refused(**settings: object) -> str:
+        with pytest.raises(CohortError) as caught:
+            read_bids(root, validated(BidsSettings, settings))
+        assert "did you mean" not in str(caught.value)
+        return str(caught.value)
+
+    text = refused(entities={"ce": "none"})
+    assert "ce 'none' fits none of the 12 scans" in text
+    assert "they have no ce- (null), 'gd'" in text
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps({"t1w": {"session": ["A", "B"], "ceagent": None, "run": 1}}))
+    assert "run '1' fits none of the 12 scans" in refused(filter_file=path)
+    path.write_text(json.dumps({"t1w": {"ceagent": "gd", "acquisition": "x"}}))
+    assert "each part fits some of the 12 scans" in refused(filter_file=path)

@@ -72,6 +72,19 @@ def same_run(study: Study) -> list[str]:
     return study.cohort()
 
 
+@identity(
+    "a folder and a subject that `.bidsignore` names: they are left out, and counted",
+    "noted",
+    "3 images are left out by it",
+    result=subjects_are({"sub-01", "sub-02"}),
+)
+def bidsignore(study: Study) -> list[str]:
+    study.bids(3)
+    study.scan("extra/sub-09_ses-A_T1w.nii.gz")
+    study.path(".bidsignore").write_text("sub-03/\nextra/\n")
+    return study.cohort("--json")
+
+
 @selection("a contrast named inside a file's name, as `_FLAIR_brain`", "refused", "contrast FLAIR")
 def flair_inside(study: Study) -> list[str]:
     study.manifest()

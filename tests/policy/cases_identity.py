@@ -140,6 +140,18 @@ def no_session(study: Study) -> list[str]:
     return study.cohort()
 
 
+@identity(
+    "one serial number and one software under both labels of ses-", "refused", "--session-by label"
+)
+def one_device(study: Study) -> list[str]:
+    study.bids()
+    for subject in ("01", "02"):
+        for session in "AB":
+            name = study.name(subject, session).replace("nii.gz", "json")
+            study.sidecar(name, {"DeviceSerialNumber": "123", "SoftwareVersions": "E11"})
+    return study.cohort()
+
+
 @identity("a file in another subject's folder", "refused", "sub-02_ses-A_T1w.nii.gz")
 def wrong_folder(study: Study) -> list[str]:
     study.bids()

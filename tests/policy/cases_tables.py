@@ -28,6 +28,14 @@ def _sessions(*expected: str):
     return look
 
 
+def _takes_part(*expected: str):
+    def look(folder: Path, out: str) -> None:
+        rows = json.loads(out)["scans"]
+        assert {f"{row['subject']} {row['session']}" for row in rows} == set(expected)
+
+    return look
+
+
 TWO = {"sub-01": "HC", "sub-02": "MS"}
 LISTED = "participant_id\tgroup\nsub-01\tHC\nsub-02\tMS\n"
 
@@ -82,6 +90,27 @@ def covariate_missing(study: Study) -> list[str]:
     return study.cohort("--covariates", "age", "--json")
 
 
+@table("ages that differ in the rows of one person: the mean", "noted", "covariate-averaged")
+def covariate_averaged(study: Study) -> list[str]:
+    rows = "sub-01\t30\nsub-01\t90\nsub-02\t40\n"
+    study.bids().participants("participant_id\tage\n" + rows)
+    return study.cohort("--covariates", "age", "--json")
+
+
+@table("a sex that is `M` and `male`: two categories", "noted", "categories-alike")
+def categories_alike(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tsex\nsub-01\tM\nsub-02\tmale\n")
+    return study.cohort("--covariates", "sex", "--json")
+
+
+@table(
+    "a group that is `NaN`, `unknown` or `-`: a group like others", "noted", "group-like-missing"
+)
+def group_like_missing(study: Study) -> list[str]:
+    study.bids(3).participants(LISTED.replace("MS", "NaN") + "sub-03\t-\n")
+    return study.cohort()
+
+
 @table("a covariate with numbers and words", "refused", "numbers and also '60+'")
 def covariate_mixed(study: Study) -> list[str]:
     study.bids().participants("participant_id\tgroup\tage\nsub-01\tHC\t31\nsub-02\tMS\t60+\n")
@@ -123,7 +152,8 @@ def not_listed(study: Study) -> list[str]:
 
 @table(
     "subjects `007` and `1e3`, groups `NA` and `null` in a manifest",
-    "accepted",
+    "noted",
+    "group-like-missing",
     result=_groups({"007": "NA", "1e3": "null"}),
 )
 def texts(study: Study) -> list[str]:
@@ -266,6 +296,21 @@ def groups_alike(study: Study) -> list[str]:
     return study.cohort()
 
 
+@table("two spellings of one person in a manifest: `1` and `01`", "noted", "subjects-alike")
+def people_alike(study: Study) -> list[str]:
+    study.manifest()
+    for row in study.rows:
+        row["subject"] = {"1": "1", "2": "01"}[row["subject"]]
+    return study.cohort()
+
+
+@table("two spellings of one scanner: `B` and `b`", "noted", "scanners-alike")
+def scanners_alike(study: Study) -> list[str]:
+    study.manifest()
+    study.rows[-1]["session"] = "b"
+    return study.cohort()
+
+
 @table("a group that is `N/A`", "noted", "group-missing")
 def missing_group_upper(study: Study) -> list[str]:
     study.bids().participants(LISTED.replace("MS", "N/A"))
@@ -298,3 +343,23 @@ def excel(study: Study) -> list[str]:
     table = study.manifest().table(separator=";")
     table.write_text(f"sep=;\n{table.read_text()}")
     return study.cohort()
+
+
+@table(
+    "a session without a row in a sessions.tsv that lists others of its subject",
+    "noted",
+    "session-without-row",
+    result=_takes_part("sub-01 B", "sub-02 A", "sub-02 B"),
+)
+def session_without_row(study: Study) -> list[str]:
+    study.bids()
+    study.path("sub-01/sub-01_sessions.tsv").write_text("session_id\tqc\nses-A\tfail\n")
+    study.path("sub-02/sub-02_sessions.tsv").write_text("session_id\tqc\nses-A\tok\nses-B\tok\n")
+    return study.cohort("--json", "--exclude", "qc == fail")
+
+
+@table("the same, where the table says the scanner", "refused", "no row for ses-B of sub-01")
+def session_without_scanner(study: Study) -> list[str]:
+    study.bids()
+    study.path("sub-01/sub-01_sessions.tsv").write_text("session_id\tscanner\nses-A\tGE\n")
+    return study.cohort("--session-by", "sessions.tsv:scanner")
