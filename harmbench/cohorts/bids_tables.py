@@ -116,7 +116,7 @@ class StudyTables:
 
     def rows_without_file(self, listing: Listing, suffixes: Iterable[str]) -> list[Note]:
         """Note rows of scans.tsv that fit no file, among those for scans with one of some suffixes."""
-        paths = [one.path for one in (*listing.files, *listing.unknown)]
+        paths = [*(file.path for file in listing.files), *(one.path for one in listing.unknown)]
         known = {label_text(str(path.relative_to(self.root))) for path in paths}
         known |= {label_text(path.name) for path in paths}
         endings = tuple(f"_{suffix.casefold()}" for suffix in suffixes)

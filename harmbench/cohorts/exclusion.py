@@ -90,7 +90,7 @@ def excluded(
             notes.append(Note("exclude-unused", text))
         notes += _near(condition, scans)
     if problems:
-        raise CohortError("exclude: values have no order:", list(problems))
+        raise CohortError("exclude: values cannot be compared:", list(problems))
     if exclude_list is not None:
         listed, odd = _by_list(scans, exclude_list)
         reasons = dict.fromkeys(listed, f"excluded by the list {exclude_list.name}") | reasons
