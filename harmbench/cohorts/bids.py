@@ -181,11 +181,12 @@ def _scans(
     tables: StudyTables,
     problems: list[str],
 ) -> tuple[dict[Key, Scan], dict[Path, Path], list[Note]]:
-    """Return the scans with brain masks and times, masks of lesions by scan, and notes on masks."""
+    """Return the scans with brain masks and times, masks of lesions by scan, and notes on both."""
     beside: dict[Path, list[BidsFile]] = defaultdict(list)
     for file in listing.files:
         beside[file.path.parent].append(file)
     scans, lesions = {}, {}
+    notes: list[Note] = []
     for (subject, session), (own, file) in chosen.items():
         mask = None
         try:
@@ -194,6 +195,8 @@ def _scans(
             lesions.update({file.path: found} if found else {})
         except CohortError as error:
             problems.append(f"subject {subject}, session {session}: {error}")
+        when, odd = tables.when(file)
+        notes += odd
         scans[subject, session] = Scan(
             subject,
             session,
@@ -201,11 +204,11 @@ def _scans(
             mask,
             scanner=own.scanner,
             visit=own.visit,
-            when=tables.when(file) or _prepared_time(file),
+            when=when or _prepared_time(file),
         )
     kind, text = "mask-without-scan", "the brain mask has not the entities of any scan; not used"
     folders = sorted({file.path.parent for file in files})
-    notes = [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
+    notes += [Note(kind, text, str(m)) for where in folders for m in unused_masks(beside[where])]
     return scans, lesions, [*notes, *missing_masks({key: scan.mask for key, scan in scans.items()})]
 
 

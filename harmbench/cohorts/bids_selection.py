@@ -12,7 +12,8 @@ from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing
 from harmbench.cohorts.bids_sessions import PREPARED
 from harmbench.cohorts.bids_settings import BidsSettings
 from harmbench.cohorts.bids_tables import StudyTables
-from harmbench.cohorts.exclusion import exclude_by_condition, exclude_by_list
+from harmbench.cohorts.exclusion import Candidate, excluded
+from harmbench.cohorts.expression import LABELS
 from harmbench.cohorts.left_out import LeftOut
 from harmbench.errors import CohortError, suggest
 from harmbench.notes import Note
@@ -68,14 +69,41 @@ def select(
         asked += [f"what {settings.filter_file} wants"] if settings.filter_file else []
         why = _unmet(suffixed, [chosen, BidsFilter((), {k: (v,) for k, v in wanted.items()})])
         raise _nothing_fits(folder, listing, why, asked, settings.suffix)
-    files, left_out = exclude_by_condition(fitting, settings.exclude, tables)
-    if settings.exclude_list is not None:
-        files, listed, odd = exclude_by_list(files, settings.exclude_list, folder)
-        left_out += listed
-        notes += odd
+    candidates = [_candidate(file, folder, tables) for file in fitting]
+    columns = (*tables.all_columns(), *ENTITIES, *ENTITIES.values())
+    out = excluded(candidates, settings.exclude, settings.exclude_list, columns)
+    files = [file for place, file in enumerate(fitting) if place not in out.reasons]
+    left_out = [
+        LeftOut("excluded", out.reasons[place], file.path.name)
+        for place, file in enumerate(fitting)
+        if place in out.reasons
+    ]
     if not files:
         raise CohortError(f"{folder}: all {len(fitting)} scans are excluded")
+    notes = [*notes, *out.notes, *tables.rows_without_file(listing, suffixes)]
     return Selection(suffixes[0], tuple(fitting), tuple(files), tuple(left_out), tuple(notes))
+
+
+def _candidate(file: BidsFile, folder: Path, tables: StudyTables) -> Candidate:
+    """Return a file with its columns: those of its tables, else the entities of its name."""
+    in_tables = set(tables.all_columns()) - {"participant_id", "session_id"}
+
+    def value(column: str) -> str | None:
+        if column in in_tables:
+            return tables.any_value(file, column)
+        short = LABELS.get(column) or ENTITIES.get(column, column)
+        return file.entities.get(short)
+
+    def place(column: str) -> str:
+        return tables.place(file, column) if column in in_tables else str(file.path)
+
+    return Candidate(
+        names=(str(file.path.relative_to(folder)), file.path.name),
+        subject=file.entities["sub"],
+        session=file.session,
+        value=value,
+        place=place,
+    )
 
 
 def _nothing_fits(

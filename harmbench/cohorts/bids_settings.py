@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -11,13 +12,25 @@ from typing_extensions import Self
 
 from harmbench.cohorts.bids_names import ENTITIES
 from harmbench.cohorts.participants import DEFAULT_COLUMN
+from harmbench.errors import ConfigError
 from harmbench.settings import Settings
 
-__all__ = ["AUTO", "BidsSettings", "short_name"]
+__all__ = ["AUTO", "BidsSettings", "refuse_bids_only", "short_name"]
 
 AUTO: Final = "auto"
 """The ses- label is the scanner where that is clear; else an error proposes what to type."""
 
+_OPTIONS = {
+    **{"session_by": "--session-by", "session_pattern": "--session-pattern"},
+    **{"subject_by": "--subject-by", "group_column": "--group-by", "run": "--runs"},
+    **{"filter_file": "--bids-filter-file", "acquisition": "--acquisition"},
+    **{"per_scanner": "--acquisition", "suffix": "--suffix"},
+    **{"exclude": "--exclude", "exclude_list": "--exclude-list"},
+}
+_COLUMNS = {
+    **{"session_by": "scanner", "session_pattern": "scanner", "subject_by": "subject"},
+    **{"group_column": "group"},
+}
 _SHORTHANDS = {"desc": "desc", "space": "space", "acquisition": "acq"}
 
 
@@ -131,6 +144,32 @@ class BidsSettings(Settings):
         """Return the label that is asked for, by entity; `None`: the entity must be absent."""
         short = {entity: getattr(self, name) for name, entity in _SHORTHANDS.items()}
         return {k: v for k, v in short.items() if v is not None} | self.entities
+
+
+def refuse_bids_only(settings: BidsSettings, what: str, applied: Collection[str]) -> None:
+    """Refuse settings that say something, where the data are not a BIDS folder.
+
+    Args:
+        settings: only those that differ from their defaults count. `session_by` may be `label` too:
+            a manifest's session is its scanner.
+        what: the data, for the message.
+        applied: names of settings that mean the same there.
+
+    Raises:
+        ConfigError: lists every setting that has no meaning for the data.
+    """
+    default = BidsSettings()
+    given = [name for name in BidsSettings.model_fields if name not in applied]
+    given = [name for name in given if getattr(settings, name) != getattr(default, name)]
+    odd = [name for name in given if (name, getattr(settings, name)) != ("session_by", "label")]
+    if not odd:
+        return
+    named = [
+        f"data.bids.{name}" + (f" ({_OPTIONS[name]})" if name in _OPTIONS else "") for name in odd
+    ]
+    columns = sorted({_COLUMNS.get(name, "exclude") for name in odd})
+    use = f"; use the manifest's columns: {', '.join(columns)}" if applied else ""
+    raise ConfigError(f"{what}: only for BIDS folders: {', '.join(named)}{use}")
 
 
 def short_name(name: str) -> str:

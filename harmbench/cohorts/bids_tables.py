@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harmbench.cohorts.bids_names import BidsFile
+from harmbench.cohorts.bids_names import BidsFile, Listing
+from harmbench.cohorts.covariates import MISSING_VALUE
+from harmbench.cohorts.dates import NOT_ISO, parse_time
 from harmbench.errors import CohortError, suggest
 from harmbench.files.text import label_text, read_table
 from harmbench.notes import Note
@@ -79,6 +82,75 @@ class StudyTables:
             CohortError: the table is damaged or has no such column, or several rows of the scan
                 disagree (names both values).
         """
+        found = self._cell(file, table, column, of_person=of_person)
+        return None if found is None else found[0]
+
+    def any_value(self, file: BidsFile, column: str) -> str | None:
+        """Return a scan's value in the first table that has the column and a value for the scan.
+
+        Raises:
+            CohortError: several rows of the scan disagree.
+        """
+        found = self._any_cell(file, column)
+        return None if found is None else found[0]
+
+    def place(self, file: BidsFile, column: str) -> str:
+        """Say where `any_value` finds a scan's value: a table and its line; empty for no value."""
+        found = self._any_cell(file, column)
+        return "" if found is None else f"{found[1].path}, line {found[1].line}"
+
+    def when(self, file: BidsFile) -> tuple[str, tuple[Note, ...]]:
+        """Return the date or time of a scan, and notes on what cannot be read as one.
+
+        The first column with a date in ISO 8601 counts; without one, the first that has a text,
+        with a note. It is empty where no table has one.
+        """
+        texts: list[str] = []
+        notes: list[Note] = []
+        for column in _TIMES:
+            try:
+                cell = self._any_cell(file, column)
+            except CohortError:
+                continue
+            if cell is None or cell[0].casefold() in MISSING_VALUE:
+                continue
+            text, row = cell
+            if parse_time(text) is not None:
+                return text, tuple(notes)
+            texts.append(text)
+            why = (
+                f"{column} is {NOT_ISO}; it is not used, and the visits are ordered by their labels"
+            )
+            notes.append(Note("date-not-read", why, f"'{text}' in {row.path}, line {row.line}"))
+        return next(iter(texts), ""), tuple(notes)
+
+    def rows_without_file(self, listing: Listing, suffixes: Iterable[str]) -> list[Note]:
+        """Note rows of scans.tsv that fit no file, among those for scans with one of some suffixes."""
+        paths = [*(file.path for file in listing.files), *(one.path for one in listing.unknown)]
+        known = {label_text(str(path.relative_to(self.root))) for path in paths}
+        known |= {label_text(path.name) for path in paths}
+        endings = tuple(f"_{suffix.casefold()}" for suffix in suffixes)
+        text = "the file of this row is not there; the row is not used"
+        return [
+            Note("table-row-without-file", text, f"{row.path}, line {row.line}: {key}")
+            for key, rows in self._rows["scans.tsv"].items()
+            if key.partition(".nii")[0].casefold().endswith(endings)
+            if key not in known and not os.path.lexists(self.root / key)
+            for row in rows
+        ]
+
+    def _any_cell(self, file: BidsFile, column: str) -> tuple[str, TableRow] | None:
+        for table in TABLES:
+            if column in self._columns[table]:
+                found = self._cell(file, table, column)
+                if found is not None:
+                    return found
+        return None
+
+    def _cell(
+        self, file: BidsFile, table: str, column: str, *, of_person: bool = False
+    ) -> tuple[str, TableRow] | None:
+        """Return a scan's value in a column, with the row that has it."""
         if table in self._damaged:
             raise CohortError(self._damaged[table])
         if column not in self._columns[table]:
@@ -96,31 +168,7 @@ class StudyTables:
                 f"{file.subject} has two values of {column}: '{one}' ({first.path.name}, line "
                 f"{first.line}) and '{two}' ({second.path.name}, line {second.line})"
             )
-        return next(iter(found), None)
-
-    def any_value(self, file: BidsFile, column: str) -> str | None:
-        """Return a scan's value in the first table that has the column and a value for the scan.
-
-        Raises:
-            CohortError: several rows of the scan disagree.
-        """
-        for table in TABLES:
-            if column in self._columns[table]:
-                found = self.value(file, table, column)
-                if found is not None:
-                    return found
-        return None
-
-    def when(self, file: BidsFile) -> str:
-        """Return the date or time of a scan; empty where no table has one."""
-        for column in _TIMES:
-            try:
-                found = self.any_value(file, column)
-            except CohortError:
-                continue
-            if found:
-                return found
-        return ""
+        return next(iter(found.items()), None)
 
     def sessions_listed(self, file: BidsFile, table: str) -> tuple[str, ...]:
         """Return the labels of the sessions that a table lists for the subject of a scan."""

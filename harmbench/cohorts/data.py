@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from harmbench.cohorts.base import Cohort, Rescale, load_scan, scan_facts
 from harmbench.cohorts.bids import BidsSettings, read_bids
+from harmbench.cohorts.bids_settings import refuse_bids_only
 from harmbench.cohorts.covariates import PEOPLE, read_covariates
 from harmbench.cohorts.manifest import read_manifest
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
@@ -104,6 +105,7 @@ def read_cohort(
         folder: where the simulated cohort goes; the cache where `None`.
 
     Raises:
+        ConfigError: a setting of `data.bids` does not apply to what `data` describes.
         CohortError: the path does not exist, is neither a manifest nor a BIDS folder, or its
             contents are not usable.
     """
@@ -127,13 +129,15 @@ def _with_covariates(cohort: Cohort, data: DataSettings, folder: Path | None) ->
 
 def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path | None) -> Cohort:
     if data.path is None:
+        refuse_bids_only(data.bids, "the simulated cohort", ())
         return make_phantom(data.phantom, folder, progress=progress, jobs=jobs)
     # Absolute: a method may change the working directory, and a later run may start elsewhere.
     path = data.path.expanduser().absolute()
     if path.is_dir():
         return read_bids(path, data.bids)
     if path.is_file():
-        return read_manifest(path, data.covariates)
+        refuse_bids_only(data.bids, str(path), ("exclude", "exclude_list"))
+        return read_manifest(path, data.covariates, data.bids.exclude, data.bids.exclude_list)
     there = path.is_symlink() or path.exists()
     problem = why_no_file(path) if there else "no such file or folder"
     raise CohortError(f"{path}: {problem}; data is a manifest (.csv) or a BIDS folder")

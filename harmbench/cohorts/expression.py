@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Final
 
 from harmbench.cohorts.bids_tables import MISSING
-from harmbench.errors import ConfigError
+from harmbench.cohorts.covariates import MISSING_VALUE
+from harmbench.cohorts.dates import parse_time
+from harmbench.errors import CohortError, ConfigError
 
-__all__ = ["Condition", "parse_condition"]
+__all__ = ["LABELS", "Condition", "NotOrderedError", "parse_condition"]
 
 Lookup = Callable[[str], str | None]
 """Gives the value of a column; `None` where there is none."""
@@ -20,6 +25,32 @@ _TOKEN = re.compile(
 )
 _COMPARED = ("==", "!=", "<", ">", "<=", ">=")
 _WORDS = {"and", "or", "not", "in"}
+_DAY = len("2020-01-31")
+_ORDERED = "a number, or a date in ISO 8601 such as 2020-01-31"
+
+LABELS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("subject", "sub", "participant_id"), "sub"),
+    **dict.fromkeys(("session", "ses", "session_id"), "ses"),
+}
+"""Columns that are the subject or session of a scan; their values may begin with `sub-` or `ses-`."""
+
+
+class NotOrderedError(CohortError):
+    """A value cannot be compared by `<` or `>`.
+
+    Attributes:
+        column: that has the value.
+    """
+
+    def __init__(self, column: str, own: str, value: str, text: str) -> None:
+        self.column = column
+        wanted = (
+            "a number" if _number(value) is not None else "a date in ISO 8601 such as 2020-01-31"
+        )
+        super().__init__(
+            f"{column} is '{own}', which cannot be compared with {value}; expected {wanted}, or n/a "
+            f'where it is missing (condition "{text}")'
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +60,24 @@ class Condition:
     Attributes:
         text: as it was written.
         columns: that it looks at.
+        equals: columns, with a text that their values are compared with for equality.
     """
 
     text: str
     columns: tuple[str, ...]
+    equals: tuple[tuple[str, str], ...]
     _test: Callable[[Lookup], bool]
 
     def holds(self, lookup: Lookup) -> bool:
         """Whether it holds for the values that `lookup` gives.
 
-        Texts are compared as they stand, numbers by value. `<` and `>` hold for numbers only; a
-        missing value is equal to `n/a`, and to nothing else.
+        Texts are compared as they stand, numbers by value. `<` and `>` compare numbers, and dates;
+        with a date that has no time, only the day counts. A missing value is equal to `n/a`, and to
+        nothing else, and neither below nor above anything.
+
+        Raises:
+            NotOrderedError: `<` or `>` meet a value that is no number where the condition has a
+                number, or no date where it has a date.
         """
         return self._test(lookup)
 
@@ -63,14 +101,14 @@ def parse_condition(text: str) -> Condition:
     parser = _Parser(text)
     test = parser.either()
     parser.end()
-    return Condition(text, tuple(dict.fromkeys(parser.columns)), test)
+    return Condition(text, tuple(dict.fromkeys(parser.columns)), tuple(parser.equals), test)
 
 
 class _Parser:
     """Recursive descent: either -> both -> negated -> comparison."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.columns = text, list[str]()
+        self.text, self.columns, self.equals = text, list[str](), list[tuple[str, str]]()
         self._tokens, place = list[_Token](), 0
         while text[place:].strip():
             found = _TOKEN.match(text, place)
@@ -113,12 +151,35 @@ class _Parser:
         for sign in _COMPARED:
             if self._take(sign):
                 value = self._value("a value")
-                return lambda look: _compare(look(column), sign, value)
+                if sign in ("==", "!="):
+                    return self._equal(column, [value], negative=sign == "!=")
+                return self._ordered(column, sign, value)
         negative = self._take("not")
         if not self._take("in"):
             raise self._wrong(f"expected one of {', '.join(_COMPARED)}, in, after '{column}'")
-        values = self._list()
-        return lambda look: any(_compare(look(column), "==", v) for v in values) != negative
+        return self._equal(column, self._list(), negative=negative)
+
+    def _equal(
+        self, column: str, values: Sequence[str], *, negative: bool
+    ) -> Callable[[Lookup], bool]:
+        values = [_bare(column, value) for value in values]
+        self.equals += [(column, value) for value in values]
+        return lambda look: any(_same(_own(look, column), v) for v in values) != negative
+
+    def _ordered(self, column: str, sign: str, value: str) -> Callable[[Lookup], bool]:
+        if _number(value) is None and parse_time(value) is None:
+            raise self._wrong(f"after {sign} expected {_ORDERED}, found '{value}'")
+
+        def test(look: Lookup) -> bool:
+            own = _own(look, column)
+            if own is None or own.casefold() in MISSING_VALUE:
+                return False
+            apart = _apart(own, value)
+            if apart is None:
+                raise NotOrderedError(column, own, value, self.text)
+            return {"<": apart < 0, ">": apart > 0, "<=": apart <= 0, ">=": apart >= 0}[sign]
+
+        return test
 
     def _list(self) -> list[str]:
         close = ")" if self._take("(") else "]" if self._take("[") else ""
@@ -157,27 +218,40 @@ class _Parser:
         )
 
 
+def _bare(column: str, text: str) -> str:
+    """Return a label without `sub-` or `ses-`: `subject == 01` and `subject == sub-01` are the same."""
+    return text.removeprefix(f"{LABELS[column]}-") if column in LABELS else text
+
+
+def _own(look: Lookup, column: str) -> str | None:
+    found = look(column)
+    return None if found is None else _bare(column, found)
+
+
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return None
+    return None if math.isnan(found) else found
 
 
-def _compare(own: str | None, sign: str, value: str) -> bool:
+def _same(own: str | None, value: str) -> bool:
     if own is None or own in MISSING:
-        equal = value in MISSING
-        return equal if sign == "==" else not equal if sign == "!=" else False
-    one, two = _number(own), _number(value)
-    if sign in ("==", "!="):
-        equal = own == value or (one is not None and one == two)
-        return equal == (sign == "==")
-    if one is None or two is None:
-        return False
-    tests: Mapping[str, bool] = {
-        "<": one < two,
-        ">": one > two,
-        "<=": one <= two,
-        ">=": one >= two,
-    }
-    return tests[sign]
+        return value in MISSING
+    one = _number(own)
+    return own == value or (one is not None and one == _number(value))
+
+
+def _apart(own: str, value: str) -> float | None:
+    """How far a value lies above another, as numbers or as dates; `None` where they are not alike."""
+    number, when = _number(value), parse_time(value)
+    if number is not None:
+        found = _number(own)
+        return None if found is None else (found > number) - (found < number)
+    time_found = parse_time(own)
+    if time_found is None or when is None:
+        return None
+    if len(value) <= _DAY:
+        time_found = datetime.combine(time_found, time.min)
+    return (time_found - when).total_seconds()

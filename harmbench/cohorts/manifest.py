@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from harmbench.cohorts.alike import spelling_notes
 from harmbench.cohorts.base import Cohort, Scan
 from harmbench.cohorts.contents import missing_contents
+from harmbench.cohorts.dates import NOT_ISO, parse_time
+from harmbench.cohorts.exclude_column import read_exclude
+from harmbench.cohorts.exclusion import Candidate, excluded
+from harmbench.cohorts.expression import LABELS
 from harmbench.cohorts.left_out import LeftOut
 from harmbench.cohorts.masks import missing_masks
 from harmbench.errors import CohortError, suggest
 from harmbench.files.kinds import why_no_file
 from harmbench.files.sidecars import odd_sidecars, simulated_among
 from harmbench.files.text import TextRow, label_text, read_table
+from harmbench.notes import Note
 
 __all__ = ["read_manifest"]
 
@@ -22,11 +26,14 @@ _REQUIRED = ("subject", "group", "session", "path")
 _OPTIONAL = ("mask", "lesions", "scanner", "visit", "date", "exclude")
 _PERSONAL = ("age", "sex")
 _LABELS = ("subject", "group", "session", "scanner", "visit")
-_KEPT = {"", "0", "no", "false", "n/a", "na"}
-_OUT = {"1", "yes", "true", "x", "exclude"}
 
 
-def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
+def read_manifest(
+    path: Path,
+    covariates: Collection[str] = (),
+    conditions: Sequence[str] = (),
+    exclude_list: Path | None = None,
+) -> Cohort:
     """Read a manifest: `subject,group,session,path`, and optional columns.
 
     - `mask`: a brain mask on the scan's grid.
@@ -35,24 +42,35 @@ def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
       empty or left out.
     - `visit`: on that scanner.
     - `date`: of the scan, in ISO 8601 (`2024-05-31`): visits are ordered and paired by it.
-    - `exclude`: `yes`, or a reason, takes a scan out; it is counted with this reason.
+    - `exclude`: `yes`, or a reason, takes a scan out; it is counted with this reason. See
+      `harmbench.cohorts.exclude_column`.
     - `age`, `sex`, and the columns that `covariates` names: see `harmbench.cohorts.covariates`. They
       are not read here.
 
     The cohort counts as simulated where the sidecars of one of its scans say `Simulated`, as those
     of the simulated cohort do.
 
+    Args:
+        path: the table.
+        covariates: columns that may be there too.
+        conditions, exclude_list: scans to take out beside those of the column `exclude`; see
+            `harmbench.cohorts.exclusion`.
+
     Raises:
-        CohortError: the file cannot be read, or lists every bad row: a column or value is missing,
-            a subject's session is listed twice, a subject has two groups, a file is absent.
+        ConfigError: a text of `conditions` is not a condition.
+        CohortError: the file or `exclude_list` cannot be read, a condition cannot be tried, or lists
+            every bad row: a column or value is missing, a subject's session is listed twice, a
+            subject has two groups, a file is absent, or `exclude` is neither yes, no nor a reason.
     """
     table = read_table(path, ",")
     required = _required(path, table.columns, covariates)
     if not table.rows:
         raise CohortError(f"{path} lists no scan")
+    chosen = [_candidate(row, path) for row in table.rows]
+    out = excluded(chosen, conditions, exclude_list, (*table.columns, "session", "scanner"))
     rows = _Rows(path.parent)
-    for row in table.rows:
-        rows.add(row, required)
+    for place, row in enumerate(table.rows):
+        rows.add(row, required, out.reasons.get(place, ""))
     problems = rows.problems
     if rows.scans:
         files = [
@@ -84,7 +102,7 @@ def read_manifest(path: Path, covariates: Collection[str] = ()) -> Cohort:
         groups=rows.groups,
         scans=rows.scans,
         title=path.stem,
-        notes=(*table.notes, *notes, *odd_sidecars(images)),
+        notes=(*table.notes, *out.notes, *rows.notes, *notes, *odd_sidecars(images)),
         left_out=tuple(rows.left_out),
         lesions=rows.lesions,
     )
@@ -108,6 +126,23 @@ def _required(path: Path, columns: Sequence[str], covariates: Collection[str]) -
     return required
 
 
+def _candidate(row: TextRow, path: Path) -> Candidate:
+    """Return a row as a scan that may be taken out; its scanner and session stand for each other."""
+    values = {n: label_text(v) if n in _LABELS else v for n, v in row.values.items()}
+    scanner = values.get("scanner") or values.get("session", "")
+    session = values.get("session") or scanner
+    labels = {"sub": values.get("subject", ""), "ses": session}
+    values["scanner"] = scanner
+    file = values.get("path", "")
+    return Candidate(
+        names=(file, Path(file).name),
+        subject=labels["sub"].removeprefix("sub-"),
+        session=session.removeprefix("ses-"),
+        value=lambda column: labels[LABELS[column]] if column in LABELS else values.get(column),
+        place=lambda _: f"{path}, line {row.line}",
+    )
+
+
 class _Rows:
     """The rows of a manifest as scans, with every problem found."""
 
@@ -117,21 +152,25 @@ class _Rows:
         self.scans: dict[tuple[str, str], Scan] = {}
         self.lesions: dict[Path, Path] = {}
         self.left_out: list[LeftOut] = []
+        self.notes: list[Note] = []
         self.problems: list[str] = []
 
-    def add(self, row: TextRow, required: Sequence[str]) -> None:
-        """Take in one row."""
+    def add(self, row: TextRow, required: Sequence[str], out: str = "") -> None:
+        """Take in one row; `out`: why its scan takes no part, where the column does not say so."""
         line = row.line
         values = {n: label_text(v) if n in _LABELS else v for n, v in row.values.items()}
         empty = [column for column in required if not values[column]]
         if empty:
             self.problems.append(f"line {line}: {', '.join(empty)} is empty")
             return
-        excluded = values.get("exclude", "")
-        if excluded.casefold() not in _KEPT:
-            reason = "" if excluded.casefold() in _OUT else f": {excluded}"
-            reason = f"excluded in the manifest{reason}"
-            self.left_out.append(LeftOut("excluded", reason, values["path"]))
+        try:
+            reason, note = read_exclude(values.get("exclude", ""))
+        except CohortError as error:
+            self.problems.append(f"line {line}: {error}")
+            return
+        self.notes += [Note(note.kind, note.text, f"line {line}")] if note else []
+        if reason or out:
+            self.left_out.append(LeftOut("excluded", reason or out, values["path"]))
             return
         subject, visit = values["subject"], values.get("visit", "")
         scanner = values.get("scanner") or values["session"]
@@ -148,9 +187,8 @@ class _Rows:
                 f"line {line}: subject {subject} is in group {values['group']} and in {group}"
             )
         date = values.get("date", "")
-        if date and not _is_date(date):
-            text = f"date '{date}' is not in ISO 8601, such as 2024-05-31"
-            self.problems.append(f"line {line}: {text}")
+        if date and parse_time(date) is None:
+            self.problems.append(f"line {line}: date '{date}' is {NOT_ISO}")
         image = self.folder / values["path"]
         mask = self.folder / values["mask"] if values.get("mask") else None
         lesions = self.folder / values["lesions"] if values.get("lesions") else None
@@ -170,11 +208,3 @@ class _Rows:
         )
         if lesions is not None:
             self.lesions[image.absolute()] = lesions.absolute()
-
-
-def _is_date(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

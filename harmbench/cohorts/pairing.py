@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from harmbench.cohorts.base import Cohort, Scan
+from harmbench.cohorts.dates import parse_time
 from harmbench.cohorts.left_out import LeftOut
 from harmbench.task import Direction
 
@@ -184,11 +185,8 @@ def taking_part(cohort: Cohort, directions: Sequence[Direction]) -> Cohort:
 
 def _time(scan: Scan) -> float | None:
     """Seconds since 1970 of a scan, without time zones; `None` where its time is not known."""
-    try:
-        found = datetime.fromisoformat(scan.when)
-    except ValueError:
-        return None
-    return (found.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds()
+    found = parse_time(scan.when)
+    return None if found is None else (found - datetime(1970, 1, 1)).total_seconds()
 
 
 def _times(scans: Sequence[Scan]) -> list[float] | None:

@@ -27,7 +27,8 @@ def names(root: Path, **settings: object) -> list[str]:
     return [own.path.name.split("_", 1)[1].split("_T1w")[0] for own in cohort.scans.values()]
 
 
-ROW = {"qc": "fail", "age": "17", "note": "a b", "empty": "n/a", "run": "02"}
+ROW = {"qc": "fail", "age": "17", "note": "a b", "empty": "n/a", "run": "02", "missing": "NaN"}
+ROW |= {"when": "2020-01-02T10:00:00", "subject": "01", "participant_id": "sub-01"}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,14 @@ ROW = {"qc": "fail", "age": "17", "note": "a b", "empty": "n/a", "run": "02"}
         ("empty != x", True),
         ("empty < 3", False),
         ("absent == x", False),
-        ("note > 3", False),
+        ("age > 16.5 and age <= 17", True),
+        ("missing > 3 or missing < 3", False),
+        ("when > 2020-01-01", True),
+        ("when > 2020-01-02", False),
+        ("when >= 2020-01-02 and when < 2020-01-02T11:00:00", True),
+        ("when < 2020-01-02T10:00:00.5Z", True),
+        ("subject == sub-01 or subject == x", True),
+        ("participant_id == 01", True),
         ("run == 2", True),
         ("age==17 and qc in (fail)", True),
     ],
@@ -67,6 +75,8 @@ def test_conditions(text: str, holds: bool) -> None:
         ("__import__('os')", "expected one of"),
         ("qc == and", "expected a value, found 'and'"),
         ("qc == 'fail", "not understood"),
+        ("age > old", "after > expected a number, or a date in ISO 8601"),
+        ("acq_time > 01.02.2020", "found '01.02.2020'"),
     ],
 )
 def test_texts_that_are_no_condition(text: str, why: str) -> None:

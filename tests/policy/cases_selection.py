@@ -19,6 +19,53 @@ def excluded(study: Study) -> list[str]:
     return study.cohort("--json", "--exclude", "qc == fail")
 
 
+@selection("the same of a manifest", "accepted", result=scanners_are({"A": 1, "B": 1}))
+def excluded_from_manifest(study: Study) -> list[str]:
+    study.manifest(2)
+    return study.cohort("--json", "--exclude", "subject == 1")
+
+
+@selection(
+    "a manifest, with a setting for BIDS folders", "refused", "only for BIDS folders: data.bids.run"
+)
+def bids_only(study: Study) -> list[str]:
+    return study.manifest().cohort("--runs", "last")
+
+
+@selection("`--exclude` with an order of values such as `89+`", "refused", "line 2: age is '89+'")
+def no_order(study: Study) -> list[str]:
+    study.bids().participants("participant_id\tage\nsub-01\t89+\nsub-02\t30\n")
+    return study.cohort("--exclude", "age > 80")
+
+
+@selection("`--exclude` that holds for no scan", "noted", "exclude-unused")
+def holds_for_none(study: Study) -> list[str]:
+    return study.bids().cohort("--exclude", "subject == 09")
+
+
+@selection(
+    "`--exclude` that misses values for their case", "noted", "exclude-nearly: qc is also 'Fail'"
+)
+def nearly(study: Study) -> list[str]:
+    study.bids(3).participants("participant_id\tqc\nsub-01\tok\nsub-02\tok\nsub-03\tFail\n")
+    return study.cohort("--exclude", "qc == fail")
+
+
+@selection("a manifest's `exclude` with `pass`, `-` or `None`", "noted", "exclude-read")
+def exclude_words(study: Study) -> list[str]:
+    for row, text in zip(study.manifest().rows, ("pass", "-", "None", "0.0"), strict=True):
+        row["exclude"] = text
+    return study.cohort()
+
+
+@selection(
+    "a manifest's `exclude` that is neither yes, no nor a reason", "refused", "exclude is '2'"
+)
+def exclude_number(study: Study) -> list[str]:
+    study.manifest().rows[0]["exclude"] = "2"
+    return study.cohort()
+
+
 @selection("two scans of a session that differ in `acq-`", "refused", "acq-high")
 def two_fit(study: Study) -> list[str]:
     study.bids()

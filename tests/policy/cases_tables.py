@@ -363,3 +363,21 @@ def session_without_scanner(study: Study) -> list[str]:
     study.bids()
     study.path("sub-01/sub-01_sessions.tsv").write_text("session_id\tscanner\nses-A\tGE\n")
     return study.cohort("--session-by", "sessions.tsv:scanner")
+
+
+@table("a row of scans.tsv that fits no file", "noted", "table-row-without-file")
+def row_without_file(study: Study) -> list[str]:
+    study.bids()
+    study.path("sub-01/ses-A/sub-01_ses-A_scans.tsv").write_text(
+        "filename\tqc\nanat/sub-01_ses-A_T1w.nii\tfail\n"
+    )
+    return study.cohort()
+
+
+@table(
+    "an `acq_time` that is not in ISO 8601", "noted", "date-not-read: acq_time is not in ISO 8601"
+)
+def odd_date(study: Study) -> list[str]:
+    study.bids()
+    study.path("sub-01/sub-01_sessions.tsv").write_text("session_id\tacq_time\nses-A\t31.05.2024\n")
+    return study.cohort()
