@@ -27,6 +27,7 @@ from harmbench.segmentation import (
     Contrast,
     Segmenter,
     choose_segmenter,
+    contrast_notes,
     find_contrast,
     make_segmenter,
 )
@@ -247,7 +248,7 @@ def segment_scan(
     chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
     volume = _in_range(scan, rescale)
     if say is not None:
-        for text in summarize(volume.notes):
+        for text in summarize((*contrast_notes([scan], contrast), *volume.notes)):
             say(f"note: {text}")
     try:
         found = segment(chosen, volume)
