@@ -146,7 +146,7 @@ def texts_of_a_run(study: Study) -> list[str]:
     for row in study.rows:
         row["subject"] = "nan" if row["subject"] == "1" else "NA"
         row["group"] = "None"
-    return study.run()
+    return study.run("--set", "scoring.contrast=T1w")
 
 
 @table(
