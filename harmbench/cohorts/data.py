@@ -157,8 +157,8 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
         return read_manifest(path, data.covariates)
     there = path.is_symlink() or path.exists()
     problem = why_no_file(path) if there else "no such file or folder"
-    problem += unexpanded(str(data.path) if "$" in str(data.path) else "")
-    raise CohortError(f"{path}: {problem}; data is a manifest (.csv) or a BIDS folder")
+    hint = unexpanded(str(data.path)) if "$" in str(data.path) else ""
+    raise CohortError(f"{path}: {problem}{hint}; data is a manifest (.csv) or a BIDS folder")
 
 
 def check_scans(

@@ -198,7 +198,7 @@ class Study:
         """Arguments that prepare the data with the least work."""
         data = self.cohort()[2]
         light = ["--strip", "none", "--bias", "none", "--crop", "none", "--registration", "none"]
-        plain = ["--set", "strip.plausible_ml=[1, 3000]", "--spacing", "8", "--jobs", "1"]
+        plain = ["--set", "strip.plausible_ml=[1, 3000]", "--spacing", "5", "--jobs", "1"]
         return ["prepare", data, str(self.folder / "out"), *light, *plain, *options]
 
 
