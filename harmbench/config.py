@@ -56,8 +56,8 @@ class ScoringSettings(Settings):
     segmenter: str = Field("auto", description="`auto`, an installed segmenter, or FILE.py:CLASS")
     contrast: Literal["auto", Contrast] = Field(
         "auto",
-        description="contrast of the scans, which gives the order of tissues; `auto`: what the "
-        "suffix of their file names says, T1w where there is none",
+        description="contrast of the scans, which gives the order of tissues; `auto`: what "
+        "their file names say, T1w where none says one",
     )
     surface_backend: Backend = Field("nearest", description="what computes surface distances")
     mask_background: bool = Field(

@@ -52,8 +52,14 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, object]:
 
 def _read_yaml(path: Path) -> dict[str, object]:
     try:
-        values = load_yaml(read_bytes(path, YAML_BYTES).decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        raw = read_bytes(path, YAML_BYTES)
+        values = load_yaml(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}: line {line} is not UTF-8 text; save the file as UTF-8"
+        ) from error
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({error})") from error

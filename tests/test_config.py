@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from harmbench.cohorts.data import read_cohort
 from harmbench.config import (
     Experiment,
     experiment_text,
@@ -12,7 +13,7 @@ from harmbench.config import (
     select_methods,
 )
 from harmbench.discovery import load_method, make_settings
-from harmbench.errors import ConfigError, MethodError
+from harmbench.errors import CohortError, ConfigError, MethodError
 from harmbench.plugins import Reference
 
 CONFIGS = sorted(Path(str(files("harmbench.configs"))).glob("*.yaml"))
@@ -85,6 +86,28 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_experiment(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("latin-1", 2), ("utf-16", 1)])
+def test_a_configuration_in_another_encoding(tmp_path: Path, encoding: str, line: int) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes("name: a\n# Größe\n".encode(encoding))
+    with pytest.raises(ConfigError, match=f"c.yaml: line {line} is not UTF-8 .* save the file as"):
+        load_experiment(path)
+
+
+def test_the_home_folder_in_paths_of_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {path: ~/a.csv}\nfolds: {file: ~no-such-user/f.tsv}\n")
+    found = load_experiment(path)
+    assert found.data.path == Path("/home/me/a.csv")
+    assert found.folds.file == tmp_path / "~no-such-user/f.tsv"
+    path.write_text("data: {path: $HOME/a.csv}\n")
+    with pytest.raises(CohortError, match=r"such as .HOME are not replaced"):
+        read_cohort(load_experiment(path).data)
 
 
 def test_data_path_is_relative_to_the_file(tmp_path: Path) -> None:

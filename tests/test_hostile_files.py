@@ -204,6 +204,7 @@ _BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("folds: {seed: 9223372036854775808}", "more than 64 bits"),
         (f"folds: {{seed: {'9' * 5000}}}", "more than 64 bits"),
         ("name: a\nname: b", "'name' is there twice"),
+        ("data:\n  path: a\n  rescale: none\n  path: b\n", "'path' is there twice,.*line 4"),
         ("name: !!int x", "does not fit its tag"),
         ("name: !!python/name:os.system ''", "could not determine a constructor"),
         ("name: " + "[" * 5000, "nested too deeply"),
@@ -214,7 +215,7 @@ def test_configurations_that_grow_or_contradict_themselves(
 ) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message) as found:
+    with pytest.raises(ConfigError, match=f"(?s){message}") as found:
         load_experiment(path)
     assert str(path) in str(found.value)
 

@@ -50,12 +50,14 @@ def show_cohort(data: DataSettings, out: Path | None, *, scans: bool, as_json: b
     Raises:
         CohortError: lists every problem.
     """
-    from harmbench.cohorts.data import check_scans, read_cohort
+    from harmbench.cohorts.data import check_scans, read_cohort, simulation_line
     from harmbench.cohorts.overview import overview, overview_lines
     from harmbench.cohorts.proposal import UnclearScannersError
     from harmbench.notes import to_records
     from harmbench.progress import Display
 
+    if simulated := simulation_line(data, out):
+        say(simulated)
     try:
         with Display("cohort", 1) as display:
             found = read_cohort(data, display, os.cpu_count() or 1, out)

@@ -238,9 +238,11 @@ def score(
     from harmbench.runner.outside_corrections import correction_note
     from harmbench.runner.outside_files import find_triples, odd_triples
     from harmbench.runner.score_summary import summarize_scores
+    from harmbench.segmentation import contrast_notes
 
     triples = find_triples(volume, reference, source)
-    say_notes(odd_triples(triples))
+    references = [triple.reference for triple in triples]
+    say_notes((*odd_triples(triples), *contrast_notes(references, contrast)))
     frame = score_all(
         triples,
         segmenter or "auto",

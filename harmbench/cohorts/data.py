@@ -18,7 +18,7 @@ from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.phantom.cohort import cache_folder
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError
-from harmbench.files.kinds import why_no_file
+from harmbench.files.kinds import unexpanded, why_no_file
 from harmbench.notes import Note
 from harmbench.settings import Settings
 from harmbench.task import Progress
@@ -28,6 +28,7 @@ __all__ = [
     "ScanRow",
     "check_scans",
     "read_cohort",
+    "simulation_line",
 ]
 
 
@@ -90,6 +91,26 @@ class DataSettings(Settings):
         return value
 
 
+def simulation_line(data: DataSettings, folder: Path | None = None) -> str | None:
+    """Say what is simulated where no scans are given; `None` where some are.
+
+    Args:
+        data: which scans.
+        folder: where the simulated cohort goes; the cache where `None`.
+    """
+    if data.path is not None:
+        return None
+    phantom = data.phantom
+    size = "the protocols' voxels" if phantom.product == "raw" else "voxels"
+    size += f" {'times' if phantom.product == 'raw' else 'of'} {phantom.spacing_mm:g}"
+    size += "" if phantom.product == "raw" else " mm"
+    return (
+        f"no data are given: {phantom.subjects} subjects on two scanners are SIMULATED with {size}, "
+        f"minutes for each at 1 mm, and kept in {folder or cache_folder(phantom)}; what is there "
+        "already is taken. Your own scans: --data, or data.path of a configuration"
+    )
+
+
 def read_cohort(
     data: DataSettings,
     progress: Progress | None = None,
@@ -140,7 +161,8 @@ def _open(data: DataSettings, progress: Progress | None, jobs: int, folder: Path
         return read_manifest(path, data.covariates, data.bids.exclude, data.bids.exclude_list)
     there = path.is_symlink() or path.exists()
     problem = why_no_file(path) if there else "no such file or folder"
-    raise CohortError(f"{path}: {problem}; data is a manifest (.csv) or a BIDS folder")
+    hint = unexpanded(str(data.path)) if "$" in str(data.path) else ""
+    raise CohortError(f"{path}: {problem}{hint}; data is a manifest (.csv) or a BIDS folder")
 
 
 def check_scans(

@@ -27,7 +27,6 @@ __all__ = [
     "equal_neighbours",
     "finite",
     "not_a_scan",
-    "odd_foreground",
     "out_of_range",
     "share_below_zero",
     "with_notes",
@@ -35,9 +34,6 @@ __all__ = [
 
 FEW_BELOW_ZERO = 0.02
 """Largest share of the nonzero voxels that interpolation leaves below 0 at the brain's edge."""
-
-MOST_BRAIN_ML = 2300.0
-"""A larger foreground cannot be a brain."""
 
 # The background covers the edges of the volume, where no brain is, and fills a part of it.
 _EDGE_SHARE = 0.9
@@ -51,7 +47,6 @@ _MOST_LABELS = 256
 _LABEL_MAP_EQUAL = 0.75
 _SAMPLE = 100_000
 _OVERSHOOT = 0.05
-_DARK = 0.05
 
 
 def with_notes(volume: Volume, *notes: Note) -> Volume:
@@ -256,23 +251,3 @@ def out_of_range(volume: Volume, setting: str) -> str | None:
             f"and 1, or ask for {setting}"
         )
     return f"intensities from {low:.7g} to {high:.7g}, expected 0 to 1: {advice}"
-
-
-def odd_foreground(volume: Volume, where: str = "") -> tuple[Note, ...]:
-    """Return notes on a foreground that is too large, reaches the edges, or is too dark for a brain."""
-    area = volume.data > 0
-    if not area.any():
-        return ()
-    found = []
-    voxel_ml = float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    if np.count_nonzero(area) * voxel_ml > MOST_BRAIN_ML:
-        ml = f"{MOST_BRAIN_ML:g} ml"
-        text = f"more than {ml} lie above 0, more than a brain: is the skull still there?"
-        found.append(Note("large-foreground", text, where))
-    if edge_values(area).mean() >= _EDGE_SHARE:
-        text = "values above 0 reach the edges of the volume, where no brain is: is it stripped?"
-        found.append(Note("no-background", text, where))
-    if float(np.percentile(volume.data[area], 99)) < _DARK:
-        text = f"99 % of the brain lie below {_DARK:g}, expected 0 to 1: is another scale meant?"
-        found.append(Note("low-range", text, where))
-    return tuple(found)

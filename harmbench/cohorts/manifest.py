@@ -15,7 +15,7 @@ from harmbench.cohorts.expression import LABELS
 from harmbench.cohorts.left_out import LeftOut
 from harmbench.cohorts.masks import missing_masks
 from harmbench.errors import CohortError, suggest
-from harmbench.files.kinds import why_no_file
+from harmbench.files.kinds import unexpanded, why_no_file
 from harmbench.files.sidecars import odd_sidecars, simulated_among
 from harmbench.files.text import TextRow, label_text, read_table
 from harmbench.notes import Note
@@ -193,8 +193,8 @@ class _Rows:
         mask = self.folder / values["mask"] if values.get("mask") else None
         lesions = self.folder / values["lesions"] if values.get("lesions") else None
         self.problems += [
-            f"line {line}: {file}: {problem}"
-            for file in (image, mask, lesions)
+            f"line {line}: {file}: {problem}{unexpanded(values[column])}"
+            for column, file in (("path", image), ("mask", mask), ("lesions", lesions))
             if file is not None and (problem := why_no_file(file))
         ]
         self.scans[subject, session] = Scan(

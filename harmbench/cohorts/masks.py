@@ -127,8 +127,9 @@ def to_binary(values: Array) -> tuple[Mask, tuple[str, str] | None]:
     ):
         return values > 0.5, ("mask-labels", "a label map: every label above 0 counts as brain")
     raise VolumeError(
-        f"values from {low:.4g} to {high:.4g} that are neither 0 and 1, nor probabilities, nor "
-        "labels: an image, not a mask"
+        f"values from {low:.4g} to {high:.4g} that are neither 0 and 1 nor labels: an image, or "
+        "probabilities of which few are near 1, and the two cannot be told apart; give a mask of 0 "
+        "and 1"
     )
 
 

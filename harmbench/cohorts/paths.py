@@ -14,7 +14,7 @@ _BIDS_PATHS = ("filter_file", "exclude_list")
 def from_folder(
     settings: object, folder: Path, names_of_paths: tuple[str, ...] = ("path",)
 ) -> None:
-    """Make relative paths relative to a folder, in place.
+    """Make relative paths relative to a folder, in place; `~` is the user's home.
 
     Args:
         settings: plain values of a part of the settings, such as `DataSettings`, as a file has them;
@@ -29,7 +29,14 @@ def from_folder(
         if isinstance(values, dict):
             for name in names:
                 if values.get(name):
-                    values[name] = folder / str(values[name])
+                    values[name] = folder / _from_home(str(values[name]))
+
+
+def _from_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # the home of a user who is not known
+        return Path(path)
 
 
 def with_absolute_paths(data: DataSettings) -> DataSettings:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from harmbench.cohorts.base import Cohort, Rescale, ScanFacts, masked_and_scaled, scan_facts
 from harmbench.cohorts.contents import missing_contents
-from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range
+from harmbench.cohorts.foreground import brains_differ, odd_foreground
+from harmbench.cohorts.intensities import not_a_scan, out_of_range
 from harmbench.cohorts.masks import read_lesions
+from harmbench.cohorts.raw_values import no_scan_values
 from harmbench.cohorts.repeats import Fingerprint, fingerprint, repeated
 from harmbench.errors import CohortError, VolumeError
 from harmbench.files.sidecars import noted
@@ -116,6 +118,8 @@ def _check_subject(
         try:
             raw = read(scan.path)
             prints[subject, session] = fingerprint(raw)
+            if unusable := no_scan_values(raw.data):
+                raise VolumeError(unusable)
             volume = masked_and_scaled(raw, scan, rescale)
             if scan.path in cohort.lesions:
                 read_lesions(cohort.lesions[scan.path], raw)
@@ -143,6 +147,7 @@ def _check_subject(
             problems.append(f"subject {subject}: {error}")
         else:
             problems += _other_grids(subject, volumes)
+        notes += brains_differ(subject, volumes)
     return problems, Checked(keys, tuple(notes), facts)
 
 

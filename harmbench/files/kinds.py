@@ -21,6 +21,7 @@ __all__ = [
     "decompressed",
     "looks_like",
     "pointer",
+    "unexpanded",
     "why_no_file",
 ]
 
@@ -64,6 +65,15 @@ def why_no_file(path: Path) -> str | None:
     if not stat.S_ISREG(found.st_mode):
         return "not a regular file (a pipe, a socket or a device)"
     return EMPTY_FILE if found.st_size == 0 else None
+
+
+def unexpanded(path: str) -> str:
+    """Return a hint on a path, as it was written, that only a shell would find; empty for others."""
+    if path.startswith("file:"):
+        return "; give a path, not a URL"
+    if path.startswith("~") or "$" in path:
+        return "; ~ and variables such as $HOME are not replaced here: write the whole path"
+    return ""
 
 
 def _dangling(link: Path) -> str:

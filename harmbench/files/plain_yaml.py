@@ -80,10 +80,13 @@ def _parts(node: yaml.Node) -> list[yaml.Node]:
         return list(node.value)
     if not isinstance(node, yaml.MappingNode):
         return []
-    names = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise yaml.YAMLError(f"{twice[1][:_LONGEST_SHOWN]!r} is there twice,{node.start_mark}")
+    names: set[tuple[str, str]] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if (key.tag, key.value) in names:
+            raise yaml.YAMLError(f"{key.value[:_LONGEST_SHOWN]!r} is there twice,{key.start_mark}")
+        names.add((key.tag, key.value))
     return [part for pair in node.value for part in pair]
 
 

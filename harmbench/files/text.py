@@ -142,8 +142,8 @@ def read_table(path: Path, separator: str) -> TextTable:
             note says so.
 
     Raises:
-        CohortError: the file cannot be read, a quotation has no end, a column has no name or
-            occurs twice, or a line has more values than there are columns.
+        CohortError: the file cannot be read, begins with a comment, a quotation has no end, a column
+            has no name or occurs twice, or a line has more values than there are columns.
     """
     text, notes = read_text(path)
     # Excel's own first line; left empty, so that lines are counted as an editor does.
@@ -157,7 +157,14 @@ def read_table(path: Path, separator: str) -> TextTable:
     lines = _lines(path, text, found if found in header else separator)
     if not lines:
         raise CohortError(f"{path}: the table is empty")
-    (_, columns), *rest = lines
+    (first, columns), *rest = lines
+    if columns[0].startswith("# ") or (
+        columns[0].startswith("#") and any(any(v[len(columns) :]) for _, v in rest)
+    ):
+        raise CohortError(
+            f"{path}: line {first} begins with #: comments are not read; the first line names the "
+            "columns"
+        )
     # An extra separator at the line ends gives a last column without name and values.
     while columns and not columns[-1] and not any("".join(v[len(columns) - 1 :]) for _, v in rest):
         columns = columns[:-1]
@@ -175,6 +182,19 @@ def read_table(path: Path, separator: str) -> TextTable:
     return TextTable(tuple(columns), tuple(rows), notes)
 
 
+def _quotation(error: csv.Error) -> str:
+    """Say what is wrong with the quotation marks of a line; other errors are told as they are."""
+    found = str(error)
+    if "unexpected end" in found:
+        return (
+            "a value begins with a quotation mark that no other one closes before the end of the "
+            "file; remove it, or write a mark inside a quotation as two"
+        )
+    if "expected after" in found:
+        return "text goes on after a closing quotation mark; write a mark inside a quotation as two"
+    return found
+
+
 def _lines(path: Path, text: str, separator: str) -> list[tuple[int, Sequence[str]]]:
     """Split a table into values, without empty lines; each row with the number of its first line."""
     reader = csv.reader(
@@ -189,5 +209,5 @@ def _lines(path: Path, text: str, separator: str) -> list[tuple[int, Sequence[st
                 found.append((begins, stripped))
             begins = reader.line_num + 1
     except csv.Error as error:
-        raise CohortError(f"{path}: line {begins}: {error}") from error
+        raise CohortError(f"{path}: line {begins}: {_quotation(error)}") from error
     return found

@@ -11,6 +11,7 @@ from harmbench.arrays import Mask
 from harmbench.cohorts.base import Scan
 from harmbench.cohorts.intensities import finite, with_notes
 from harmbench.cohorts.masks import read_mask
+from harmbench.cohorts.raw_values import no_scan_values
 from harmbench.errors import PreparationError, VolumeError
 from harmbench.preparation.bias import bias_field
 from harmbench.preparation.contrasts import check_steps
@@ -58,9 +59,9 @@ def read_raw(scan: Scan) -> tuple[Volume, Mask | None]:
         volume = finite(volume, None if mask is None else mask.data, str(scan.path))
     except VolumeError as error:
         raise PreparationError(f"{scan.path}: {error}") from error
-    low, high = float(volume.data.min()), float(volume.data.max())
-    if low == high:
-        raise PreparationError(f"{scan.path}: all values lie from {low:g} to {high:g}: not a scan")
+    unusable = no_scan_values(volume.data) if volume.data.any() else "all its voxels are 0"
+    if unusable:
+        raise PreparationError(f"{scan.path}: {unusable}")
     if mask is None:
         return volume, None
     return with_notes(volume, *mask.notes), mask.data

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from harmbench.cohorts.data import simulation_line
 from harmbench.config import Experiment, with_absolute_paths
 from harmbench.discovery import load_method, make_settings
 from harmbench.errors import ConfigError, MethodError, RunError
@@ -117,7 +118,8 @@ def run_experiment(
     )
     methods = {**describe_methods(experiment), **describe_corrections(experiment)}
     choose_segmenter(experiment.scoring.segmenter)
-    _say_each(say, plan.lines)
+    simulated = simulation_line(experiment.data)
+    _say_each(say, [*plan.lines, *([simulated] if simulated else [])])
     opened = open_run(experiment, out, device)
     invocation = new_invocation(device, experiment)
     context = replace(opened.context, invocation=invocation.id)

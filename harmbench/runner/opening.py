@@ -20,7 +20,12 @@ from harmbench.progress import Display
 from harmbench.runner.context import RunContext
 from harmbench.runner.inputs import keys_of_inputs, scans_of
 from harmbench.runner.splits import RunSplits, split_run
-from harmbench.segmentation import choose_segmenter, find_contrast, make_segmenter
+from harmbench.segmentation import (
+    choose_segmenter,
+    contrast_notes,
+    find_contrast,
+    make_segmenter,
+)
 from harmbench.task import Direction
 
 __all__ = ["Opened", "first_lines", "open_run"]
@@ -84,6 +89,7 @@ def open_run(experiment: Experiment, out: Path, device: str) -> Opened:
         contrast=contrast,
     )
     notes = (*cohort.notes, *left_out_notes(cohort.left_out), *splits.notes, *checked.notes)
+    notes = (*notes, *contrast_notes(scans, experiment.scoring.contrast))
     return Opened(cohort, splits.directions, context, notes, _split_words(experiment, splits))
 
 

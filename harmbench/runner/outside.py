@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from harmbench.cohorts.base import Rescale, rescale_volume
-from harmbench.cohorts.intensities import not_a_scan, odd_foreground, out_of_range, with_notes
+from harmbench.cohorts.foreground import odd_foreground
+from harmbench.cohorts.intensities import not_a_scan, out_of_range, with_notes
+from harmbench.cohorts.raw_values import no_scan_values
 from harmbench.errors import RunError, SegmentationError, VolumeError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.metrics.overlap import Backend
@@ -27,6 +29,7 @@ from harmbench.segmentation import (
     Contrast,
     Segmenter,
     choose_segmenter,
+    contrast_notes,
     find_contrast,
     make_segmenter,
 )
@@ -117,7 +120,10 @@ def _read_triple(triple: Triple, rescale: Rescale) -> tuple[Volume, Volume, Volu
 
 def _in_range(path: Path, rescale: Rescale) -> Volume:
     try:
-        volume = rescale_volume(read(path), rescale, where=str(path))
+        raw = read(path)
+        if unusable := no_scan_values(raw.data):
+            raise VolumeError(unusable)
+        volume = rescale_volume(raw, rescale, where=str(path))
     except VolumeError as error:
         raise VolumeError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     # An empty volume has scores too, except those of tissues.
@@ -247,7 +253,7 @@ def segment_scan(
     chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
     volume = _in_range(scan, rescale)
     if say is not None:
-        for text in summarize(volume.notes):
+        for text in summarize((*contrast_notes([scan], contrast), *volume.notes)):
             say(f"note: {text}")
     try:
         found = segment(chosen, volume)

@@ -1,7 +1,7 @@
 """Tissue segmenters, and the choice of one by name."""
 
 from harmbench.segmentation.base import TISSUES, BatchSegmenter, Segmenter
-from harmbench.segmentation.contrast import CONTRASTS, Contrast, find_contrast
+from harmbench.segmentation.contrast import CONTRASTS, Contrast, contrast_notes, find_contrast
 from harmbench.segmentation.discovery import (
     AUTO,
     SegmenterClass,
@@ -21,6 +21,7 @@ __all__ = [
     "SegmenterClass",
     "available_segmenters",
     "choose_segmenter",
+    "contrast_notes",
     "find_contrast",
     "load_segmenter",
     "make_segmenter",

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from harmbench.cohorts.base import Cohort, Scan, load_scan, rescale_volume
+from harmbench.cohorts.data import DataSettings, simulation_line
 from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.phantom import PhantomSettings
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError, VolumeError
 from harmbench.task import Direction
@@ -175,3 +177,13 @@ def test_rescaling_makes_other_ranges_valid(make_manifest, tmp_path: Path) -> No
         validate(cohort, ("A", "B"))
     keys = validate(cohort, ("A", "B"), "percentile").keys
     assert set(keys) == set(cohort.scans)
+
+
+def test_what_is_simulated_is_said_before(tmp_path: Path) -> None:
+    settings = DataSettings(phantom=PhantomSettings(subjects=3, spacing_mm=2))
+    said = str(simulation_line(settings, tmp_path))
+    assert "3 subjects" in said and "voxels of 2 mm" in said
+    assert str(tmp_path) in said and "--data" in said
+    raw = DataSettings(phantom=PhantomSettings(product="raw"))
+    assert "40 subjects" in str(simulation_line(raw))
+    assert simulation_line(DataSettings(path=tmp_path)) is None

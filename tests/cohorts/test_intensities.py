@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmbench.cohorts.base import Scan, load_scan, rescale_volume
+from harmbench.cohorts.foreground import brains_differ, odd_foreground
 from harmbench.cohorts.intensities import (
     background_value,
     brain_of,
     finite,
     not_a_scan,
-    odd_foreground,
     out_of_range,
 )
 from harmbench.cohorts.manifest import read_manifest
+from harmbench.cohorts.raw_values import no_scan_values, wrapped_bits
 from harmbench.cohorts.validation import validate
 from harmbench.errors import CohortError, VolumeError
 from harmbench.volume import Volume, read, write
@@ -236,6 +237,71 @@ def test_more_than_a_brain_is_noted() -> None:
     assert (note.kind, note.where) == ("large-foreground", "x.nii")
 
 
+def test_less_than_a_brain_is_noted() -> None:
+    (note,) = odd_foreground(_volume(WHOLE), "x.nii")
+    assert (note.kind, note.where) == ("small-foreground", "x.nii")
+    assert "about 350 ml" in note.text
+
+
+def test_a_brain_that_sides_of_the_volume_cut_is_noted() -> None:
+
+    def kinds(part: np.ndarray) -> list[str]:
+        edge = (1.2e6 / np.count_nonzero(part)) ** (1 / 3)
+        return [note.kind for note in odd_foreground(Volume(part, np.diag([edge] * 3 + [1.0])))]
+
+    for part in (WHOLE[5:-5], WHOLE[5:, 5:], WHOLE[4:-4, 4:-4, 4:-4]):
+        assert kinds(part) == ["brain-cut"]
+    # Cropped to its bounding box, or cut at the neck alone.
+    inside = np.argwhere(BRAIN)
+    box = tuple(slice(a, b + 1) for a, b in zip(inside.min(0), inside.max(0), strict=True))
+    for part in (WHOLE[box], WHOLE[:, :, 6:]):
+        assert kinds(part) == []
+
+
+def test_brains_of_one_subject_that_differ_in_volume_are_noted() -> None:
+    whole, small = _volume(WHOLE), _volume(np.where(RADIUS < 0.8, TISSUE, 0))
+    assert brains_differ("1", {"A": whole, "B": whole}) == ()
+    (note,) = brains_differ("1", {"A": whole, "B": small, "C": whole})
+    count = [np.count_nonzero(v.data) / 1000 for v in (small, whole)]
+    assert note.where == f"subject 1, session B: {count[0]:.0f} ml, session A: {count[1]:.0f} ml"
+    slightly = _volume(np.where(RADIUS < 0.86, TISSUE, 0))
+    assert brains_differ("1", {"A": whole, "B": slightly}) == ()
+
+
+UNIT = WHOLE / WHOLE.max()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("most", [0.7, 1.0])
+def test_unsigned_numbers_that_were_declared_as_signed_are_told(bits: int, most: float) -> None:
+    unsigned = np.round(UNIT * most * (2**bits - 1))
+    assert wrapped_bits(unsigned) is None
+    wrapped = np.where(unsigned < 2 ** (bits - 1), unsigned, unsigned - 2**bits)
+    assert wrapped_bits(wrapped) == bits
+    assert f"uint{bits}" in str(no_scan_values(wrapped))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.where(BRAIN, np.round(Z / np.abs(Z[BRAIN]).max() * 32767), 0),
+        np.round(np.where(BRAIN, UNIT * 32767, np.sin(9 * GRID[0]) * 40)),
+        np.where(BRAIN, np.round(UNIT * 60000) - 32768, -32768),
+        np.where(BRAIN, np.round(UNIT * 4000) - 1024, -1024),
+        WHOLE,
+        np.where(BRAIN, Z, 0),
+    ],
+)
+def test_signed_numbers_are_not_taken_for_unsigned(data: np.ndarray) -> None:
+    assert wrapped_bits(data) is None
+    assert no_scan_values(data) is None
+
+
+def test_a_volume_of_one_value_is_no_scan() -> None:
+    assert "all its voxels have the value 0.5" in str(no_scan_values(np.full(SHAPE, 0.5)))
+    assert no_scan_values(np.zeros(SHAPE)) is None
+
+
 def _rewrite(manifest: Path, change) -> None:
     for path in manifest.parent.glob("*.nii.gz"):
         volume = read(path)
@@ -257,7 +323,7 @@ def test_z_scored_scans_keep_their_whole_brain(call, make_manifest) -> None:
     with pytest.raises(CohortError, match="intensities from -"):
         validate(cohort, ("A", "B"))
     checked = validate(cohort, ("A", "B"), "percentile")
-    assert {note.kind for note in checked.notes} == {"brain-by-background"}
+    assert {note.kind for note in checked.notes} == {"brain-by-background", "small-foreground"}
     for key, scan in cohort.scans.items():
         kept = np.count_nonzero(load_scan(scan, "percentile").data)
         assert kept == pytest.approx(brains[key], rel=0.005)

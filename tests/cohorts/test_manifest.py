@@ -65,3 +65,18 @@ def test_files_that_are_no_manifest(tmp_path: Path, text: str, message: str) -> 
     path.write_text(text)
     with pytest.raises(CohortError, match=message):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("~/a.nii", "~ and variables such as .HOME are not replaced"),
+        ("$HOME/a.nii", "~ and variables such as .HOME are not replaced"),
+        ("file:///a.nii", "give a path, not a URL"),
+    ],
+)
+def test_paths_that_only_a_shell_would_find(tmp_path: Path, written: str, hint: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f"subject,group,session,path\n1,HC,A,{written}\n")
+    with pytest.raises(CohortError, match=f"line 2: .*no such file; {hint}"):
+        read_manifest(path)

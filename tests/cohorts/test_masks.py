@@ -62,10 +62,10 @@ def test_two_values_are_a_mask_whatever_they_are(scale: float, noise: float) -> 
     [
         (0 * BRAIN, "no voxel is in the mask"),
         (1e-7 * IMAGE, "no voxel is in the mask"),
-        (0.4 * MOVED, "an image, not a mask"),
-        (IMAGE, "an image, not a mask"),
-        (np.round(IMAGE * 200), "an image, not a mask"),
-        (np.round(IMAGE * 900), "an image, not a mask"),
+        (0.4 * MOVED, "an image, or probabilities"),
+        (IMAGE, "an image, or probabilities"),
+        (np.round(IMAGE * 200), "an image, or probabilities"),
+        (np.round(IMAGE * 900), "an image, or probabilities"),
         (TISSUES * 0.98 + 0.3 * MOVED, "values from 0 to 3.24 that are neither"),
         (2 * BRAIN - 1, "values from -1 to 1: a mask has no values below 0"),
         (-BRAIN, "a mask has no values below 0"),
@@ -100,7 +100,7 @@ LESIONS = (np.indices(SHAPE) % 12 == 0).all(axis=0) & BALL
         (BALL & (RADIUS < 0.3), IMAGE, "it is not the mask of a brain"),
         (np.where(RADIUS < 0.2, np.nan, BRAIN), IMAGE, "voxels are NaN or infinite"),
         (np.where(BALL, np.inf, 0), IMAGE, "voxels are NaN or infinite"),
-        (IMAGE, IMAGE, "an image, not a mask"),
+        (IMAGE, IMAGE, "an image, or probabilities"),
     ],
 )
 def test_masks_of_something_else_are_refused(mask, scan, message: str, tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def test_text_stays_text(tmp_path: Path, name: str) -> None:
         ("a,b\n1,2,3\n", "line 2 has 3 values for 2 columns"),
         ("a,,b\n1,2,3\n", "column 2 has no name"),
         ("a,b,a\n1,2,3\n", "column 'a' is there twice"),
-        ('a,b\n1,"2\n3,4\n', "line 2: unexpected end of data"),
+        ('a,b\n1,"2\n3,4\n', "line 2: a value begins with a quotation mark"),
+        ('a,b\n1,2\n3,"4"5\n', "line 3: text goes on after a closing quotation mark"),
+        ("# my scans\na,b\n1,2\n", "line 1 begins with #: comments are not read"),
+        ("#my scans\na,b\n1,2\n", "line 1 begins with #: comments are not read"),
         ("\0\1\2\0a,b", "not readable as utf-16"),
     ],
 )
@@ -70,6 +73,12 @@ def test_tables_that_are_none(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CohortError, match=message) as caught:
         read_table(path, ",")
     assert str(path) in str(caught.value)
+
+
+def test_a_column_may_begin_with_a_hash(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("#subject,b\n1,2\n")
+    assert read_table(path, ",").columns == ("#subject", "b")
 
 
 def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:

@@ -85,11 +85,37 @@ def bidsignore(study: Study) -> list[str]:
     return study.cohort("--json")
 
 
-@selection("a contrast named inside a file's name, as `_FLAIR_brain`", "refused", "contrast FLAIR")
-def flair_inside(study: Study) -> list[str]:
+def _renamed(study: Study, *ends: str) -> Study:
+    """Give the scans of a manifest, two sessions of each subject, names that end so."""
     study.manifest()
-    for row in study.rows:
-        new = row["path"].replace(".nii.gz", "_FLAIR_brain.nii.gz")
+    for place, row in enumerate(study.rows):
+        new = row["path"].replace(".nii.gz", f"{ends[place % len(ends)]}.nii.gz")
         (study.root / row["path"]).rename(study.root / new)
         row["path"] = new
-    return study.run()
+    return study
+
+
+@selection("a contrast named inside a file's name, as `_FLAIR_brain`", "refused", "contrast FLAIR")
+def flair_inside(study: Study) -> list[str]:
+    return _renamed(study, "_FLAIR_brain").run()
+
+
+@selection("a contrast as a word in camel case, as `PatFlair`", "refused", "contrast FLAIR")
+def flair_in_camel_case(study: Study) -> list[str]:
+    return _renamed(study, "PatFlair").run()
+
+
+@selection("names of scans without any contrast", "noted", "contrast-assumed")
+def no_contrast(study: Study) -> list[str]:
+    return study.manifest().run()
+
+
+@selection("`T1` and `T2` in the names of one cohort", "refused", "if T1 and T2 are time points")
+def two_contrasts(study: Study) -> list[str]:
+    return _renamed(study, "_T1", "_T2").run()
+
+
+@selection("a bare `T2` in the names of scans to segment", "noted", "contrast-from-word")
+def bare_t2(study: Study) -> list[str]:
+    scan = study.scan("patient_T2.nii.gz")
+    return ["segment", str(scan), str(study.folder / "labels.nii.gz")]

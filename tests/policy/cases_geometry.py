@@ -168,17 +168,17 @@ def _in(unit: int, factor: float):
     return change
 
 
-def _of_2_mm(folder: Path, out: str) -> None:
-    assert {row["spacing_mm"] for row in json.loads(out)["scans"]} == {"2x2x2"}
+def _of_8_mm(folder: Path, out: str) -> None:
+    assert {row["spacing_mm"] for row in json.loads(out)["scans"]} == {"8.01x8.01x8"}
 
 
-@geometry("voxels in metres, without a unit", "noted", "metres are assumed", result=_of_2_mm)
+@geometry("voxels in metres, without a unit", "noted", "metres are assumed", result=_of_8_mm)
 def metres_unsaid(study: Study) -> list[str]:
     return _all(study, header=_in(0, 1e-3)).cohort("--json")
 
 
 @geometry(
-    "voxels in micrometres, called millimetres", "noted", "units-not-believed", result=_of_2_mm
+    "voxels in micrometres, called millimetres", "noted", "units-not-believed", result=_of_8_mm
 )
 def micrometres_unsaid(study: Study) -> list[str]:
     return _all(study, header=_in(2, 1e3)).cohort("--json")
@@ -189,7 +189,7 @@ def huge_voxels(study: Study) -> list[str]:
     return _all(study, header=_in(2, 1e6)).cohort()
 
 
-@geometry("a code of a unit that NIfTI does not define", "noted", "units-unknown", result=_of_2_mm)
+@geometry("a code of a unit that NIfTI does not define", "noted", "units-unknown", result=_of_8_mm)
 def unknown_unit(study: Study) -> list[str]:
     return _all(study, header=_in(5, 1)).cohort("--json")
 

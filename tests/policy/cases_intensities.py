@@ -30,7 +30,7 @@ def _all(study: Study, change, **options) -> Study:
 def _whole_brains(folder: Path, out: str) -> None:
     rows = json.loads(out)["scans"]
     brain = tissue(1)[0] > 0
-    expected = brain.sum() * 8 / 1000
+    expected = brain.sum() * 512 / 1000
     for row in rows:
         assert abs(row["foreground_ml"] - expected) < 0.2 * expected
 
@@ -77,6 +77,47 @@ def constant(study: Study) -> list[str]:
     study.manifest()
     study.scan("1_A.nii.gz", lambda data: np.full_like(data, 0.5))
     return study.cohort("--rescale", "percentile")
+
+
+@intensity("a constant scan without `--rescale`", "refused", "all its voxels have the value 0.5")
+def constant_in_range(study: Study) -> list[str]:
+    study.manifest()
+    study.scan("1_A.nii.gz", lambda data: np.full_like(data, 0.5))
+    return study.cohort()
+
+
+@intensity("16-bit numbers without a sign, declared as signed", "refused", "(int16)")
+def wrapped(study: Study) -> list[str]:
+    def change(data: np.ndarray) -> np.ndarray:
+        return np.round(data / data.max() * 60000).astype(np.uint16).view(np.int16)
+
+    return _all(study, change).cohort("--rescale", "percentile")
+
+
+@intensity("a brain of 18 ml, such as one in other units", "noted", "small-foreground")
+def small_brain(study: Study) -> list[str]:
+    study.manifest()
+    study.made = 0
+    for row in study.rows:
+        affine = np.diag([0.25, 0.25, 0.25, 1]) @ tissue(study.made + 1)[1]
+        study.scan(row["path"], affine=affine, second=row["session"] == "B")
+    return study.cohort()
+
+
+def _half(data: np.ndarray) -> np.ndarray:
+    return np.where(np.indices(data.shape)[2] < 10, data, 0).astype(np.float32)
+
+
+@intensity("half a brain beside the whole one of the same person", "noted", "brains-differ")
+def half_a_brain(study: Study) -> list[str]:
+    study.manifest()
+    study.scan("1_A.nii.gz", _half, number=1)
+    return study.cohort()
+
+
+@intensity("a brain that the field of view cuts", "noted", "brain-cut")
+def cut(study: Study) -> list[str]:
+    return _all(study, lambda data: data[4:-4, 5:-5, 5:-5]).cohort()
 
 
 @mask("NaN outside a given mask: becomes 0", "noted", "not-finite-outside-mask")

@@ -28,13 +28,14 @@ def _folders(study: Study) -> list[str]:
 
 def _score(volume: Path, reference: Path) -> list[str]:
     shared = ["score", "--volume", str(volume), "--reference", str(reference), "--jobs", "1"]
-    return [*shared, *SEGMENTER]
+    return [*shared, "--contrast", "T1w", *SEGMENTER]
 
 
 @output("labels where nothing is yet", "accepted")
 def labels(study: Study) -> list[str]:
     scan, _ = _pair(study)
-    return ["segment", str(scan), str(study.folder / "new" / "labels.nii.gz"), *SEGMENTER]
+    new = study.folder / "new" / "labels.nii.gz"
+    return ["segment", str(scan), str(new), "--contrast", "T1w", *SEGMENTER]
 
 
 @output("labels in the place of another scan", "refused", "is no map of tissues")

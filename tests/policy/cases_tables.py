@@ -176,7 +176,7 @@ def texts_of_a_run(study: Study) -> list[str]:
     for row in study.rows:
         row["subject"] = "nan" if row["subject"] == "1" else "NA"
         row["group"] = "None"
-    return study.run()
+    return study.run("--set", "scoring.contrast=T1w")
 
 
 @table(
@@ -336,6 +336,42 @@ def simulated_as_text(study: Study) -> list[str]:
 @table("a field strength `+1.5`", "accepted", result=_sessions("1.5T", "3T"))
 def signed(study: Study) -> list[str]:
     return _strengths(study, "+1.5", 3, 1.5, 3)
+
+
+@table("a manifest that begins with a comment", "refused", "line 1 begins with #")
+def comment(study: Study) -> list[str]:
+    path = study.manifest().table()
+    path.write_text("# my scans\n" + path.read_text())
+    return study.cohort()
+
+
+@table("a quotation mark that none closes", "refused", "line 3: a value begins with a quotation")
+def open_quotation(study: Study) -> list[str]:
+    study.bids()
+    study.participants('participant_id\tgroup\nsub-01\tHC\nsub-02\t"HC\n')
+    return study.cohort()
+
+
+@table("`~` and `$HOME` in a manifest", "refused", "are not replaced here")
+def shell_paths(study: Study) -> list[str]:
+    study.manifest().rows[0]["path"] = "$HOME/1_A.nii.gz"
+    return study.cohort()
+
+
+@table("a configuration in Latin-1", "refused", "save the file as UTF-8")
+def latin_configuration(study: Study) -> list[str]:
+    study.bids()
+    path = study.path("c.yaml")
+    path.write_bytes("# Größe\n".encode("latin-1"))
+    return study.cohort("--config", str(path))
+
+
+@table("a name twice in a configuration", "refused", "line 3, column 3")
+def name_twice(study: Study) -> list[str]:
+    study.bids()
+    path = study.path("c.yaml")
+    path.write_text("data:\n  rescale: none\n  rescale: percentile\n")
+    return study.cohort("--config", str(path))
 
 
 @table("a manifest whose first line is `sep=;`, as Excel reads it", "accepted")

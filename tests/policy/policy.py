@@ -61,10 +61,13 @@ class Case:
 
 
 def tissue(number: int, second: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Brain-like values in [0, 1] of one simulated scan, shape (16, 24, 20), and its affine."""
+    """Brain-like values in [0, 1] of one simulated scan, shape (16, 24, 20), and its affine.
+
+    Voxels have 8 mm, so that the brain has the volume of a person's.
+    """
     pair = tiny_pairs(1, seed=number)[0]
     volume = pair.target if second else pair.source
-    return np.array(volume.data), np.array(volume.affine)
+    return np.array(volume.data), np.diag([4.0, 4.0, 4.0, 1.0]) @ volume.affine
 
 
 def image(data: np.ndarray, affine: np.ndarray, code: int = 1) -> nib.Nifti1Image:
@@ -195,7 +198,7 @@ class Study:
         """Arguments that prepare the data with the least work."""
         data = self.cohort()[2]
         light = ["--strip", "none", "--bias", "none", "--crop", "none", "--registration", "none"]
-        plain = ["--set", "strip.plausible_ml=[1, 3000]", "--spacing", "2", "--jobs", "1"]
+        plain = ["--set", "strip.plausible_ml=[1, 3000]", "--spacing", "5", "--jobs", "1"]
         return ["prepare", data, str(self.folder / "out"), *light, *plain, *options]
 
 

@@ -181,7 +181,7 @@ def test_unusable_scans_are_named(ball, tmp_path, scans, monkeypatch):
     hole[0, 0, 0] = np.nan
     for scan, message in (
         (stored("nan.nii.gz", hole), "1 voxel is NaN"),
-        (stored("flat.nii.gz", volume.data * 0 + 3), "all values lie from 3 to 3"),
+        (stored("flat.nii.gz", volume.data * 0 + 3), "all its voxels have the value 3"),
     ):
         with pytest.raises(PreparationError, match=message) as caught:
             clean_scan(scan, make_stripper(StripSettings()), PrepareSettings())

@@ -9,6 +9,7 @@ from harmbench.errors import SegmentationError
 from harmbench.segmentation import make_segmenter
 from harmbench.segmentation.contrast import (
     by_rising_intensity,
+    contrast_notes,
     contrast_of_file,
     find_contrast,
     to_tissues,
@@ -39,6 +40,18 @@ from harmbench.segmentation.contrast import (
         ("sub-1_T2w_to_T1w_warped.nii.gz", "T2w"),
         ("sub-1_space-T2w_brain.nii.gz", None),
         ("sub-1_mask_applied.nii.gz", None),
+        # Words of a part in camel case, and names of sequences.
+        ("PatFlair.nii.gz", "FLAIR"),
+        ("patT1W.nii.gz", "T1w"),
+        ("T2_FLAIR.nii.gz", "FLAIR"),
+        ("T2FLAIR.nii.gz", "FLAIR"),
+        ("MPRAGE_defaced.nii.gz", "T1w"),
+        ("p1_t2_tse.nii.gz", None),
+        ("p1_t2tse.nii.gz", "T2w"),
+        ("3DT1ce.nii.gz", "T1w"),
+        ("T2Star_1.nii.gz", "T2starw"),
+        ("PD01_T2w.nii.gz", "T2w"),
+        ("flairing.nii.gz", None),
     ],
 )
 def test_a_suffix_of_bids_says_the_contrast(name: str, expected: str | None) -> None:
@@ -52,6 +65,36 @@ def test_scans_share_a_contrast() -> None:
     assert find_contrast([Path("a_UNIT1.nii"), Path("b_T1w.nii")]) in {"UNIT1", "T1w"}
     assert find_contrast([Path("a_FLAIR.nii")], "T1w") == "T1w"
     assert find_contrast([Path("a_T1w.nii")], "T2w") == "T2w"
+
+
+@pytest.mark.parametrize(
+    "name", ["p1_T2.nii.gz", "t2.nii.gz", "T2_space.nii.gz", "patT2.nii", "PD_p1_t2.nii"]
+)
+def test_a_bare_word_counts_with_a_note(name: str) -> None:
+    assert find_contrast([Path(name)]) == "T2w"
+    (note,) = contrast_notes([Path(name)])
+    assert (note.kind, note.where) == ("contrast-from-word", name)
+    assert "--contrast" in note.text
+    assert find_contrast([Path(name)], "T1w") == "T1w"
+    assert contrast_notes([Path(name)], "T1w") == []
+
+
+def test_a_contrast_that_no_name_says_is_assumed_with_one_note() -> None:
+    (note,) = contrast_notes([Path("a.nii"), Path("b.nii")])
+    assert note.kind == "contrast-assumed" and "T1w is assumed" in note.text and not note.where
+    (note,) = contrast_notes([Path("a_T2w.nii"), Path("b.nii")])
+    assert "T2w is assumed" in note.text and note.where == "b.nii"
+    assert contrast_notes([Path("a_T1w.nii"), Path("t1.nii")]) == []
+    assert contrast_notes([]) == []
+
+
+def test_bare_words_that_differ_are_refused() -> None:
+    scans = [Path("p1_t1.nii"), Path("p1_t2.nii")]
+    with pytest.raises(SegmentationError, match="time points, set the contrast"):
+        find_contrast(scans)
+    assert find_contrast(scans, "T1w") == "T1w"
+    with pytest.raises(SegmentationError, match="contrast PDw"):
+        find_contrast([Path("p1_pd.nii")])
 
 
 @pytest.mark.parametrize("name", ["FLAIR", "PDw", "T1map", "T2starw"])
