@@ -67,27 +67,22 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         listing, found = _without_withdrawn(listing, people)
         notes += found
     selection = select(folder, listing, settings, tables)
-    files, notes = selection.files, [*notes, *tables.notes, *selection.notes]
-    notes += tables.without_row(selection.found)
+    gaps = tables.without_row(selection.found)
+    files, notes = selection.files, [*notes, *tables.notes, *selection.notes, *gaps]
     require_clear_scanners(folder, files, settings, tables)
     identified = identify(files, settings, tables)
     problems = list(identified.problems)
     identities, lost = for_scanner(identified.scans, settings.per_scanner)
     chosen, others = chosen_scans(identities, settings.run, problems)
     left_out = [*selection.left_out, *identified.left_out, *lost, *others]
-    notes += identified.notes
-    if listing.ignored:
-        text = f"{listing.ignored} images are left out by it"
-        notes.append(Note("bidsignore", text, str(folder / IGNORE_FILE)))
+    notes += [*identified.notes, *_ignored(listing, folder)]
     notes += _strangers(listing, selection.suffix, selection.found, problems)
     groups, found = groups_of(folder, people, listing, chosen, left_out, problems)
     notes += [*found, *same_person_notes(chosen, tables)]
     scans, lesions, found = _scans(chosen, files, listing, tables, problems)
     notes += [*found, *spelling_notes(groups, (own.scanner for own in scans.values()))]
-    if not scans and not problems:
-        problems = _why_nothing(left_out)
-    if problems:
-        raise CohortError(f"{folder} cannot be used:", problems)
+    if not scans or problems:
+        raise CohortError(f"{folder} cannot be used:", problems or _why_nothing(left_out))
     paths = [scan.path for scan in scans.values()]
     simulated, partly = simulated_among(paths)
     title = str(described.get("Name") or folder.name)
@@ -106,6 +101,12 @@ def read_bids(folder: Path, settings: BidsSettings | None = None) -> Cohort:
         left_out=tuple(left_out),
         lesions=lesions,
     )
+
+
+def _ignored(listing: Listing, folder: Path) -> list[Note]:
+    """Count what `.bidsignore` leaves out."""
+    text = f"{listing.ignored} images are left out by it"
+    return [Note("bidsignore", text, str(folder / IGNORE_FILE))] if listing.ignored else []
 
 
 def _why_nothing(left_out: Iterable[LeftOut]) -> list[str]:

@@ -227,7 +227,7 @@ class StudyTables:
                 self.notes += table.notes
             self._columns[name] |= dict.fromkeys(table.columns)
             for row in table.rows:
-                key = self._key(name, path, row.values)
+                key = _key(self.root, name, path, row.values)
                 if key:
                     found = TableRow(path, row.line, row.values)
                     self._rows[name].setdefault(key, []).append(found)
@@ -235,18 +235,19 @@ class StudyTables:
                         subject, session = key.split(" ", 1)
                         self._sessions[name].setdefault(subject, {})[session] = None
 
-    def _key(self, name: str, path: Path, values: Mapping[str, str]) -> str:
-        """Say whose row it is: a file's path below the root, `sub-X`, or `sub-X Y` (session Y)."""
-        if name == "scans.tsv":
-            file = label_text(values.get(_FILE, "")).removeprefix("./")
-            if not file:
-                return ""
-            below = label_text(str(path.parent.relative_to(self.root)))
-            return str(Path(below, file))
-        own = label_text(path.name.split("_")[0]) if path.name.startswith("sub-") else ""
-        subject = label_text(values.get(_SUBJECT, "")) or own
-        if not subject:
+
+def _key(root: Path, name: str, path: Path, values: Mapping[str, str]) -> str:
+    """Say whose row it is: a file's path below the root, `sub-X`, or `sub-X Y` (session Y)."""
+    if name == "scans.tsv":
+        file = label_text(values.get(_FILE, "")).removeprefix("./")
+        if not file:
             return ""
-        subject = f"sub-{subject.removeprefix('sub-')}"
-        session = label_text(values.get(_SESSION, "")).removeprefix("ses-")
-        return f"{subject} {session}" if session not in MISSING else subject
+        below = label_text(str(path.parent.relative_to(root)))
+        return str(Path(below, file))
+    own = label_text(path.name.split("_")[0]) if path.name.startswith("sub-") else ""
+    subject = label_text(values.get(_SUBJECT, "")) or own
+    if not subject:
+        return ""
+    subject = f"sub-{subject.removeprefix('sub-')}"
+    session = label_text(values.get(_SESSION, "")).removeprefix("ses-")
+    return f"{subject} {session}" if session not in MISSING else subject

@@ -42,10 +42,8 @@ def read_manifest(
       empty or left out.
     - `visit`: on that scanner.
     - `date`: of the scan, in ISO 8601 (`2024-05-31`): visits are ordered and paired by it.
-    - `exclude`: `yes`, or a reason, takes a scan out; it is counted with this reason. See
-      `harmbench.cohorts.exclude_column`.
-    - `age`, `sex`, and the columns that `covariates` names: see `harmbench.cohorts.covariates`. They
-      are not read here.
+    - `exclude`: takes a scan out, with its reason; see `harmbench.cohorts.exclude_column`.
+    - `age`, `sex`, and those that `covariates` names, which `harmbench.cohorts.covariates` reads.
 
     The cohort counts as simulated where the sidecars of one of its scans say `Simulated`, as those
     of the simulated cohort do.
@@ -71,28 +69,12 @@ def read_manifest(
     rows = _Rows(path.parent)
     for place, row in enumerate(table.rows):
         rows.add(row, required, out.reasons.get(place, ""))
-    problems = rows.problems
-    if rows.scans:
-        files = [
-            file
-            for scan in rows.scans.values()
-            for file in (scan.path, scan.mask, rows.lesions.get(scan.path))
-            if file is not None
-        ]
-        many = missing_contents(files, path.parent)
-        problems = [p for p in problems if not (many and "git-annex" in p)] + many
-    if not problems and not rows.scans:
-        problems = ["every scan is excluded"]
-    if problems:
+    if problems := _problems(rows, path):
         raise CohortError(f"{path} cannot be used:", problems)
     images = [scan.path for scan in rows.scans.values()]
     simulated, notes = simulated_among(images)
     bare = missing_masks({key: scan.mask for key, scan in rows.scans.items()})
-    notes = (
-        *notes,
-        *bare,
-        *spelling_notes(rows.groups, (own.scanner for own in rows.scans.values())),
-    )
+    alike = spelling_notes(rows.groups, (own.scanner for own in rows.scans.values()))
     return Cohort(
         name="manifest",
         path=path.absolute(),
@@ -102,10 +84,24 @@ def read_manifest(
         groups=rows.groups,
         scans=rows.scans,
         title=path.stem,
-        notes=(*table.notes, *out.notes, *rows.notes, *notes, *odd_sidecars(images)),
+        notes=(*table.notes, *out.notes, *rows.notes, *notes, *bare, *alike, *odd_sidecars(images)),
         left_out=tuple(rows.left_out),
         lesions=rows.lesions,
     )
+
+
+def _problems(rows: _Rows, path: Path) -> list[str]:
+    """Return what is wrong with the rows of a manifest; many files of git-annex are one problem."""
+    if not rows.scans:
+        return rows.problems or ["every scan is excluded"]
+    files = [
+        file
+        for scan in rows.scans.values()
+        for file in (scan.path, scan.mask, rows.lesions.get(scan.path))
+        if file is not None
+    ]
+    many = missing_contents(files, path.parent)
+    return [one for one in rows.problems if not (many and "git-annex" in one)] + many
 
 
 def _required(path: Path, columns: Sequence[str], covariates: Collection[str]) -> tuple[str, ...]:
