@@ -170,7 +170,12 @@ def _texts_in_tables(folder: Path, out: str) -> None:
         assert set(frame["group"]) == {"None"}, name
 
 
-@table("subjects `nan` and `NA` in a run's own tables", "accepted", result=_texts_in_tables)
+@table(
+    "subjects `nan` and `NA`, and a group `None`, in a run's own tables",
+    "noted",
+    "group-like-missing",
+    result=_texts_in_tables,
+)
 def texts_of_a_run(study: Study) -> list[str]:
     study.manifest()
     for row in study.rows:

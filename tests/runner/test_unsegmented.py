@@ -152,7 +152,8 @@ def test_a_scan_with_a_repeated_value_is_noted_at_the_door(
     assert code == 0, err
     assert "note: repeated-value: one value fills more than 5 %" in err
     assert "(subject s1, session B)" in err
-    assert read_json(tmp_path / "out" / "run.json")["notes"][0]["kind"] == "repeated-value"
+    kinds = [note["kind"] for note in read_json(tmp_path / "out" / "run.json")["notes"]]
+    assert kinds.count("repeated-value") == 1
 
 
 def test_one_method_that_spoils_its_volumes_is_counted(run, fsl, tmp_path: Path) -> None:
