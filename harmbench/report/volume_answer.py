@@ -84,18 +84,18 @@ def worth_lead(found: Sequence[Comparison]) -> str:
     judged = [one for one in found if not one.few]
     if not judged:
         few = "There are too few subjects or folds to say whether volumes need a network."
-        return f"{few} {_ahead(found, _CORRECTION)}"
+        return f"{few} {_ahead(found, f'{_CORRECTION},')}"
     parts = (_needed(judged), _unneeded(judged), _unjudged(found))
     return " ".join(part for part in parts if part)
 
 
-def _ahead(found: Sequence[Comparison], correction: str) -> str:
+def _ahead(found: Sequence[Comparison], correction: str, end: str = "") -> str:
     """Say where a correction has the smaller mean error, which is a description and no judgement."""
     ahead = [one for one in found if one.ahead]
     many = f"{len(ahead) or 'none'} of {len(found)} comparisons (tissue and direction)"
-    where = f": {_places(ahead)}" if ahead else ""
+    where = f": {_places(ahead)}{end}" if ahead else ""
     smaller = "has a smaller mean error than every network"
-    return f"Among these subjects, {correction}, {smaller} in {many}{where}."
+    return f"Among these subjects, {correction} {smaller} in {many}{where}."
 
 
 def _needed(judged: Sequence[Comparison]) -> str:
@@ -127,7 +127,7 @@ def _unneeded(judged: Sequence[Comparison]) -> str:
         which = "the other volumes" if len(left) < len(judged) else "volumes"
         said.append(
             f"Whether {which} need a network is open. "
-            f"{_ahead(left, 'the correction, though this is not shown')}"
+            f"{_ahead(left, 'the correction', '; this is not shown')}"
         )
     return " ".join(said)
 

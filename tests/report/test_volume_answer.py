@@ -121,8 +121,8 @@ def test_the_sentence_is_computed(make_run: MakeRun) -> None:
     # Nothing is concluded from a difference that is not shown.
     unclear = replace(csf, worse=("DM",), no_gain=False)
     described = (
-        "is open. Among these subjects, the correction, though this is not shown, has a smaller mean "
-        "error than every network in 1 of 1 comparisons (tissue and direction): CSF 3T to 1.5T."
+        "is open. Among these subjects, the correction has a smaller mean error than every network in "
+        "1 of 1 comparisons (tissue and direction): CSF 3T to 1.5T; this is not shown."
     )
     assert worth_lead([unclear]).endswith(f"direction). Whether volumes need a network {described}")
     assert worth_lead([*grey, unclear]).endswith(
