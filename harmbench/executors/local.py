@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Generic
 
@@ -41,6 +41,7 @@ class LocalExecutor:
         places: variables of the environment, for each item in flight those of one place, such as a
             GPU; there are as many jobs as places.
         start: how processes are started; as is safe and fast where `None`.
+        server: starts the processes, and may have begun to warm up; a new one where `None`.
     """
 
     remote = False
@@ -54,12 +55,12 @@ class LocalExecutor:
         warm_up: Callable[[], None] | None = None,
         places: Sequence[Mapping[str, str]] = (),
         start: StartMethod | None = None,
+        server: WorkerServer | None = None,
     ) -> None:
         self.jobs = len(places) or jobs
         self._isolated = isolated or bool(places) or jobs > 1 or limit_s is not None
-        self._means = _Means(
-            WorkerServer(warm_up, start), tuple(places) or ({},) * self.jobs, limit_s
-        )
+        own = tuple(places) or ({},) * self.jobs
+        self._means = _Means(server or WorkerServer(start), own, limit_s, warm_up)
 
     def beside(self, jobs: int, limit_s: float | None = None) -> LocalExecutor:
         """Return an executor of other processes, which the same server starts: it has imported already.
@@ -68,9 +69,10 @@ class LocalExecutor:
             jobs: number of its items in flight.
             limit_s: seconds after which one is ended.
         """
-        other = LocalExecutor(jobs, isolated=True, limit_s=limit_s)
-        other._means = replace(other._means, server=self._means.server)
-        return other
+        means = self._means
+        return LocalExecutor(
+            jobs, isolated=True, limit_s=limit_s, warm_up=means.warm_up, server=means.server
+        )
 
     def run(
         self,
@@ -108,7 +110,7 @@ class LocalExecutor:
             if self.jobs > 1:
                 stack.enter_context(shared_threads(self.jobs))
             if items:
-                self._means.server.preload(work)
+                self._means.server.preload(work, self._means.warm_up)
             crew = stack.enter_context(_Crew(self._means, work, display, kin))
             again: list[Item] = []
             for item, result, alone in crew.run(items, self.jobs):
@@ -128,11 +130,13 @@ class _Means:
         server: starts them.
         places: for each item in flight, variables of its process.
         limit_s: seconds that an item may take.
+        warm_up: what the server does once.
     """
 
     server: WorkerServer
     places: Sequence[Mapping[str, str]]
     limit_s: float | None
+    warm_up: Callable[[], None] | None
 
 
 class _Crew(Generic[Item, Result]):

@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import send_handle
@@ -62,21 +63,28 @@ class WorkerServer:
     Its environment is that of this process at the time of the first worker.
 
     Args:
-        warm_up: called once in the server, where that forks; see `LocalExecutor`.
         start: how workers are started; what is safe where `None`.
     """
 
-    def __init__(
-        self, warm_up: Callable[[], None] | None = None, start: StartMethod | None = None
-    ) -> None:
-        self._warm_up, self._start_method = warm_up, start
+    def __init__(self, start: StartMethod | None = None) -> None:
+        self._start_method = start
         self._running: _Running | None = None
 
-    def preload(self, shared: object) -> None:
-        """Let the server import what a picklable object needs, for the workers to come."""
-        order = Preload(pickle.dumps(self._warm_up or nothing), pickle.dumps(shared))
+    def preload(self, shared: object, warm_up: Callable[[], None] | None = None) -> None:
+        """Let the server import what a picklable object needs, for the workers to come.
+
+        Args:
+            shared: what they need.
+            warm_up: called in the server, once, where that forks; see `LocalExecutor`.
+        """
+        order = Preload(pickle.dumps(warm_up or nothing), pickle.dumps(shared))
         with suppress(EOFError, OSError):
             self._server().ask(order)
+
+    def begin(self, warm_up: Callable[[], None]) -> None:
+        """Start the server, and let it warm up while this process goes on with its own work."""
+        with suppress(OSError):
+            self._server().tell(Preload(pickle.dumps(warm_up), pickle.dumps(None)))
 
     def start(self, target: Target, environment: Mapping[str, str]) -> tuple[int, Connection]:
         """Start a worker that calls `target` with its end of a pipe.
@@ -155,9 +163,19 @@ class _Running:
         process = context.Process(target=serve_orders, args=(theirs, start))
         process.start()
         theirs.close()
-        self._orders = 0
+        self._talk = _Talk()
         # Before Python waits for its processes, which would wait for this.
-        self.close = Finalize(self, _close, (process, self._control), exitpriority=10)
+        ends = (process, self._control, self._talk)
+        self.close = Finalize(self, _close, ends, exitpriority=10)
+
+    def tell(self, order: Order) -> None:
+        """Give an order whose answer nobody waits for.
+
+        Raises:
+            OSError: the server is gone.
+        """
+        self._talk.orders += 1
+        self._control.send((self._talk.orders, order))
 
     def ask(self, order: Order, connection: Connection | None = None) -> object:
         """Return the server's answer.
@@ -165,21 +183,31 @@ class _Running:
         Raises:
             OSError, EOFError: it does not answer.
         """
-        self._orders += 1
-        self._control.send((self._orders, order))
+        self.tell(order)
         if connection is not None:
             send_handle(self._control, connection.fileno(), None)
         wait_s = _ANSWER_S + (order.wait_s if isinstance(order, End) else 0.0)
         while self._control.poll(wait_s):
             number, answer = self._control.recv()
-            if number == self._orders:  # an interrupt may have left the answer to an earlier one
+            self._talk.answered = number
+            if number == self._talk.orders:  # before it come answers that nobody waited for
                 return answer
         raise TimeoutError
 
 
-def _close(process: BaseProcess, control: Connection) -> None:
+@dataclass(slots=True)
+class _Talk:
+    """The numbers of the last order that a server was given, and of the last one that it answered."""
+
+    orders: int = 0
+    answered: int = 0
+
+
+def _close(process: BaseProcess, control: Connection, talk: _Talk) -> None:
     """End a server: it ends its workers when nobody holds the other end of its pipe."""
     control.close()
+    if talk.answered < talk.orders:  # it may be busy, and would not look at its pipe for long
+        process.terminate()
     process.join(2 * GRACE_S)
     if process.is_alive():
         process.kill()

@@ -117,13 +117,13 @@ class _Workers:
         control: the server's end of the pipe that orders come by.
         start: how workers are started; what is safe where `None`.
         alive: by process id.
-        warm: whether the warm-up is done.
+        warm: the warm-ups that are done, pickled.
     """
 
     control: Connection
     start: StartMethod | None
     alive: dict[int, BaseProcess] = field(default_factory=dict)
-    warm: bool = False
+    warm: set[bytes] = field(default_factory=set)
 
     def follow(self, order: Order) -> object:
         """Do what is asked, and return the answer."""
@@ -142,8 +142,8 @@ class _Workers:
         with suppress(Exception):
             pickle.loads(order.shared)
         with suppress(Exception):
-            if not self.warm:
-                self.warm = True
+            if order.warm_up not in self.warm:
+                self.warm.add(order.warm_up)
                 pickle.loads(order.warm_up)()
 
     def begin(self, order: Start) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,13 +14,23 @@ from harmbench.config import Experiment, Resources
 from harmbench.discovery import learns, load_method
 from harmbench.errors import ConfigError, UnavailableError
 from harmbench.executors import Executor, LocalExecutor
+from harmbench.executors.server import WorkerServer
 from harmbench.executors.slurm import SlurmExecutor
 from harmbench.executors.slurm_queue import Needs
+from harmbench.processes import shared_threads
 from harmbench.runner.warm_up import BUILT_IN, warm_up
 from harmbench.segmentation import choose_segmenter
 from harmbench.storage import key_of
 
-__all__ = ["SLURM", "cells_executor", "has_gpus", "make_executor", "on_devices", "places_of"]
+__all__ = [
+    "SLURM",
+    "begin_server",
+    "cells_executor",
+    "has_gpus",
+    "make_executor",
+    "on_devices",
+    "places_of",
+]
 
 SLURM: Final = "slurm"
 """Folder of the jobs in a run folder."""
@@ -29,18 +40,41 @@ _VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _NOT_THE_WORK: Final = {"executor", "isolate", "jobs", "name", "resources"}
 
 
-def make_executor(experiment: Experiment, root: Path) -> Executor:
+def begin_server(experiment: Experiment) -> WorkerServer | None:
+    """Let a server of cells' processes warm up for scoring, while this process simulates the cohort.
+
+    Returns:
+        The server, for `make_executor`; `None` where cells need none, or scans are given, whose checks keep
+        all cores busy.
+
+    Raises:
+        UnavailableError: the segmenter is not installed.
+    """
+    apart = experiment.jobs > 1 or bool(experiment.isolate) or experiment.cell_limit_s is not None
+    if experiment.executor != "local" or experiment.data.path is not None or not apart:
+        return None
+    segmentation = choose_segmenter(experiment.scoring.segmenter) == BUILT_IN
+    server = WorkerServer()
+    with shared_threads(experiment.jobs) if experiment.jobs > 1 else nullcontext():
+        server.begin(partial(warm_up, segmentation=segmentation, training=False))
+    return server
+
+
+def make_executor(
+    experiment: Experiment, root: Path, server: WorkerServer | None = None
+) -> Executor:
     """Return the executor of a run.
 
     Args:
         experiment: the settings.
         root: the run folder.
+        server: of the cells' processes on this machine, where one has begun.
 
     Raises:
         UnavailableError: what it needs is not installed.
     """
     if experiment.executor == "local":
-        return cells_executor(experiment)
+        return cells_executor(experiment, server=server)
     return SlurmExecutor(
         root / SLURM,
         {label: _needs(own) for label, own in experiment.resources.items()},
@@ -49,12 +83,15 @@ def make_executor(experiment: Experiment, root: Path) -> Executor:
     )
 
 
-def cells_executor(experiment: Experiment, *, trains: bool = True) -> LocalExecutor:
+def cells_executor(
+    experiment: Experiment, *, trains: bool = True, server: WorkerServer | None = None
+) -> LocalExecutor:
     """Return the executor of cells on this machine.
 
     Args:
         experiment: the settings.
         trains: whether methods are run.
+        server: of its processes, where one has begun.
 
     Raises:
         UnavailableError: the segmenter is not installed.
@@ -75,6 +112,7 @@ def cells_executor(experiment: Experiment, *, trains: bool = True) -> LocalExecu
             training=any(learns(kind) for kind in kinds),
             modules=own,
         ),
+        server=server,
     )
 
 

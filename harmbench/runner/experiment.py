@@ -29,7 +29,7 @@ from harmbench.runner.checks import (
 )
 from harmbench.runner.context import RunContext
 from harmbench.runner.corrections import correct_volumes, describe_corrections
-from harmbench.runner.executor import has_gpus, make_executor, on_devices
+from harmbench.runner.executor import begin_server, has_gpus, make_executor, on_devices
 from harmbench.runner.grid import (
     collect,
     damaged_cells,
@@ -107,6 +107,7 @@ def run_experiment(
     started = time.monotonic()
     # A method may change the working directory: paths are absolute from here on.
     root, experiment = out.absolute(), on_devices(with_absolute_paths(experiment))
+    server = begin_server(experiment)
     device = _device(experiment, budget_s)
     check_writable(out)
     experiment, plan = fit_to_machine(
@@ -132,7 +133,7 @@ def run_experiment(
     _say_each(say, begin_run(*begun, opened.notes, opened.split_words))
     write_plan(context, plan, methods)
     write_planned(root, {str(cell): cell.path for cell in cells})
-    executor = make_executor(experiment, root)
+    executor = make_executor(experiment, root, server)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
     measures = _measures(executor)

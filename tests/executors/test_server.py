@@ -175,3 +175,35 @@ def test_an_executor_that_is_gone_leaves_no_process() -> None:
     del executor
     left = [one for one in psutil.Process().children(recursive=True) if one not in before]
     assert [one for one in left if "resource_tracker" not in " ".join(one.cmdline())] == []
+
+
+@linux
+def test_a_server_warms_up_while_its_program_goes_on(tmp_path: Path) -> None:
+    begun = WorkerServer()
+    begun.begin(partial(_note, tmp_path / "early"))
+    executor = LocalExecutor(2, warm_up=partial(_note, tmp_path / "late"), server=begun)
+    assert _run(executor, _die_at_three, [1, 2], _own) == {1: 1, 2: 2}
+    beside = executor.beside(1)
+    assert _run(beside, _die_at_three, [4], _own) == {4: 4}
+    assert {place.name: place.read_text() for place in tmp_path.iterdir()} == {
+        "early": "warm\n",
+        "late": "warm\n",
+    }
+
+
+def _wait(place: Path) -> None:
+    try:
+        place.write_text("waits")
+        time.sleep(600)
+    finally:
+        place.write_text("left")
+
+
+@linux
+def test_a_server_that_warms_up_leaves_when_it_is_not_needed(tmp_path: Path) -> None:
+    begun, place = WorkerServer(), tmp_path / "warm"
+    begun.begin(partial(_wait, place))
+    while not place.exists():
+        time.sleep(0.01)
+    begun.close()
+    assert place.read_text() == "left"
