@@ -136,8 +136,7 @@ def run_experiment(
     executor = make_executor(experiment, root, server)
     corrected = correct_volumes(context, executor, say)
     run = partial(run_cells, say=say, executor=executor)
-    measures = _measures(executor)
-    course = Course(plan, budget_s, say, run, describe_methods, started, *measures)
+    course = Course(plan, budget_s, say, run, describe_methods, started, *_measures(executor))
     # What a training costs on a cluster cannot be measured here.
     ends = corrected.joined((run if executor.remote else course.follow)(context, cells))
     return conclude(context, out, len(cells) + corrected.named, ends, say)
