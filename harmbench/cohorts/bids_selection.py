@@ -9,6 +9,7 @@ from pathlib import Path
 from harmbench.cohorts.bids_choice import matching
 from harmbench.cohorts.bids_filter import BidsFilter, own_value, read_filter
 from harmbench.cohorts.bids_names import ENTITIES, BidsFile, Listing
+from harmbench.cohorts.bids_rows import rows_without_scan
 from harmbench.cohorts.bids_sessions import PREPARED
 from harmbench.cohorts.bids_settings import BidsSettings
 from harmbench.cohorts.bids_tables import StudyTables
@@ -80,7 +81,7 @@ def select(
     ]
     if not files:
         raise CohortError(f"{folder}: all {len(fitting)} scans are excluded")
-    notes = [*notes, *out.notes, *tables.rows_without_file(listing, suffixes)]
+    notes = [*notes, *out.notes, *rows_without_scan(tables, listing, suffixes)]
     return Selection(suffixes[0], tuple(fitting), tuple(files), tuple(left_out), tuple(notes))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harmbench.cohorts.bids_names import BidsFile, Listing
+from harmbench.cohorts.bids_names import BidsFile
 from harmbench.cohorts.covariates import MISSING_VALUE
 from harmbench.cohorts.dates import NOT_ISO, parse_time
 from harmbench.errors import CohortError, suggest
@@ -124,20 +123,9 @@ class StudyTables:
             notes.append(Note("date-not-read", why, f"'{text}' in {row.path}, line {row.line}"))
         return next(iter(texts), ""), tuple(notes)
 
-    def rows_without_file(self, listing: Listing, suffixes: Iterable[str]) -> list[Note]:
-        """Note rows of scans.tsv that fit no file, among those for scans with one of some suffixes."""
-        paths = [*(file.path for file in listing.files), *(one.path for one in listing.unknown)]
-        known = {label_text(str(path.relative_to(self.root))) for path in paths}
-        known |= {label_text(path.name) for path in paths}
-        endings = tuple(f"_{suffix.casefold()}" for suffix in suffixes)
-        text = "the file of this row is not there; the row is not used"
-        return [
-            Note("table-row-without-file", text, f"{row.path}, line {row.line}: {key}")
-            for key, rows in self._rows["scans.tsv"].items()
-            if key.partition(".nii")[0].casefold().endswith(endings)
-            if key not in known and not os.path.lexists(self.root / key)
-            for row in rows
-        ]
+    def rows(self, table: str) -> Mapping[str, Sequence[TableRow]]:
+        """Return the rows of one table by what they are about: a path, `sub-X`, or `sub-X Y` (session Y)."""
+        return self._rows[table]
 
     def _any_cell(self, file: BidsFile, column: str) -> tuple[str, TableRow] | None:
         for table in TABLES:

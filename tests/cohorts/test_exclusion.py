@@ -93,6 +93,30 @@ def test_rows_of_scans_that_fit_no_file_are_noted(lay_out: LayOut, two_by_two: l
     assert [note.where.split(":")[0] for note in notes] == [f"{table}, line {n}" for n in (4, 5, 6)]
 
 
+def test_rows_about_sessions_that_are_not_there_are_noted(
+    lay_out: LayOut, two_by_two: list[str]
+) -> None:
+    root = lay_out(*two_by_two, "sub-01/ses-C/func/sub-01_ses-C_task-rest_bold.nii.gz")
+    (root / "sub-02" / "ses-D").mkdir()
+    people, all_sessions = root / "participants.tsv", root / "sessions.tsv"
+    own = root / "sub-01" / "sub-01_sessions.tsv"
+    people.write_text(
+        "participant_id\tsession_id\nsub-01\tA\nsub-01\tE\nsub-02\tA\nsub-02\tn/a\nsub-04\tA\n"
+    )
+    all_sessions.write_text(
+        "participant_id\tsession_id\nsub-02\tses-A\nsub-02\tses-D\nsub-2\tses-B\nsub-02\tses-a\n"
+    )
+    own.write_text("session_id\nses-A\nses-B\nses-C\nses-02\n")
+    notes = [note for note in read_bids(root).notes if note.kind == "table-row-without-session"]
+    assert sorted(note.where for note in notes) == [
+        f"{people}, line 3: sub-01 E",
+        f"{people}, line 6: sub-04 A",
+        f"{all_sessions}, line 4: sub-2 B",
+        f"{all_sessions}, line 5: sub-02 a",
+        f"{own}, line 5: sub-01 02",
+    ]
+
+
 def test_dates_that_cannot_be_read_are_noted(lay_out: LayOut, two_by_two: list[str]) -> None:
     root = lay_out(*two_by_two)
     table = root / "sub-01" / "sub-01_sessions.tsv"

@@ -416,6 +416,17 @@ def row_without_file(study: Study) -> list[str]:
 
 
 @table(
+    "a row of sessions.tsv about a session that is not there", "noted", "table-row-without-session"
+)
+def row_without_session(study: Study) -> list[str]:
+    study.bids()
+    study.path("sessions.tsv").write_text(
+        "participant_id\tsession_id\tqc\nsub-01\tses-A\tok\nsub-01\tses-1\tfail\n"
+    )
+    return study.cohort()
+
+
+@table(
     "an `acq_time` that is not in ISO 8601", "noted", "date-not-read: acq_time is not in ISO 8601"
 )
 def odd_date(study: Study) -> list[str]:
