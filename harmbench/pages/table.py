@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import pandas as pd
 
@@ -20,6 +21,9 @@ __all__ = [
     "decimals_for",
     "exponent_for",
 ]
+
+_OUTLIER: Final = 10.0
+"""Times the median of a column that a number may be, and count for its power of ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +185,16 @@ class Table:
 
 
 def exponent_for(values: Iterable[float]) -> int:
-    """Choose a power of ten for a column, so that its largest number has one to three digits.
+    """Choose a power of ten for a column, so that its largest number has one digit before the point.
 
-    Numbers from 0.1 to 9999 stay as they are.
+    A largest number from 0.1 to 9999 stays as it is. Numbers above ten times the median do not count:
+    one method that fails makes those of the others no smaller.
     """
-    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
-    if largest == 0 or 0.1 <= largest < 1e4:
+    sizes = _sizes(values)
+    if not sizes:
         return 0
-    return math.floor(math.log10(largest))
+    largest = max(size for size in sizes if size <= _OUTLIER * sizes[len(sizes) // 2])
+    return 0 if 0.1 <= largest < 1e4 else math.floor(math.log10(largest))
 
 
 def decimals_for(values: Iterable[float], exponent: int, digits: int = 3) -> int:
@@ -196,9 +202,14 @@ def decimals_for(values: Iterable[float], exponent: int, digits: int = 3) -> int
 
     Its median shows `digits` significant digits; one more decimal is spent on its smallest number.
     """
-    sizes = sorted(abs(v) / 10**exponent for v in values if math.isfinite(v) and v != 0)
+    sizes = [size / 10**exponent for size in _sizes(values)]
     if not sizes:
         return 2
     typical = digits - 1 - math.floor(math.log10(sizes[len(sizes) // 2]))
     smallest = 1 - math.floor(math.log10(sizes[0]))
     return min(max(typical, min(smallest, typical + 1), 0), 5)
+
+
+def _sizes(values: Iterable[float]) -> list[float]:
+    """Return the sizes of numbers in their order, without zeros."""
+    return sorted(abs(v) for v in values if math.isfinite(v) and v != 0)

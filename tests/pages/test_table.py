@@ -27,6 +27,10 @@ from harmbench.pages.table import (
         ([0.82, 0.1], 0),
         ([10.21, 95.0], 0),
         ([-3e-5], -5),
+        # One method that fails does not make the others small.
+        ([7.5e-4, 7.7e-4, 7.9e-4, 1.2e-2], -4),
+        ([7.5e-4, 1.02e-3, 7.9e-4, 1.2e-2], -3),
+        ([0.0, 0.0, 0.0, 5e-4], -4),
         ([0.0, math.nan, math.inf], 0),
         ([], 0),
     ],

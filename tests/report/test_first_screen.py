@@ -55,8 +55,8 @@ def test_one_unit_for_all_values_of_a_metric(evidence: Evidence) -> None:
     assert (volume.unit, volume.exponent, volume.divide) == ("ml", 0, 3)
     assert volume.unit_exponent == 3
     mse = quantity(evidence, "mse")
-    assert mse.unit_text == "\N{MULTIPLICATION SIGN}10⁻³"
-    assert mse.format(0.00215) == f"{2.15:.{mse.decimals}f}"
+    assert mse.unit_text == "\N{MULTIPLICATION SIGN}10⁻⁴"
+    assert mse.format(0.000215) == f"{2.15:.{mse.decimals}f}"
 
 
 def test_the_paragraph_tells_what_was_done(evidence: Evidence) -> None:
