@@ -42,8 +42,8 @@ def _without_file(tables: StudyTables, listing: Listing, suffixes: Iterable[str]
 
 
 def _without_session(tables: StudyTables, listing: Listing) -> list[Note]:
-    images = [*listing.files, *listing.unknown]
-    known = {f"{one.subject} {one.session}" for one in images}
+    known = {f"{file.subject} {file.session}" for file in listing.files}
+    known |= {f"{one.subject} {one.session}" for one in listing.unknown}
     # participants.tsv is compared with the subjects where the groups are read.
     listed = {key for key in tables.rows("participants.tsv") if " " not in key}
     known |= {*listing.subjects, *listed}
