@@ -26,6 +26,13 @@ from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
 
+# Tests start many processes. Without bytecode on disk, each compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# Processes that run beside each other share the cores: OpenMP's threads spin while they wait for one.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # In the background of a shell, interrupts are ignored; programs that tests start would ignore them too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -182,18 +182,8 @@ def test_preparing_a_study_and_running_on_it(call, tmp_path: Path) -> None:
             mask.write_bytes(brain.read_bytes())
     study = STUDIES["one_row_per_session"]
     few = ("--exclude", "subject != cIIs09 and subject != cIIs11")
-    steps = [
-        "--strip",
-        "mask",
-        "--bias",
-        "none",
-        "--registration",
-        "none",
-        "--spacing",
-        "4",
-        "--jobs",
-        "1",
-    ]
+    steps = ["--strip", "mask", "--bias", "none", "--registration", "none", "--spacing", "4"]
+    steps += ["--set", "crop.shape=[48, 60, 56]", "--jobs", "1"]
     code, said, err = call("prepare", bids, prepared, *study.options, *few, *steps)
     assert code == 0, said + err
     options = ["--segmenter", "hmrf", "--device", "cpu", "--method", "identity", "--folds", "2"]
