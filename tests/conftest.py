@@ -94,11 +94,11 @@ class Halves:
 # Labels by thresholds, written the way FAST names its output; what it was called with is kept.
 FAST = """#!{python}
 import os, sys
-import nibabel as nib
-import numpy as np
 arguments = sys.argv[1:]
 if not arguments:
     sys.exit("Usage: fast [options] file(s)")
+import nibabel as nib
+import numpy as np
 open({log!r}, "a").write(" ".join(arguments) + "\\n")
 open({log!r}.replace(".txt", ".type"), "w").write(os.environ.get("FSLOUTPUTTYPE", ""))
 out = next(a.split("=", 1)[1] for a in arguments if a.startswith("--out="))
@@ -140,15 +140,24 @@ class FakeFsl:
         self.program.chmod(0o755)
 
 
-_SLOW = ("finished_report", "head", "later", "made", "raw_cohort")
-"""Fixtures that take seconds. The tests that use one run in one process, so that it is made once."""
+_SLOW = {
+    "finished_report": "report",
+    "finished_run": "report",
+    "head": "head",
+    "later": "made",
+    "made": "made",
+    "anatomies": "made",
+    "raw_cohort": "raw_cohort",
+    "follow_ups": "follow_ups",
+}
+"""Fixtures that take seconds, by a name of a group. A group runs in one process, so that each is made once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests that share a slow fixture one group; `--dist=loadgroup` keeps a group together."""
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
-        shared = next((name for name in _SLOW if name in used), None)
+        shared = next((group for name, group in _SLOW.items() if name in used), None)
         if shared is not None:
             item.add_marker(pytest.mark.xdist_group(shared))
 
