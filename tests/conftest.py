@@ -150,7 +150,7 @@ _SLOW = {
     "raw_cohort": "raw_cohort",
     "follow_ups": "follow_ups",
 }
-"""Fixtures that take seconds, by a name of a group. A group runs in one process, so that each is made once."""
+"""Fixtures that take seconds, with the group of their tests. A group runs in one process, and makes each once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
