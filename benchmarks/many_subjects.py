@@ -10,8 +10,9 @@
 A cohort of shells in place of brains is made, and a whole run is measured in a process of its own: scans
 read and checked, folds, cells, results brought together; then `status`, `verify`, and with `--report` the
 report. Methods raise intensities to a power, so that a method itself takes next to no time; with `--unet`
-the demo's U-Net, as it is configured there, comes beside them. What is left beside methods, segmentation and
-metrics, reading and writing of volumes included, is counted as the run's own. With `--bookkeeping` segmentation and metrics have stand-ins: the run's own time is the same, and the whole is
+the demo's U-Net, as it is configured there, comes beside them. What is left beside its fits and volumes,
+segmentation and metrics, reading and writing of volumes included, is counted as the run's own. With
+`--bookkeeping` segmentation and metrics have stand-ins: the run's own time is the same, and the whole is
 shorter.
 
 Times are of the processors, of all threads of the process. Volumes are tiny by default, which makes the
@@ -61,7 +62,7 @@ SESSIONS = {"3T": 1.0, "1.5T": 0.7}
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 BRAIN_MM = (150.0, 180.0, 150.0)
-WORK = ("methods", "segmentation", "metrics")
+WORK = ("U-Net", "segmentation", "metrics")
 TABLES = ("inputs.csv", "folds.csv", "scores.csv", "cell.json", "run.json", "results.csv")
 
 
@@ -169,7 +170,7 @@ class Measured:
 
     @property
     def own_s(self) -> float:
-        """CPU seconds of the run that are neither methods, nor segmentation, nor metrics."""
+        """CPU seconds of the run that are neither the U-Net, nor segmentation, nor metrics."""
         return self.seconds["run"] - sum(self.seconds[part] for part in WORK)
 
 
@@ -221,9 +222,8 @@ def measure(design: Design) -> Measured:
     clock.time_in(scoring, "score_rows", "metrics", canned_rows if design.bookkeeping else None)
     clock.time_in(stored, "try_segment", "segmentation")
     clock.time_in(stored, "segment_batch", "segmentation")
-    for method in (Power, UNet):
-        clock.time_in(method, "harmonize", "methods")
-    clock.time_in(UNet, "fit", "methods")
+    clock.time_in(UNet, "fit", "U-Net")
+    clock.time_in(UNet, "harmonize", "U-Net")
     clock.time_in(running, "open_run", "scans and folds")
     clock.time_in(running, "correct_volumes", "real scans and corrections")
     clock.time_in(running, "conclude", "results")
@@ -247,7 +247,8 @@ def measure(design: Design) -> Measured:
         sizes = sizes_of(out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     volumes = clock.calls["metrics"]
-    return Measured(design, volumes, dict(clock.seconds), reads, peak, sizes)
+    seconds = dict.fromkeys(WORK, 0.0) | clock.seconds
+    return Measured(design, volumes, seconds, reads, peak, sizes)
 
 
 def sizes_of(out: Path) -> dict[str, int]:

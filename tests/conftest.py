@@ -22,6 +22,7 @@ from harmbench import cli
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
 from harmbench.errors import UnsegmentableError
+from harmbench.report.figures import drawing
 from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
@@ -150,7 +151,7 @@ _SLOW = {
     "raw_cohort": "raw_cohort",
     "follow_ups": "follow_ups",
 }
-"""Fixtures that take seconds, with the group of their tests. A group runs in one process, and makes each once."""
+"""Fixtures that take seconds, with the group of their tests: one process makes each, once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -245,6 +246,13 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Figure, "draw_without_rendering", lambda _: None)
     monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
+@pytest.fixture
+def few_figures(blank_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports make their first two figures alone, and blank ones: preparing the others takes seconds."""
+    planned = drawing.planned_figures
+    monkeypatch.setattr(drawing, "planned_figures", lambda evidence: planned(evidence)[:2])
 
 
 @pytest.fixture

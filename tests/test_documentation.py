@@ -65,7 +65,7 @@ def test_blocks_run(
     desk: Path,
     call: Call,
     monkeypatch: pytest.MonkeyPatch,
-    blank_figures: None,
+    few_figures: None,
 ) -> None:
     namespace: dict[str, Any] = {"__name__": f"page_{page.stem}"}
     monkeypatch.setitem(sys.modules, "my_method", None)

@@ -128,7 +128,7 @@ def test_debug_shows_the_traceback(call) -> None:
 
 
 def test_a_new_method_goes_all_the_way(
-    call, thresholds, blank_figures, make_manifest, tmp_path, monkeypatch
+    call, thresholds, few_figures, make_manifest, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, _ = call("new-method", "my_method")

@@ -90,7 +90,7 @@ def visits_by_name(layout: str, study: Study) -> dict[str, dict[str, set[str]]]:
 
 
 @pytest.mark.parametrize("layout", list(STUDIES))
-def test_a_published_study_runs(layout: str, call, blank_figures, tmp_path: Path) -> None:
+def test_a_published_study_runs(layout: str, call, few_figures, tmp_path: Path) -> None:
     study = STUDIES[layout]
     root, out = tmp_path / "bids", tmp_path / "out"
     made = (LAYOUTS / "make_tree.py", LAYOUTS / f"{layout}.json", root)
