@@ -4,12 +4,14 @@
     python benchmarks/many_subjects.py --subjects 100 1000
     python benchmarks/many_subjects.py --subjects 1000 --methods 8 --directions 2 --report
     python benchmarks/many_subjects.py --subjects 24 --spacing 2        # the share of real work at 2 mm
+    python benchmarks/many_subjects.py --subjects 8 --spacing 2 --unet  # the same, with a method that trains
     python benchmarks/many_subjects.py --subjects 100 1000 --bookkeeping
 
 A cohort of shells in place of brains is made, and a whole run is measured in a process of its own: scans
 read and checked, folds, cells, results brought together; then `status`, `verify`, and with `--report` the
-report. Methods raise intensities to a power, so that a method itself takes next to no time: what is left
-beside segmentation and metrics, reading and writing of volumes included, is counted as the run's own. With
+report. Methods raise intensities to a power, so that a method itself takes next to no time; with `--unet`
+the demo's U-Net, as it is configured there, comes beside them. What is left beside its fits and volumes,
+segmentation and metrics, reading and writing of volumes included, is counted as the run's own. With
 `--bookkeeping` segmentation and metrics have stand-ins: the run's own time is the same, and the whole is
 shorter.
 
@@ -33,12 +35,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import yaml
 from pydantic import BaseModel
 from tabulate import tabulate
 
 from harmbench.arrays import Array
 from harmbench.config import load_experiment
 from harmbench.method import Method
+from harmbench.methods.unet import UNet
 from harmbench.processes import worker_pool
 from harmbench.report import make_report
 from harmbench.results import ScoreRow
@@ -56,7 +60,9 @@ from harmbench.volume import Volume, write
 SESSIONS = {"3T": 1.0, "1.5T": 0.7}
 """Session to the power that it raises intensities to."""
 
+DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
 BRAIN_MM = (150.0, 180.0, 150.0)
+WORK = ("U-Net", "segmentation", "metrics")
 TABLES = ("inputs.csv", "folds.csv", "scores.csv", "cell.json", "run.json", "results.csv")
 
 
@@ -110,6 +116,7 @@ class Design:
     folds: int
     report: bool
     bookkeeping: bool
+    unet: bool
 
 
 @dataclass
@@ -129,12 +136,12 @@ class Clock:
 
     def time_in(
         self,
-        module: ModuleType,
+        module: ModuleType | type[Method],
         function: str,
         name: str,
         stand_in: Callable[..., Any] | None = None,
     ) -> None:
-        """Put a function that is timed in place of one of a module, or of its stand-in."""
+        """Put a function that is timed in place of one of a module or a class, or of its stand-in."""
         work = stand_in or getattr(module, function)
 
         def measured(*arguments: object, **named: object) -> object:
@@ -163,8 +170,8 @@ class Measured:
 
     @property
     def own_s(self) -> float:
-        """CPU seconds of the run that are neither segmentation nor metrics."""
-        return self.seconds["run"] - self.seconds["segmentation"] - self.seconds["metrics"]
+        """CPU seconds of the run that are neither the U-Net, nor segmentation, nor metrics."""
+        return self.seconds["run"] - sum(self.seconds[part] for part in WORK)
 
 
 def shells(number: int, spacing_mm: float) -> Array:
@@ -194,6 +201,8 @@ def make_cohort(root: Path, design: Design) -> Path:
 
 def settings_of(scans: Path, design: Design) -> list[str]:
     powers = np.linspace(0.7, 1.3, design.methods)
+    demo = yaml.safe_load(DEMO.read_text(encoding="utf-8"))["methods"]
+    trained = demo["unet"] if design.unet else {}
     return [
         f"data.path={scans}",
         f"data.direction={'both' if design.directions == 2 else '3T-to-1.5T'}",
@@ -204,6 +213,7 @@ def settings_of(scans: Path, design: Design) -> list[str]:
         "ceiling=false",
         *(f"methods.power_{n}.uses={__file__}:Power" for n in range(1, design.methods)),
         *(f"methods.power_{n}.power={powers[n]:.3f}" for n in range(1, design.methods)),
+        *(f"methods.unet.{name}={value}" for name, value in trained.items()),
     ]
 
 
@@ -212,10 +222,12 @@ def measure(design: Design) -> Measured:
     clock.time_in(scoring, "score_rows", "metrics", canned_rows if design.bookkeeping else None)
     clock.time_in(stored, "try_segment", "segmentation")
     clock.time_in(stored, "segment_batch", "segmentation")
+    clock.time_in(UNet, "fit", "U-Net")
+    clock.time_in(UNet, "harmonize", "U-Net")
     clock.time_in(running, "open_run", "scans and folds")
     clock.time_in(running, "correct_volumes", "real scans and corrections")
     clock.time_in(running, "conclude", "results")
-    warm_up(segmentation=not design.bookkeeping, training=False)
+    warm_up(segmentation=not design.bookkeeping, training=design.unet)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "run"
         scans = make_cohort(Path(place), design)
@@ -235,7 +247,8 @@ def measure(design: Design) -> Measured:
         sizes = sizes_of(out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     volumes = clock.calls["metrics"]
-    return Measured(design, volumes, dict(clock.seconds), reads, peak, sizes)
+    seconds = dict.fromkeys(WORK, 0.0) | clock.seconds
+    return Measured(design, volumes, seconds, reads, peak, sizes)
 
 
 def sizes_of(out: Path) -> dict[str, int]:
@@ -256,8 +269,7 @@ def print_tables(found: Sequence[Measured]) -> None:
             one.volumes,
             one.seconds["run"],
             1000 * one.seconds["run"] / one.volumes,
-            1000 * one.seconds["segmentation"] / one.volumes,
-            1000 * one.seconds["metrics"] / one.volumes,
+            *(1000 * one.seconds[part] / one.volumes for part in WORK),
             1000 * one.own_s / one.volumes,
             f"{one.own_s / one.seconds['run']:.1%}",
             one.peak_mib,
@@ -265,7 +277,7 @@ def print_tables(found: Sequence[Measured]) -> None:
         for one in found
     ]
     heads = [
-        *["subjects", "scored volumes", "CPU (s)", "ms per volume", "segmentation", "metrics"],
+        *["subjects", "scored volumes", "CPU (s)", "ms per volume", *WORK],
         *["run's own", "share", "peak (MiB)"],
     ]
     print(tabulate(rows, heads, floatfmt=".3g"))
@@ -297,10 +309,11 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, default=10.0, help="of the volumes, in mm")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--report", action="store_true", help="make a report too")
+    parser.add_argument("--unet", action="store_true", help="train the demo's U-Net too")
     parser.add_argument("--bookkeeping", action="store_true", help="no real work")
     options = parser.parse_args()
     sizes = (options.methods, options.directions, options.spacing, options.folds)
-    rest = (*sizes, options.report, options.bookkeeping)
+    rest = (*sizes, options.report, options.bookkeeping, options.unet)
     found = []
     for count in options.subjects:
         with worker_pool(1) as pool:

@@ -10,6 +10,7 @@ Comments, docstrings, formatting and `__all__` never count.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -72,7 +73,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 Reach = tuple[str, str | None]
 """A module, and a name in it; `None`: all of it."""
 
-_KNOWN: dict[object, tuple[tuple[tuple[Path, tuple[int, int]], ...], str]] = {}
+_KNOWN: dict[object, tuple[tuple[tuple[str, tuple[int, int]], ...], str]] = {}
 """Keys with the files that they were made from, as long as those are unchanged."""
 
 
@@ -133,68 +134,92 @@ def _key(entries: Sequence[Reach], tree: SourceTree) -> str:
     asked = (tuple(entries), tuple(sorted(tree.roots.items())), tree.beside)
     stamps, key = _KNOWN.get(asked, ((), ""))
     if not key or any(_stamp(file) != stamp for file, stamp in stamps):
-        reached = _reached(entries, tree)
+        reached = _reached(entries, _Modules(tree))
         # Without the modules' names, since a method's file may lie anywhere.
         key = key_of([reached[name] for name in sorted(reached)])
-        files = [file for file in map(tree.file, reached) if file is not None]
+        files = [str(file) for file in map(tree.file, reached) if file is not None]
         _KNOWN[asked] = tuple((file, _stamp(file)) for file in files), key
     return key
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def _stamp(file: str | Path) -> tuple[int, int]:
     try:
-        state = file.stat()
+        state = os.stat(file)  # noqa: PTH116 - thousands of times in a run, where a `Path` is slow
     except OSError:
         return 0, 0
     return state.st_mtime_ns, state.st_size
 
 
-def _reached(entries: Iterable[Reach], tree: SourceTree) -> dict[str, list[str]]:
+class _Modules:
+    """The modules of a tree by name; each file is looked for once.
+
+    Args:
+        tree: where the code is.
+    """
+
+    def __init__(self, tree: SourceTree) -> None:
+        self._tree = tree
+        self._known: dict[str, Module | None] = {}
+
+    def __call__(self, name: str) -> Module | None:
+        """Return a module; `None` for one that is left out or does not belong to the tree."""
+        if name not in self._known:
+            self._known[name] = self._read(name)
+        return self._known[name]
+
+    def _read(self, name: str) -> Module | None:
+        if any(name == left or name.startswith(f"{left}.") for left in LEFT_OUT):
+            return None
+        file = self._tree.file(name)
+        return None if file is None else parsed(name, file, _stamp(file))
+
+
+def _reached(entries: Iterable[Reach], modules: _Modules) -> dict[str, list[str]]:
     """Module to the syntax of its statements that count, in their order."""
     waiting, seen = list(entries), set[Reach]()
     counted: dict[str, set[int]] = {}
     while waiting:
         reach = waiting.pop()
-        module = _module(reach[0], tree)
+        module = modules(reach[0])
         if reach in seen or module is None:
             continue
         seen.add(reach)
         if reach[0] not in counted:
             counted[reach[0]] = set(module.loose)
-            waiting += _followed(module, module.always, tree)
+            waiting += _followed(module, module.always, modules)
         chosen = module.named(reach[1])
         counted[reach[0]] |= set(chosen)
-        waiting += _followed(module, chosen, tree)
+        waiting += _followed(module, chosen, modules)
     found = {}
     for name, numbers in counted.items():
-        module = _module(name, tree)
+        module = modules(name)
         assert module is not None
         found[name] = [module.statements[number].syntax for number in sorted(numbers)]
     return found
 
 
-def _followed(module: Module, numbers: Iterable[int], tree: SourceTree) -> Iterator[Reach]:
+def _followed(module: Module, numbers: Iterable[int], modules: _Modules) -> Iterator[Reach]:
     for number in numbers:
         for use in module.statements[number].uses:
-            yield from _resolved(module, use, tree)
+            yield from _resolved(module, use, modules)
 
 
-def _resolved(module: Module, use: str, tree: SourceTree) -> Iterator[Reach]:
+def _resolved(module: Module, use: str, modules: _Modules) -> Iterator[Reach]:
     """Say what a name with its attributes, such as `volume.read`, stands for in a module."""
     if use.startswith(BY_TEXT):
-        yield from _absolute(use.removeprefix(BY_TEXT), tree, frozenset())
+        yield from _absolute(use.removeprefix(BY_TEXT), modules, frozenset())
         return
     root, _, rest = use.partition(".")
     if root in module.defined:
         yield module.name, root
     for target in module.imported.get(root, ()):
-        yield from _absolute(f"{target}.{rest}" if rest else target, tree, frozenset())
+        yield from _absolute(f"{target}.{rest}" if rest else target, modules, frozenset())
 
 
-def _absolute(dotted: str, tree: SourceTree, before: frozenset[str]) -> Iterator[Reach]:
+def _absolute(dotted: str, modules: _Modules, before: frozenset[str]) -> Iterator[Reach]:
     parts = dotted.split(".")
     for count in range(len(parts), 0, -1):
-        module = _module(".".join(parts[:count]), tree)
+        module = modules(".".join(parts[:count]))
         if module is None:
             continue
         rest = parts[count:]
@@ -207,12 +232,5 @@ def _absolute(dotted: str, tree: SourceTree, before: frozenset[str]) -> Iterator
             for target in module.imported.get(rest[0], ()):
                 further = ".".join((target, *rest[1:]))
                 if further not in before:
-                    yield from _absolute(further, tree, before | {further})
+                    yield from _absolute(further, modules, before | {further})
         return
-
-
-def _module(name: str, tree: SourceTree) -> Module | None:
-    if any(name == left or name.startswith(f"{left}.") for left in LEFT_OUT):
-        return None
-    file = tree.file(name)
-    return None if file is None else parsed(name, file, _stamp(file))

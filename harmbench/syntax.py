@@ -93,11 +93,12 @@ def parsed(name: str, file: Path, stamp: tuple[int, int]) -> Module:  # noqa: AR
     module = Module(name, whole=own or name.startswith("harmbench.methods."))
     text = file.read_bytes()
     try:
-        tree = _without_documentation(ast.parse(text))
+        tree = ast.parse(text)
     except (SyntaxError, ValueError):  # a file that cannot be imported either
         module.statements.append(Statement(text.hex(), frozenset()))
         return module
     for node in ast.walk(tree):
+        _remove_documentation(node)
         if isinstance(node, ast.Import | ast.ImportFrom):
             for bound, target in bound_by_import(node, package):
                 module.imported.setdefault(bound, set()).add(target)
@@ -123,12 +124,10 @@ def _add(node: ast.stmt, module: Module) -> None:
         module.always.append(number)
 
 
-def _without_documentation(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]  # type: ignore[attr-defined]  # nodes with a body have it
-    return tree
+def _remove_documentation(node: ast.AST) -> None:
+    body = getattr(node, "body", None)
+    if isinstance(body, list):
+        node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]  # type: ignore[attr-defined]  # nodes with a body have it
 
 
 def _is_for_type_checkers(node: ast.stmt) -> bool:

@@ -22,9 +22,17 @@ from harmbench import cli
 from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
 from harmbench.errors import UnsegmentableError
+from harmbench.report.figures import drawing
 from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
+
+# Tests start many processes. Without bytecode on disk, each compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# Processes that run beside each other share the cores: OpenMP's threads spin while they wait for one.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # In the background of a shell, interrupts are ignored; programs that tests start would ignore them too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -87,11 +95,11 @@ class Halves:
 # Labels by thresholds, written the way FAST names its output; what it was called with is kept.
 FAST = """#!{python}
 import os, sys
-import nibabel as nib
-import numpy as np
 arguments = sys.argv[1:]
 if not arguments:
     sys.exit("Usage: fast [options] file(s)")
+import nibabel as nib
+import numpy as np
 open({log!r}, "a").write(" ".join(arguments) + "\\n")
 open({log!r}.replace(".txt", ".type"), "w").write(os.environ.get("FSLOUTPUTTYPE", ""))
 out = next(a.split("=", 1)[1] for a in arguments if a.startswith("--out="))
@@ -133,15 +141,24 @@ class FakeFsl:
         self.program.chmod(0o755)
 
 
-_SLOW = ("finished_report", "head", "later", "made", "raw_cohort")
-"""Fixtures that take seconds. The tests that use one run in one process, so that it is made once."""
+_SLOW = {
+    "finished_report": "report",
+    "finished_run": "report",
+    "head": "head",
+    "later": "made",
+    "made": "made",
+    "anatomies": "made",
+    "raw_cohort": "raw_cohort",
+    "follow_ups": "follow_ups",
+}
+"""Fixtures that take seconds, with the group of their tests: one process makes each, once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests that share a slow fixture one group; `--dist=loadgroup` keeps a group together."""
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
-        shared = next((name for name in _SLOW if name in used), None)
+        shared = next((group for name, group in _SLOW.items() if name in used), None)
         if shared is not None:
             item.add_marker(pytest.mark.xdist_group(shared))
 
@@ -229,6 +246,13 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Figure, "draw_without_rendering", lambda _: None)
     monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
+@pytest.fixture
+def few_figures(blank_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports make their first two figures alone, and blank ones: preparing the others takes seconds."""
+    planned = drawing.planned_figures
+    monkeypatch.setattr(drawing, "planned_figures", lambda evidence: planned(evidence)[:2])
 
 
 @pytest.fixture

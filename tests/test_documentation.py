@@ -65,10 +65,8 @@ def test_blocks_run(
     desk: Path,
     call: Call,
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    few_figures: None,
 ) -> None:
-    if page.name != "quick-start.md":  # figures of a whole run are drawn once
-        request.getfixturevalue("blank_figures")
     namespace: dict[str, Any] = {"__name__": f"page_{page.stem}"}
     monkeypatch.setitem(sys.modules, "my_method", None)
     del sys.modules["my_method"]

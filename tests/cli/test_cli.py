@@ -128,7 +128,7 @@ def test_debug_shows_the_traceback(call) -> None:
 
 
 def test_a_new_method_goes_all_the_way(
-    call, thresholds, blank_figures, make_manifest, tmp_path, monkeypatch
+    call, thresholds, few_figures, make_manifest, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, out, _ = call("new-method", "my_method")
@@ -178,14 +178,14 @@ class Slow(Method):
     def fit(self, pairs, task):
         path = task.folder / "step.json"
         first = json.loads(path.read_text()) if path.exists() else 0
-        for step in range(first, 40):
+        for step in range(first, 20):
             time.sleep(0.1)
             with (task.folder / "steps.txt").open("a") as file:
                 file.write(f"{step}\\n")
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps(step + 1))
             fresh.replace(path)
-            task.progress("fit", step, 40)
+            task.progress("fit", step, 20)
 
     def harmonize(self, source, task):
         return source.with_data(source.data * 0.9)
@@ -214,7 +214,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
     process.wait()
     time.sleep(0.5)
     reached = len((training / "steps.txt").read_text().split())
-    assert 0 < reached < 40
+    assert 0 < reached < 20
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive, "a process outlived its run"
     assert len((training / "steps.txt").read_text().split()) == reached
@@ -224,7 +224,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
     steps = [int(step) for step in (training / "steps.txt").read_text().split()]
     # Killed between a step and its checkpoint, a run repeats that one step.
     assert steps[reached] in {reached - 1, reached}
-    assert steps == [*range(reached), *range(steps[reached], 40)]
+    assert steps == [*range(reached), *range(steps[reached], 20)]
     results = read_results(tmp_path / "out" / "results.csv")
     assert set(results["status"]) <= {"ok", "undefined", "empty"}
 

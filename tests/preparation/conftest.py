@@ -123,8 +123,13 @@ def manifest(raw_cohort: Cohort, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def prepare(manifest, tmp_path: Path) -> Callable[..., PrepareSummary]:
-    """Prepare the simulated scans quickly; options are those of `prepare_cohort`."""
+def prepare(manifest, tmp_path: Path, request) -> Callable[..., PrepareSummary]:
+    """Prepare the simulated scans quickly; options are those of `prepare_cohort`.
+
+    Figures are blank, but for tests marked `figures`: drawing takes half of the time.
+    """
+    if request.node.get_closest_marker("figures") is None:
+        request.getfixturevalue("blank_figures")
 
     def run(*overrides: str, out: str = "out", data: Path | None = None, **settings):
         return prepare_cohort(

@@ -85,6 +85,7 @@ def test_a_pair_of_two_people_is_flagged(prepare, manifest, tmp_path: Path) -> N
     assert "two people" in summary.page.read_text()
 
 
+@pytest.mark.figures
 def test_twice_gives_the_same_files(prepare, tmp_path: Path) -> None:
     corrected = ("bias.method=n4", "bias.iterations=[5]")
     prepare(*corrected, out="one")

@@ -103,6 +103,7 @@ def test_a_full_disk_leaves_finished_subjects_intact(prepare, tmp_path: Path, mo
     assert files(tmp_path / "out" / "sub-01") == before
 
 
+@pytest.mark.figures
 def test_a_killed_preparation_goes_on_and_ends_in_the_same_place(
     prepare, manifest, tmp_path: Path
 ) -> None:

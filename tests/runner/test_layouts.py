@@ -90,7 +90,7 @@ def visits_by_name(layout: str, study: Study) -> dict[str, dict[str, set[str]]]:
 
 
 @pytest.mark.parametrize("layout", list(STUDIES))
-def test_a_published_study_runs(layout: str, call, blank_figures, tmp_path: Path) -> None:
+def test_a_published_study_runs(layout: str, call, few_figures, tmp_path: Path) -> None:
     study = STUDIES[layout]
     root, out = tmp_path / "bids", tmp_path / "out"
     made = (LAYOUTS / "make_tree.py", LAYOUTS / f"{layout}.json", root)
@@ -182,18 +182,8 @@ def test_preparing_a_study_and_running_on_it(call, tmp_path: Path) -> None:
             mask.write_bytes(brain.read_bytes())
     study = STUDIES["one_row_per_session"]
     few = ("--exclude", "subject != cIIs09 and subject != cIIs11")
-    steps = [
-        "--strip",
-        "mask",
-        "--bias",
-        "none",
-        "--registration",
-        "none",
-        "--spacing",
-        "4",
-        "--jobs",
-        "1",
-    ]
+    steps = ["--strip", "mask", "--bias", "none", "--registration", "none", "--spacing", "4"]
+    steps += ["--set", "crop.shape=[48, 60, 56]", "--jobs", "1"]
     code, said, err = call("prepare", bids, prepared, *study.options, *few, *steps)
     assert code == 0, said + err
     options = ["--segmenter", "hmrf", "--device", "cpu", "--method", "identity", "--folds", "2"]

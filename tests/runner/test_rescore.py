@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,24 @@ def quiet(_: str) -> None:
     pass
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rescored")
+
+
 @pytest.fixture
-def out(make_manifest, tmp_path: Path) -> Path:
-    """A run of four subjects whose method's file is gone by now."""
+def tmp_path(place: Path) -> Path:
+    """The same folder for every test: a run's table names its scans by their paths."""
+    return place / "now"
+
+
+@pytest.fixture
+def out(make_manifest, tmp_path: Path, place: Path) -> Path:
+    """A run of four subjects whose method's file is gone by now; the first test makes it."""
+    if (place / "kept").exists():
+        shutil.rmtree(tmp_path)
+        shutil.copytree(place / "kept", tmp_path)
+        return tmp_path / "out"
     adapter = tmp_path / "dim.py"
     manifest = make_manifest(4)
     bright = float(read(tmp_path / "scans" / "s1_A.nii.gz").data.sum())
@@ -55,6 +71,7 @@ def out(make_manifest, tmp_path: Path) -> Path:
     changes = {"data.path": manifest, "methods": {"dim": {"uses": f"{adapter}:Dim"}}}
     run_experiment(load_experiment(None, settings, changes), tmp_path / "out", say=quiet)
     adapter.unlink()
+    shutil.copytree(tmp_path, place / "kept")
     return tmp_path / "out"
 
 

@@ -170,8 +170,7 @@ def test_another_folder_that_comes_first_is_said(
     assert make_segmenter("fast").version == "FSL 6.0.0:abc"
 
 
-@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(("way", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
 def test_an_interrupt_of_harmbench_alone_ends_fast(
     fsl, make_manifest, tmp_path: Path, way: signal.Signals, jobs: int
 ) -> None:

@@ -20,11 +20,11 @@ import psutil
 
 from harmbench.processes import adopt_orphans, die_with
 
-__all__ = ["NODES", "OFF", "Cluster", "why_not"]
+__all__ = ["NODES", "WANTED", "Cluster", "why_not"]
 
 NODES = ("n1", "n2")
-OFF = "HARMBENCH_TEST_SLURM"
-"""The environment variable that is 0 where no cluster is to be started."""
+WANTED = "HARMBENCH_TEST_SLURM"
+"""The environment variable that is 1 where a cluster is to be started, as `.ci/run` does."""
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
 _READY_S = 120
 _NODE_DEAD_S = 12
@@ -71,8 +71,8 @@ class NoClusterError(RuntimeError):
 
 def why_not() -> str:
     """Say why no cluster is started here; empty where one is."""
-    if os.environ.get(OFF) == "0":
-        return f"{OFF} is 0"
+    if os.environ.get(WANTED) != "1":
+        return f"starts daemons, takes over a minute; {WANTED}=1 runs it, as .ci/run does"
     missing = [name for name in _PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"{', '.join(missing)} not installed (Debian: slurm-wlm munge)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,18 +148,25 @@ def follow_ups(tmp_path_factory: pytest.TempPathFactory) -> FollowUps:
 def run(
     scans: Path, follow_ups: FollowUps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    (tmp_path / "frauds.py").write_text(FRAUDS)
-    methods = [f"{tmp_path / 'frauds.py'}:{name}" for name in ("Shrunk", "Copied", "Added")]
+    """A test's own copy of the run, which the first test makes."""
+    if not (scans / "out").exists():
+        make_run(scans)
+    shutil.copytree(scans / "out", tmp_path / "out")
+    monkeypatch.setattr(changes, "_experiment", lambda folder: load_experiment(folder.config))
+    monkeypatch.setattr(changes, "make_follow_ups", lambda *_: follow_ups)
+    yield tmp_path / "out"
+
+
+def make_run(scans: Path) -> None:
+    (scans / "frauds.py").write_text(FRAUDS)
+    methods = [f"{scans / 'frauds.py'}:{name}" for name in ("Shrunk", "Copied", "Added")]
     experiment = load_experiment(
         None,
         ["scoring.segmenter=thresholds", "device=cpu", "folds.k=2"],
         {"data.path": scans / "manifest.csv", "data.direction": "A-to-B"},
     )
     experiment = select_methods(experiment, ["identity", *methods])
-    run_experiment(experiment, tmp_path / "out", say=lambda _: None)
-    monkeypatch.setattr(changes, "_experiment", lambda folder: load_experiment(folder.config))
-    monkeypatch.setattr(changes, "make_follow_ups", lambda *_: follow_ups)
-    yield tmp_path / "out"
+    run_experiment(experiment, scans / "out", say=lambda _: None)
 
 
 def fitted(run: Path) -> list[str]:
