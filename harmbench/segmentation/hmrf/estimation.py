@@ -243,10 +243,9 @@ class _Model:
         FAST starts from random posteriors. After five sweeps the start decides fewer than 1 of
         10,000 labels, where the white-matter peak is narrow, too.
         """
-        self.p[:] = self.inside / np.float32(self.mean.size)
         w = (beta * self.neighbours).astype(np.float32)
         brain = (self.values, self.inside, self.region.first, self.region.last)
-        sweeps(self.workers, SWEEPS, self.p, *brain, w, self.mean, self.var)
+        sweeps(self.workers, SWEEPS, self.p, *brain, w, self.mean, self.var, fresh=True)
 
     def estimate_classes(self) -> None:
         """Take means and variances weighted by the posteriors."""

@@ -31,9 +31,9 @@ __all__ = [
     "exponentiate",
     "moments",
     "most_probable",
+    "normalize",
     "posteriors",
     "single_exp",
-    "small_exp",
 ]
 
 Index = NDArray[np.int32]
@@ -80,20 +80,6 @@ def single_exp(x: np.float32) -> np.float32:
     return np.float32(series * scale)
 
 
-@compiled(inline="always")
-def small_exp(t: np.float32) -> np.float32:
-    """Exponential in single precision for `t` in [-ln(2)/2, ln(2)/2], where waiting for it costs most.
-
-    The polynomial of `single_exp`, by Estrin's scheme: its parts do not wait for each other.
-    """
-    square = t * t
-    low = (np.float32(1) + t) + square * (np.float32(0.5) + np.float32(1 / 6) * t)
-    high = (np.float32(1 / 24) + np.float32(1 / 120) * t) + square * (
-        np.float32(1 / 720) + np.float32(1 / 5040) * t
-    )
-    return np.float32(low + square * square * high)
-
-
 @compiled()
 def exponentiate(e: Single, n: int) -> None:
     """Replace e[:-1, :n] by exp(e - max over the classes); e has shape (class + 1, x), e[-1] is scratch."""
@@ -108,6 +94,24 @@ def exponentiate(e: Single, n: int) -> None:
         row = e[k, :n]
         for i in range(n):
             row[i] = single_exp(row[i] - top[i])
+
+
+@compiled()
+def normalize(e: Single, mask: Single) -> None:
+    """Scale e[:-1, :n] to add up to `mask`, shape (n,); e has shape (class + 1, x), e[-1] is scratch."""
+    classes, n = e.shape[0] - 1, mask.size
+    total = e[classes, :n]
+    total[:] = 0
+    for k in range(classes):
+        row = e[k, :n]
+        for i in range(n):
+            total[i] += row[i]
+    for i in range(n):
+        total[i] = mask[i] / total[i]
+    for k in range(classes):
+        row = e[k, :n]
+        for i in range(n):
+            row[i] *= total[i]
 
 
 @compiled()
