@@ -30,7 +30,8 @@ def bias_field(
         Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
 
     Raises:
-        PreparationError: N4 found no field that is above 0, or a part of the brain lies below 0, which has no logarithm.
+        PreparationError: N4 found no field that is above 0 in the brain, or a part of the brain lies
+            below 0, which has no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
