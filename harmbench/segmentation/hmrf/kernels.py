@@ -48,6 +48,9 @@ _MATHS = {"reassoc", "contract", "nsz", "arcp"}
 def compiled(**options: Any) -> Callable[[Function], Function]:
     """`numba.njit` with the machine code kept on disk, and the function's type kept.
 
+    Rows are copied by loops in what it compiles: the error that an assignment of one array to a part of
+    another could raise takes two seconds to compile.
+
     The code on disk is renewed when the function's own file changes, not when a file that it
     imports does: after an edit here, touch `sweeps.py`, `mixels.py` and `smoothing.py` too.
     """
@@ -86,8 +89,9 @@ def single_exp(x: np.float32) -> np.float32:
 def exponentiate(e: Single, n: int) -> None:
     """Replace e[:-1, :n] by exp(e - max over the classes); e has shape (class + 1, x), e[-1] is scratch."""
     classes = e.shape[0] - 1
-    top = e[classes, :n]
-    top[:] = e[0, :n]
+    top, row = e[classes, :n], e[0, :n]
+    for i in range(n):
+        top[i] = row[i]
     for k in range(1, classes):
         row = e[k, :n]
         for i in range(n):

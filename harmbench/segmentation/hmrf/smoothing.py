@@ -10,16 +10,14 @@ __all__ = ["smooth"]
 
 
 @compiled()
-def _add_pairs(
-    out: Single, field: Single, at: int, step: int, half: Single, start: int, stop: int
-) -> None:
-    """Add half[d] * (field[at - d * step] + field[at + d * step]) for d from start to stop - 1.
+def _add_pairs(out: Single, field: Single, at: int, step: int, half: Single, stop: int) -> None:
+    """Add half[d] * (field[at - d * step] + field[at + d * step]) for d from 1 to stop - 1.
 
     `at` is where the row `out`, shape (n,), begins in `field`. Four distances are added in one pass
     over the row. Indices are unsigned: a negative one would count from the end, and the test for this
     would keep the loop from being vectorized.
     """
-    d, n, one = start, np.uint64(out.size), np.uint64(step)
+    d, n, one = 1, np.uint64(out.size), np.uint64(step)
     while d + 4 <= stop:
         a, b = np.uint64(at - d * step), np.uint64(at + d * step)
         a2, b2 = a - one, b + one
@@ -49,7 +47,7 @@ def _smooth_row(
     for i in range(n):
         out[i] = weight * own[i]
     pairs = min(half.size, 1 + min(before, after))
-    _add_pairs(out, field, at, step, half, 1, pairs)
+    _add_pairs(out, field, at, step, half, pairs)
     side = step if after > before else -step
     for d in range(pairs, min(half.size, 1 + max(before, after))):
         own, weight = field[at + d * side : at + d * side + n], half[d]
@@ -89,11 +87,13 @@ def smooth(
             lo, n = first[z, y], last[z, y] + 1 - first[z, y]
             if n <= 0:
                 continue
-            row, at = out[f, z, y, lo : lo + n], ((f * nz + z) * ny + y) * nx
-            if axis == 1:
-                _smooth_row(row, flat, at + lo, ny * nx, half, z, nz - 1 - z)
-            elif axis == 2:
-                _smooth_row(row, flat, at + lo, nx, half, y, ny - 1 - y)
-            else:
-                wide[radius : radius + nx] = flat[at : at + nx]
-                _smooth_row(row, wide, radius + lo, 1, half, radius, radius)
+            row, source, at = out[f, z, y, lo : lo + n], flat, ((f * nz + z) * ny + y) * nx + lo
+            step, before, after = ny * nx, z, nz - 1 - z
+            if axis == 2:
+                step, before, after = nx, y, ny - 1 - y
+            elif axis == 3:
+                own = field[f, z, y]
+                for x in range(nx):
+                    wide[radius + x] = own[x]
+                source, at, step, before, after = wide, radius + lo, 1, radius, radius
+            _smooth_row(row, source, at, step, half, before, after)

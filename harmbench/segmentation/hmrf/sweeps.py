@@ -106,10 +106,19 @@ def _load(
                 voxel = x * pitch + y * (2 * pitch + 1)
                 own[voxel] = values[z, y, x]
                 mask[voxel] = inside[z, y, x]
-                for k in range(classes):
-                    q[k, voxel] = inside[z, y, x] * equal if fresh else p[k, z, y, x]
                 lowest[x + 2 * y] = min(lowest[x + 2 * y], y)
                 highest[x + 2 * y] = y
+                if not fresh:
+                    for k in range(classes):
+                        q[k, voxel] = p[k, z, y, x]
+        if fresh:
+            for u in range(lowest.size):
+                a, n = u * pitch + lowest[u], max(0, highest[u] + 1 - lowest[u])
+                given = mask[a : a + n]
+                for k in range(classes):
+                    made = q[k, a : a + n]
+                    for i in range(n):
+                        made[i] = given[i] * equal
 
 
 @compiled()
@@ -120,59 +129,63 @@ def _unload(
     classes, _, ny, _ = p.shape
     for z in range(start, stop):
         at = z % ring.inside.shape[0]
-        mask, q = ring.inside[at], ring.p[:, at]
+        q = ring.p[:, at]
         for y in range(ny):
             for x in range(first[z, y], last[z, y] + 1):
-                voxel = x * pitch + y * (2 * pitch + 1)
-                mask[voxel] = 0
                 for k in range(classes):
-                    p[k, z, y, x] = q[k, voxel]
-                    q[k, voxel] = 0
+                    p[k, z, y, x] = q[k, x * pitch + y * (2 * pitch + 1)]
+        for u in range(ring.first.shape[1]):
+            a, b = u * pitch + ring.first[at, u], u * pitch + ring.last[at, u] + 1
+            if a < b:
+                ring.inside[at, a:b] = 0
+                q[:, a:b] = 0
 
 
 @cache
 def _sweep_with(pitch: int) -> Callable[..., None]:
-    """Compile the sweep for one pitch: loops are vectorized because it is a constant in them."""
+    """Compile the sweep for one pitch: loops are vectorized because it is a constant in them.
+
+    The function refers to numbers only, so that its machine code is found on disk again.
+    """
     row = 2 * pitch + 1
     corner = pitch + row
-
-    @compiled()
-    def add_neighbours(e: Single, own: Single, below: Single, above: Single, w: Single) -> None:
-        for i in range(e.size):
-            e[i] = (
-                w[0] * (own[i + row] + own[i + row + 2 * pitch])
-                + w[1] * (own[i + pitch] + own[i + pitch + 2 * row])
-                + w[3] * (own[i] + own[i + 2 * pitch] + own[i + 2 * row] + own[i + 2 * corner])
-            ) + (
-                w[2] * (below[i + row] + above[i + row])
-                + w[4] * (below[i + row - pitch] + below[i + row + pitch])
-                + w[4] * (above[i + row - pitch] + above[i + row + pitch])
-                + w[5] * (below[i] + below[i + 2 * row] + above[i] + above[i + 2 * row])
-            )
 
     @compiled()
     def sweep(start: int, stop: int, ring: _Ring, w: Single, mu: Double, var: Double) -> None:
         classes, planes, _ = ring.p.shape
         e = np.zeros((classes + 1, pitch), np.float32)
         for z in range(start, stop):
-            at = z % planes
+            at, under, over = z % planes, (z - 1) % planes, (z + 1) % planes
             for u in range(ring.first.shape[1]):
-                lo, hi = ring.first[at, u], ring.last[at, u]
-                if lo > hi:
+                a = u * pitch + ring.first[at, u]
+                n = (ring.last[at, u] - ring.first[at, u] + _LANES) // _LANES * _LANES
+                if n <= 0:
                     continue
-                n = (hi - lo + _LANES) // _LANES * _LANES
-                a = u * pitch + lo
-                b = a + n
                 for k in range(classes):
-                    own = ring.p[k, at, a - corner : b + corner]
-                    below = ring.p[k, (z - 1) % planes, a - row : b + row]
-                    above = ring.p[k, (z + 1) % planes, a - row : b + row]
-                    add_neighbours(e[k, :n], own, below, above, w)
-                    add_log_likelihood(e[k, :n], ring.values[at, a:b], mu[k], 1 / var[k])
+                    out = e[k, :n]
+                    # Each begins at the first of the neighbours in its plane.
+                    own = ring.p[k, at, a - corner : a + n + corner]
+                    below = ring.p[k, under, a - row : a + n + row]
+                    above = ring.p[k, over, a - row : a + n + row]
+                    for i in range(n):
+                        out[i] = (
+                            w[0] * (own[i + row] + own[i + row + 2 * pitch])
+                            + w[1] * (own[i + pitch] + own[i + pitch + 2 * row])
+                            + w[3] * (own[i] + own[i + 2 * pitch])
+                            + w[3] * (own[i + 2 * row] + own[i + 2 * corner])
+                        ) + (
+                            w[2] * (below[i + row] + above[i + row])
+                            + w[4] * (below[i + row - pitch] + below[i + row + pitch])
+                            + w[4] * (above[i + row - pitch] + above[i + row + pitch])
+                            + w[5] * (below[i] + below[i + 2 * row] + above[i] + above[i + 2 * row])
+                        )
+                    add_log_likelihood(out, ring.values[at, a : a + n], mu[k], 1 / var[k])
                 exponentiate(e, n)
-                normalize(e, ring.inside[at, a:b])
+                normalize(e, ring.inside[at, a : a + n])
                 for k in range(classes):
-                    ring.p[k, at, a:b] = e[k, :n]
+                    out, own = ring.p[k, at, a : a + n], e[k, :n]
+                    for i in range(n):
+                        out[i] = own[i]
 
     return sweep
 
