@@ -18,7 +18,7 @@ from harmbench.arrays import Array, Double, Single
 from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
 from harmbench.segmentation.hmrf.brain_box import BrainBox
-from harmbench.segmentation.hmrf.smoothing import smooth
+from harmbench.segmentation.hmrf.smoothing import bias_of, bias_terms, remove_bias, smooth
 from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
@@ -192,25 +192,6 @@ def check_alive(gone: NDArray[np.bool_], why: str) -> None:
         )
 
 
-def _wanted_rows(region: BrainBox) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Return the first and last voxel, (z, y) each, that smoothing along z, y and x must find.
-
-    Along x these are the brain's; along y they are whole rows where there is brain; along z they
-    are what has brain above or below it, outside of which the field is 0.
-    """
-    first, last = region.first, region.last
-    some = first <= last
-    whole = np.where(some, 0, 1), np.where(some, region.brain.shape[2] - 1, 0)
-    lowest = np.where(some, first, region.brain.shape[2]).min(axis=0)
-    highest = np.where(some, last, -1).max(axis=0)
-    column = [np.broadcast_to(side, first.shape) for side in (lowest, highest)]
-    pairs = (column, whole, (first, last))
-    return [
-        (np.ascontiguousarray(one, np.int32), np.ascontiguousarray(other, np.int32))
-        for one, other in pairs
-    ]
-
-
 class _Model:
     """The state between the steps; `p` are the posteriors, `values` the log intensity less bias."""
 
@@ -230,7 +211,7 @@ class _Model:
         self.neighbours = neighbour_weights(spacing_mm)
         # Axes of the box are (z, y, x).
         self.smoothing = [smoothing_kernel(length) for length in reversed(spacing_mm)]
-        self.wanted = _wanted_rows(region)
+        self.wanted = region.smoothed_rows()
         self.terms = np.zeros((2, 2, *y.shape), dtype=np.float32)
         self.mean: Double = np.zeros(classes)
         self.var: Double = np.ones(classes)
@@ -282,15 +263,15 @@ class _Model:
         """
         brain = (self.inside, self.region.first, self.region.last)
         now, then = self.terms
-        self.workers.over_planes(kernels.bias_terms, self.p, self.y, self.mean, self.var, now)
+        self.workers.over_planes(bias_terms, self.p, self.y, self.mean, self.var, now)
         for axis, (kernel, rows) in enumerate(zip(self.smoothing, self.wanted, strict=True), 1):
             self.workers.over_planes(smooth, now, kernel, axis, *rows, then)
             now, then = then, now
         sums = np.zeros((self.y.shape[0], 2))
-        self.workers.over_planes(kernels.bias_of, now, *brain, self.bias, sums)
+        self.workers.over_planes(bias_of, now, *brain, self.bias, sums)
         total, voxels = sums.sum(axis=0)
         mean = np.float32(total / voxels)
-        self.workers.over_planes(kernels.remove_bias, self.y, *brain, mean, self.bias, self.values)
+        self.workers.over_planes(remove_bias, self.y, *brain, mean, self.bias, self.values)
 
     def result(self) -> Fit:
         """Put the classes into the order of rising means.

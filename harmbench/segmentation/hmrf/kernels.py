@@ -1,4 +1,4 @@
-"""Compiled loops of the `hmrf` segmenter: the Gaussian mixture and the bias field.
+"""Compiled loops of the `hmrf` segmenter: the Gaussian mixture.
 
 Arrays are single precision and C-ordered, shape (z, y, x) or (class, z, y, x), with one voxel of
 zeros around the brain's box, so that no neighbour needs a bounds check. A row is a line along x;
@@ -26,15 +26,12 @@ __all__ = [
     "Index",
     "Single",
     "add_log_likelihood",
-    "bias_of",
-    "bias_terms",
     "compiled",
     "exponentiate",
     "moments",
     "most_probable",
     "normalize",
     "posteriors",
-    "remove_bias",
     "single_exp",
 ]
 
@@ -213,92 +210,6 @@ def moments(
                 sums[z, k, 0] += zeroth
                 sums[z, k, 1] += one
                 sums[z, k, 2] += two
-
-
-@compiled()
-def bias_terms(
-    start: int, stop: int, p: Single, y: Single, mu: Double, var: Double, out: Single
-) -> None:
-    """Write sum_k p_k (y - mu_k) / var_k into out[0] and sum_k p_k / var_k into out[1].
-
-    Args:
-        start, stop: range of planes.
-        p: (class, z, y, x).
-        y: (z, y, x), log intensities.
-        mu, var: (class,).
-        out: (2, z, y, x), overwritten.
-    """
-    classes, _, ny, nx = p.shape
-    for z in range(start, stop):
-        for row in range(ny):
-            above, below = out[0, z, row], out[1, z, row]
-            above[:] = 0
-            below[:] = 0
-            for k in range(classes):
-                mean, precision = np.float32(mu[k]), np.float32(1 / var[k])
-                values, weights = y[z, row], p[k, z, row]
-                for x in range(nx):
-                    weight = weights[x] * precision
-                    above[x] += weight * (values[x] - mean)
-                    below[x] += weight
-
-
-@compiled()
-def bias_of(
-    start: int,
-    stop: int,
-    terms: Single,
-    inside: Single,
-    first: Index,
-    last: Index,
-    bias: Single,
-    sums: Double,
-) -> None:
-    """Write the ratio of two terms, and its sum and the number of voxels of each plane's brain.
-
-    Args:
-        start, stop: range of planes.
-        terms: (2, z, y, x), the second above 0 in the brain.
-        inside, first, last: see the module.
-        bias: (z, y, x), overwritten from `first` to `last`.
-        sums: (z, 2), overwritten.
-    """
-    for z in range(start, stop):
-        total = voxels = 0.0
-        for y in range(bias.shape[1]):
-            for x in range(first[z, y], last[z, y] + 1):
-                bias[z, y, x] = 0
-                if inside[z, y, x] > 0:
-                    bias[z, y, x] = terms[0, z, y, x] / terms[1, z, y, x]
-                    total += np.float64(bias[z, y, x])
-                    voxels += 1
-        sums[z, 0], sums[z, 1] = total, voxels
-
-
-@compiled()
-def remove_bias(
-    start: int,
-    stop: int,
-    y: Single,
-    inside: Single,
-    first: Index,
-    last: Index,
-    mean: np.float32,
-    bias: Single,
-    values: Single,
-) -> None:
-    """Subtract `mean` from the bias field in the brain, and write `y` less bias into `values`.
-
-    Arrays have shape (z, y, x); `bias` and `values` change from `first` to `last` only.
-    """
-    for z in range(start, stop):
-        for row in range(y.shape[1]):
-            lo, hi = first[z, row], last[z, row] + 1
-            field, mask = bias[z, row, lo:hi], inside[z, row, lo:hi]
-            given, out = y[z, row, lo:hi], values[z, row, lo:hi]
-            for i in range(hi - lo):
-                field[i] = (field[i] - mean) * mask[i]
-                out[i] = given[i] - field[i]
 
 
 @compiled()

@@ -1,12 +1,98 @@
-"""Compiled smoothing of the `hmrf` segmenter's bias field. For the arrays see `kernels`."""
+"""Compiled loops of the `hmrf` segmenter's bias field. For the arrays see `kernels`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from harmbench.segmentation.hmrf.kernels import Index, Single, compiled
+from harmbench.segmentation.hmrf.kernels import Double, Index, Single, compiled
 
-__all__ = ["smooth"]
+__all__ = ["bias_of", "bias_terms", "remove_bias", "smooth"]
+
+
+@compiled()
+def bias_terms(
+    start: int, stop: int, p: Single, y: Single, mu: Double, var: Double, out: Single
+) -> None:
+    """Write sum_k p_k (y - mu_k) / var_k into out[0] and sum_k p_k / var_k into out[1].
+
+    Args:
+        start, stop: range of planes.
+        p: (class, z, y, x).
+        y: (z, y, x), log intensities.
+        mu, var: (class,).
+        out: (2, z, y, x), overwritten.
+    """
+    classes, _, ny, nx = p.shape
+    for z in range(start, stop):
+        for row in range(ny):
+            above, below = out[0, z, row], out[1, z, row]
+            above[:] = 0
+            below[:] = 0
+            for k in range(classes):
+                mean, precision = np.float32(mu[k]), np.float32(1 / var[k])
+                values, weights = y[z, row], p[k, z, row]
+                for x in range(nx):
+                    weight = weights[x] * precision
+                    above[x] += weight * (values[x] - mean)
+                    below[x] += weight
+
+
+@compiled()
+def bias_of(
+    start: int,
+    stop: int,
+    terms: Single,
+    inside: Single,
+    first: Index,
+    last: Index,
+    bias: Single,
+    sums: Double,
+) -> None:
+    """Write the ratio of two terms, and its sum and the number of voxels of each plane's brain.
+
+    Args:
+        start, stop: range of planes.
+        terms: (2, z, y, x), the second above 0 in the brain.
+        inside, first, last: see the module.
+        bias: (z, y, x), overwritten from `first` to `last`.
+        sums: (z, 2), overwritten.
+    """
+    for z in range(start, stop):
+        total = voxels = 0.0
+        for y in range(bias.shape[1]):
+            for x in range(first[z, y], last[z, y] + 1):
+                bias[z, y, x] = 0
+                if inside[z, y, x] > 0:
+                    bias[z, y, x] = terms[0, z, y, x] / terms[1, z, y, x]
+                    total += np.float64(bias[z, y, x])
+                    voxels += 1
+        sums[z, 0], sums[z, 1] = total, voxels
+
+
+@compiled()
+def remove_bias(
+    start: int,
+    stop: int,
+    y: Single,
+    inside: Single,
+    first: Index,
+    last: Index,
+    mean: np.float32,
+    bias: Single,
+    values: Single,
+) -> None:
+    """Subtract `mean` from the bias field in the brain, and write `y` less bias into `values`.
+
+    Arrays have shape (z, y, x); `bias` and `values` change from `first` to `last` only.
+    """
+    for z in range(start, stop):
+        for row in range(y.shape[1]):
+            lo, hi = first[z, row], last[z, row] + 1
+            field, mask = bias[z, row, lo:hi], inside[z, row, lo:hi]
+            given, out = y[z, row, lo:hi], values[z, row, lo:hi]
+            for i in range(hi - lo):
+                field[i] = (field[i] - mean) * mask[i]
+                out[i] = given[i] - field[i]
 
 
 @compiled()
@@ -77,7 +163,8 @@ def smooth(
         out: shape of `field`; written from `first` to `last` and left alone elsewhere.
     """
     number, nz, ny, nx = field.shape
-    flat, radius = field.reshape(field.size), half.size - 1
+    flat: Single = field.reshape(field.size)
+    radius = half.size - 1
     wide: Single = np.zeros(nx + 2 * radius, np.float32)
     planes = stop - start
     for f in range(number):
@@ -87,7 +174,7 @@ def smooth(
             lo, n = first[z, y], last[z, y] + 1 - first[z, y]
             if n <= 0:
                 continue
-            row, source, at = out[f, z, y, lo : lo + n], flat, ((f * nz + z) * ny + y) * nx + lo
+            source, at = flat, ((f * nz + z) * ny + y) * nx + lo
             step, before, after = ny * nx, z, nz - 1 - z
             if axis == 2:
                 step, before, after = nx, y, ny - 1 - y
@@ -96,4 +183,4 @@ def smooth(
                 for x in range(nx):
                     wide[radius + x] = own[x]
                 source, at, step, before, after = wide, radius + lo, 1, radius, radius
-            _smooth_row(row, source, at, step, half, before, after)
+            _smooth_row(out[f, z, y, lo : lo + n], source, at, step, half, before, after)

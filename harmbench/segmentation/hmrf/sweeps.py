@@ -67,8 +67,9 @@ class _Ring(NamedTuple):
         diagonals = nx + 2 * ny
         size = diagonals * _pitch(nx) + ny
         first, last = np.zeros((2, planes, diagonals), np.int32)
-        single = [np.zeros((*n, planes, size), np.float32) for n in ((classes,), (), ())]
-        return cls(*single, first, last)
+        p = np.zeros((classes, planes, size), np.float32)
+        values, inside = np.zeros((2, planes, size), np.float32)
+        return cls(p, values, inside, first, last)
 
 
 def _pitch(nx: int) -> int:
