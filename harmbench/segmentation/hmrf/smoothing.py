@@ -53,7 +53,7 @@ def bias_of(
     Args:
         start, stop: range of planes.
         terms: (2, z, y, x), the second above 0 in the brain.
-        inside, first, last: see the module.
+        inside, first, last: see `kernels`.
         bias: (z, y, x), overwritten from `first` to `last`.
         sums: (z, 2), overwritten.
     """
