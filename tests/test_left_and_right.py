@@ -20,8 +20,9 @@ from harmbench.errors import CohortError, VolumeError
 from harmbench.notes import Note
 from harmbench.preparation.cohort import prepare_cohort
 from harmbench.preparation.summary import PrepareSummary
-from harmbench.runner.outside import score_triple, segment_scan
+from harmbench.runner.outside import score_triple
 from harmbench.runner.outside_files import Triple
+from harmbench.runner.outside_labels import segment_scan
 from harmbench.storage import read_json
 from harmbench.trained import export_model, load_model
 from harmbench.trained.apply import apply_model

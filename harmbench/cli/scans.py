@@ -185,7 +185,7 @@ def segment(
 
     Example: `harmbench segment brain.nii.gz labels.nii.gz --segmenter atropos`
     """
-    from harmbench.runner.outside import segment_scan
+    from harmbench.runner.outside_labels import segment_scan
 
     rows = segment_scan(
         scan, labels, segmenter or "auto", parse_rescale(rescale), contrast, say=say

@@ -78,7 +78,7 @@ def prepare_scans(
     iso = isotropic_grid(fixed.raw, settings.spacing_mm)
     seen = resample_mask(fixed.brain, fixed.raw, iso)
     search = _around(iso, seen, _SEARCH_MM)
-    alignments = _register_all(scans, reference, settings, folder)
+    alignments = _register_all(scans, reference, iso, seen, settings, folder)
     chains = _chains(scans, reference, alignments, settings)
     brains = {s: resample_mask(c.brain, c.raw, search, chains[s]) for s, c in scans.items()}
     together = np.logical_or.reduce(list(brains.values()))
@@ -105,18 +105,26 @@ def prepare_scans(
 
 
 def _register_all(
-    scans: Mapping[str, CleanScan], reference: str, settings: PrepareSettings, folder: Path
+    scans: Mapping[str, CleanScan],
+    reference: str,
+    iso: Grid,
+    seen: Mask,
+    settings: PrepareSettings,
+    folder: Path,
 ) -> dict[str, Alignment]:
+    """Register every session to the reference, whose brain is `seen` on its isotropic grid `iso`."""
     moving = [session for session in scans if session != reference]
     kind = settings.registration.transform
     if not moving or kind == "none":
         return {s: Alignment(np.eye(4), None, (1.0, 1.0)) for s in moving}
-    fixed = _brain_image(scans[reference], settings.spacing_mm)
+    fixed = _brain_image(scans[reference], iso, seen)
     found = {}
     for session in moving:
         own = folder / session
         own.mkdir(parents=True, exist_ok=True)
-        image = _brain_image(scans[session], settings.spacing_mm)
+        scan = scans[session]
+        grid = isotropic_grid(scan.raw, settings.spacing_mm)
+        image = _brain_image(scan, grid, resample_mask(scan.brain, scan.raw, grid))
         try:
             found[session] = register(fixed, image, kind, own)
         except PreparationError as error:
@@ -124,10 +132,9 @@ def _register_all(
     return found
 
 
-def _brain_image(scan: CleanScan, spacing_mm: float | None) -> Volume:
-    """Return the image that is registered: the brain alone, on its isotropic grid, with a margin."""
-    grid = isotropic_grid(scan.raw, spacing_mm)
-    grid = _around(grid, resample_mask(scan.brain, scan.raw, grid), _RIM_MM)
+def _brain_image(scan: CleanScan, iso: Grid, seen: Mask) -> Volume:
+    """Return the image that is registered: the brain alone, `seen` on the grid `iso`, with a margin."""
+    grid = _around(iso, seen, _RIM_MM)
     inside = resample_mask(scan.brain, scan.raw, grid)
     return Volume(resample(scan.corrected, grid) * inside, grid.affine)
 

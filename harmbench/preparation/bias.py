@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.errors import PreparationError
-from harmbench.external.antspy import ants_module
-from harmbench.preparation.itk import from_ants, to_ants
+from harmbench.preparation.n4 import log_bias_field
 from harmbench.preparation.settings import BiasSettings
 from harmbench.volume import Volume
 
@@ -33,45 +30,23 @@ def bias_field(
         Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
 
     Raises:
-        PreparationError: N4 failed, or a part of the brain lies below 0, which has no logarithm.
+        PreparationError: N4 found no field that is above 0 in the brain, or a part of the brain lies
+            below 0, which has no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
     below = np.count_nonzero(scan.data[mask] < 0) / max(1, np.count_nonzero(mask))
     if below > _MOST_BELOW_ZERO:
         raise PreparationError(f"N4 takes logarithms, and {below:.1%} of the brain lie below 0")
-    field = _n4(scan, mask, settings)
+    field = np.exp(log_bias_field(scan.data, mask, scan.spacing_mm, settings))
     if settings.white_matter:
-        field = _n4(scan, mask, settings, _brightest(scan.data / np.maximum(field, 1e-6), mask))
+        where = _brightest(scan.data / np.maximum(field, 1e-6), mask)
+        field = np.exp(log_bias_field(scan.data, where, scan.spacing_mm, settings))
     centre = float(field[mask].mean())
     if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
         raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
     # Far from the brain the extrapolated spline has no meaning; avoid a division by 0.
     return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)
-
-
-def _n4(
-    scan: Volume,
-    mask: NDArray[np.bool_],
-    settings: BiasSettings,
-    weights: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
-    def image(where: NDArray[np.bool_]) -> Any:
-        return to_ants(Volume(where.astype(np.uint8), scan.affine, kind="label"))
-
-    try:
-        found = ants_module().n4_bias_field_correction(
-            to_ants(scan),
-            mask=image(mask),
-            shrink_factor=settings.shrink_factor,
-            convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
-            spline_param=settings.spline_mm,
-            return_bias_field=True,
-            weight_mask=None if weights is None else image(weights),
-        )
-    except Exception as error:
-        raise PreparationError(f"N4 failed: {error}") from error
-    return from_ants(found, scan)
 
 
 def _brightest(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 
+_MARGIN = 2
+"""Voxels of 0 around a mask that is resampled, so that its edge is interpolated as in the whole scan."""
 _INTERPOLATORS = {"linear": "linear", "bspline": "bSpline", "lanczos": "lanczosWindowedSinc"}
 
 
@@ -49,6 +51,11 @@ class Grid:
         """Distance between voxel centres along each axis."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
+
+    def is_of(self, volume: Volume) -> bool:
+        """Return whether a volume lies on this grid."""
+        near = np.allclose(self.affine, volume.affine, rtol=0, atol=1e-6)
+        return self.shape == volume.shape and near
 
     def empty(self, kind: Kind = "intensity") -> Volume:
         """Return a volume of zeros."""
@@ -135,11 +142,7 @@ def resample(
         Shape of the grid, float32; 0 outside the volume.
     """
     links = chain.links if chain else ()
-    if (
-        not links
-        and grid.shape == volume.shape
-        and np.allclose(grid.affine, volume.affine, rtol=0, atol=1e-6)
-    ):
+    if not links and grid.is_of(volume):
         return volume.data.astype(np.float32)
     return _apply(volume, grid, links, _INTERPOLATORS[interpolation])
 
@@ -158,8 +161,9 @@ def resample_mask(
     Returns:
         Bool, shape of the grid.
     """
-    inside = Volume(mask.astype(np.float32), scan.affine)
-    return np.asarray(resample(inside, grid, chain) >= 0.5)
+    if not (chain and chain.links) and grid.is_of(scan):
+        return mask.copy()
+    return np.asarray(resample(_cut(mask, scan), grid, chain) >= 0.5)
 
 
 def resample_nearest(
@@ -178,9 +182,16 @@ def resample_nearest(
     Returns:
         Bool, shape of the grid; no voxel outside the scan is in it.
     """
-    inside = Volume(mask.astype(np.float32), scan.affine)
     links = chain.links if chain else ()
-    return np.asarray(_apply(inside, grid, links, "nearestNeighbor") > 0.5)
+    return np.asarray(_apply(_cut(mask, scan), grid, links, "nearestNeighbor") > 0.5)
+
+
+def _cut(mask: Mask, scan: Volume) -> Volume:
+    """Return the box of a mask with a margin, as a volume: the zeros around it need no resampling."""
+    box = bounding_box(mask, margin=_MARGIN) if mask.any() else (slice(0, 1),) * 3
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+    return Volume(mask[box].astype(np.float32), affine)
 
 
 def _apply(

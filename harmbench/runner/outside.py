@@ -7,41 +7,36 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from harmbench.cohorts.base import Rescale, rescale_volume
-from harmbench.cohorts.foreground import odd_foreground
-from harmbench.cohorts.intensities import not_a_scan, out_of_range, with_notes
-from harmbench.cohorts.raw_values import no_scan_values
-from harmbench.errors import RunError, SegmentationError, VolumeError
+from harmbench.cohorts.base import Rescale
+from harmbench.cohorts.intensities import not_a_scan
+from harmbench.errors import RunError, VolumeError
 from harmbench.executors import Died, LocalExecutor
 from harmbench.metrics.overlap import Backend
 from harmbench.notes import summarize
 from harmbench.plugins import Reference
 from harmbench.progress import Display
 from harmbench.runner.outside_corrections import with_corrections
-from harmbench.runner.outside_files import Triple, check_label_file, check_table
+from harmbench.runner.outside_files import Triple, check_table
+from harmbench.runner.outside_labels import read_scan
 from harmbench.runner.score_summary import SOURCE_VALUE
 from harmbench.runner.scoring import missing_rows, score_rows
 from harmbench.segmentation import (
-    TISSUES,
     Contrast,
     Segmenter,
     choose_segmenter,
-    contrast_notes,
     find_contrast,
     make_segmenter,
 )
-from harmbench.segmentation.checked import segment, try_segment
+from harmbench.segmentation.checked import try_segment
 from harmbench.storage import atomic
 from harmbench.task import Progress
-from harmbench.volume import Volume, read, require_same_grid, require_same_sides, write
+from harmbench.volume import Volume, require_same_grid, require_same_sides
 
 __all__ = [
     "score_all",
     "score_triple",
-    "segment_scan",
 ]
 
 Scored = tuple[pd.DataFrame, tuple[str, ...]]
@@ -103,9 +98,9 @@ def score_triple(
 
 def _read_triple(triple: Triple, rescale: Rescale) -> tuple[Volume, Volume, Volume | None]:
     """Read volume, reference and source, and check that they belong together."""
-    harmonized = _in_range(triple.volume, rescale)
-    reference = _in_range(triple.reference, rescale)
-    source = None if triple.source is None else _in_range(triple.source, rescale)
+    harmonized = read_scan(triple.volume, rescale)
+    reference = read_scan(triple.reference, rescale)
+    source = None if triple.source is None else read_scan(triple.source, rescale)
     volumes = {str(triple.volume): harmonized}
     for other, path in ((reference, triple.reference), (source, triple.source)):
         if other is not None:
@@ -116,21 +111,6 @@ def _read_triple(triple: Triple, rescale: Rescale) -> tuple[Volume, Volume, Volu
             volumes[str(path)] = other
     require_same_sides(volumes)
     return harmonized, reference, source
-
-
-def _in_range(path: Path, rescale: Rescale) -> Volume:
-    try:
-        raw = read(path)
-        if unusable := no_scan_values(raw.data):
-            raise VolumeError(unusable)
-        volume = rescale_volume(raw, rescale, where=str(path))
-    except VolumeError as error:
-        raise VolumeError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    # An empty volume has scores too, except those of tissues.
-    problem = out_of_range(volume, "--rescale percentile") if volume.data.any() else None
-    if problem is not None:
-        raise VolumeError(f"{path}: {problem}")
-    return with_notes(volume, *odd_foreground(volume, str(path)))
 
 
 def score_all(
@@ -221,56 +201,3 @@ def _score_one(
         frame = pd.DataFrame([{"name": triple.name, "segmenter": chosen.name, **r} for r in rows])
         notes.append(str(error))
     return frame, tuple(notes)
-
-
-def segment_scan(
-    scan: Path,
-    labels: Path,
-    segmenter: str = "auto",
-    rescale: Rescale = "none",
-    contrast: str = "auto",
-    say: Callable[[str], object] | None = None,
-) -> list[dict[str, str | int | float]]:
-    """Segment one skull-stripped scan and write its labels on the scan's own grid.
-
-    Args:
-        scan: the file to segment.
-        labels: the file to write.
-        segmenter: `auto`, or the name of one.
-        rescale: how to bring intensities into [0, 1].
-        contrast: of the scan; `auto`: as its file name says, T1w where it says nothing.
-        say: called with each note on the scan.
-
-    Returns:
-        One row per tissue: tissue, label, voxels, volume_mm3, segmenter.
-
-    Raises:
-        VolumeError: the scan is unreadable, not finite or out of range; or `labels` is the scan, or
-            holds something else than tissues, or would be taken for a scan of the scan's data set.
-        SegmentationError: it cannot be segmented; nothing is written.
-    """
-    check_label_file(labels, scan)
-    chosen = make_segmenter(segmenter, contrast=find_contrast([scan], contrast))
-    volume = _in_range(scan, rescale)
-    if say is not None:
-        for text in summarize((*contrast_notes([scan], contrast), *volume.notes)):
-            say(f"note: {text}")
-    try:
-        found = segment(chosen, volume)
-    except SegmentationError as error:
-        raise SegmentationError(f"{scan}: {chosen.name}: {error}") from error
-    write(found, labels)
-    voxel_mm3 = float(abs(np.linalg.det(found.affine[:3, :3])))
-    rows: list[dict[str, str | int | float]] = []
-    for tissue, label in TISSUES.items():
-        voxels = int(np.count_nonzero(found.data == label))
-        rows.append(
-            {
-                "tissue": tissue,
-                "label": label,
-                "voxels": voxels,
-                "volume_mm3": voxels * voxel_mm3,
-                "segmenter": chosen.name,
-            }
-        )
-    return rows

@@ -115,7 +115,7 @@ def test_errors_of_the_system_are_one_line_too(call, make_manifest, tmp_path, mo
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "/data/out.nii.gz")
 
-    monkeypatch.setattr("harmbench.runner.outside.segment_scan", full)
+    monkeypatch.setattr("harmbench.runner.outside_labels.segment_scan", full)
     code, _, err = call("segment", "in.nii.gz", "out.nii.gz")
     assert code == 3
     assert err == "system error: /data/out.nii.gz: No space left on device\n"

@@ -100,6 +100,62 @@ def test_sweeps_equal_a_plain_raster_loop(planes, threads):
     assert np.moveaxis(p, 0, -1) == pytest.approx(expected, abs=2e-6)
 
 
+def test_sweeps_equal_a_plain_raster_loop_in_a_wide_box():
+    """Wider than the least pitch of the sweeps' buffers allows for."""
+    brain, values = random_brain((4, 5, 190), filled=0.97)
+    expected = np.where(brain[..., None], 1 / 3, 0).repeat(3, axis=-1)
+    for _ in range(2):
+        plain_sweep(expected, values, brain, 0.3, (1, 1, 1))
+    p = np.full((3, *brain.shape), np.nan, np.float32)
+    p[:, ~brain] = 0
+    w = (0.3 * neighbour_weights((1, 1, 1))).astype(np.float32)
+    inside = brain.astype(np.float32)
+    with Workers(2) as workers:
+        given = (values, inside, *rows(brain), w, MEANS, VARIANCES)
+        sweeps(workers, 2, p, *given, fresh=True)
+    assert np.moveaxis(p, 0, -1) == pytest.approx(expected, abs=2e-6)
+
+
+def test_sweeps_begin_with_what_they_are_given():
+    brain, values = random_brain((5, 6, 7))
+    inside = brain.astype(np.float32)
+    w = (0.3 * neighbour_weights((1, 1, 1))).astype(np.float32)
+    given = (values, inside, *rows(brain), w, MEANS, VARIANCES)
+    once = np.stack([inside / np.float32(3)] * 3)
+    twice = once.copy()
+    with Workers(1) as workers:
+        sweeps(workers, 2, once, *given)
+        for _ in range(2):
+            sweeps(workers, 1, twice, *given)
+    assert once == pytest.approx(twice, abs=1e-7)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_pipeline_keeps_its_order(threads):
+    stages, blocks, ahead = 3, 9, 4
+    done = [0] * stages
+
+    def work(stage, block):
+        assert block == done[stage]
+        assert stage == 0 or done[stage - 1] > block
+        assert done[0] - done[-1] <= ahead
+        done[stage] += 1
+
+    with Workers(threads) as workers:
+        workers.pipeline(work, stages, blocks, ahead)
+    assert done == [blocks] * stages
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_ends_a_pipeline(threads):
+    def work(stage, block):
+        if (stage, block) == (1, 2):
+            raise ZeroDivisionError("in a stage")
+
+    with Workers(threads) as workers, pytest.raises(ZeroDivisionError, match="in a stage"):
+        workers.pipeline(work, 2, 50, 3)
+
+
 def test_two_neighbours_by_hand():
     values = np.zeros((3, 3, 4), dtype=np.float32)
     values[1, 1, 1:3] = 0.45, 0.55
@@ -136,7 +192,8 @@ def test_smoothing_is_scipys_with_zeros_outside(axis):
     field = np.random.default_rng(0).random((2, 9, 30, 50)).astype(np.float32)
     half = smoothing_kernel(2)
     out = np.empty_like(field)
-    smoothing.smooth(0, 9, field, half, axis, out)
+    whole_rows = np.zeros((9, 30), np.int32), np.full((9, 30), 49, np.int32)
+    smoothing.smooth(0, 9, field, half, axis, *whole_rows, out)
     whole = np.concatenate([half[:0:-1], half])
     expected = ndimage.convolve1d(field.astype(float), whole, axis=axis, mode="constant")
     assert out == pytest.approx(expected, abs=2e-6)
@@ -147,7 +204,7 @@ def test_bias_terms_weigh_residuals_by_precision():
     p = np.zeros((2, 1, 1, 2), dtype=np.float32)
     p[:, 0, 0, 0] = 0.25, 0.75
     out = np.full((2, 1, 1, 2), np.nan, dtype=np.float32)
-    kernels.bias_terms(0, 1, p, y, np.array([0.4, 0.6]), np.array([0.1, 0.5]), out)
+    smoothing.bias_terms(0, 1, p, y, np.array([0.4, 0.6]), np.array([0.1, 0.5]), out)
     assert out[:, 0, 0, 0] == pytest.approx([0.25 * 0.1 / 0.1 - 0.75 * 0.1 / 0.5, 2.5 + 1.5])
     assert (out[:, 0, 0, 1] == 0).all()
 

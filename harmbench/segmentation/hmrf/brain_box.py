@@ -64,6 +64,22 @@ class BrainBox:
         volume.flags.writeable = False
         return volume
 
+    def smoothed_rows(self) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        """Return the first and last voxel, (z, y) each, that smoothing along z, y and x must find.
+
+        Along x these are the brain's; along y they are whole rows where there is brain; along z they
+        are what has brain above or below it, outside of which the field is 0.
+        """
+        some, length = self.first <= self.last, self.brain.shape[2]
+        lowest = np.where(some, self.first, length).min(axis=0)
+        highest = np.where(some, self.last, -1).max(axis=0)
+        column = [np.broadcast_to(side, some.shape) for side in (lowest, highest)]
+        whole = [np.where(some, 0, 1), np.where(some, length - 1, 0)]
+        return [
+            (np.ascontiguousarray(one, np.int32), np.ascontiguousarray(other, np.int32))
+            for one, other in (column, whole, (self.first, self.last))
+        ]
+
 
 def _turn(data: NDArray[Number]) -> NDArray[Number]:
     """View a volume's (x, y, z) as (z, y, x) with x reversed."""

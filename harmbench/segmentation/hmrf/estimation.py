@@ -18,7 +18,7 @@ from harmbench.arrays import Array, Double, Single
 from harmbench.errors import UnsegmentableError
 from harmbench.segmentation.hmrf import kernels
 from harmbench.segmentation.hmrf.brain_box import BrainBox
-from harmbench.segmentation.hmrf.smoothing import smooth
+from harmbench.segmentation.hmrf.smoothing import bias_of, bias_terms, remove_bias, smooth
 from harmbench.segmentation.hmrf.sweeps import sweeps
 from harmbench.segmentation.hmrf.workers import Workers
 
@@ -204,13 +204,14 @@ class _Model:
         workers: Workers,
     ) -> None:
         self.workers = workers
-        self.region, self.y, self.values = region, y, y
+        self.region, self.y, self.values = region, y, y.copy()
         self.inside = region.brain.astype(np.float32)
         self.bias = np.zeros_like(y)
         self.p = np.zeros((classes, *y.shape), dtype=np.float32)
         self.neighbours = neighbour_weights(spacing_mm)
         # Axes of the box are (z, y, x).
         self.smoothing = [smoothing_kernel(length) for length in reversed(spacing_mm)]
+        self.wanted = region.smoothed_rows()
         self.terms = np.zeros((2, 2, *y.shape), dtype=np.float32)
         self.mean: Double = np.zeros(classes)
         self.var: Double = np.ones(classes)
@@ -243,10 +244,9 @@ class _Model:
         FAST starts from random posteriors. After five sweeps the start decides fewer than 1 of
         10,000 labels, where the white-matter peak is narrow, too.
         """
-        self.p[:] = self.inside / np.float32(self.mean.size)
         w = (beta * self.neighbours).astype(np.float32)
         brain = (self.values, self.inside, self.region.first, self.region.last)
-        sweeps(self.workers, SWEEPS, self.p, *brain, w, self.mean, self.var)
+        sweeps(self.workers, SWEEPS, self.p, *brain, w, self.mean, self.var, fresh=True)
 
     def estimate_classes(self) -> None:
         """Take means and variances weighted by the posteriors."""
@@ -258,18 +258,20 @@ class _Model:
         """Smooth the residuals from the class means, weighted by precision (Zhang et al. 2001).
 
         The residuals are those of the original values. What is outside the brain is 0 in numerator
-        and denominator alike, so the box stands for the whole image.
+        and denominator alike, so the box stands for the whole image. Smoothing leaves alone what it
+        need not find, which is 0 from the beginning or not read.
         """
+        brain = (self.inside, self.region.first, self.region.last)
         now, then = self.terms
-        self.workers.over_planes(kernels.bias_terms, self.p, self.y, self.mean, self.var, now)
-        for axis, kernel in enumerate(self.smoothing, start=1):
-            self.workers.over_planes(smooth, now, kernel, axis, then)
+        self.workers.over_planes(bias_terms, self.p, self.y, self.mean, self.var, now)
+        for axis, (kernel, rows) in enumerate(zip(self.smoothing, self.wanted, strict=True), 1):
+            self.workers.over_planes(smooth, now, kernel, axis, *rows, then)
             now, then = then, now
-        brain = self.region.brain
-        self.bias = np.divide(now[0], now[1], out=np.zeros_like(self.y), where=brain)
-        self.bias -= np.float32(self.bias[brain].mean(dtype=np.float64))
-        self.bias *= self.inside
-        self.values = self.y - self.bias
+        sums = np.zeros((self.y.shape[0], 2))
+        self.workers.over_planes(bias_of, now, *brain, self.bias, sums)
+        total, voxels = sums.sum(axis=0)
+        mean = np.float32(total / voxels)
+        self.workers.over_planes(remove_bias, self.y, *brain, mean, self.bias, self.values)
 
     def result(self) -> Fit:
         """Put the classes into the order of rising means.

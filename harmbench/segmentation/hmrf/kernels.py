@@ -1,4 +1,4 @@
-"""Compiled loops of the `hmrf` segmenter: the Gaussian mixture and the bias field.
+"""Compiled loops of the `hmrf` segmenter: the Gaussian mixture.
 
 Arrays are single precision and C-ordered, shape (z, y, x) or (class, z, y, x), with one voxel of
 zeros around the brain's box, so that no neighbour needs a bounds check. A row is a line along x;
@@ -26,14 +26,13 @@ __all__ = [
     "Index",
     "Single",
     "add_log_likelihood",
-    "bias_terms",
     "compiled",
     "exponentiate",
     "moments",
     "most_probable",
+    "normalize",
     "posteriors",
     "single_exp",
-    "small_exp",
 ]
 
 Index = NDArray[np.int32]
@@ -45,6 +44,9 @@ _MATHS = {"reassoc", "contract", "nsz", "arcp"}
 
 def compiled(**options: Any) -> Callable[[Function], Function]:
     """`numba.njit` with the machine code kept on disk, and the function's type kept.
+
+    Rows are copied by loops in what it compiles: the error that an assignment of one array to a part of
+    another could raise takes two seconds to compile.
 
     The code on disk is renewed when the function's own file changes, not when a file that it
     imports does: after an edit here, touch `sweeps.py`, `mixels.py` and `smoothing.py` too.
@@ -80,26 +82,13 @@ def single_exp(x: np.float32) -> np.float32:
     return np.float32(series * scale)
 
 
-@compiled(inline="always")
-def small_exp(t: np.float32) -> np.float32:
-    """Exponential in single precision for `t` in [-ln(2)/2, ln(2)/2], where waiting for it costs most.
-
-    The polynomial of `single_exp`, by Estrin's scheme: its parts do not wait for each other.
-    """
-    square = t * t
-    low = (np.float32(1) + t) + square * (np.float32(0.5) + np.float32(1 / 6) * t)
-    high = (np.float32(1 / 24) + np.float32(1 / 120) * t) + square * (
-        np.float32(1 / 720) + np.float32(1 / 5040) * t
-    )
-    return np.float32(low + square * square * high)
-
-
 @compiled()
 def exponentiate(e: Single, n: int) -> None:
     """Replace e[:-1, :n] by exp(e - max over the classes); e has shape (class + 1, x), e[-1] is scratch."""
     classes = e.shape[0] - 1
-    top = e[classes, :n]
-    top[:] = e[0, :n]
+    top, row = e[classes, :n], e[0, :n]
+    for i in range(n):
+        top[i] = row[i]
     for k in range(1, classes):
         row = e[k, :n]
         for i in range(n):
@@ -108,6 +97,24 @@ def exponentiate(e: Single, n: int) -> None:
         row = e[k, :n]
         for i in range(n):
             row[i] = single_exp(row[i] - top[i])
+
+
+@compiled()
+def normalize(e: Single, mask: Single) -> None:
+    """Scale e[:-1, :n] to add up to `mask`, shape (n,); e has shape (class + 1, x), e[-1] is scratch."""
+    classes, n = e.shape[0] - 1, mask.size
+    total = e[classes, :n]
+    total[:] = 0
+    for k in range(classes):
+        row = e[k, :n]
+        for i in range(n):
+            total[i] += row[i]
+    for i in range(n):
+        total[i] = mask[i] / total[i]
+    for k in range(classes):
+        row = e[k, :n]
+        for i in range(n):
+            row[i] *= total[i]
 
 
 @compiled()
@@ -203,34 +210,6 @@ def moments(
                 sums[z, k, 0] += zeroth
                 sums[z, k, 1] += one
                 sums[z, k, 2] += two
-
-
-@compiled()
-def bias_terms(
-    start: int, stop: int, p: Single, y: Single, mu: Double, var: Double, out: Single
-) -> None:
-    """Write sum_k p_k (y - mu_k) / var_k into out[0] and sum_k p_k / var_k into out[1].
-
-    Args:
-        start, stop: range of planes.
-        p: (class, z, y, x).
-        y: (z, y, x), log intensities.
-        mu, var: (class,).
-        out: (2, z, y, x), overwritten.
-    """
-    classes, _, ny, nx = p.shape
-    for z in range(start, stop):
-        for row in range(ny):
-            above, below = out[0, z, row], out[1, z, row]
-            above[:] = 0
-            below[:] = 0
-            for k in range(classes):
-                mean, precision = np.float32(mu[k]), np.float32(1 / var[k])
-                values, weights = y[z, row], p[k, z, row]
-                for x in range(nx):
-                    weight = weights[x] * precision
-                    above[x] += weight * (values[x] - mean)
-                    below[x] += weight
 
 
 @compiled()
