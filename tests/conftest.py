@@ -23,6 +23,7 @@ from harmbench.config import load_experiment
 from harmbench.contract import tiny_pairs
 from harmbench.errors import UnsegmentableError
 from harmbench.report.figures import drawing
+from harmbench.report.figures.selection import planned_figures
 from harmbench.runner.experiment import run_experiment
 from harmbench.segmentation.base import check_segmentable
 from harmbench.volume import Volume, write
@@ -251,8 +252,7 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def few_figures(blank_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reports make their first two figures alone, and blank ones: preparing the others takes seconds."""
-    planned = drawing.planned_figures
-    monkeypatch.setattr(drawing, "planned_figures", lambda evidence: planned(evidence)[:2])
+    monkeypatch.setattr(drawing, "planned_figures", lambda evidence: planned_figures(evidence)[:2])
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.errors import PreparationError
+from harmbench.external.antspy import ants_module
+from harmbench.preparation.itk import from_ants, to_ants
 from harmbench.preparation.n4 import log_bias_field
 from harmbench.preparation.settings import BiasSettings
 from harmbench.volume import Volume
@@ -30,23 +32,46 @@ def bias_field(
         Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
 
     Raises:
-        PreparationError: N4 found no field that is above 0 in the brain, or a part of the brain lies
-            below 0, which has no logarithm.
+        PreparationError: N4 failed, it found no field that is above 0 in the brain, or a part of the
+            brain lies below 0, which has no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
     below = np.count_nonzero(scan.data[mask] < 0) / max(1, np.count_nonzero(mask))
     if below > _MOST_BELOW_ZERO:
         raise PreparationError(f"N4 takes logarithms, and {below:.1%} of the brain lie below 0")
-    field = np.exp(log_bias_field(scan.data, mask, scan.spacing_mm, settings))
+    estimate = _ants_field if settings.method == "ants" else _own_field
+    field = estimate(scan, mask, settings)
     if settings.white_matter:
-        where = _brightest(scan.data / np.maximum(field, 1e-6), mask)
-        field = np.exp(log_bias_field(scan.data, where, scan.spacing_mm, settings))
+        field = estimate(scan, _brightest(scan.data / np.maximum(field, 1e-6), mask), settings)
     centre = float(field[mask].mean())
     if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
         raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
     # Far from the brain the extrapolated spline has no meaning; avoid a division by 0.
     return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)
+
+
+def _own_field(
+    scan: Volume, where: NDArray[np.bool_], settings: BiasSettings
+) -> NDArray[np.float32]:
+    return np.exp(log_bias_field(scan.data, where, scan.spacing_mm, settings))
+
+
+def _ants_field(
+    scan: Volume, where: NDArray[np.bool_], settings: BiasSettings
+) -> NDArray[np.float32]:
+    try:
+        found = ants_module().n4_bias_field_correction(
+            to_ants(scan),
+            mask=to_ants(Volume(where.astype(np.uint8), scan.affine, kind="label")),
+            shrink_factor=settings.shrink_factor,
+            convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
+            spline_param=settings.spline_mm,
+            return_bias_field=True,
+        )
+    except Exception as error:
+        raise PreparationError(f"N4 failed: {error}") from error
+    return from_ants(found, scan)
 
 
 def _brightest(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
