@@ -7,12 +7,13 @@ test with WRITE_RESULTS=1 in the environment, and say in the changelog what chan
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from harmbench.config import load_experiment
 from harmbench.discovery import available_methods, load_method, usable_methods
@@ -23,7 +24,16 @@ KNOWN = Path(__file__).with_name("same_results.csv")
 NAMES = ["method", "metric", "tissue", "status"]
 
 
-@pytest.mark.usefixtures("thresholds")
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Give torch the threads that the known results were made with: sums of another number round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("thresholds", "two_threads")
 def test_a_seeded_run_gives_the_known_results(
     make_manifest: Callable[..., Path], tmp_path: Path
 ) -> None:
