@@ -26,7 +26,7 @@ NAMES = ["method", "metric", "tissue", "status"]
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """Give torch the threads that the known results were made with: sums of another number round otherwise."""
+    """Give torch the threads that the known results were made with: with others, sums round otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
