@@ -78,7 +78,7 @@ def test_the_best_is_bold_and_failures_are_printed(tables: dict[str, Table]) -> 
         [True] * 4,
         [False] * 4,
     ]
-    assert {entry.note for entry in table.rows[1].entries} == {"2 failed"}
+    assert {entry.note for entry in table.rows[1].entries} == {"2 of 8 failed"}
     assert {entry.note for entry in table.rows[2].entries} == {""}
 
 

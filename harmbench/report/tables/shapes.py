@@ -69,13 +69,15 @@ def _heads(evidence: Evidence, measure: Measure) -> tuple[Head, ...]:
 
 
 def _note(row: Mapping[Hashable, Any]) -> str:
+    """Say how many measurements have no value of their own, and of how many: subjects x visits x seeds."""
+    of = f" of {sum(int(row[key]) for key in ('n_ok', 'n_failed', 'n_undefined', 'n_empty'))}"
     words = {
-        "n_failed": "failed",
-        "n_absent": "not run",
-        "n_undefined": "undefined",
-        "n_empty": "empty",
+        "n_failed": f"{of} failed",
+        "n_absent": " not run",
+        "n_undefined": f"{of} undefined",
+        "n_empty": f"{of} empty",
     }
-    return ", ".join(f"{int(row[key])} {word}" for key, word in words.items() if row[key])
+    return ", ".join(f"{int(row[key])}{word}" for key, word in words.items() if row[key])
 
 
 def _absent(evidence: Evidence, measure: Measure, method: str) -> str:
