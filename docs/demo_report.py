@@ -24,7 +24,7 @@ FIGURES = (
 )
 INTRODUCTION = """# The demo, on simulated scans
 
-What `make demo` gave on 2 CPU cores in 6 minutes, setting up included: 8 **simulated** subjects at 3
+What `make demo` gave on 2 CPU cores in 5 minutes, setting up included: 8 **simulated** subjects at 3
 mm, 4 folds, both directions, the settings of [`configs/demo.yaml`](../../configs/demo.yaml), tissue
 labels by the built-in `hmrf`. The scans were computed, not acquired, and the networks are small and
 trained for seconds: these results show that the benchmark works, not which method to choose. The
