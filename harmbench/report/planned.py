@@ -34,8 +34,17 @@ def absent_cells(evidence: Evidence, direction: Direction) -> dict[str, tuple[Pl
         # Only some folds may have subjects with a rescan.
         for method in (name for name in record.methods if name != RESCAN):
             planned.setdefault(method, set()).update(places)
-    absent = {m: places - _ended(evidence, m, direction) for m, places in planned.items()}
+    absent = {m: _due(evidence, m, direction, places) for m, places in planned.items()}
     return {method: tuple(sorted(places)) for method, places in absent.items() if places}
+
+
+def _due(evidence: Evidence, method: str, direction: Direction, places: set[Place]) -> set[Place]:
+    """Return the planned places that have not ended; nothing in a volume correction depends on the seed."""
+    ended = _ended(evidence, method, direction)
+    if method not in evidence.corrections:
+        return places - ended
+    folds, first = {fold for fold, _ in ended}, min(seed for _, seed in places)
+    return {(fold, seed) for fold, seed in places if seed == first and fold not in folds}
 
 
 def _folds(evidence: Evidence, record: RunRecord, direction: Direction) -> set[int]:

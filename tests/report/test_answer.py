@@ -201,6 +201,22 @@ def test_a_seed_that_was_planned_is_missed(make_run: MakeRun) -> None:
     assert text.endswith("folds 0, 1 of seed 1 are absent.")
 
 
+def test_a_volume_correction_has_one_seed(make_run: MakeRun) -> None:
+    run = make_run(volumes=False, corrections={"volume_ratio": 2.0})
+    record = unsealed(run / "run.json")
+    record["invocations"][-1]["config"] = {"seeds": [0, 1]}
+    (run / "run.json").write_text(json.dumps(record))
+    (text,) = judge(run).incomplete
+    assert "DM" in text
+    assert "olume" not in text
+    frame = read_results(run / "results.csv")
+    lost = (frame["method"] == "volume_ratio") & (frame["fold"] == 1)
+    write_results(frame[~lost], run / "results.csv")
+    for cell in run.glob("cells/volume_ratio/*/fold-1/seed-0/cell.json"):
+        cell.unlink()
+    assert [one for one in judge(run).incomplete if "olume" in one and "fold 1 of seed 0" in one]
+
+
 def test_a_complete_run_has_no_banner(large_run: Path) -> None:
     assert judge(large_run).incomplete == ()
 
