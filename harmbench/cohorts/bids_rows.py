@@ -60,4 +60,5 @@ def _without_session(tables: StudyTables, listing: Listing) -> list[Note]:
 def _has_folder(tables: StudyTables, key: str) -> bool:
     """Whether there is a folder, which may have no image or be left out by `.bidsignore`."""
     subject, _, session = key.partition(" ")
-    return (tables.root / subject / (f"ses-{session}" if session else "")).is_dir()
+    # `Path.is_dir` raises for a name that is too long for a folder.
+    return os.path.isdir(tables.root / subject / (f"ses-{session}" if session else ""))  # noqa: PTH112

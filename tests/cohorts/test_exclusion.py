@@ -117,6 +117,19 @@ def test_rows_about_sessions_that_are_not_there_are_noted(
     ]
 
 
+@pytest.mark.parametrize("label", ["x" * 300, "..", "A/B"])
+@pytest.mark.parametrize("table", ["participants.tsv", "sessions.tsv"])
+def test_labels_that_no_folder_can_have_are_noted(
+    lay_out: LayOut, two_by_two: list[str], table: str, label: str
+) -> None:
+    root = lay_out(*two_by_two)
+    (root / table).write_text(
+        f"participant_id\tsession_id\nsub-{label}\tn/a\nsub-01\tses-{label}\nsub-{label}\tA\n"
+    )
+    found = [note.where for note in read_bids(root).notes if note.kind.endswith("-without-session")]
+    assert [where.split(":")[0].rpartition(" ")[2] for where in found][-2:] == ["3", "4"]
+
+
 def test_dates_that_cannot_be_read_are_noted(lay_out: LayOut, two_by_two: list[str]) -> None:
     root = lay_out(*two_by_two)
     table = root / "sub-01" / "sub-01_sessions.tsv"
