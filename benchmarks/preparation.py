@@ -2,13 +2,11 @@
 
     python benchmarks/preparation.py                          # simulated raw pairs at 1 mm
     python benchmarks/preparation.py --spacing 2 --subjects 1 # a quick look
-    python benchmarks/preparation.py --steps "affine registration"
 
 The scans are **simulated**, so that the truth is known: the brain, the bias field, and where each point
 of one session lies in the other. The first table says how near each step comes to it. The second takes
 one step away, or changes it, and compares the two sessions of each subject: what a benchmark would call
-the untreated row. The third compares the bias correction with that of ANTs. Seconds are those that
-pass; CPU seconds are the process's own.
+the untreated row.
 """
 
 from __future__ import annotations
@@ -33,7 +31,6 @@ from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.cohorts.phantom.scanner import gradient_distortion
 from harmbench.external.antspy import ants_module
 from harmbench.preparation.align import PreparedScan, prepare_scans
-from harmbench.preparation.bias import bias_field
 from harmbench.preparation.scan import CleanScan, clean_scan
 from harmbench.preparation.settings import PrepareSettings
 from harmbench.preparation.strip import make_stripper
@@ -138,69 +135,44 @@ def compared(prepared: Mapping[str, PreparedScan]) -> dict[str, float]:
     }
 
 
-def beside_ants(scan: CleanScan, session: str, settings: PrepareSettings) -> dict[str, Any]:
-    """N4 here and in ANTs: seconds of the processor, and the largest difference in the brain."""
-    bias = settings.bias
-    started = time.process_time()
-    own = bias_field(scan.raw, scan.brain, bias)
-    own_s = time.process_time() - started
-    started = time.process_time()
-    peer = bias_field(scan.raw, scan.brain, bias.model_copy(update={"method": "ants"}))
-    ants_s = time.process_time() - started
-    gap = np.abs(peer - own)[scan.brain].max()
-    return {
-        "session": session,
-        "N4 here, CPU s": own_s,
-        "in ANTs, CPU s": ants_s,
-        "times as fast": ants_s / own_s,
-        "largest difference, 1e-6": 1e6 * float(gap),
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=2)
     parser.add_argument("--spacing", type=float, default=1.0)
-    parser.add_argument("--steps", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     options = parser.parse_args()
-    variants = {name: VARIANTS[name] for name in options.steps}
     phantom = PhantomSettings(subjects=options.subjects, spacing_mm=options.spacing, product="raw")
     cohort = make_phantom(phantom)
     stripper = make_stripper(PrepareSettings().strip)
-    found, rows, peers = [], [], []
+    found, rows = [], []
     for subject in cohort.subjects:
         scans = {s: cohort.scans[subject, s] for s in (MOVING, FIXED)}
         truth = {session: truth_of(scan) for session, scan in scans.items()}
         cleaned: dict[str, dict[str, CleanScan]] = {}
-        for name, changes in variants.items():
+        for name, changes in VARIANTS.items():
             settings = settings_for(changes, options.spacing)
             bias = settings.bias.method
-            started, cpu = time.perf_counter(), time.process_time()
+            started = time.perf_counter()
             if bias not in cleaned:
                 cleaned[bias] = {k: clean_scan(s, stripper, settings) for k, s in scans.items()}
-                clean_s, clean_cpu = time.perf_counter() - started, time.process_time() - cpu
-            started, cpu = time.perf_counter(), time.process_time()
+                clean_s = time.perf_counter() - started
+            started = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
                 prepared = prepare_scans(cleaned[bias], FIXED, settings, Path(folder))
                 seconds = clean_s + time.perf_counter() - started
-                own = clean_cpu + time.process_time() - cpu
                 gap = misalignment_mm(prepared[MOVING], truth)
-            times = {"step": name, "s": seconds, "CPU s": own}
-            rows.append({**times, "misalignment mm": gap, **compared(prepared)})
-        for session, scan in cleaned.get("n4", {}).items():
-            true = truth[session]
-            both = true.brain & scan.brain
-            dice = 2 * both.sum() / (true.brain.sum() + scan.brain.sum())
-            fields = np.corrcoef(scan.bias[both], true.bias[both])[0, 1]
+            rows.append({"step": name, "s": seconds, "misalignment mm": gap, **compared(prepared)})
+        for session, scan in cleaned["n4"].items():
+            own = truth[session]
+            both = own.brain & scan.brain
+            dice = 2 * both.sum() / (own.brain.sum() + scan.brain.sum())
+            fields = np.corrcoef(scan.bias[both], own.bias[both])[0, 1]
             found.append({"session": session, "mask Dice": dice, "bias correlation": fields})
-            peers.append(beside_ants(scan, session, settings_for({}, options.spacing)))
     print(f"SIMULATED raw scans of {len(cohort.subjects)} subjects, {options.spacing:g} mm")
-    for table, by in ((found, "session"), (rows, "step"), (peers, "session")):
-        if table:
-            print(tabulate(_means(table, by), "keys", "github", floatfmt=".3f", showindex=False))
-            print()
+    print(tabulate(_means(found, "session"), "keys", "github", floatfmt=".3f", showindex=False))
+    print()
+    print(tabulate(_means(rows, "step"), "keys", "github", floatfmt=".3f", showindex=False))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process: {peak:.0f} MiB")
+    print(f"\npeak memory of the process: {peak:.0f} MiB")
     return 0
 
 

@@ -90,9 +90,7 @@ def prepare(
     strip: Annotated[
         str | None, typer.Option(help="Skull stripper: deepbet, hd-bet, bet, mask or none.")
     ] = None,
-    bias: Annotated[
-        str | None, typer.Option(help="Bias field correction: n4, ants or none.")
-    ] = None,
+    bias: Annotated[str | None, typer.Option(help="Bias field correction: n4 or none.")] = None,
     registration: Annotated[
         str | None, typer.Option(help="deformable, affine, rigid or none.")
     ] = None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, to_ants
-from harmbench.preparation.n4 import log_bias_field
 from harmbench.preparation.settings import BiasSettings
 from harmbench.volume import Volume
 
@@ -32,18 +33,16 @@ def bias_field(
         Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
 
     Raises:
-        PreparationError: N4 failed, it found no field that is above 0 in the brain, or a part of the
-            brain lies below 0, which has no logarithm.
+        PreparationError: N4 failed, or a part of the brain lies below 0, which has no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
     below = np.count_nonzero(scan.data[mask] < 0) / max(1, np.count_nonzero(mask))
     if below > _MOST_BELOW_ZERO:
         raise PreparationError(f"N4 takes logarithms, and {below:.1%} of the brain lie below 0")
-    estimate = _ants_field if settings.method == "ants" else _own_field
-    field = estimate(scan, mask, settings)
+    field = _n4(scan, mask, settings)
     if settings.white_matter:
-        field = estimate(scan, _brightest(scan.data / np.maximum(field, 1e-6), mask), settings)
+        field = _n4(scan, mask, settings, _brightest(scan.data / np.maximum(field, 1e-6), mask))
     centre = float(field[mask].mean())
     if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
         raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
@@ -51,23 +50,24 @@ def bias_field(
     return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)
 
 
-def _own_field(
-    scan: Volume, where: NDArray[np.bool_], settings: BiasSettings
+def _n4(
+    scan: Volume,
+    mask: NDArray[np.bool_],
+    settings: BiasSettings,
+    weights: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    return np.exp(log_bias_field(scan.data, where, scan.spacing_mm, settings))
+    def image(where: NDArray[np.bool_]) -> Any:
+        return to_ants(Volume(where.astype(np.uint8), scan.affine, kind="label"))
 
-
-def _ants_field(
-    scan: Volume, where: NDArray[np.bool_], settings: BiasSettings
-) -> NDArray[np.float32]:
     try:
         found = ants_module().n4_bias_field_correction(
             to_ants(scan),
-            mask=to_ants(Volume(where.astype(np.uint8), scan.affine, kind="label")),
+            mask=image(mask),
             shrink_factor=settings.shrink_factor,
             convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
             spline_param=settings.spline_mm,
             return_bias_field=True,
+            weight_mask=None if weights is None else image(weights),
         )
     except Exception as error:
         raise PreparationError(f"N4 failed: {error}") from error

@@ -76,7 +76,7 @@ def _refused(suffix: str, settings: PrepareSettings) -> Iterator[str]:
 def _doubtful(suffix: str, settings: PrepareSettings) -> Iterator[str]:
     if settings.strip.method == "deepbet" and suffix not in T1_WEIGHTED:
         yield f"deepbet was trained on T1w, not on {suffix}: look at the masks"
-    if settings.bias.method != "none" and suffix == "UNIT1":
+    if settings.bias.method == "n4" and suffix == "UNIT1":
         yield "UNIT1 is a ratio without a receive field: N4 has nothing to correct"
     if settings.normalize.method == "percentile" and suffix in MAPS:
         yield f"{suffix} is a map of a quantity: scaling to [0, 1] removes its unit"

@@ -79,7 +79,7 @@ def clean_scan(scan: Scan, stripper: SkullStripper, settings: PrepareSettings) -
     try:
         notes = check_steps(scan.path, settings)
         brain = stripper.mask(raw, given)
-        counted, zero, found = count_from_zero(raw, brain, settings.bias.method != "none")
+        counted, zero, found = count_from_zero(raw, brain, settings.bias.method == "n4")
         check_plausible(brain, counted, settings.strip)
         bias = bias_field(counted, brain, settings.bias)
     except (PreparationError, VolumeError) as error:

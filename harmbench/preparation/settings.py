@@ -56,11 +56,7 @@ class StripSettings(Settings):
 class BiasSettings(Settings):
     """Correction of the bias field (N4, Tustison et al. 2010), within the brain mask."""
 
-    method: Literal["n4", "ants", "none"] = Field(
-        "n4",
-        description="`n4`: built in, the result of ANTs to 0.00001; `ants`: ANTs' own N4, some forty "
-        "times as slow; or `none`",
-    )
+    method: Literal["n4", "none"] = Field("n4", description="`n4` or `none`")
     shrink_factor: int = Field(4, ge=1, le=8, description="voxels that are taken together")
     # A fourth resolution, as in ANTs' default, has knots every 25 mm: in a brain mask it fits anatomy.
     iterations: tuple[int, ...] = Field(
