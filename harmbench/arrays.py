@@ -88,13 +88,15 @@ def bounding_box(mask: Mask, margin: int = 0) -> Box:
     Raises:
         ValueError: the mask has no voxel.
     """
-    found = ndimage.find_objects(mask.view(np.uint8))
-    if not found:
-        raise ValueError("an empty mask has no bounding box")
-    return tuple(
-        slice(max(0, side.start - margin), min(extent, side.stop + margin))
-        for side, extent in zip(found[0], mask.shape, strict=True)
-    )
+    sides = []
+    for axis, extent in enumerate(mask.shape):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        if not filled.size:
+            raise ValueError("an empty mask has no bounding box")
+        first, last = int(filled[0]), int(filled[-1])
+        sides.append(slice(max(0, first - margin), min(extent, last + 1 + margin)))
+    return tuple(sides)
 
 
 def mean_and_sd(

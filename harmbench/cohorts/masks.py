@@ -134,7 +134,7 @@ def to_binary(values: Array) -> tuple[Mask, tuple[str, str] | None]:
 
 
 def _two_values(values: Array, low: float, high: float) -> tuple[str, str] | None:
-    if high == 1 and low == 0 and np.count_nonzero(values) == np.count_nonzero(values == 1):
+    if high == 1 and low == 0 and bool(((values == 0) | (values == 1)).all()):
         return None
     if abs(high - 1) <= _NOISE:
         return "mask-rounded", "values are not exactly 0 and 1: they were rounded"

@@ -18,7 +18,7 @@ from harmbench.cohorts.pairing import nearest_rescans
 from harmbench.errors import RunError
 from harmbench.storage import file_key, key_of
 from harmbench.study.covariates import CovariateTable, Value
-from harmbench.volume import Volume, read
+from harmbench.volume import Volume
 
 __all__ = [
     "InputScan",
@@ -120,21 +120,24 @@ class InputScans:
         """
         return self.scan(subject, session).volume()
 
-    def lesions(self, subject: str, *sessions: str) -> Mask | None:
+    def lesions(self, grid: Volume, subject: str, *sessions: str) -> Mask | None:
         """Read the mask of lesions of the first of several scans that has one.
 
-        All scans of a subject lie on one grid.
+        Args:
+            grid: one of the subject's scans, which all lie on one grid.
+            subject: the person.
+            sessions: of the scans.
 
         Returns:
             Shape (x, y, z), bool; `None` where none of the scans has a mask.
 
         Raises:
             RunError: the run has no such scan.
-            VolumeError: a file is gone or damaged, or the mask is not on the scan's grid.
+            VolumeError: a file is gone or damaged, or the mask is not on this grid.
         """
         for scan in (self.scan(subject, session) for session in sessions):
             if scan.lesions is not None:
-                return read_lesions(scan.lesions, read(scan.path))
+                return read_lesions(scan.lesions, grid)
         return None
 
     def lesions_key(self, subject: str, *sessions: str) -> tuple[str, ...]:

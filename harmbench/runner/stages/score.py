@@ -104,7 +104,7 @@ def score(
             source,
             segmented,
             reference_segmented,
-            lesions=context.inputs.lesions(pair.subject, pair.target, pair.source),
+            lesions=context.inputs.lesions(reference, pair.subject, pair.target, pair.source),
             stacking_axis=settings.stacking_axis,
             surface_backend=settings.surface_backend,
         )

@@ -55,15 +55,15 @@ class Hmrf:
         Raises:
             UnsegmentableError: the volume is unusable, or a class died out.
         """
-        if self.device != "cpu":
-            (found,) = self.segment_batch([volume])
-            if isinstance(found, SegmentationError):
-                raise found
-            return found
-        return self._labels(volume, hmrf(volume.data, volume.spacing_mm))
+        (found,) = self.segment_batch([volume])
+        if isinstance(found, SegmentationError):
+            raise found
+        return found
 
     def segment_batch(self, volumes: Sequence[Volume]) -> list[Volume | SegmentationError]:
         """Segment several volumes in one call; a volume that cannot be segmented gives its error."""
+        if self.device == "cpu":  # the compiled loops: a tenth of the time of torch
+            return [self._compiled(volume) for volume in volumes]
         import torch  # takes seconds to import
 
         arrays = [volume.data for volume in volumes]
@@ -74,11 +74,17 @@ class Hmrf:
             if len(volumes) > 1:
                 return [one for volume in volumes for one in self.segment_batch([volume])]
             log.warning("%s has no memory left for hmrf: segmenting on the processor", self.device)
-            found = hmrf_batch(arrays, spacings, device="cpu")
+            return [self._compiled(volume) for volume in volumes]
         return [
             result if isinstance(result, SegmentationError) else self._labels(volume, result)
             for volume, result in zip(volumes, found, strict=True)
         ]
+
+    def _compiled(self, volume: Volume) -> Volume | SegmentationError:
+        try:
+            return self._labels(volume, hmrf(volume.data, volume.spacing_mm))
+        except SegmentationError as error:
+            return error
 
     def _labels(self, volume: Volume, result: HmrfResult) -> Volume:
         parameters = {"segmenter": self.name, "version": self.version, "scale": [0, 1]}
