@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harmbench.arrays import Box, bounding_box
 from harmbench.errors import PreparationError
 from harmbench.external.antspy import ants_module
 from harmbench.preparation.itk import from_ants, to_ants
@@ -30,7 +31,8 @@ def bias_field(
         settings: of the correction.
 
     Returns:
-        Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off.
+        Shape (x, y, z), above 0, with mean 1 in the brain; all 1 where the correction is off. Outside
+        the brain's bounding box it continues the values at the box's faces.
 
     Raises:
         PreparationError: N4 failed, or a part of the brain lies below 0, which has no logarithm.
@@ -56,12 +58,17 @@ def _n4(
     settings: BiasSettings,
     weights: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
+    # N4 fits in the mask alone, but evaluates its spline on the whole image, padded to a multiple of the
+    # distance of its knots: in the brain's box that is a fraction of the voxels.
+    box = bounding_box(mask, margin=settings.shrink_factor)
+    part = _cut(scan, box)
+
     def image(where: NDArray[np.bool_]) -> Any:
-        return to_ants(Volume(where.astype(np.uint8), scan.affine, kind="label"))
+        return to_ants(Volume(where[box].astype(np.uint8), part.affine, kind="label"))
 
     try:
         found = ants_module().n4_bias_field_correction(
-            to_ants(scan),
+            to_ants(part),
             mask=image(mask),
             shrink_factor=settings.shrink_factor,
             convergence={"iters": list(settings.iterations), "tol": settings.tolerance},
@@ -71,7 +78,15 @@ def _n4(
         )
     except Exception as error:
         raise PreparationError(f"N4 failed: {error}") from error
-    return from_ants(found, scan)
+    room = [(side.start, n - side.stop) for side, n in zip(box, scan.shape, strict=True)]
+    return np.pad(from_ants(found, part), room, mode="edge")
+
+
+def _cut(scan: Volume, box: Box) -> Volume:
+    """Return the part of a scan in a box, in its place."""
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+    return Volume(scan.data[box], affine)
 
 
 def _brightest(data: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -21,6 +21,14 @@ from harmbench.volume import Volume
 __all__ = ["Alignment", "halfway", "register"]
 
 
+_COARSER = (2100, 1200, 1200)
+"""Most iterations of the linear stage at voxels that are 6, 4 and 2 times as wide, as by ANTs' default."""
+
+_FINE_MM = 1.2
+_LAST, _LAST_OF_FINE = 10, 3
+"""Most iterations at the voxels themselves. ANTs' default, 10, takes half of the time at 1 mm; 3 give the
+same misalignment there, to 0.001 mm (`docs/from-raw-scans.md`). Coarser voxels need them all."""
+
 _KINDS = {"rigid": "Rigid", "affine": "Affine", "deformable": "ElasticSyN"}
 
 
@@ -67,6 +75,7 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
                 to_ants(moving),
                 type_of_transform=_KINDS[transform],
                 outprefix=str(Path(work) / "x"),
+                aff_iterations=_linear_iterations(fixed),
             )
         except Exception as error:
             raise PreparationError(f"{transform} registration failed: {error}") from error
@@ -79,6 +88,10 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
         local = from_ants(ants.create_jacobian_determinant_image(like, str(warp)), fixed)
         inside = local[fixed.data > 0] * change
         return Alignment(linear, warp, (float(inside.min()), float(inside.max())))
+
+
+def _linear_iterations(fixed: Volume) -> tuple[int, ...]:
+    return (*_COARSER, _LAST_OF_FINE if max(fixed.spacing_mm) <= _FINE_MM else _LAST)
 
 
 def halfway(linear: Matrix) -> Matrix:

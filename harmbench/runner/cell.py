@@ -23,13 +23,14 @@ from harmbench.runner.cell_record import CellRecord, MadeBy
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
-from harmbench.runner.pairs import SessionPair
+from harmbench.runner.pair_scans import PairScans
 from harmbench.runner.pieces import (
     damaged_labels,
     damaged_model,
     damaged_scan_labels,
     damaged_training,
     damaged_volume,
+    mending,
     note_of,
 )
 from harmbench.runner.progress_file import WrittenProgress
@@ -99,17 +100,10 @@ def _fitted(
             unused = [
                 f"{what}; no result depends on it" for what in damaged_training(record, folder)
             ]
-            return load_fitted(context, cell, planned), _mending(record, unused)
-        record = _mending(record, found)
+            return load_fitted(context, cell, planned), mending(record, unused)
+        record = mending(record, found)
     record = forget_results(context, cell, record, scores)
     return fit(context, cell, record, planned, progress)
-
-
-def _mending(record: CellRecord, found: Sequence[str]) -> CellRecord:
-    """Note what was found damaged."""
-    for sentence in found:
-        log.warning("%s", sentence)
-    return record.mending(*found)
 
 
 def begin(context: RunContext, cell: Cell, before: CellRecord | None) -> CellRecord:
@@ -170,12 +164,13 @@ def _run_pairs(
     for done, pair in enumerate(pairs):
         progress("subjects", done, len(pairs))
         try:
+            scans = PairScans(context.inputs, pair)
             found = damaged_volume(record, folder, pair.name)
             if found or not is_harmonized(context, cell, record, pair):
-                record = _mending(record, found)
-                record = harmonize(context, cell, record, pair, method, progress)
+                record = mending(record, found)
+                record = harmonize(context, cell, record, scans, method, progress)
                 save(record, scored=False)
-            record = _scored(context, cell, record, pair, save)
+            record = _scored(context, cell, record, scans, save)
         except LockLostError:
             raise
         except Exception as error:  # noqa: BLE001 - the other pairs go on
@@ -185,10 +180,10 @@ def _run_pairs(
 
 
 def _scored(
-    context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair, save: Saving
+    context: RunContext, cell: Cell, record: CellRecord, scans: PairScans, save: Saving
 ) -> CellRecord:
     """Score a pair's stored volume, unless its scores and all that they came from are as they were."""
-    folder, scores = context.folder.cell(cell), save.scores
+    folder, scores, pair = context.folder.cell(cell), save.scores, scans.pair
     labels = damaged_labels(record, folder, pair.name, context.segmenter)
     if labels:  # without their note, labels are made again
         note_of(folder.labels(pair.name, context.segmenter)).unlink(missing_ok=True)
@@ -197,8 +192,8 @@ def _scored(
         found.append(f"{folder.scores.name}: the rows of {pair.name} are damaged or missing")
     if is_scored(context, record, pair, scores) and not found:
         return record
-    record = _mending(record.without_score(pair.name), found)
-    record = score(context, cell, record, pair, scores)
+    record = mending(record.without_score(pair.name), found)
+    record = score(context, cell, record, scans, scores)
     save(record, scored=True)
     return record
 
@@ -229,7 +224,7 @@ def rescore_cell(context: RunContext, cell: Cell, progress: Progress) -> CellRec
                 errors.append(f"subject {pair.name}: {'; '.join(found)}; run the cell again")
                 continue
             try:
-                record = _scored(context, cell, record, pair, save)
+                record = _scored(context, cell, record, PairScans(context.inputs, pair), save)
             except LockLostError:
                 raise
             except Exception as error:  # noqa: BLE001 - the other pairs go on

@@ -124,9 +124,8 @@ class InputScans:
         """Read the mask of lesions of the first of several scans that has one.
 
         Args:
-            grid: one of the subject's scans, which all lie on one grid.
-            subject: the person.
-            sessions: of the scans.
+            grid: a scan of the subject, whose scans all lie on one grid.
+            subject, sessions: of the scans that are asked.
 
         Returns:
             Shape (x, y, z), bool; `None` where none of the scans has a mask.
@@ -135,10 +134,9 @@ class InputScans:
             RunError: the run has no such scan.
             VolumeError: a file is gone or damaged, or the mask is not on this grid.
         """
-        for scan in (self.scan(subject, session) for session in sessions):
-            if scan.lesions is not None:
-                return read_lesions(scan.lesions, grid)
-        return None
+        found = (self.scan(subject, session).lesions for session in sessions)
+        path = next((path for path in found if path is not None), None)
+        return None if path is None else read_lesions(path, grid)
 
     def lesions_key(self, subject: str, *sessions: str) -> tuple[str, ...]:
         """Return the SHA-256 of the mask that `lesions` reads; nothing where there is none."""

@@ -6,7 +6,8 @@ pair's harmonized volume with what the method gave beside it, and a pair's label
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harmbench.errors import RunError
@@ -21,6 +22,7 @@ __all__ = [
     "damaged_scan_labels",
     "damaged_training",
     "damaged_volume",
+    "mending",
     "note_of",
     "require_model",
     "scan_labels_of",
@@ -28,6 +30,15 @@ __all__ = [
     "with_model",
     "with_volume",
 ]
+
+log = logging.getLogger(__name__)
+
+
+def mending(record: CellRecord, found: Sequence[str]) -> CellRecord:
+    """Return the record with what was found damaged and is made again; the log says it too."""
+    for sentence in found:
+        log.warning("%s", sentence)
+    return record.mending(*found)
 
 
 def with_model(record: CellRecord, folder: CellFolder) -> CellRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harmbench.arrays import bounding_box
 from harmbench.errors import ConfigError, PreparationError
 from harmbench.preparation.align import prepare_scans, restore
 from harmbench.preparation.bias import bias_field
@@ -87,6 +88,35 @@ def test_the_field_comes_nearer_to_the_true_one_than_with_a_fourth_resolution(
 
     assert correlation() > 0.3
     assert correlation() > correlation(iterations=(50, 50, 50, 50)) + 0.1
+
+
+@pytest.mark.parametrize("session", ["1.5T", "3T"])
+def test_what_is_left_of_the_true_field_is_less_than_where_iterations_go_on(clean, scans, session):
+    scan, path = clean[session], scans[session].path
+    truth = read(path.with_name(path.name.replace("T1w", "desc-truth_biasfield"))).data
+
+    def left(**settings):
+        found = bias_field(scan.raw, scan.brain, BiasSettings(shrink_factor=2, **settings))
+        ratio = (found / truth)[scan.brain]
+        return ratio.std() / ratio.mean()
+
+    assert left() < 0.9 * left(tolerance=1e-7)
+
+
+def test_the_field_around_the_brain_continues_that_of_its_box(clean):
+    scan = clean["3T"]
+    field = bias_field(scan.raw, scan.brain, BiasSettings(shrink_factor=2))
+    x, y, z = bounding_box(scan.brain, margin=2)
+    assert x.start > 0
+    assert np.array_equal(field[0, y, z], field[x.start, y, z])
+    assert np.array_equal(field[x, y, -1], field[x, y, z.stop - 1])
+    inside = field[x, y, z]
+    assert (field.min(), field.max()) == (inside.min(), inside.max())
+    # What lies beyond the box has no part in it.
+    around = scan.raw.data.copy()
+    around[: x.start] *= 3
+    other = bias_field(scan.raw.with_data(around), scan.brain, BiasSettings(shrink_factor=2))
+    assert np.array_equal(other, field)
 
 
 def test_a_switched_off_bias_correction_changes_nothing(clean):

@@ -16,6 +16,7 @@ from harmbench.runner.cell_folder import CellFolder
 from harmbench.runner.cell_record import CellRecord
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
+from harmbench.runner.pair_scans import PairScans
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.pieces import with_volume
 from harmbench.runner.scoring import finish_volume
@@ -58,7 +59,7 @@ def harmonize(
     context: RunContext,
     cell: Cell,
     record: CellRecord,
-    pair: SessionPair,
+    scans: PairScans,
     method: Method | None,
     progress: Progress,
 ) -> CellRecord:
@@ -70,17 +71,18 @@ def harmonize(
         context: what the cells of the run share.
         cell: the cell.
         record: its record.
-        pair: a tested pair.
+        scans: of a tested pair.
         method: fitted; `None` for a control whose volume is a real scan.
         progress: called with progress.
 
     Raises:
         MethodError: the method's output breaks the contract, or it changed its input.
     """
+    pair = scans.pair
     key = harmonize_key(context, cell, record, pair)
     folder = context.folder.cell(cell)
     if method is not None:
-        source = context.inputs.volume(pair.subject, pair.source)
+        source = scans.source
         for old in folder.beside.glob("*"):  # an earlier fit may have given other volumes
             (old / folder.volume(pair.name).name).unlink(missing_ok=True)
         task = replace(context.task(cell, progress), keep=_Kept(folder, pair.name))

@@ -14,6 +14,7 @@ from harmbench.runner.cell_record import CellRecord, MissingLabels
 from harmbench.runner.cell_scores import CellScores
 from harmbench.runner.context import RunContext
 from harmbench.runner.folder import Cell
+from harmbench.runner.pair_scans import PairScans
 from harmbench.runner.pairs import SessionPair
 from harmbench.runner.pieces import with_labels
 from harmbench.runner.scoring import score_rows
@@ -79,12 +80,12 @@ def has_rows(record: CellRecord, pair: SessionPair, scores: CellScores) -> bool:
 
 
 def score(
-    context: RunContext, cell: Cell, record: CellRecord, pair: SessionPair, scores: CellScores
+    context: RunContext, cell: Cell, record: CellRecord, scans: PairScans, scores: CellScores
 ) -> CellRecord:
     """Segment and score a pair's stored volume; writing the scores and the record is the caller's."""
+    pair = scans.pair
     folder = context.folder.cell(cell)
-    source = context.inputs.volume(pair.subject, pair.source)
-    reference = context.inputs.volume(pair.subject, pair.target)
+    source, reference = scans.source, scans.reference
     real = context.real_scan(cell, pair)
     harmonized = (
         read(folder.volume(pair.name))
@@ -115,8 +116,8 @@ def score(
     made = record.key("harmonize", pair.name)
     if made is not None and (missing is None or missing.lasting):
         record = record.with_key("score", score_key(context, made, pair), pair.name)
-    scans = scan_label_paths(context, cell, pair)
-    return with_labels(record, folder, pair.name, context.segmenter, scans)
+    labels = scan_label_paths(context, cell, pair)
+    return with_labels(record, folder, pair.name, context.segmenter, labels)
 
 
 def scan_label_paths(context: RunContext, cell: Cell, pair: SessionPair) -> list[Path]:
