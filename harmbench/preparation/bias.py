@@ -35,10 +35,13 @@ def bias_field(
         the brain's bounding box it continues the values at the box's faces.
 
     Raises:
-        PreparationError: N4 failed, or a part of the brain lies below 0, which has no logarithm.
+        PreparationError: N4 failed, the mask is empty, or a part of the brain lies below 0, which has
+            no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
+    if not mask.any():
+        raise PreparationError("the mask of the brain is empty: there is no field to estimate")
     below = np.count_nonzero(scan.data[mask] < 0) / max(1, np.count_nonzero(mask))
     if below > _MOST_BELOW_ZERO:
         raise PreparationError(f"N4 takes logarithms, and {below:.1%} of the brain lie below 0")
