@@ -20,6 +20,7 @@ from tabulate import tabulate
 
 from harmbench.cohorts.base import Scan, rescale_volume
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
+from harmbench.external.antspy import ants_module
 from harmbench.preparation.bias import bias_field
 from harmbench.preparation.scan import read_raw
 from harmbench.preparation.settings import BiasSettings, PrepareSettings
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=2, help="simulated ones")
     parser.add_argument("--spacing", type=float, default=1.0, help="of the simulated scans, in mm")
     options = parser.parse_args()
+    ants_module()  # takes a second to import
     scans: list[tuple[Scan, Path | None]]
     if options.raw is None:
         print(f"SIMULATED raw scans of {options.subjects} subjects, {options.spacing:g} mm")

@@ -35,8 +35,8 @@ def bias_field(
         the brain's bounding box it continues the values at the box's faces.
 
     Raises:
-        PreparationError: N4 failed, the mask is empty, or a part of the brain lies below 0, which has
-            no logarithm.
+        PreparationError: N4 failed or found nothing, the mask is empty, or a part of the brain lies
+            below 0, which has no logarithm.
     """
     if settings.method == "none":
         return np.ones(scan.shape, dtype=np.float32)
@@ -51,6 +51,11 @@ def bias_field(
     centre = float(field[mask].mean())
     if not np.isfinite(field).all() or field[mask].min() <= 0 or centre <= 0:
         raise PreparationError("N4 found a field that is not above 0 everywhere in the brain")
+    if not np.ptp(field[mask]):
+        raise PreparationError(
+            "N4 found the same field everywhere: too few voxels of the brain are left where "
+            f"{settings.shrink_factor} are taken together; choose a smaller bias.shrink_factor"
+        )
     # Far from the brain the extrapolated spline has no meaning; avoid a division by 0.
     return np.asarray(np.maximum(field / centre, 0.05), dtype=np.float32)
 

@@ -21,13 +21,11 @@ from harmbench.volume import Volume
 __all__ = ["Alignment", "halfway", "register"]
 
 
-_COARSER = (2100, 1200, 1200)
-"""Most iterations of the linear stage at voxels that are 6, 4 and 2 times as wide, as by ANTs' default."""
+_LINEAR = (2100, 1200, 1200, 10)
+"""ANTsPy's default: most iterations of a linear registration at voxels 6, 4, 2 times as wide and at these."""
 
-_FINE_MM = 1.2
-_LAST, _LAST_OF_FINE = 10, 3
-"""Most iterations at the voxels themselves. ANTs' default, 10, takes half of the time at 1 mm; 3 give the
-same misalignment there, to 0.001 mm (`docs/from-raw-scans.md`). Coarser voxels need them all."""
+_LINEAR_OF_FINE = (2100, 1200, 1200, 3)
+"""The same between scans of small voxels: in half of the time, by `benchmarks/preparation.py`."""
 
 _KINDS = {"rigid": "Rigid", "affine": "Affine", "deformable": "ElasticSyN"}
 
@@ -49,7 +47,9 @@ class Alignment:
     jacobian: tuple[float, float]
 
 
-def register(fixed: Volume, moving: Volume, transform: Transformation, folder: Path) -> Alignment:
+def register(
+    fixed: Volume, moving: Volume, transform: Transformation, folder: Path, *, fine: bool = False
+) -> Alignment:
     """Find the transform that aligns one brain with another.
 
     Mutual information (Mattes) drives all stages, so that contrasts may differ. `deformable` is
@@ -60,6 +60,8 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
         fixed, moving: skull-stripped volumes, 0 outside the brain.
         transform: its kind; `none` uses the headers only.
         folder: where a displacement field is written.
+        fine: whether both scans were acquired with voxels of about 1 mm or less. Their linear
+            registration may end earlier at the finest voxels.
 
     Raises:
         PreparationError: registration failed.
@@ -75,7 +77,8 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
                 to_ants(moving),
                 type_of_transform=_KINDS[transform],
                 outprefix=str(Path(work) / "x"),
-                aff_iterations=_linear_iterations(fixed),
+                # ElasticSyN has iterations of its own for its linear stage.
+                aff_iterations=_LINEAR_OF_FINE if fine else _LINEAR,
             )
         except Exception as error:
             raise PreparationError(f"{transform} registration failed: {error}") from error
@@ -88,10 +91,6 @@ def register(fixed: Volume, moving: Volume, transform: Transformation, folder: P
         local = from_ants(ants.create_jacobian_determinant_image(like, str(warp)), fixed)
         inside = local[fixed.data > 0] * change
         return Alignment(linear, warp, (float(inside.min()), float(inside.max())))
-
-
-def _linear_iterations(fixed: Volume) -> tuple[int, ...]:
-    return (*_COARSER, _LAST_OF_FINE if max(fixed.spacing_mm) <= _FINE_MM else _LAST)
 
 
 def halfway(linear: Matrix) -> Matrix:

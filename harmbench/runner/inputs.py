@@ -9,11 +9,9 @@ from typing import cast
 
 import pandas as pd
 
-from harmbench.arrays import Mask
 from harmbench.code_keys import stage_code
 from harmbench.cohorts.base import Cohort, Rescale, Scan, load_scan
 from harmbench.cohorts.covariates import CovariateKind
-from harmbench.cohorts.masks import read_lesions
 from harmbench.cohorts.pairing import nearest_rescans
 from harmbench.errors import RunError
 from harmbench.storage import file_key, key_of
@@ -120,26 +118,8 @@ class InputScans:
         """
         return self.scan(subject, session).volume()
 
-    def lesions(self, grid: Volume, subject: str, *sessions: str) -> Mask | None:
-        """Read the mask of lesions of the first of several scans that has one.
-
-        Args:
-            grid: a scan of the subject, whose scans all lie on one grid.
-            subject, sessions: of the scans that are asked.
-
-        Returns:
-            Shape (x, y, z), bool; `None` where none of the scans has a mask.
-
-        Raises:
-            RunError: the run has no such scan.
-            VolumeError: a file is gone or damaged, or the mask is not on this grid.
-        """
-        found = (self.scan(subject, session).lesions for session in sessions)
-        path = next((path for path in found if path is not None), None)
-        return None if path is None else read_lesions(path, grid)
-
     def lesions_key(self, subject: str, *sessions: str) -> tuple[str, ...]:
-        """Return the SHA-256 of the mask that `lesions` reads; nothing where there is none."""
+        """Return the SHA-256 of the first mask of lesions of several scans; nothing where there is none."""
         keys = [self.scan(subject, session).lesions_sha256 for session in sessions]
         return tuple([key for key in keys if key][:1])
 

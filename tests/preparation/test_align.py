@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
@@ -117,6 +120,39 @@ def test_the_field_around_the_brain_continues_that_of_its_box(clean):
     around[: x.start] *= 3
     other = bias_field(scan.raw.with_data(around), scan.brain, BiasSettings(shrink_factor=2))
     assert np.array_equal(other, field)
+
+
+def test_a_brain_of_too_few_voxels_for_the_shrink_factor_has_no_field(clean):
+    scan = clean["3T"]
+    mask = np.zeros_like(scan.brain)
+    with pytest.raises(PreparationError, match="mask of the brain is empty"):
+        bias_field(scan.raw, mask, BiasSettings())
+    x, y, z = (n // 2 for n in mask.shape)
+    mask[x - 4 : x + 4, y - 4 : y + 4, z] = True
+    with pytest.raises(PreparationError, match="choose a smaller bias.shrink_factor"):
+        bias_field(scan.raw, mask, BiasSettings(shrink_factor=4))
+
+
+def test_a_linear_registration_ends_earlier_where_all_voxels_are_fine(clean, quick, tmp_path):
+    def of_1_mm(scan):
+        """The same arrays as if their voxels had a fourth of the size."""
+        affine = scan.raw.affine @ np.diag([0.25, 0.25, 0.25, 1])
+        raw, corrected = (replace(one, affine=affine) for one in (scan.raw, scan.corrected))
+        return replace(scan, raw=raw, corrected=corrected)
+
+    fine = {name: of_1_mm(scan) for name, scan in clean.items()}
+    coarse_moving = {**fine, "1.5T": clean["1.5T"]}
+    with patch(
+        "harmbench.preparation.align.register", side_effect=PreparationError("seen")
+    ) as seen:
+        for scans, spacing, expected in (
+            (fine, 1, True),
+            (fine, 2, False),
+            (coarse_moving, 1, False),
+        ):
+            with pytest.raises(PreparationError, match="seen"):
+                prepare_scans(scans, "3T", quick(spacing_mm=spacing), tmp_path)
+            assert seen.call_args.kwargs["fine"] is expected
 
 
 def test_a_switched_off_bias_correction_changes_nothing(clean):

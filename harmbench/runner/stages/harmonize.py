@@ -82,7 +82,7 @@ def harmonize(
     key = harmonize_key(context, cell, record, pair)
     folder = context.folder.cell(cell)
     if method is not None:
-        source = scans.source
+        source = scans.source_for_method()
         for old in folder.beside.glob("*"):  # an earlier fit may have given other volumes
             (old / folder.volume(pair.name).name).unlink(missing_ok=True)
         task = replace(context.task(cell, progress), keep=_Kept(folder, pair.name))
@@ -96,7 +96,7 @@ def harmonize(
                     "(source.with_data), and what it is given stays as it is"
                 )
             masked = context.experiment.scoring.mask_background
-            finished, clipped = finish_volume(output, source, mask_background=masked)
+            finished, clipped = finish_volume(output, scans.source, mask_background=masked)
         if clipped:
             log.info("subject %s: %.3g %% of voxels were outside [0, 1]", pair.name, 100 * clipped)
         context.check_held()

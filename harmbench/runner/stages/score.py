@@ -105,7 +105,7 @@ def score(
             source,
             segmented,
             reference_segmented,
-            lesions=context.inputs.lesions(reference, pair.subject, pair.target, pair.source),
+            lesions=scans.lesions(),
             stacking_axis=settings.stacking_axis,
             surface_backend=settings.surface_backend,
         )
