@@ -25,7 +25,8 @@ _LINEAR = (2100, 1200, 1200, 10)
 """ANTsPy's default: most iterations of a linear registration at voxels 6, 4, 2 times as wide and at these."""
 
 _LINEAR_OF_FINE = (2100, 1200, 1200, 3)
-"""The same between scans of small voxels: in half of the time, by `benchmarks/preparation.py`."""
+"""Enough between scans of small voxels: the same misalignment in two thirds of the time, by
+`benchmarks/preparation.py`."""
 
 _KINDS = {"rigid": "Rigid", "affine": "Affine", "deformable": "ElasticSyN"}
 
