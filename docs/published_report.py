@@ -41,6 +41,7 @@ KEPT = (
 )
 """Files of a run folder that its tables are made of."""
 _PATHS = ("path", "mask", "lesions")
+_OF_SCANS = ("figure-slices", "figure-segmentations")
 _EPOCH = (2026, 1, 1, 0, 0, 0)
 
 
@@ -87,12 +88,16 @@ def write_tables(title: str, report: Path, place: Path) -> None:
     (place / "tables.md").write_text("\n\n".join(parts) + "\n")
 
 
-def write_figures(report: Path, place: Path) -> None:
-    """Copy every figure of a report as PNG, and draw what its page shows first."""
+def write_figures(report: Path, place: Path, *, simulated: bool) -> None:
+    """Copy every figure of a report as PNG, and draw what its page shows first.
+
+    Real scans are not shown: they belong to others.
+    """
     for old in place.glob("*.png"):
         old.unlink()
     for path in sorted((report / "figures").glob("*.png")):
-        shutil.copy(path, place)
+        if simulated or not path.name.startswith(_OF_SCANS):
+            shutil.copy(path, place)
     picture(report / "index.html", place / "first-screen.png")
 
 
@@ -106,7 +111,8 @@ def main(place: Path, run: Path | None = None) -> None:
     place.mkdir(parents=True, exist_ok=True)
     if run is not None:
         store(run, place / RESULTS)
-        write_figures(make_report([run], jobs=2).parent, place)
+        simulated = RunFolder(run).read_record().cohort.simulated
+        write_figures(make_report([run], jobs=2).parent, place, simulated=simulated)
     with tempfile.TemporaryDirectory(prefix="harmbench-published-") as folder:
         stored = Path(folder) / "run"
         with zipfile.ZipFile(place / RESULTS) as archive:

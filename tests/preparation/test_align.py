@@ -129,7 +129,7 @@ def test_a_brain_of_too_few_voxels_for_the_shrink_factor_has_no_field(clean):
         bias_field(scan.raw, mask, BiasSettings())
     x, y, z = (n // 2 for n in mask.shape)
     mask[x - 4 : x + 4, y - 4 : y + 4, z] = True
-    with pytest.raises(PreparationError, match="choose a smaller bias.shrink_factor"):
+    with pytest.raises(PreparationError, match=r"choose a smaller bias\.shrink_factor"):
         bias_field(scan.raw, mask, BiasSettings(shrink_factor=4))
 
 
