@@ -5,8 +5,6 @@ DOCS_VENV ?= .venv-docs
 INSTALL := -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
 TYPES := build/types
 JOBS ?= 2
-# One more than the cores: many tests wait for processes that they start.
-TEST_JOBS ?= 3
 
 .PHONY: setup demo test coverage lint types docs wheel bench bench-dry-run soak clean
 
@@ -34,14 +32,14 @@ demo: $(VENV)/usable
 	$(BIN)/harmbench demo --out runs/demo --jobs $(JOBS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 # All tests, and the share of lines that they reach; the floor stands in pyproject.toml. From Python 3.12
 # the interpreter's own monitoring counts lines, at little cost. docs/suite_statistics.py puts the numbers
 # of both reports into docs/tests.md.
 coverage: $(VENV)/installed
 	COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
-		$(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadgroup --cov --cov-report=term:skip-covered \
+		$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --cov --cov-report=term:skip-covered \
 		--cov-report=json:build/coverage.json --junitxml=build/tests.xml
 
 lint: $(VENV)/installed

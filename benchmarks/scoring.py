@@ -5,7 +5,7 @@
 
 Four parts, on the scans of simulated subjects:
 
-- `hmrf` with one thread and with several; the labels are compared;
+- `hmrf` with one thread and with several, whose labels are compared, and its version for GPUs;
 - all metrics of one volume, and the structural similarity beside scikit-image's, which it replaced;
 - `harmbench segment` as a command, beside the segmentation in it;
 - `harmbench rescore` of a small part of a study, whose labels and scores are removed before: from that,
@@ -35,7 +35,7 @@ from harmbench.cohorts.base import load_scan
 from harmbench.cohorts.phantom import PhantomSettings, make_phantom
 from harmbench.metrics.ssim import mean_ssims
 from harmbench.metrics.suite import score_image, score_tissues
-from harmbench.segmentation.hmrf import hmrf
+from harmbench.segmentation.hmrf import hmrf, hmrf_batch
 from harmbench.volume import Volume
 
 SUBJECTS, DIRECTIONS, METHODS = 40, 2, 6
@@ -78,6 +78,8 @@ def segmentation(one: Volume, threads: int, repeats: int) -> Iterable[list[str]]
 
         target = "1.5 s of wall time" if count == threads else ""
         yield line(f"hmrf, threads: {count}", cost_of(work, repeats), target)
+    before = cost_of(lambda: hmrf_batch([one.data], [one.spacing_mm], device="cpu"))
+    yield line("hmrf by torch, which is for GPUs and segmented real scans before", before)
     differ = sum(int(np.count_nonzero(labels != found[1])) for labels in found.values())
     print(f"labels that depend on the number of threads: {differ}")
 

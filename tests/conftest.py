@@ -151,10 +151,12 @@ _SLOW = {
     "anatomies": "made",
     "raw_cohort": "raw_cohort",
     "follow_ups": "follow_ups",
+    "place": "place",
 }
 """Fixtures that take seconds, with the group of their tests: one process makes each, once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in this hook too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests that share a slow fixture one group; `--dist=loadgroup` keeps a group together."""
     for item in items:
