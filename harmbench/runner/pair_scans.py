@@ -36,7 +36,9 @@ class PairScans:
 
     def source_for_method(self) -> Volume:
         """Return the source in memory of its own: what a method does to it changes no score."""
-        return self.source.with_data(self.source.data.copy())
+        own = self.source.data.copy()
+        own.flags.writeable = False
+        return self.source.with_data(own)
 
     def lesions(self) -> Mask | None:
         """Read the mask of lesions of the reference, or else of the source; both lie on one grid.
